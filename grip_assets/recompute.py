@@ -2,8 +2,9 @@
 
 A recipe names an artifact before it is computed: recipe = digest(stage, code version, versions of its inputs, the
 settings it reads, facts about the outside world). Nothing else goes in, so batch sizes, thread counts and the
-position of the data folder change no recipe. The root of the chain is named by its content instead, and its
-recipe (the listing of the pool) is an alias of that name: a touched file with the same text changes nothing.
+position of the data folder change no recipe. Two kinds of stages are named by their content instead, and their recipe
+is an alias of that name: the root (a touched file with the same text changes nothing), and what an outside judge
+answers (no recipe says what it will say, and what it did not answer is asked for again).
 """
 
 import time
@@ -29,7 +30,8 @@ class Stage:
     ``code_version`` is bumped when the stage's result changes for the same inputs; a golden test holds it to that.
     ``reads`` maps a settings group to the fields that the stage reads (None: all of them).
     ``facts`` are what a result depends on outside of settings and inputs: content of model files, the pool.
-    ``compute`` fills the draft and returns the numbers that are plotted over time.
+    ``compute`` fills the draft and returns the numbers that are plotted over time. A stage ``named_by_content`` says
+    in ``work.content`` what its name is made of, and in ``work.complete`` whether its recipe stands for it from now on.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Stage:
     reads: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
     facts: Callable[[Settings, Path], dict[str, Any]] = lambda settings, root: {}
     named_by_content: bool = False
+    otherwise: str = "code, model or files changed"  # why it is computed when neither settings nor inputs say it
 
     def recipe(self, settings: Settings, inputs: Mapping[str, str], root: Path) -> str:
         values = {group: hashed_values(settings[group], fields) for group, fields in self.reads.items()}
@@ -60,10 +63,11 @@ class Work:
         draft: Draft,
         log: Log,
         owners: Mapping[str, str],
+        run_id: str = "",
     ):
         self.stage, self.settings, self.inputs = stage, settings, inputs
-        self.store, self.draft, self.log, self.owners = store, draft, log, owners
-        self.content = ""
+        self.store, self.draft, self.log, self.owners, self.run_id = store, draft, log, owners, run_id
+        self.content, self.complete = "", True
 
     def files(self, table: str) -> str:
         """Glob of a table of one of the inputs, or of the draft itself."""
@@ -96,7 +100,7 @@ def owners(stages: Mapping[str, Stage]) -> dict[str, str]:
 
 
 def known_version(stage: Stage, recipe: str, store: ArtifactStore) -> str | None:
-    """The version of a recipe; None for a root whose pool has not been read in this state."""
+    """The version of a recipe; None for one named by its content that was not made from it yet."""
     return store.alias(stage.name, recipe) if stage.named_by_content else recipe
 
 
@@ -129,13 +133,14 @@ def make(
         "computed_at": time.time(),
     }
     with store.publish(stage.name, manifest) as draft:
-        work = Work(stage, settings, inputs, store, draft, log, owners(stages))
+        work = Work(stage, settings, inputs, store, draft, log, owners(stages), run_id)
         manifest["metrics"] = stage.compute(work)
         manifest |= inspect(work)
-        manifest["version"] = digest([stage.code_version, work.content]) if stage.named_by_content else recipe
+        named = digest([stage.code_version, dict(inputs), work.content])
+        manifest["version"] = named if stage.named_by_content else recipe
         manifest["seconds"] = time.monotonic() - started
         unchanged = store.has(stage.name, manifest["version"])  # the pool was read again and is the same
-    if stage.named_by_content:
+    if stage.named_by_content and work.complete:
         store.set_alias(stage.name, recipe, manifest["version"])
     version = manifest["version"]
     return Made(version, unchanged, time.monotonic() - started, store.manifest(stage.name, version))
@@ -217,7 +222,7 @@ def _why(
     ]
     moved = [name for name in stage.inputs if versions[name] is None or versions[name] != in_force.get(name)]
     reasons = changed + [f"{name} changes" for name in moved]
-    return ", ".join(reasons) or ("the pool changed" if stage.named_by_content else "code, model or files changed")
+    return ", ".join(reasons) or stage.otherwise
 
 
 def _last_seconds(stage: str, store: ArtifactStore) -> float | None:

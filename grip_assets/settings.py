@@ -92,13 +92,33 @@ class Quality(Group):
     """Static quality of a cluster, from judged probe documents [A9 to A11]."""
 
     judge: Literal["static", "llm"] = knob("static", "Static analysis, or a language model over HTTP.")
-    rubric: str = knob("code", "Rubric of the LLM judge; the static judge has its own.")
+    model: str = knob("", "Model that the endpoint serves; for judge: llm.", given=True)
+    temperature: float = knob(0.0, "Sampling temperature of the LLM judge.", ge=0, le=2)
+    max_tokens: int = knob(512, "Tokens of an answer at most; more for a model that thinks aloud.", gt=0)
+    rubric: str = knob("code", "code (the paper's), prose, or a file of yours; the static judge has its own.")
+    windows: int = knob(3, "Parts of a long document that are shown: start, end, and between them by hash.", gt=0)
+    window_chars: int = knob(4000, "Characters of a part.", ge=100)
     dimensions: list[Literal["syntax_integrity", "architecture", "educational_value", "technical_depth"]] = knob(
         ["syntax_integrity", "architecture", "educational_value", "technical_depth"],
         "Rubric scores whose mean is the document's score.",
         min_length=1,
     )
     shrinkage: float = knob(4.0, "Pseudo-documents of the overall mean in Q_k; 0 in the paper.", "m_0", ge=0)
+    target_error: float | None = knob(
+        None, "More documents are judged until every cluster's standard error is below; null: only the probe.", gt=0
+    )
+    min_judged: int = knob(2, "A cluster with fewer judged documents is reported.", ge=1)
+    max_failed: float = knob(0.1, "Share of failed documents above which nothing follows.", ge=0, le=1)
+    seed: int = knob(0, "Seed of the parts shown and of the further documents.", ge=0)
+    mode: Literal["live", "batch"] = knob("live", "One request a document, or the Batch API.", hashed=False)
+    max_calls: int | None = knob(None, "Requests of a run at most; the next run goes on.", hashed=False, ge=0)
+    max_cost: float | None = knob(None, "Cost of a run at most, in the unit of the prices.", hashed=False, ge=0)
+    price_in: float | None = knob(None, "Price of a million prompt tokens.", hashed=False, given=True, ge=0)
+    price_out: float | None = knob(None, "Price of a million answer tokens.", hashed=False, given=True, ge=0)
+    repeats: int = knob(20, "Documents that an LLM judge judges twice, for judge_report.", ge=0)
+    gold: str | None = knob(
+        None, "Your own scores, for judge_report: CSV, JSONL or Parquet with doc_id or source.", given=True
+    )
 
 
 class Adaptation(Group):
@@ -131,6 +151,7 @@ class Budget(Group):
     replay: Literal["none", "quality", "loss"] = knob("loss", "What the multiplier follows.", "r_k")
     alpha: float = knob(2.0, "Largest addition to the multiplier.", "α", ge=0)
     gate: float = knob(0.4, "Quality that a cluster needs for replay, from 0 to 1.", "τ_th", ge=0, le=1)
+    quality_bound: float = knob(0.0, "Standard errors taken off Q_k: budget by a lower confidence bound.", "z", ge=0)
     gate_quantile: float | None = knob(None, "Gate at this quantile of Q_k instead.", ge=0, le=1)
     direction: Literal["deficit", "learnable"] = knob("deficit", "Replay small drops, or large ones.")
     norm_weights: Literal["uniform", "size"] = knob("uniform", "Weights of the mean drop.", "τ_norm")

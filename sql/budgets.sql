@@ -1,10 +1,13 @@
 -- G4, G6, G7 [paper eq. 5, 7, 8]: the real budget of each cluster, before caps and rounding (method/allocation.py).
 -- in: sigma_k, cluster_quality, adaptation_deltas   out: one row a cluster; budget sums to total
 -- parameters: total (in units), unit, tau, temperature, use_sigma, use_quality, quality_scale, replay, alpha, gate,
---   gate_quantile, direction, norm_weights (settings/budget), delta (settings/adaptation)
+--   gate_quantile, quality_bound, direction, norm_weights (settings/budget), delta (settings/adaptation)
 WITH measured AS (
     SELECT
-        s.cluster_id, s.n_docs, s.n_tokens, s.sigma, q.quality,
+        s.cluster_id, s.n_docs, s.n_tokens, s.sigma, q.quality AS mean_quality,
+        -- z = 0: the mean, as in the paper; otherwise a lower confidence bound
+        CASE WHEN $quality_bound > 0 THEN greatest(q.quality - $quality_bound * coalesce(q.standard_error, 0), 0) ELSE q.quality END
+            AS quality,
         CASE $delta WHEN 'relative' THEN a.relative_delta ELSE a.delta END AS delta,                        -- A1
         (CASE $unit WHEN 'tokens' THEN s.n_tokens ELSE s.n_docs END)::DOUBLE AS size                        -- A16
     FROM sigma_k AS s LEFT JOIN cluster_quality AS q USING (cluster_id) LEFT JOIN adaptation_deltas AS a USING (cluster_id)
@@ -66,7 +69,7 @@ replayed AS (
 )
 -- G7: n_k = B U_k / sum_j U_j with the utility U_k = n_base r_k.
 SELECT
-    cluster_id, n_docs, n_tokens, sigma, quality, delta, base_budget, gate_open, tau_norm, replay_multiplier,
+    cluster_id, n_docs, n_tokens, sigma, mean_quality AS quality, quality AS quality_used, delta, base_budget, gate_open, tau_norm, replay_multiplier,
     base_budget * replay_multiplier AS utility,
     $total * utility / sum(utility) OVER () AS budget
 FROM replayed

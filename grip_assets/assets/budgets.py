@@ -20,6 +20,7 @@ EQUATION_SETTINGS = (
     "alpha",
     "gate",
     "gate_quantile",
+    "quality_bound",
     "direction",
     "norm_weights",
 )

@@ -107,4 +107,5 @@ stage = Stage(
     reads={"corpus": None},
     facts=facts,
     named_by_content=True,
+    otherwise="the pool changed",
 )

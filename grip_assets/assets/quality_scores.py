@@ -1,17 +1,26 @@
 """quality_scores: the paper's four scores of each probe document, and the quality of each cluster [A9 to A11]."""
 
+import hashlib
 import json
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from grip_assets.errors import GripError
-from grip_assets.models.judge import DIMENSIONS, Document, judge_for
+from grip_assets.method.allocation import further_probe
+from grip_assets.method.sampling import keyed_uniform
+from grip_assets.models.judge import DIMENSIONS, Document, Judge, Verdict, judge_for
 from grip_assets.progress import Progress
-from grip_assets.recompute import Stage, Work
+from grip_assets.recompute import Settings, Stage, Work
 from grip_assets.settings import Quality
 from grip_assets.store.query import query
 
+LLM_ONLY = ("model", "temperature", "max_tokens", "rubric", "windows", "window_chars")
+REPORT_ONLY = ("repeats", "gold")
+READS = tuple(name for name in Quality.model_fields if name not in REPORT_ONLY)
+ROUNDS = 20  # of further documents; each at most doubles what a cluster has
 SCHEMA = {
     "doc_id": pl.String,
     **dict.fromkeys(DIMENSIONS, pl.Float64),
@@ -23,52 +32,167 @@ SCHEMA = {
 }
 
 
+def facts(settings: Settings, root: Path) -> dict[str, Any]:
+    """The text of the rubric, where a judge reads one."""
+    quality = settings["quality"]
+    assert isinstance(quality, Quality)
+    if quality.judge == "static":
+        return {}
+    from grip_assets.models.llm.prompt import RESPONSE, rubric_text
+
+    return {"rubric": hashlib.sha256((rubric_text(quality.rubric) + RESPONSE).encode()).hexdigest()[:16]}
+
+
 def compute(work: Work) -> dict[str, Any]:
     settings = work.settings["quality"]
     assert isinstance(settings, Quality)
-    probe = work.frame("probe_documents")
-    progress = Progress("judging", len(probe), "documents", work.log)
-    documents = (Document(*row) for row in probe.select("doc_id", "text", "language").iter_rows())
+    allocation = work.frame("probe_allocation")
+    with judge_for(settings, work.store.root, work.run_id) as judge:
+        probe = work.frame("probe_documents")
+        scores = _judged(judge, settings, probe, work).with_columns(round=pl.lit(1, pl.Int32))
+        if not (scores["status"] == "ok").any():
+            raise GripError(
+                f"The judge scored none of {len(scores)} documents. The first reason: {scores['reason'][0]}"
+            )
+        quality = _quality(scores, allocation, settings)
+        if settings.target_error is not None:
+            scores, quality = _further(judge, settings, scores, allocation, work)
+    work.draft.write("quality_scores", scores)
+    work.draft.write("cluster_quality", quality)
+    n_failed = int((scores["status"] != "ok").sum())
+    work.complete = work.complete and not n_failed
+    work.content = _name(scores, settings)
+    if n_failed:
+        work.log(f"{n_failed:,} documents could not be judged (quality_scores.reason says why); a new run asks again")
+    return {
+        "mean_quality": quality["quality"].mean(),
+        "largest_standard_error": quality["standard_error"].max(),
+        "documents_judged": len(scores) - n_failed,
+        "documents_failed": n_failed,
+    } | _spent(work, settings)
+
+
+def _judged(judge: Judge, settings: Quality, documents: pl.DataFrame, work: Work) -> pl.DataFrame:
+    """One row a document, in the order of ``documents``."""
+    progress = Progress("judging", len(documents), "documents", work.log)
     rows = []
-    for verdict in judge_for(settings).judge(documents):
-        chosen = [verdict.scores[d] for d in settings.dimensions if verdict.status == "ok"]
-        score = sum(chosen) / len(chosen) / 10 if chosen else None
-        said = {"judge": verdict.judge, "status": verdict.status, "reason": verdict.reason}
-        rows.append(
-            {
-                "doc_id": verdict.doc_id,
-                **verdict.scores,
-                "score": score,
-                **said,
-                "parts": json.dumps(verdict.parts),
-            }
-        )
+    for verdict in judge.judge(to_documents(documents)):
+        rows.append(_row(verdict, settings))
         progress.advance(1)
     progress.finish()
     judged = pl.DataFrame(rows, schema=SCHEMA)
-    scores = probe.select("doc_id", "cluster_id").join(judged, on="doc_id", maintain_order="left")
-    if not (scores["status"] == "ok").any():
-        raise GripError(f"The judge scored none of {len(scores)} documents. The first reason: {scores['reason'][0]}")
-    work.draft.write("quality_scores", scores)
-    quality = query(
-        "cluster_quality",
-        {"quality_scores": scores, "probe_allocation": work.frame("probe_allocation")},
-        shrinkage=settings.shrinkage,
-    )
-    work.draft.write("cluster_quality", quality)
+    return documents.select("doc_id", "cluster_id").join(judged, on="doc_id", maintain_order="left")
+
+
+def to_documents(rows: pl.DataFrame) -> Iterable[Document]:
+    return (Document(*row) for row in rows.select("doc_id", "text", "language").iter_rows())
+
+
+def _row(verdict: Verdict, settings: Quality) -> dict[str, Any]:
+    chosen = [verdict.scores[d] for d in settings.dimensions if verdict.status == "ok"]
     return {
-        "mean_quality": quality["quality"].mean(),
-        "documents_judged": int((scores["status"] == "ok").sum()),
+        "doc_id": verdict.doc_id,
+        **verdict.scores,
+        "score": sum(chosen) / len(chosen) / 10 if chosen else None,
+        "judge": verdict.judge,
+        "status": verdict.status,
+        "reason": verdict.reason,
+        "parts": json.dumps(verdict.parts),
+    }
+
+
+def _quality(scores: pl.DataFrame, allocation: pl.DataFrame, settings: Quality) -> pl.DataFrame:
+    tables = {"quality_scores": scores, "probe_allocation": allocation}
+    return query("cluster_quality", tables, shrinkage=settings.shrinkage, min_judged=settings.min_judged)
+
+
+def _further(
+    judge: Judge, settings: Quality, scores: pl.DataFrame, allocation: pl.DataFrame, work: Work
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Neyman again, now with the spread of the scores: judge more documents where the standard error is large [A28].
+
+    Ends when every cluster's is at most the target, when there is nothing left to draw, or at a cap: what was
+    judged by then stands, and the next run goes on.
+    """
+    from grip_assets.models.llm.pace import Capped
+
+    assert settings.target_error is not None
+    members = work.frame("clusters").select("doc_id", "cluster_id")
+    u = pl.Series("u", keyed_uniform(settings.seed, "further_probe", members["doc_id"].to_list()))
+    order = members.with_columns(u).sort("cluster_id", "u", "doc_id")
+    for number in range(2, ROUNDS + 2):
+        quality = _quality(scores, allocation, settings)
+        sizes = quality.join(allocation.select("cluster_id", "n_docs"), on="cluster_id", maintain_order="left")
+        more = further_probe(
+            sizes["n_docs"].to_numpy(),
+            sizes["n_asked"].to_numpy(),
+            sizes["n_judged"].to_numpy(),
+            sizes["score_variance"].to_numpy(),
+            settings.target_error,
+        )
+        if not more.any():
+            break
+        wanted = pl.DataFrame({"cluster_id": quality["cluster_id"], "more": more})
+        drawn = (
+            order.join(scores.select("doc_id"), on="doc_id", how="anti", maintain_order="left")
+            .with_columns(rank=pl.int_range(pl.len()).over("cluster_id"))
+            .join(wanted, on="cluster_id", maintain_order="left")
+            .filter(pl.col("rank") < pl.col("more"))
+            .select("doc_id", "cluster_id", "rank")
+        )
+        documents = query("probe_documents", {"probe_set": drawn, "corpus": work.files("corpus")})
+        work.log(f"round {number}: {len(documents):,} more documents in {int((more > 0).sum())} clusters")
+        rows: list[dict[str, Any]] = []
+        try:
+            for verdict in judge.judge(to_documents(documents)):
+                rows.append(_row(verdict, settings))
+        except Capped as capped:
+            work.complete = False
+            work.log(f"{capped}: the errors stay above the target, and a new run goes on")
+        judged = pl.DataFrame(rows, schema=SCHEMA)
+        joined = documents.select("doc_id", "cluster_id").join(judged, on="doc_id", maintain_order="left")
+        scores = pl.concat([scores, joined.with_columns(round=pl.lit(number, pl.Int32))])
+        if not work.complete:
+            break
+    return scores, _quality(scores, allocation, settings)
+
+
+def _name(scores: pl.DataFrame, settings: Quality) -> str:
+    """What the artifact is named by: every score, and the settings that its checks and its quality follow."""
+    rows = scores.select("doc_id", *DIMENSIONS, "status", "reason").rows()
+    how = settings.model_dump(include={"dimensions", "shrinkage", "min_judged", "max_failed"})
+    return hashlib.sha256(json.dumps([rows, how]).encode()).hexdigest()
+
+
+def _spent(work: Work, settings: Quality) -> dict[str, Any]:
+    """What the run asked and used, where a judge is paid."""
+    if settings.judge == "static":
+        return {}
+    from grip_assets.store.answers import Answers, answers_path
+
+    answers = Answers(answers_path(work.store.root))
+    spent = answers.spent(work.run_id)
+    answers.close()
+    cost = ((settings.price_in or 0) * spent.prompt_tokens + (settings.price_out or 0) * spent.completion_tokens) / 1e6
+    work.log(f"asked {spent.calls:,} times: {spent.prompt_tokens:,} + {spent.completion_tokens:,} tokens, {cost:.4f}")
+    return {
+        "calls": spent.calls,
+        "prompt_tokens": spent.prompt_tokens,
+        "completion_tokens": spent.completion_tokens,
+        "cost": cost,
     }
 
 
 stage = Stage(
     name="quality_scores",
-    code_version="1",
+    code_version="2",
     compute=compute,
-    description="Four rubric scores from 0 to 10 for each probe document, each explained by its parts, and"
-    " Q_k in [0, 1]: their mean over the cluster's probe [paper 3.2 and appendix A.1].",
+    description="Four rubric scores from 0 to 10 for each probe document, and Q_k in [0, 1]: their mean over the"
+    " cluster's probe, with its standard error [paper 3.2 and appendix A.1].",
     tables=("quality_scores", "cluster_quality"),
-    inputs=("probe_set",),
-    reads={"quality": None},
+    inputs=("corpus", "clusters", "probe_set"),
+    reads={"quality": READS},
+    facts=facts,
+    named_by_content=True,
+    otherwise="the rubric changed, or documents could not be judged the last time",
 )

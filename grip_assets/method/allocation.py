@@ -85,6 +85,19 @@ def neyman_probe(target_K: np.ndarray, size_K: np.ndarray, minimum: int, total: 
         at_floor_K |= low
 
 
+def further_probe(
+    size_K: np.ndarray, asked_K: np.ndarray, judged_K: np.ndarray, variance_K: np.ndarray, target: float
+) -> np.ndarray:
+    """How many more documents of each cluster to judge so that its standard error s/sqrt(n) is at most ``target``.
+
+    int64 (K,). Never more than a cluster has left, nor more than it has judged already (at least two): the variance
+    of few scores is itself uncertain, so that what is needed is estimated anew after each doubling.
+    """
+    needed_K = np.ceil(np.nan_to_num(np.asarray(variance_K, np.float64)) / target**2)
+    more_K = np.minimum(needed_K - judged_K, np.maximum(judged_K, 2))
+    return np.clip(more_K, 0, np.asarray(size_K) - asked_K).astype(np.int64)
+
+
 def resolve_total(total: float, available: int) -> int:
     """``settings/budget.total`` in units: a fraction below 1 of what is there, or a count."""
     wanted = round(total * available) if total < 1 else round(total)

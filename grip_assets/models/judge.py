@@ -5,10 +5,11 @@ The static judge and the LLM judge share this interface. A document that cannot 
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
-from grip_assets.errors import GripError
 from grip_assets.settings import Quality
 
 DIMENSIONS = ("syntax_integrity", "architecture", "educational_value", "technical_depth")
@@ -34,20 +35,27 @@ class Verdict:
 
 
 class Judge(Protocol):
-    """Verdicts in the order of the documents; an implementation may work on many at once."""
+    """Verdicts in any order; an implementation may work on many documents at once. One that stops before the end
+    (a cap) raises after the last verdict that it has."""
 
     name: str
-    version: str
 
     def judge(self, documents: Iterable[Document]) -> Iterator[Verdict]: ...
 
 
-def judge_for(settings: Quality) -> Judge:
-    """The judge that ``settings/quality.judge`` names."""
+@contextmanager
+def judge_for(settings: Quality, root: Path, run_id: str) -> Iterator[Judge]:
+    """The judge that ``settings/quality.judge`` names. ``root``: the data folder, where answers are kept."""
     if settings.judge == "static":
         from grip_assets.models.static_judge import StaticJudge
 
-        return StaticJudge()
-    raise GripError(
-        f"settings/quality.judge is '{settings.judge}', and this version has only the static judge. Set it to 'static'."
-    )
+        yield StaticJudge()
+        return
+    from grip_assets.models.llm.judge import LlmJudge
+    from grip_assets.store.answers import Answers, answers_path
+
+    judge = LlmJudge(settings, Answers(answers_path(root)), run_id)
+    try:
+        yield judge
+    finally:
+        judge.answers.close()

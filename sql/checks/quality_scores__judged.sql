@@ -1,1 +1,1 @@
-SELECT cluster_id, n_judged FROM cluster_quality WHERE n_judged < 2 ORDER BY cluster_id
+SELECT cluster_id, n_judged, n_asked FROM cluster_quality WHERE status <> 'ok' ORDER BY cluster_id

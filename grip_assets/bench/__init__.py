@@ -1,0 +1,1 @@
+"""Measurements that anyone can repeat: ours against what a user would pick instead, same data, same run."""

@@ -1,0 +1,235 @@
+"""The LLM judge: many documents over one endpoint, each asked about once.
+
+Slots take documents from one stream; a document that failed goes back into a queue and waits there, so that no slot
+does. An answer is in the store, synced, before its slot asks the next thing: a kill loses what was under way, no more.
+"""
+
+import asyncio
+import heapq
+import itertools
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from grip_assets.errors import GripError
+from grip_assets.models.judge import Document, Verdict
+from grip_assets.models.llm.endpoint import Client, Reply, endpoint
+from grip_assets.models.llm.pace import Capped, Pace, Spending
+from grip_assets.models.llm.prompt import Prompt, Prompter
+from grip_assets.settings import Quality
+from grip_assets.store.answers import Answer, Answers, Call
+
+LEARNING_ATTEMPTS = 4
+LOOKUP = 16  # documents whose answers are looked up at once: few, since the slots wait meanwhile
+INVALID_ATTEMPTS = 4  # a model that does not answer in four tries rarely does in eight, and each is paid
+
+
+@dataclass(order=True)
+class Task:
+    """A document that is to be asked about, not before ``due``."""
+
+    due: float
+    number: int
+    prompt: Prompt = field(compare=False)
+    attempt: int = field(default=0, compare=False)
+    invalid: int = field(default=0, compare=False)
+
+
+class LlmJudge:
+    """Verdicts by a language model; what is in the store is not asked for again."""
+
+    name = "llm"
+
+    def __init__(self, settings: Quality, answers: Answers, run_id: str):
+        """GripError where a setting or a variable of the environment is missing; nothing is sent yet."""
+        if not settings.model:
+            raise GripError("settings/quality.model is not set: name a model that the endpoint serves.")
+        if settings.max_cost is not None and settings.price_in is None and settings.price_out is None:
+            raise GripError("settings/quality.max_cost needs prices: set quality.price_in and quality.price_out.")
+        self.settings, self.answers, self.run_id = settings, answers, run_id
+        self.prompter, self.endpoint = Prompter(settings), endpoint()
+
+    def judge(self, documents: Iterable[Document], repeat: int = 0) -> Iterator[Verdict]:
+        """Verdicts as they come, in any order. ``repeat`` above 0 asks again what was asked before.
+
+        Raises Capped when a cap stopped it before the last document, and GripError when the endpoint denies the
+        key or the model or does not answer at all; what was answered is kept.
+        """
+        loop = asyncio.new_event_loop()
+        asking = _Asking(self, documents, repeat)
+        task = loop.create_task(asking.run())
+        try:
+            while not task.done() or asking.verdicts:
+                loop.run_until_complete(asking.wait(task))
+                found, asking.verdicts = asking.verdicts, []
+                yield from found
+            task.result()
+        finally:
+            task.cancel()
+            loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+            loop.close()
+
+    def known(self, documents: Iterable[Document], repeat: int = 0) -> Iterator[tuple[Prompt, Answer | None]]:
+        """Each document's prompt and, where there is one, its answer."""
+        stream = iter(documents)
+        while some := [self.prompter(d, repeat) for d in itertools.islice(stream, LOOKUP)]:
+            have = {answer.key: answer for answer in self.answers.find(p.key for p in some)}
+            for prompt in some:
+                yield prompt, have.get(prompt.key)
+
+
+def verdict(prompt: Prompt, answer: Answer) -> Verdict:
+    return Verdict(prompt.doc_id, answer.model, answer.scores, parts=shown(prompt) | answer.said)
+
+
+def failed(prompt: Prompt, model: str, reason: str) -> Verdict:
+    return Verdict(prompt.doc_id, model, status="failed", reason=reason, parts=shown(prompt))
+
+
+def shown(prompt: Prompt) -> dict[str, object]:
+    return {"shown": prompt.shown, "n_chars": prompt.n_chars, "key": prompt.key}
+
+
+class _Asking:
+    """One pass over a stream of documents, inside one event loop."""
+
+    def __init__(self, judge: LlmJudge, documents: Iterable[Document], repeat: int):
+        self.judge, self.model, self.endpoint = judge, judge.settings.model, judge.endpoint
+        self.stream = judge.known(documents, repeat)
+        self.numbers = itertools.count()
+        self.waiting: list[Task] = []
+        self.verdicts: list[Verdict] = []
+        self.asked: set[str] = set()
+        self.pending: dict[str, list[Prompt]] = {}  # documents that wait for the answer of a key
+        self.capped: Capped | None = None
+
+    async def wait(self, task: asyncio.Task) -> None:
+        """Until there are verdicts, or all is done; a little longer, so that several come at once."""
+        if not self.verdicts and not task.done():
+            await asyncio.wait([task], timeout=0.05)
+
+    async def run(self) -> None:
+        self.client, self.pace, self.stop = Client(self.endpoint), Pace(self.endpoint), asyncio.Event()
+        self.spending = Spending(self.judge.settings, self.judge.answers.spent(self.judge.run_id))
+        usual = self.judge.answers.usual(self.model)
+        self.tokens_per_char = usual[0] if usual else 1 / 3
+        self.keeper = _Keeper(self.judge.answers, self.judge.run_id)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self.endpoint.concurrency):
+                    group.create_task(self.slot())
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            await self.client.close()
+        if self.capped:
+            raise self.capped
+
+    async def slot(self) -> None:
+        while task := self.next():
+            if (wait := task.due - time.monotonic()) > 0:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.stop.wait(), wait)
+            if not self.capped:
+                await self.ask(task)
+
+    def next(self) -> Task | None:
+        """A retry that is due, else a new document, else the retry that is due first."""
+        if self.capped:
+            return None
+        if self.waiting and self.waiting[0].due <= time.monotonic():
+            return heapq.heappop(self.waiting)
+        for prompt, found in self.stream:
+            twin = prompt.key in self.asked  # two documents that look the same to the judge: one question
+            answer = found or (next(self.judge.answers.find([prompt.key]), None) if twin else None)
+            if answer:
+                self.verdicts.append(verdict(prompt, answer))
+            elif prompt.key in self.pending:
+                self.pending[prompt.key].append(prompt)
+            else:
+                self.asked.add(prompt.key)
+                self.pending[prompt.key] = [prompt]
+                return Task(0.0, next(self.numbers), prompt)
+        return heapq.heappop(self.waiting) if self.waiting else None
+
+    async def ask(self, task: Task) -> None:
+        prompt = task.prompt
+        n_chars = sum(len(m["content"]) for m in prompt.body["messages"])
+        async with self.pace.turn(n_chars * self.tokens_per_char + self.judge.settings.max_tokens):
+            try:
+                await self.spending.hold(prompt)
+            except Capped as capped:
+                self.capped = capped
+                self.stop.set()
+                return
+            before = self.client.takes.state()
+            reply = await self.client.send(prompt)
+            self.spending.settle(prompt, reply)
+        wait = self.pace.saw(reply, task.attempt)
+        call = Call(
+            prompt.key,
+            self.model,
+            reply.outcome,
+            n_chars,
+            reply.prompt_tokens,
+            reply.completion_tokens,
+            reply.seconds,
+        )
+        if reply.outcome == "answered":
+            answer = Answer(prompt.key, prompt.doc_id, self.model, reply.scores, reply.said)
+            await self.keeper.keep(call, answer)
+            self.verdicts += [verdict(p, answer) for p in self.pending.pop(prompt.key)]
+            return
+        await self.keeper.keep(call, None)
+        if reply.outcome == "denied":
+            raise GripError(f"{self.endpoint.name} does not serve the judge: {reply.reason}.")
+        if self.pace.out_of_patience():
+            raise GripError(
+                f"{self.endpoint.name} has given no answer for {self.endpoint.patience:g} s; the last reason:"
+                f" {reply.reason}. Everything answered is kept; run again when it is back."
+            )
+        self.again_or_fail(task, reply, wait, learned=self.client.takes.state() != before)
+
+    def again_or_fail(self, task: Task, reply: Reply, wait: float, learned: bool) -> None:
+        task.attempt += 1
+        task.invalid += reply.outcome == "invalid"
+        tried = task.attempt >= self.endpoint.attempts or task.invalid >= INVALID_ATTEMPTS
+        if learned and task.attempt < LEARNING_ATTEMPTS:  # it was our way of asking that was refused
+            task.due = 0.0
+        elif reply.outcome != "refused" and not tried:
+            task.due = time.monotonic() + wait
+        else:
+            reason = f"{reply.reason} ({task.attempt} attempts)"
+            self.verdicts += [failed(p, self.model, reason) for p in self.pending.pop(task.prompt.key)]
+            return
+        heapq.heappush(self.waiting, task)
+
+
+class _Keeper:
+    """Group commit: what came in one turn of the event loop is synced in one transaction.
+
+    It blocks the loop meanwhile. A thread would not, and was slower: each of its steps waits for the interpreter.
+    """
+
+    def __init__(self, answers: Answers, run_id: str):
+        self.answers, self.run_id = answers, run_id
+        self.pending: list[tuple[Call, Answer | None]] = []
+        self.kept: asyncio.Future = asyncio.get_running_loop().create_future()
+
+    async def keep(self, call: Call, answer: Answer | None) -> None:
+        """Returns when it is durable; GripError where it cannot be kept."""
+        if not self.pending:
+            asyncio.get_running_loop().call_soon(self.commit)
+        self.pending.append((call, answer))
+        await asyncio.shield(self.kept)
+
+    def commit(self) -> None:
+        rows, self.pending = self.pending, []
+        kept, self.kept = self.kept, asyncio.get_running_loop().create_future()
+        try:
+            self.answers.keep(self.run_id, rows)
+            kept.set_result(None)
+        except sqlite3.Error as error:
+            kept.set_exception(GripError(f"An answer could not be kept in {self.answers.path}: {error}."))

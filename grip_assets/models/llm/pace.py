@@ -1,0 +1,152 @@
+"""How fast and how much: rates, slots that adapt to a busy endpoint, and caps on calls and money."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiolimiter import AsyncLimiter
+
+from grip_assets.errors import GripError
+from grip_assets.models.llm.endpoint import Endpoint, Reply
+from grip_assets.models.llm.prompt import Prompt
+from grip_assets.settings import Quality
+from grip_assets.store.answers import Spent
+
+LONGEST_BACKOFF = 60.0
+
+
+class Capped(GripError):
+    """The cap on calls or money is reached. Everything answered is kept."""
+
+
+class Pace:
+    """Lets requests go: at most ``concurrency`` at once, within the rates, and slower while the endpoint is busy.
+
+    A busy reply halves the slots (once for all requests that were under way, as TCP does) and an answer adds a
+    fraction of one back. ``Retry-After`` holds every slot: it is the key that is limited, not the request.
+    """
+
+    def __init__(self, endpoint: Endpoint):
+        self.endpoint = endpoint
+        self.slots = float(endpoint.concurrency)
+        self.active = 0
+        self.changed = asyncio.Condition()
+        self.paused_until = self.cut_at = 0.0
+        self.answered_at = time.monotonic()
+        self.failures = 0
+        self.requests = _limiter(endpoint.requests_per_minute, seconds=1)
+        self.tokens = _limiter(endpoint.tokens_per_minute, seconds=15)
+
+    @asynccontextmanager
+    async def turn(self, tokens: float) -> AsyncIterator[None]:
+        """Wait for a turn, and hold it while the block runs. ``tokens``: what the request will about use."""
+        async with self.changed:
+            await self.changed.wait_for(lambda: self.active < int(self.slots))
+            self.active += 1
+        try:
+            await self.clear(tokens)
+            yield
+        finally:
+            self.active -= 1
+            async with self.changed:
+                self.changed.notify_all()
+
+    async def clear(self, tokens: float) -> None:
+        """Until the rates allow a request and nothing holds it. A hold that begins meanwhile starts this over, so
+        that what waited does not leave in one burst."""
+        while True:
+            while (wait := self.paused_until - time.monotonic()) > 0:
+                await asyncio.sleep(wait)
+            if self.tokens:
+                await self.tokens.acquire(min(tokens, self.tokens.max_rate))
+            if self.requests:
+                await self.requests.acquire()
+            if self.paused_until <= time.monotonic():
+                return
+
+    def saw(self, reply: Reply, attempt: int) -> float:
+        """Learn from a reply; seconds after which its document may be asked about again."""
+        now = time.monotonic()
+        if reply.outcome in ("answered", "invalid"):
+            self.answered_at, self.failures = now, 0
+            self.slots = min(self.slots + 1 / self.slots, float(self.endpoint.concurrency))
+        else:
+            self.failures += 1
+        wait = self.backoff(attempt)
+        if reply.outcome == "busy" or self.failures > self.endpoint.concurrency:
+            if now - reply.seconds >= self.cut_at:
+                self.slots, self.cut_at = max(self.slots / 2, 1.0), now
+            held = reply.retry_after if reply.retry_after is not None else 0.0
+            if self.failures > self.endpoint.concurrency:
+                held = max(held, self.backoff(self.failures // self.endpoint.concurrency))
+            self.paused_until = max(self.paused_until, now + held)
+        return max(wait, reply.retry_after or 0.0)
+
+    def backoff(self, attempt: int) -> float:
+        """Exponential, with jitter so that slots do not come back together."""
+        longest = min(self.endpoint.backoff * 2.0 ** min(attempt, 30), LONGEST_BACKOFF)
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311
+
+    def out_of_patience(self) -> bool:
+        """Nothing but failures for a long time: the endpoint is down, and documents must not fail for that."""
+        silent = time.monotonic() - self.answered_at > self.endpoint.patience
+        return silent and self.failures >= self.endpoint.attempts
+
+
+def _limiter(per_minute: float | None, seconds: float) -> AsyncLimiter | None:
+    """A leaky bucket that holds ``seconds`` worth of the rate, and one request at least."""
+    if per_minute is None:
+        return None
+    burst = max(per_minute / 60 * seconds, 1.0)
+    return AsyncLimiter(burst, burst / (per_minute / 60))
+
+
+class Spending:
+    """The hard caps of one run: nothing is sent that could pass them.
+
+    A request holds the most it can cost until its usage is known; one whose answer was lost stays at that.
+    """
+
+    def __init__(self, settings: Quality, before: Spent):
+        self.settings = settings
+        self.calls = before.calls
+        self.cost = self.price(before.prompt_tokens, before.completion_tokens)
+        self.held, self.under_way = 0.0, 0
+        self.settled = asyncio.Event()
+
+    def price(self, prompt_tokens: float, completion_tokens: float) -> float:
+        s = self.settings
+        return ((s.price_in or 0.0) * prompt_tokens + (s.price_out or 0.0) * completion_tokens) / 1e6
+
+    def most(self, prompt: Prompt) -> float:
+        return self.price(prompt.most_tokens, self.settings.max_tokens)
+
+    def fits(self, prompt: Prompt) -> bool:
+        """Whether the request would stay within the caps, whatever it uses."""
+        s = self.settings
+        calls = s.max_calls is None or self.calls < s.max_calls
+        return calls and (s.max_cost is None or self.cost + self.held + self.most(prompt) <= s.max_cost)
+
+    async def hold(self, prompt: Prompt) -> None:
+        """Count a request before it goes; raises Capped where it could pass a cap."""
+        while not self.fits(prompt):
+            if self.settings.max_calls is not None and self.calls >= self.settings.max_calls:
+                raise Capped(f"the cap of {self.settings.max_calls:,} calls (quality.max_calls) is reached")
+            if not self.under_way:
+                raise Capped(
+                    f"the cap of {self.settings.max_cost:g} (quality.max_cost) is reached: {self.cost:.4f} spent"
+                )
+            self.settled.clear()
+            await self.settled.wait()
+        self.calls += 1
+        self.held, self.under_way = self.held + self.most(prompt), self.under_way + 1
+
+    def settle(self, prompt: Prompt, reply: Reply) -> None:
+        most = self.most(prompt)
+        self.under_way -= 1
+        self.held = self.held - most if self.under_way else 0.0
+        unknown = reply.outcome == "lost" or (reply.outcome in ("answered", "invalid") and not reply.prompt_tokens)
+        self.cost += most if unknown else self.price(reply.prompt_tokens, reply.completion_tokens)
+        self.settled.set()

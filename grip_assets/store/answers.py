@@ -1,0 +1,161 @@
+"""What judges answered, kept for all runs: no answer is paid for twice.
+
+One SQLite file (write-ahead log, every commit synced): several processes may read and write at once, and a killed one
+loses nothing that it was told is kept. ``answers`` has one row a question (document, rubric, model, sampling
+parameters, all in the key), ``calls`` one row a request that was made, ``batches`` the batch jobs not yet collected.
+"""
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from grip_assets.errors import GripError
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS answers (
+    key TEXT PRIMARY KEY, doc_id TEXT NOT NULL, model TEXT NOT NULL, scores TEXT NOT NULL, said TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS calls (
+    at REAL NOT NULL, run_id TEXT NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL, outcome TEXT NOT NULL,
+    prompt_chars INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+    seconds REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS calls_of_run ON calls (run_id);
+CREATE TABLE IF NOT EXISTS batches (
+    name TEXT PRIMARY KEY, endpoint TEXT NOT NULL, id TEXT, keys TEXT NOT NULL, run_id TEXT NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request. ``outcome`` is ``answered`` or what went wrong; tokens are what is charged for it."""
+
+    key: str
+    model: str
+    outcome: str
+    prompt_chars: int
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``scores``: by dimension; ``said``: what else is worth keeping of the response (model, tokens, finish)."""
+
+    key: str
+    doc_id: str
+    model: str
+    scores: dict[str, float]
+    said: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Sums over calls."""
+
+    calls: int
+    answered: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Answers:
+    """``path``: the SQLite file; made where it is not there. GripError where it cannot be used."""
+
+    def __init__(self, path: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        try:
+            self.db, self.writer = _connect(path), _connect(path)  # each for one thread
+            self.db.executescript(TABLES)
+        except sqlite3.Error as error:
+            raise GripError(
+                f"The store of answers {path} cannot be used: {error}. Move it aside to start anew."
+            ) from None
+
+    def close(self) -> None:
+        self.db.close()
+        self.writer.close()
+
+    def keep(self, run_id: str, rows: Iterable[tuple[Call, Answer | None]]) -> None:
+        """Keep calls and their answers in one transaction; durable when this returns."""
+        now = time.time()
+        self.writer.execute("BEGIN IMMEDIATE")  # a second writer waits here, and not half-way
+        try:
+            for call, answer in rows:
+                self.writer.execute(
+                    "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (now, run_id, *vars(call).values())
+                )
+                if answer:  # two processes that asked at once: the first answer stands
+                    row = (answer.key, answer.doc_id, answer.model, json.dumps(answer.scores), json.dumps(answer.said))
+                    self.writer.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", row)
+        except BaseException:
+            self.writer.execute("ROLLBACK")
+            raise
+        self.writer.execute("COMMIT")
+
+    def find(self, keys: Iterable[str]) -> Iterator[Answer]:
+        """The answers that are there, in any order."""
+        wanted = list(keys)
+        for start in range(0, len(wanted), 500):
+            some = wanted[start : start + 500]
+            marks = ", ".join("?" * len(some))
+            for key, doc_id, model, scores, said in self.db.execute(
+                f"SELECT key, doc_id, model, scores, said FROM answers WHERE key IN ({marks})",  # noqa: S608
+                some,
+            ):
+                yield Answer(key, doc_id, model, json.loads(scores), json.loads(said))
+
+    def spent(self, run_id: str | None = None) -> Spent:
+        """What one run, or all runs, asked and used."""
+        row = self.db.execute(
+            "SELECT count(*), count(*) FILTER (WHERE outcome = 'answered'), coalesce(sum(prompt_tokens), 0),"
+            " coalesce(sum(completion_tokens), 0) FROM calls WHERE ? IS NULL OR run_id = ?",
+            (run_id, run_id),
+        ).fetchone()
+        return Spent(*row)
+
+    def usual(self, model: str) -> tuple[float, float] | None:
+        """Prompt tokens a character and completion tokens a call of ``model`` so far; None before the first answer."""
+        row = self.db.execute(
+            "SELECT sum(prompt_tokens) * 1.0 / sum(prompt_chars), avg(completion_tokens) FROM calls"
+            " WHERE model = ? AND outcome = 'answered' AND prompt_tokens > 0",
+            (model,),
+        ).fetchone()
+        return None if row[0] is None else (row[0], row[1])
+
+    def batches(self, endpoint: str) -> list[tuple[str, str | None, list[str]]]:
+        """Name, id (None: not known to have been taken) and keys of the batch jobs that were not collected."""
+        rows = self.db.execute("SELECT name, id, keys FROM batches WHERE endpoint = ? ORDER BY name", (endpoint,))
+        return [(name, batch, json.loads(keys)) for name, batch, keys in rows]
+
+    def plan_batch(self, name: str, endpoint: str, keys: list[str], run_id: str) -> None:
+        self.db.execute(
+            "INSERT OR REPLACE INTO batches VALUES (?, ?, NULL, ?, ?)", (name, endpoint, json.dumps(keys), run_id)
+        )
+
+    def took_batch(self, name: str, batch: str) -> None:
+        self.db.execute("UPDATE batches SET id = ? WHERE name = ?", (batch, name))
+
+    def forget_batch(self, name: str) -> None:
+        self.db.execute("DELETE FROM batches WHERE name = ?", (name,))
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    return db
+
+
+def answers_path(root: Path) -> Path:
+    """``GRIP_JUDGE_STORE``, so that several data folders can share what was paid for; else inside the data folder."""
+    given = os.environ.get("GRIP_JUDGE_STORE")
+    return Path(given).expanduser() if given else root / ".judge" / "answers.sqlite"
