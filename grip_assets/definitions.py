@@ -43,7 +43,7 @@ defs = dg.Definitions(
     sensors=[
         dg.AutomationConditionSensorDefinition(
             "recompute_on_change",
-            target=dg.AssetSelection.groups("curation"),
+            target=dg.AssetSelection.groups("curation", "reports"),
             minimum_interval_seconds=30,
             use_user_code_server=True,  # custom conditions are evaluated where their code is
         )

@@ -42,6 +42,7 @@ class Stage:
     inputs: tuple[str, ...] = ()
     reads: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
     facts: Callable[[Settings, Path], dict[str, Any]] = lambda settings, root: {}
+    group: str = "curation"
     named_by_content: bool = False
     otherwise: str = "code, model or files changed"  # why it is computed when neither settings nor inputs say it
 

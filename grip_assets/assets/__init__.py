@@ -1,4 +1,4 @@
-"""The chain: one module a stage, in pipeline order, named after its asset."""
+"""The chain: one module a stage, in pipeline order, named after its asset; then what reports on it."""
 
 from grip_assets.assets import (
     adaptation_deltas,
@@ -6,6 +6,7 @@ from grip_assets.assets import (
     clusters,
     corpus,
     embeddings,
+    judge_report,
     probe_set,
     quality_scores,
     sigma_k,
@@ -24,5 +25,6 @@ STAGES = {
         adaptation_deltas,
         budgets,
         subset,
+        judge_report,
     )
 }

@@ -8,16 +8,15 @@ from typing import Any
 
 import polars as pl
 
-from grip_assets.errors import GripError
+from grip_assets.errors import Capped, GripError
 from grip_assets.method.allocation import further_probe
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.models.judge import DIMENSIONS, Document, Judge, Verdict, judge_for
 from grip_assets.progress import Progress
-from grip_assets.recompute import Settings, Stage, Work
+from grip_assets.recompute import Log, Settings, Stage, Work
 from grip_assets.settings import Quality
 from grip_assets.store.query import query
 
-LLM_ONLY = ("model", "temperature", "max_tokens", "rubric", "windows", "window_chars")
 REPORT_ONLY = ("repeats", "gold")
 READS = tuple(name for name in Quality.model_fields if name not in REPORT_ONLY)
 ROUNDS = 20  # of further documents; each at most doubles what a cluster has
@@ -32,7 +31,7 @@ SCHEMA = {
 }
 
 
-def facts(settings: Settings, root: Path) -> dict[str, Any]:
+def rubric_facts(settings: Settings, root: Path) -> dict[str, Any]:
     """The text of the rubric, where a judge reads one."""
     quality = settings["quality"]
     assert isinstance(quality, Quality)
@@ -47,16 +46,23 @@ def compute(work: Work) -> dict[str, Any]:
     settings = work.settings["quality"]
     assert isinstance(settings, Quality)
     allocation = work.frame("probe_allocation")
-    with judge_for(settings, work.store.root, work.run_id) as judge:
+    with judge_for(settings, work.store.root, work.run_id, work.log) as judge:
         probe = work.frame("probe_documents")
-        scores = _judged(judge, settings, probe, work).with_columns(round=pl.lit(1, pl.Int32))
+        scores, capped = judged(judge, settings, probe, work.log)
+        if capped:
+            done = int(scores["status"].is_not_null().sum())
+            raise GripError(
+                f"{capped}. {done:,} of {len(probe):,} documents are judged, and their scores are kept: run again to"
+                " go on, or raise the cap."
+            )
         if not (scores["status"] == "ok").any():
             raise GripError(
                 f"The judge scored none of {len(scores)} documents. The first reason: {scores['reason'][0]}"
             )
-        quality = _quality(scores, allocation, settings)
+        scores = scores.with_columns(round=pl.lit(1, pl.Int32))
         if settings.target_error is not None:
-            scores, quality = _further(judge, settings, scores, allocation, work)
+            scores = _further(judge, settings, scores, allocation, work)
+    quality = _quality(scores, allocation, settings)
     work.draft.write("quality_scores", scores)
     work.draft.write("cluster_quality", quality)
     n_failed = int((scores["status"] != "ok").sum())
@@ -69,19 +75,24 @@ def compute(work: Work) -> dict[str, Any]:
         "largest_standard_error": quality["standard_error"].max(),
         "documents_judged": len(scores) - n_failed,
         "documents_failed": n_failed,
-    } | _spent(work, settings)
+    } | spent(work, settings)
 
 
-def _judged(judge: Judge, settings: Quality, documents: pl.DataFrame, work: Work) -> pl.DataFrame:
-    """One row a document, in the order of ``documents``."""
-    progress = Progress("judging", len(documents), "documents", work.log)
-    rows = []
-    for verdict in judge.judge(to_documents(documents)):
-        rows.append(_row(verdict, settings))
-        progress.advance(1)
+def judged(
+    judge: Judge, settings: Quality, documents: pl.DataFrame, log: Log, **how: Any
+) -> tuple[pl.DataFrame, GripError | None]:
+    """One row a document, in the order of ``documents``; and the cap that ended it, which leaves the rest null."""
+    progress = Progress("judging", len(documents), "documents", log)
+    rows, capped = [], None
+    try:
+        for verdict in judge.judge(to_documents(documents), **how):
+            rows.append(_row(verdict, settings))
+            progress.advance(1)
+    except Capped as error:
+        capped = error
     progress.finish()
-    judged = pl.DataFrame(rows, schema=SCHEMA)
-    return documents.select("doc_id", "cluster_id").join(judged, on="doc_id", maintain_order="left")
+    found = pl.DataFrame(rows, schema=SCHEMA)
+    return documents.select("doc_id", "cluster_id").join(found, on="doc_id", how="left", maintain_order="left"), capped
 
 
 def to_documents(rows: pl.DataFrame) -> Iterable[Document]:
@@ -108,53 +119,47 @@ def _quality(scores: pl.DataFrame, allocation: pl.DataFrame, settings: Quality) 
 
 def _further(
     judge: Judge, settings: Quality, scores: pl.DataFrame, allocation: pl.DataFrame, work: Work
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+) -> pl.DataFrame:
     """Neyman again, now with the spread of the scores: judge more documents where the standard error is large [A28].
 
     Ends when every cluster's is at most the target, when there is nothing left to draw, or at a cap: what was
     judged by then stands, and the next run goes on.
     """
-    from grip_assets.models.llm.pace import Capped
-
-    assert settings.target_error is not None
     members = work.frame("clusters").select("doc_id", "cluster_id")
     u = pl.Series("u", keyed_uniform(settings.seed, "further_probe", members["doc_id"].to_list()))
-    order = members.with_columns(u).sort("cluster_id", "u", "doc_id")
+    order = members.with_columns(u).sort("cluster_id", "u", "doc_id").drop("u")
     for number in range(2, ROUNDS + 2):
-        quality = _quality(scores, allocation, settings)
-        sizes = quality.join(allocation.select("cluster_id", "n_docs"), on="cluster_id", maintain_order="left")
-        more = further_probe(
-            sizes["n_docs"].to_numpy(),
-            sizes["n_asked"].to_numpy(),
-            sizes["n_judged"].to_numpy(),
-            sizes["score_variance"].to_numpy(),
-            settings.target_error,
-        )
-        if not more.any():
+        drawn = _draw(order, scores, _quality(scores, allocation, settings), allocation, settings)
+        if drawn.is_empty():
             break
-        wanted = pl.DataFrame({"cluster_id": quality["cluster_id"], "more": more})
-        drawn = (
-            order.join(scores.select("doc_id"), on="doc_id", how="anti", maintain_order="left")
-            .with_columns(rank=pl.int_range(pl.len()).over("cluster_id"))
-            .join(wanted, on="cluster_id", maintain_order="left")
-            .filter(pl.col("rank") < pl.col("more"))
-            .select("doc_id", "cluster_id", "rank")
-        )
+        work.log(f"round {number}: {len(drawn):,} more documents in {drawn['cluster_id'].n_unique()} clusters")
         documents = query("probe_documents", {"probe_set": drawn, "corpus": work.files("corpus")})
-        work.log(f"round {number}: {len(documents):,} more documents in {int((more > 0).sum())} clusters")
-        rows: list[dict[str, Any]] = []
-        try:
-            for verdict in judge.judge(to_documents(documents)):
-                rows.append(_row(verdict, settings))
-        except Capped as capped:
+        more, capped = judged(judge, settings, documents, work.log)
+        more = more.filter(pl.col("status").is_not_null()).with_columns(round=pl.lit(number, pl.Int32))
+        scores = pl.concat([scores, more])
+        if capped:
             work.complete = False
-            work.log(f"{capped}: the errors stay above the target, and a new run goes on")
-        judged = pl.DataFrame(rows, schema=SCHEMA)
-        joined = documents.select("doc_id", "cluster_id").join(judged, on="doc_id", maintain_order="left")
-        scores = pl.concat([scores, joined.with_columns(round=pl.lit(number, pl.Int32))])
-        if not work.complete:
+            work.log(f"{capped}: errors stay above the target; a new run goes on")
             break
-    return scores, _quality(scores, allocation, settings)
+    return scores
+
+
+def _draw(
+    order: pl.DataFrame, scores: pl.DataFrame, quality: pl.DataFrame, allocation: pl.DataFrame, settings: Quality
+) -> pl.DataFrame:
+    """The documents of the next round: of each cluster the next ones in ``order`` that were not asked about."""
+    assert settings.target_error is not None
+    sizes = quality.join(allocation.select("cluster_id", "n_docs"), on="cluster_id", maintain_order="left")
+    size, asked, done, variance = (sizes[c].to_numpy() for c in ("n_docs", "n_asked", "n_judged", "score_variance"))
+    more = further_probe(size, asked, done, variance, settings.target_error)
+    wanted = pl.DataFrame({"cluster_id": sizes["cluster_id"], "more": more})
+    return (
+        order.join(scores.select("doc_id"), on="doc_id", how="anti", maintain_order="left")
+        .with_columns(rank=pl.int_range(pl.len()).over("cluster_id"))
+        .join(wanted, on="cluster_id", maintain_order="left")
+        .filter(pl.col("rank") < pl.col("more"))
+        .drop("more")
+    )
 
 
 def _name(scores: pl.DataFrame, settings: Quality) -> str:
@@ -164,23 +169,29 @@ def _name(scores: pl.DataFrame, settings: Quality) -> str:
     return hashlib.sha256(json.dumps([rows, how]).encode()).hexdigest()
 
 
-def _spent(work: Work, settings: Quality) -> dict[str, Any]:
+def spent(work: Work, settings: Quality) -> dict[str, Any]:
     """What the run asked and used, where a judge is paid."""
     if settings.judge == "static":
         return {}
     from grip_assets.store.answers import Answers, answers_path
 
     answers = Answers(answers_path(work.store.root))
-    spent = answers.spent(work.run_id)
+    found = answers.spent(work.run_id)
     answers.close()
-    cost = ((settings.price_in or 0) * spent.prompt_tokens + (settings.price_out or 0) * spent.completion_tokens) / 1e6
-    work.log(f"asked {spent.calls:,} times: {spent.prompt_tokens:,} + {spent.completion_tokens:,} tokens, {cost:.4f}")
+    cost = price(settings, found.prompt_tokens, found.completion_tokens)
+    tokens = f"{found.prompt_tokens:,} prompt and {found.completion_tokens:,} answer tokens"
+    work.log(f"asked {found.calls:,} times in this run: {tokens}, cost {cost:.4f}")
     return {
-        "calls": spent.calls,
-        "prompt_tokens": spent.prompt_tokens,
-        "completion_tokens": spent.completion_tokens,
+        "calls": found.calls,
+        "prompt_tokens": found.prompt_tokens,
+        "completion_tokens": found.completion_tokens,
         "cost": cost,
     }
+
+
+def price(settings: Quality, prompt_tokens: float, completion_tokens: float) -> float:
+    """In the unit of the prices in ``settings``; 0 where they are not set."""
+    return ((settings.price_in or 0.0) * prompt_tokens + (settings.price_out or 0.0) * completion_tokens) / 1e6
 
 
 stage = Stage(
@@ -192,7 +203,7 @@ stage = Stage(
     tables=("quality_scores", "cluster_quality"),
     inputs=("corpus", "clusters", "probe_set"),
     reads={"quality": READS},
-    facts=facts,
+    facts=rubric_facts,
     named_by_content=True,
     otherwise="the rubric changed, or documents could not be judged the last time",
 )

@@ -23,7 +23,7 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
     @dg.asset(
         name=stage.name,
         deps=deps,
-        group_name="curation",
+        group_name=stage.group,
         kinds={"parquet", "duckdb"},
         owners=["team:grip"],
         description=stage.description,

@@ -119,7 +119,8 @@ class FakeEndpoint:
     async def create_batch(self, request: Request) -> Response:
         asked = await request.json()
         lines = [json.loads(line) for line in self.files[asked["input_file_id"]].splitlines()]
-        good, bad = [], []
+        good: list[dict[str, Any]] = []
+        bad: list[dict[str, Any]] = []
         for line in lines:
             status, body = self.batch_item(line["body"])
             item = {"custom_id": line["custom_id"], "response": {"status_code": status, "body": body}, "error": None}

@@ -4,7 +4,7 @@ The static judge and the LLM judge share this interface. A document that cannot 
 'failed' and a reason, never a zero.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,17 +44,19 @@ class Judge(Protocol):
 
 
 @contextmanager
-def judge_for(settings: Quality, root: Path, run_id: str) -> Iterator[Judge]:
+def judge_for(settings: Quality, root: Path, run_id: str, log: Callable[[str], None]) -> Iterator[Judge]:
     """The judge that ``settings/quality.judge`` names. ``root``: the data folder, where answers are kept."""
     if settings.judge == "static":
         from grip_assets.models.static_judge import StaticJudge
 
         yield StaticJudge()
         return
+    from grip_assets.models.llm.batch import BatchJudge
     from grip_assets.models.llm.judge import LlmJudge
     from grip_assets.store.answers import Answers, answers_path
 
-    judge = LlmJudge(settings, Answers(answers_path(root)), run_id)
+    kind = BatchJudge if settings.mode == "batch" else LlmJudge
+    judge = kind(settings, Answers(answers_path(root)), run_id, log)
     try:
         yield judge
     finally:

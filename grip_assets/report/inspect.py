@@ -13,6 +13,8 @@ from grip_assets import checks
 from grip_assets.recompute import Stage, Work
 from grip_assets.store.query import has_query, query
 
+DRAWN = ("quality_scores", "budgets", "subset", "judge_report")
+
 
 def inspect(work: Work, stages: Mapping[str, Stage]) -> dict[str, Any]:
     """Keys ``checks`` and ``extremes`` of a manifest; writes ``picture.png`` into the draft."""
@@ -20,7 +22,7 @@ def inspect(work: Work, stages: Mapping[str, Stage]) -> dict[str, Any]:
     tables: dict[str, Any] = {**work.tables(), "settings": settings_frame(work)}
     found = checks.run(asset, tables)
     extremes = query(f"extremes/{asset}", tables).to_dicts() if has_query(f"extremes/{asset}") else []
-    if asset in ("budgets", "subset"):
+    if asset in DRAWN:
         from grip_assets.report.pictures import PICTURES  # matplotlib: not needed where nothing is drawn
 
         (work.draft.folder / "picture.png").write_bytes(PICTURES[asset](tables))

@@ -47,6 +47,58 @@ def subset_picture(tables: Mapping[str, Any]) -> bytes:
     return png(figure)
 
 
+def quality_picture(tables: Mapping[str, Any]) -> bytes:
+    """Q_k with two standard errors on either side, best cluster on the left."""
+    rows = query("questions/quality_with_errors", {"cluster_quality": tables["cluster_quality"]}).head(60)
+    figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
+    x = range(len(rows))
+    axes.errorbar(
+        x,
+        rows["quality"],
+        yerr=2 * rows["standard_error"].fill_null(0),
+        fmt="o",
+        ms=4,
+        color=CHOSEN,
+        ecolor=POOL,
+        capsize=2,
+    )
+    axes.set(ylabel="$Q_k$, ±2 standard errors", xlabel="cluster", title="Quality by cluster")
+    axes.set_xticks(list(x), [str(c) for c in rows["cluster_id"]], fontsize=7, rotation=90)
+    return png(figure)
+
+
+def judge_picture(tables: Mapping[str, Any]) -> bytes:
+    """What the judge gives by dimension; what its scores follow; and how near the other judgements are."""
+    histogram, report, pairs = (_table(tables, t) for t in ("judge_histogram", "judge_report", "judge_pairs"))
+    figure, ((first, second), (third, fourth)) = plt.subplots(2, 2, figsize=(8, 6), layout="constrained")
+    for i, ((dimension,), rows) in enumerate(histogram.group_by("dimension", maintain_order=True)):
+        first.bar(rows["score"] + 0.2 * (i - 1.5), rows["n"], width=0.2, label=str(dimension).replace("_", " "))
+    first.set(title="Scores given", xlabel="score", ylabel="documents")
+    first.legend(frameon=False, fontsize=7)
+    bias = report.filter(measure="epsilon2")
+    second.barh(bias["section"], bias["value"].fill_null(0) * 100, color=CHOSEN)
+    second.set(
+        title="What the score follows",
+        xlabel="% of its variance explained (ε²)",
+        xlim=(min(0, second.get_xlim()[0]), 100),
+    )
+    for axes, other, title in ((third, "repeat", "Judged twice"), (fourth, None, "Beside other judges")):
+        rows = pairs.filter(pl.col("dimension") == "score", (pl.col("other") == "repeat") == (other == "repeat"))
+        for (name,), some in rows.group_by("other", maintain_order=True):
+            axes.plot(some["score"], some["other_score"], "o", ms=4, alpha=0.5, label=str(name))
+        axes.plot([0, 1], [0, 1], color=POOL, lw=1, zorder=0)
+        axes.set(title=title, xlabel="score", ylabel="other score", xlim=(0, 1), ylim=(0, 1))
+        if len(rows):
+            axes.legend(frameon=False, fontsize=7)
+        else:
+            axes.text(0.5, 0.5, "not measured", ha="center", va="center", color=POOL)
+    return png(figure)
+
+
+def _table(tables: Mapping[str, Any], name: str) -> pl.DataFrame:
+    return pl.read_parquet(tables[name])
+
+
 def png(figure: plt.Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
@@ -57,4 +109,6 @@ def png(figure: plt.Figure) -> bytes:
 PICTURES: Mapping[str, Callable[[Mapping[str, Any]], bytes]] = {
     "budgets": budget_picture,
     "subset": subset_picture,
+    "quality_scores": quality_picture,
+    "judge_report": judge_picture,
 }

@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS calls (
 );
 CREATE INDEX IF NOT EXISTS calls_of_run ON calls (run_id);
 CREATE TABLE IF NOT EXISTS batches (
-    name TEXT PRIMARY KEY, endpoint TEXT NOT NULL, id TEXT, keys TEXT NOT NULL, run_id TEXT NOT NULL
+    name TEXT PRIMARY KEY, endpoint TEXT NOT NULL, id TEXT, documents TEXT NOT NULL
 );
 """
 
@@ -84,8 +84,9 @@ class Answers:
         self.db.close()
         self.writer.close()
 
-    def keep(self, run_id: str, rows: Iterable[tuple[Call, Answer | None]]) -> None:
-        """Keep calls and their answers in one transaction; durable when this returns."""
+    def keep(self, run_id: str, rows: Iterable[tuple[Call, Answer | None]], batch: str | None = None) -> None:
+        """Keep calls and their answers in one transaction; durable when this returns. With the name of a batch job,
+        that job is collected by it."""
         now = time.time()
         self.writer.execute("BEGIN IMMEDIATE")  # a second writer waits here, and not half-way
         try:
@@ -96,6 +97,8 @@ class Answers:
                 if answer:  # two processes that asked at once: the first answer stands
                     row = (answer.key, answer.doc_id, answer.model, json.dumps(answer.scores), json.dumps(answer.said))
                     self.writer.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", row)
+            if batch:
+                self.writer.execute("DELETE FROM batches WHERE name = ?", (batch,))
         except BaseException:
             self.writer.execute("ROLLBACK")
             raise
@@ -126,26 +129,32 @@ class Answers:
         """Prompt tokens a character and completion tokens a call of ``model`` so far; None before the first answer."""
         row = self.db.execute(
             "SELECT sum(prompt_tokens) * 1.0 / sum(prompt_chars), avg(completion_tokens) FROM calls"
-            " WHERE model = ? AND outcome = 'answered' AND prompt_tokens > 0",
+            " WHERE model = ? AND outcome = 'answered' AND prompt_tokens > 0 AND prompt_chars > 0",
             (model,),
         ).fetchone()
         return None if row[0] is None else (row[0], row[1])
 
-    def batches(self, endpoint: str) -> list[tuple[str, str | None, list[str]]]:
-        """Name, id (None: not known to have been taken) and keys of the batch jobs that were not collected."""
-        rows = self.db.execute("SELECT name, id, keys FROM batches WHERE endpoint = ? ORDER BY name", (endpoint,))
-        return [(name, batch, json.loads(keys)) for name, batch, keys in rows]
+    def batches(self, endpoint: str) -> list["BatchJob"]:
+        """The batch jobs that were not collected."""
+        rows = self.db.execute("SELECT name, id, documents FROM batches WHERE endpoint = ? ORDER BY name", (endpoint,))
+        return [BatchJob(name, batch, json.loads(documents)) for name, batch, documents in rows]
 
-    def plan_batch(self, name: str, endpoint: str, keys: list[str], run_id: str) -> None:
-        self.db.execute(
-            "INSERT OR REPLACE INTO batches VALUES (?, ?, NULL, ?, ?)", (name, endpoint, json.dumps(keys), run_id)
-        )
-
-    def took_batch(self, name: str, batch: str) -> None:
-        self.db.execute("UPDATE batches SET id = ? WHERE name = ?", (batch, name))
+    def plan_batch(self, job: "BatchJob", endpoint: str) -> None:
+        """Remember a job before it is sent (without an id) and after (with it)."""
+        row = (job.name, endpoint, job.id, json.dumps(job.documents))
+        self.db.execute("INSERT OR REPLACE INTO batches VALUES (?, ?, ?, ?)", row)
 
     def forget_batch(self, name: str) -> None:
         self.db.execute("DELETE FROM batches WHERE name = ?", (name,))
+
+
+@dataclass(frozen=True)
+class BatchJob:
+    """``id``: None while it is not known to have been taken; ``documents``: key of the question to doc_id."""
+
+    name: str
+    id: str | None
+    documents: dict[str, str]
 
 
 def _connect(path: Path) -> sqlite3.Connection:

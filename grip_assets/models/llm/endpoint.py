@@ -174,12 +174,12 @@ class Takes:
         return self.schema, self.limit
 
 
-def read_completion(content: bytes, key: str, prompt: Prompt) -> Reply:
+def read_completion(content: bytes, key: str, prompt: Prompt | None) -> Reply:
     """The reply in the body of a successful response."""
     try:
         body = json.loads(content)
         usage = body.get("usage") or {}
-        tokens = {name: _count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")}
+        tokens = [_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")]
         choice = body["choices"][0]
         message = choice["message"]
         text = message.get("content") or ""
@@ -188,19 +188,20 @@ def read_completion(content: bytes, key: str, prompt: Prompt) -> Reply:
         return Reply("invalid", "the response is not JSON")
     except (AttributeError, KeyError, IndexError, TypeError):
         return Reply("invalid", "the response has no answer")
-    said = {"model": safe(model, key, prompt), "finish_reason": safe(finish, key, prompt), **tokens}
+    said: dict[str, Any] = {"model": safe(model, key, prompt), "finish_reason": safe(finish, key, prompt)}
+    said |= {"prompt_tokens": tokens[0], "completion_tokens": tokens[1]}
     try:
-        return Reply("answered", "", parse(str(text)), said, **tokens)
+        return Reply("answered", "", parse(str(text)), said, *tokens)
     except InvalidAnswer as error:
         cut = " (it was cut at quality.max_tokens)" if finish == "length" else ""
-        return Reply("invalid", f"{error}{cut}", **tokens)
+        return Reply("invalid", f"{error}{cut}", {}, {}, *tokens)
 
 
 def _count(value: Any) -> int:
     return value if type(value) is int and value >= 0 else 0
 
 
-def read_error(status: int, headers: Mapping[str, str], body: Any, key: str, prompt: Prompt) -> Reply:
+def read_error(status: int, headers: Mapping[str, str], body: Any, key: str, prompt: Prompt | None) -> Reply:
     """The reply in an error response."""
     reason = f"HTTP {status}{_message(body, key, prompt)}"
     if status in (401, 403):
@@ -223,7 +224,7 @@ def _body(error: openai.APIStatusError) -> Any:
         return None
 
 
-def _message(body: Any, key: str, prompt: Prompt) -> str:
+def _message(body: Any, key: str, prompt: Prompt | None) -> str:
     """What an error body says, whatever its shape (OpenAI's, FastAPI's), made safe to write down."""
     said: Any = body.get("error", body.get("detail", "")) if isinstance(body, dict) else ""
     if isinstance(said, dict):
@@ -234,12 +235,14 @@ def _message(body: Any, key: str, prompt: Prompt) -> str:
     return f": {text}" if text else ""
 
 
-def safe(text: str, key: str, prompt: Prompt) -> str:
-    """Text from outside, on one line, without the key and without a passage of the document."""
+def safe(text: str, key: str, prompt: Prompt | None) -> str:
+    """Text from outside, on one line, without the key and without a passage of the document (None: not known which)."""
     line = " ".join(text.replace(key, "[key]").split())[:REASON_CHARACTERS]
-    document = " ".join(prompt.body["messages"][-1]["content"].split()) if len(line) >= ECHO else ""
-    if any(line[i : i + ECHO] in document for i in range(max(len(line) - ECHO + 1, 0))):
-        return "(the endpoint's message repeats the document)"
+    if len(line) < ECHO:
+        return line
+    document = " ".join(prompt.body["messages"][-1]["content"].split()) if prompt else ""
+    if prompt is None or any(line[i : i + ECHO] in document for i in range(len(line) - ECHO + 1)):
+        return "(the message may repeat the document)"
     return line
 
 

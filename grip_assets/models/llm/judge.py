@@ -9,14 +9,14 @@ import heapq
 import itertools
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from grip_assets.errors import GripError
+from grip_assets.errors import Capped, GripError
 from grip_assets.models.judge import Document, Verdict
 from grip_assets.models.llm.endpoint import Client, Reply, endpoint
-from grip_assets.models.llm.pace import Capped, Pace, Spending
+from grip_assets.models.llm.pace import Pace, Spending
 from grip_assets.models.llm.prompt import Prompt, Prompter
 from grip_assets.settings import Quality
 from grip_assets.store.answers import Answer, Answers, Call
@@ -42,13 +42,13 @@ class LlmJudge:
 
     name = "llm"
 
-    def __init__(self, settings: Quality, answers: Answers, run_id: str):
+    def __init__(self, settings: Quality, answers: Answers, run_id: str, log: Callable[[str], None] = print):
         """GripError where a setting or a variable of the environment is missing; nothing is sent yet."""
         if not settings.model:
             raise GripError("settings/quality.model is not set: name a model that the endpoint serves.")
         if settings.max_cost is not None and settings.price_in is None and settings.price_out is None:
             raise GripError("settings/quality.max_cost needs prices: set quality.price_in and quality.price_out.")
-        self.settings, self.answers, self.run_id = settings, answers, run_id
+        self.settings, self.answers, self.run_id, self.log = settings, answers, run_id, log
         self.prompter, self.endpoint = Prompter(settings), endpoint()
 
     def judge(self, documents: Iterable[Document], repeat: int = 0) -> Iterator[Verdict]:
@@ -81,11 +81,11 @@ class LlmJudge:
 
 
 def verdict(prompt: Prompt, answer: Answer) -> Verdict:
-    return Verdict(prompt.doc_id, answer.model, answer.scores, parts=shown(prompt) | answer.said)
+    return Verdict(prompt.doc_id, prompt.body["model"], answer.scores, parts=shown(prompt) | answer.said)
 
 
-def failed(prompt: Prompt, model: str, reason: str) -> Verdict:
-    return Verdict(prompt.doc_id, model, status="failed", reason=reason, parts=shown(prompt))
+def failed(prompt: Prompt, reason: str) -> Verdict:
+    return Verdict(prompt.doc_id, prompt.body["model"], status="failed", reason=reason, parts=shown(prompt))
 
 
 def shown(prompt: Prompt) -> dict[str, object]:
@@ -202,7 +202,7 @@ class _Asking:
             task.due = time.monotonic() + wait
         else:
             reason = f"{reply.reason} ({task.attempt} attempts)"
-            self.verdicts += [failed(p, self.model, reason) for p in self.pending.pop(task.prompt.key)]
+            self.verdicts += [failed(p, reason) for p in self.pending.pop(task.prompt.key)]
             return
         heapq.heappush(self.waiting, task)
 

@@ -8,17 +8,13 @@ from contextlib import asynccontextmanager
 
 from aiolimiter import AsyncLimiter
 
-from grip_assets.errors import GripError
+from grip_assets.errors import Capped
 from grip_assets.models.llm.endpoint import Endpoint, Reply
 from grip_assets.models.llm.prompt import Prompt
 from grip_assets.settings import Quality
 from grip_assets.store.answers import Spent
 
 LONGEST_BACKOFF = 60.0
-
-
-class Capped(GripError):
-    """The cap on calls or money is reached. Everything answered is kept."""
 
 
 class Pace:
@@ -87,7 +83,7 @@ class Pace:
     def backoff(self, attempt: int) -> float:
         """Exponential, with jitter so that slots do not come back together."""
         longest = min(self.endpoint.backoff * 2.0 ** min(attempt, 30), LONGEST_BACKOFF)
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311
+        return longest * random.uniform(0.5, 1.0)
 
     def out_of_patience(self) -> bool:
         """Nothing but failures for a long time: the endpoint is down, and documents must not fail for that."""
@@ -125,21 +121,27 @@ class Spending:
 
     def fits(self, prompt: Prompt) -> bool:
         """Whether the request would stay within the caps, whatever it uses."""
-        s = self.settings
-        calls = s.max_calls is None or self.calls < s.max_calls
-        return calls and (s.max_cost is None or self.cost + self.held + self.most(prompt) <= s.max_cost)
+        most = self.settings.max_cost
+        return not self.all_called() and (most is None or self.cost + self.held + self.most(prompt) <= most)
+
+    def all_called(self) -> bool:
+        return self.settings.max_calls is not None and self.calls >= self.settings.max_calls
+
+    def capped(self) -> Capped:
+        if self.all_called():
+            return Capped(f"the cap of {self.settings.max_calls:,} calls (quality.max_calls) is reached")
+        return Capped(f"the cap of {self.settings.max_cost:g} (quality.max_cost) is reached: {self.cost:.4f} spent")
 
     async def hold(self, prompt: Prompt) -> None:
         """Count a request before it goes; raises Capped where it could pass a cap."""
         while not self.fits(prompt):
-            if self.settings.max_calls is not None and self.calls >= self.settings.max_calls:
-                raise Capped(f"the cap of {self.settings.max_calls:,} calls (quality.max_calls) is reached")
-            if not self.under_way:
-                raise Capped(
-                    f"the cap of {self.settings.max_cost:g} (quality.max_cost) is reached: {self.cost:.4f} spent"
-                )
+            if self.all_called() or not self.under_way:
+                raise self.capped()
             self.settled.clear()
             await self.settled.wait()
+        self.count(prompt)
+
+    def count(self, prompt: Prompt) -> None:
         self.calls += 1
         self.held, self.under_way = self.held + self.most(prompt), self.under_way + 1
 

@@ -1,0 +1,194 @@
+"""judge_report: how far the judge can be trusted. It is itself judged: against itself, the static judge, and you."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from grip_assets.assets.quality_scores import judged, price, rubric_facts, spent
+from grip_assets.errors import GripError
+from grip_assets.method.agreement import rank_correlation, weighted_kappa
+from grip_assets.method.sampling import keyed_uniform
+from grip_assets.models.judge import DIMENSIONS, judge_for
+from grip_assets.recompute import Settings, Stage, Work
+from grip_assets.settings import Quality
+from grip_assets.store.query import query
+
+STATIC_SAMPLE = 1_000  # documents that both judges read
+TEXT, NUMBER = pl.String(), pl.Float64()
+PAIRS = pl.Schema({"doc_id": TEXT, "other": TEXT, "dimension": TEXT, "score": NUMBER, "other_score": NUMBER})
+REPORT = pl.Schema({"section": TEXT, "dimension": TEXT, "measure": TEXT, "value": NUMBER, "n": pl.Int64()})
+READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
+    ".csv": pl.read_csv,
+    ".jsonl": pl.read_ndjson,
+    ".parquet": pl.read_parquet,
+}
+
+
+def compute(work: Work) -> dict[str, Any]:
+    settings = work.settings["quality"]
+    assert isinstance(settings, Quality)
+    scores = work.frame("quality_scores").filter(pl.col("status") == "ok")
+    described = query("judged_documents", {"quality_scores": scores, "corpus": work.files("corpus")})
+    pairs = pl.concat([_repeated(work, settings, scores), _static(work, settings, scores), _gold(work, settings)])
+    rows = [
+        *_agreement(pairs),
+        *_bias(described),
+        *_cost(work, settings, scores),
+    ]
+    work.draft.write("judge_report", pl.DataFrame(rows, schema=REPORT, orient="row"))
+    work.draft.write("judge_histogram", query("judge_histogram", {"quality_scores": scores}))
+    work.draft.write("judge_pairs", pairs)
+    work.content = hashlib.sha256(json.dumps([rows, pairs.rows()]).encode()).hexdigest()
+    return {f"{section}_{measure}": value for section, dimension, measure, value, _ in rows if dimension == "score"}
+
+
+def _repeated(work: Work, settings: Quality, scores: pl.DataFrame) -> pl.DataFrame:
+    """A sample of the probe, judged a second time. The static judge repeats itself by its nature."""
+    if settings.judge == "static" or not settings.repeats:
+        return pl.DataFrame(schema=PAIRS)
+    documents = _sample(work, settings, scores, settings.repeats, "judge_repeats")
+    with judge_for(settings, work.store.root, work.run_id, work.log) as judge:
+        again, capped = judged(judge, settings, documents, work.log, repeat=1)
+    if capped or (again["status"] != "ok").any():
+        work.complete = False
+        work.log(f"{capped or 'some documents failed'}: fewer documents were judged twice; a new run goes on")
+    return _pairs("repeat", scores, again)
+
+
+def _static(work: Work, settings: Quality, scores: pl.DataFrame) -> pl.DataFrame:
+    if settings.judge == "static":
+        return pl.DataFrame(schema=PAIRS)
+    documents = _sample(work, settings, scores, STATIC_SAMPLE, "judge_static")
+    static = settings.model_copy(update={"judge": "static"})
+    with judge_for(static, work.store.root, work.run_id, work.log) as judge:
+        found, _ = judged(judge, static, documents, work.log)
+    return _pairs("static", scores, found)
+
+
+def _sample(work: Work, settings: Quality, scores: pl.DataFrame, size: int, name: str) -> pl.DataFrame:
+    documents = work.frame("probe_documents").join(
+        scores.select("doc_id"), on="doc_id", how="semi", maintain_order="left"
+    )
+    u = pl.Series("u", keyed_uniform(settings.seed, name, documents["doc_id"].to_list()))
+    return documents.with_columns(u).sort("u", "doc_id").head(size).drop("u")
+
+
+def _gold(work: Work, settings: Quality) -> pl.DataFrame:
+    """Your labels beside the judge's scores. Labelled documents that are not in the probe are judged for this."""
+    if settings.gold is None:
+        return pl.DataFrame(schema=PAIRS)
+    labels = read_gold(settings.gold)
+    name = "doc_id" if "doc_id" in labels.columns else "source"
+    documents = query(
+        "gold_documents", {"gold": labels.select(pl.col(name).alias("name")), "corpus": work.files("corpus")}
+    )
+    if documents.is_empty():
+        raise GripError(
+            f"settings/quality.gold: no {name} of {settings.gold} is in the corpus. See `grip sql` for names."
+        )
+    with judge_for(settings, work.store.root, work.run_id, work.log) as judge:
+        found, capped = judged(judge, settings, documents, work.log)
+    work.complete = work.complete and not capped
+    labelled = documents.select("doc_id", "source").join(labels, on=name, maintain_order="left")
+    return _pairs("gold", found.filter(pl.col("status") == "ok"), labelled)
+
+
+def read_gold(path: str) -> pl.DataFrame:
+    """Labels by ``doc_id`` or ``source``: any of the four dimensions (0 to 10), or ``score`` (0 to 1)."""
+    file = Path(path).expanduser()
+    if not file.is_file() or file.suffix not in READERS:
+        raise GripError(f"settings/quality.gold is '{path}': name a file that ends in {', '.join(READERS)}.")
+    try:
+        labels = READERS[file.suffix](file)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise GripError(f"settings/quality.gold: {file} cannot be read ({type(error).__name__}).") from None
+    given = [c for c in (*DIMENSIONS, "score") if c in labels.columns]
+    if not given or not {"doc_id", "source"} & set(labels.columns):
+        wanted = f"doc_id or source, and at least one of {', '.join((*DIMENSIONS, 'score'))}"
+        raise GripError(f"settings/quality.gold: {file} has the columns {labels.columns}; it needs {wanted}.")
+    try:
+        return labels.with_columns(pl.col(given).cast(pl.Float64))
+    except pl.exceptions.PolarsError:
+        raise GripError(f"settings/quality.gold: {file} has labels that are no numbers.") from None
+
+
+def _pairs(other: str, scores: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
+    """Both judgements of each document that has both, one row a dimension."""
+    columns = [c for c in (*DIMENSIONS, "score") if c in others.columns]
+    long = [
+        scores.select("doc_id", score=c)
+        .join(others.select("doc_id", other_score=c), on="doc_id", maintain_order="left")
+        .drop_nulls()
+        .select("doc_id", other=pl.lit(other), dimension=pl.lit(c), score="score", other_score="other_score")
+        for c in columns
+    ]
+    return pl.concat(long) if long else pl.DataFrame(schema=PAIRS)
+
+
+def _agreement(pairs: pl.DataFrame) -> list[tuple]:
+    rows = []
+    for (other, dimension), group in pairs.group_by("other", "dimension", maintain_order=True):
+        a, b = group["score"].to_numpy(), group["other_score"].to_numpy()
+        scale = 10 if dimension == "score" else 1  # a score is from 0 to 1, kappa counts levels from 0 to 10
+        measures = {
+            "weighted_kappa": weighted_kappa(scale * a, scale * b),
+            "rank_correlation": rank_correlation(a, b),
+            "mean_difference": float((b - a).mean()),
+            "mean_absolute_difference": float(abs(b - a).mean()),
+            "same": float((a == b).mean()),
+        }
+        rows += [(other, dimension, name, _number(value), len(group)) for name, value in measures.items()]
+    return rows
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or value != value else value
+
+
+def _bias(described: pl.DataFrame) -> list[tuple]:
+    found = query("judge_bias", {"judged": described}).to_dicts()
+    return [
+        (f"bias by {row['follows']}", "score", measure, _number(row[measure]), row["n"])
+        for row in found
+        for measure in ("eta2", "epsilon2")
+    ]
+
+
+def _cost(work: Work, settings: Quality, scores: pl.DataFrame) -> list[tuple]:
+    """What the scores cost: the answers that they are made of, and what all runs asked of the model so far."""
+    if settings.judge == "static":
+        return []
+    said = [json.loads(parts) for parts in scores["parts"]]
+    tokens = [sum(s.get(name, 0) for s in said) for name in ("prompt_tokens", "completion_tokens")]
+    answers = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "cost": price(settings, *tokens)}
+    run = spent(work, settings)
+    rows = [("cost", "answers", name, float(value), len(said)) for name, value in answers.items()]
+    return rows + [("cost", "this run", name, float(value), run["calls"]) for name, value in run.items()]
+
+
+def _facts(settings: Settings, root: Path) -> dict[str, Any]:
+    quality = settings["quality"]
+    assert isinstance(quality, Quality)
+    gold = Path(quality.gold).expanduser() if quality.gold else None
+    labels = hashlib.sha256(gold.read_bytes()).hexdigest()[:16] if gold and gold.is_file() else None
+    return rubric_facts(settings, root) | {"gold": labels}
+
+
+stage = Stage(
+    name="judge_report",
+    code_version="1",
+    compute=compute,
+    description="How far the judge can be trusted: the same documents judged twice, by the static judge and by you"
+    " (weighted κ, rank correlation), and how much of the score follows length, language and source.",
+    tables=("judge_report", "judge_histogram", "judge_pairs"),
+    inputs=("corpus", "probe_set", "quality_scores"),
+    reads={"quality": None},
+    facts=_facts,
+    group="reports",
+    named_by_content=True,
+    otherwise="the rubric or the labels changed, or not all could be judged the last time",
+)

@@ -1,0 +1,30 @@
+"""How far two raters agree, and what a rating depends on. In float64; N documents."""
+
+import numpy as np
+
+
+def weighted_kappa(one_N: np.ndarray, other_N: np.ndarray, levels: int = 11) -> float:
+    """Cohen's kappa with quadratic weights [Cohen 1968] of ratings from 0 to ``levels - 1``, rounded to whole ones.
+
+    1: they always agree; 0: no more than chance; below 0: less. NaN where both raters give everything the same level,
+    since then chance alone explains all agreement.
+    """
+    a_N, b_N = (np.clip(np.floor(np.asarray(x, np.float64) + 0.5), 0, levels - 1) for x in (one_N, other_N))
+    # The mean squared difference, over that of independent raters with the same marginal distributions.
+    observed = np.mean((a_N - b_N) ** 2)
+    by_chance = a_N.var() + b_N.var() + (a_N.mean() - b_N.mean()) ** 2
+    return float(1 - observed / by_chance) if by_chance > 0 else float("nan")
+
+
+def rank_correlation(one_N: np.ndarray, other_N: np.ndarray) -> float:
+    """Spearman's: Pearson's of the ranks, ties sharing their mean rank. NaN where one rater is constant."""
+    a_N, b_N = mean_ranks(one_N), mean_ranks(other_N)
+    if len(a_N) < 2 or a_N.std() == 0 or b_N.std() == 0:
+        return float("nan")
+    return float(np.mean((a_N - a_N.mean()) * (b_N - b_N.mean())) / (a_N.std() * b_N.std()))
+
+
+def mean_ranks(values_N: np.ndarray) -> np.ndarray:
+    _, level_N, counts = np.unique(np.asarray(values_N, np.float64), return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return ((last - counts + 1 + last) / 2)[level_N]
