@@ -54,11 +54,14 @@ def curate(corpus: Corpus = None, profile: Profile = None, set: Set = None) -> N
 
 @app.command()
 def plan(corpus: Corpus = None, profile: Profile = None, set: Set = None) -> None:
-    """Say what would be computed and what reused, with the seconds it took last time. Nothing is changed."""
+    """Say what would be computed and what reused, what that took last time, and what a paid judge would cost. Nothing
+    is changed."""
     from grip_assets import operations
 
     with operations.open_instance() as instance:
-        steps = operations.plan(instance, _changes(corpus, profile, set))
+        changes = _changes(corpus, profile, set)
+        steps = operations.plan(instance, changes)
+        spending = operations.spending(instance, changes, steps)
     print(f"{'asset':<18} {'action':<8} {'last took':>9}  why")
     for step in steps:
         cost = f"{step.seconds:,.1f} s" if step.seconds is not None else "-"
@@ -66,6 +69,8 @@ def plan(corpus: Corpus = None, profile: Profile = None, set: Set = None) -> Non
     known = sum(s.seconds or 0 for s in steps if s.action == "compute")
     n = sum(s.action == "compute" for s in steps)
     print(f"{n} of {len(steps)} assets to compute" + (f", about {known:,.0f} s going by the last time" if n else ""))
+    for line in spending:
+        print(line)
 
 
 def _changes(corpus: str | None, profile: str | None, assignments: list[str] | None) -> dict:

@@ -14,7 +14,7 @@ from grip_assets import ledger, recompute
 from grip_assets.assets import STAGES
 from grip_assets.automation import unsynced_because
 from grip_assets.errors import GripError
-from grip_assets.settings import GROUPS, Group, group_type, nearest, validate
+from grip_assets.settings import GROUPS, Group, Quality, group_type, nearest, validate
 from grip_assets.store.artifacts import REPOSITORY, ArtifactStore, data_root
 
 PROFILES = Path(__file__).parent / "profiles"
@@ -79,6 +79,21 @@ def plan(instance: dg.DagsterInstance, changes: Changes) -> list[recompute.Step]
     return recompute.plan(STAGES, after(instance, changes), versions, ArtifactStore(data_root()))
 
 
+def spending(instance: dg.DagsterInstance, changes: Changes, steps: list[recompute.Step]) -> list[str]:
+    """What the LLM judge would ask and cost, in lines; empty where nothing is asked. Nothing is sent."""
+    quality = after(instance, changes)["quality"]
+    assert isinstance(quality, Quality)
+    step = {s.asset: s for s in steps}
+    if quality.judge == "static" or step["quality_scores"].action == "reuse":
+        return []
+    store, probe = ArtifactStore(data_root()), step["probe_set"].version
+    if probe is None or not store.has("probe_set", probe):
+        return ["judge: what it would ask is known once probe_set is there. Set quality.max_calls or quality.max_cost."]
+    from grip_assets.assets.quality_scores import forecast
+
+    return forecast(quality, store, probe)
+
+
 @dataclass(frozen=True)
 class Run:
     """``reused`` and ``computed``: stages, in pipeline order."""
@@ -96,7 +111,7 @@ def curate(instance: dg.DagsterInstance, changes: Changes) -> Run:
     from grip_assets.definitions import defs  # after DAGSTER_HOME and GRIP_DATA are known
 
     ledger.close_runs_of_dead_processes(instance)
-    plan(instance, changes)
+    _judge_is_ready(after(instance, changes)["quality"], plan(instance, changes))
     config: dict[str, Any] = {"loggers": {"console": {"config": {}}}}
     if changes:
         config["ops"] = {f"settings__{group}": {"config": values} for group, values in changes.items()}
@@ -111,6 +126,18 @@ def curate(instance: dg.DagsterInstance, changes: Changes) -> Run:
         if event.asset_key and event.asset_key.path[0] in STAGES
     }
     return Run(result.run_id, [s for s in STAGES if not reused[s]], [s for s in STAGES if reused[s]])
+
+
+def _judge_is_ready(quality: Group, steps: list[recompute.Step]) -> None:
+    """A missing key is better said before an hour of embedding than after it."""
+    assert isinstance(quality, Quality)
+    if quality.judge == "llm" and any(s.action == "compute" for s in steps if s.asset == "quality_scores"):
+        from grip_assets.models.judge import judge_for
+        from grip_assets.models.llm.endpoint import endpoint
+
+        endpoint()
+        with judge_for(quality, data_root(), "", print):
+            pass
 
 
 def _first_failure(result: dg.ExecuteInProcessResult) -> str:

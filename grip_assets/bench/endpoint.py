@@ -42,7 +42,10 @@ class Behaviour:
     faults: tuple[str, ...] = FAULTS
     requests_per_minute: int | None = None
     retry_after: str = "0.05"
-    refuses: tuple[str, ...] = ()  # fields of a request that it does not take
+    refuses: tuple[str, ...] = ()  # fields of a request, or passages of a document, that it does not take
+    refusal: str = "Unexpected fields"
+    most_slots: int | None = None
+    away_until: float = 0.0
     echo_errors: bool = False  # error messages that repeat headers and body, as careless servers do
     key: str | None = None
     batch_seconds: float = 0.2
@@ -54,7 +57,7 @@ class Counts:
 
     asked: Counter = field(default_factory=Counter)
     answered: Counter = field(default_factory=Counter)
-    limited: int = 0
+    limited_at: list[float] = field(default_factory=list)
     at: list[float] = field(default_factory=list)
     tokens: Counter = field(default_factory=Counter)
     most_at_once: int = 0
@@ -88,7 +91,7 @@ class FakeEndpoint:
             {
                 "requests": sum(c.asked.values()),
                 "answered": sum(c.answered.values()),
-                "limited": c.limited,
+                "limited": len(c.limited_at),
                 "tokens": c.tokens,
                 "asked": c.asked,
             }
@@ -202,18 +205,19 @@ class Completions:
                 said = {"echo": dict(request.headers) | {"body": content}}
             if b.key and request.headers.get("authorization") != f"Bearer {b.key}":
                 return error(401, f"Incorrect API key provided: {request.headers.get('authorization')}", said)
-            refused = [name for name in b.refuses if name in body]
-            if refused:
-                return error(422, f"Unexpected fields: {refused}" + (f" in {said}" if said else ""), said)
-            if (
-                b.requests_per_minute
-                and len([t for t in counts.at if t > time.monotonic() - 60]) > b.requests_per_minute
-            ):
-                counts.limited += 1
-                return error(429, "slow down", said, {"retry-after": "1"})
+            if any(name in body or name in content for name in b.refuses):
+                return error(422, f"{b.refusal} {said or ''}", said)
+            now = time.monotonic()
+            recent = sum(t > now - 60 for t in counts.at) if b.requests_per_minute else 0
+            if recent > (b.requests_per_minute or 0) or counts.now > (b.most_slots or counts.now):
+                counts.limited_at.append(now)
+                return error(429, "slow down", said, {"retry-after": "1"} if recent else {})
+            if now < b.away_until:
+                return error(503, "back soon", said)
             fault = endpoint.fault(content, n)
             await asyncio.sleep(due - asyncio.get_running_loop().time() + (b.slow if fault == "slow" else 0))
             if fault and fault.startswith("429"):
+                counts.limited_at.append(time.monotonic())
                 return error(429, "slow down", said, {"retry-after": b.retry_after} if "after" in fault else {})
             if fault == "500":
                 return error(500, f"internal error {said}", said)

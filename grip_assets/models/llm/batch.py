@@ -16,7 +16,7 @@ import openai
 from grip_assets.errors import GripError
 from grip_assets.models.judge import Document, Verdict
 from grip_assets.models.llm.endpoint import Reply, Takes, read_completion, read_error
-from grip_assets.models.llm.judge import LlmJudge, failed, verdict
+from grip_assets.models.llm.judge import LlmJudge, failed, n_chars, verdict
 from grip_assets.models.llm.pace import Spending
 from grip_assets.models.llm.prompt import Prompt
 from grip_assets.store.answers import Answer, BatchJob, Call
@@ -132,12 +132,13 @@ class BatchJudge(LlmJudge):
 
     def collect(self, job: BatchJob, prompts: dict[str, Prompt]) -> dict[str, Reply]:
         assert job.id is not None
-        batch = self.client.batches.retrieve(job.id)
+        batch, wait = self.client.batches.retrieve(job.id), min(1.0, self.endpoint.poll)
         while batch.status not in ENDED:
             counts = batch.request_counts
             done = f"{counts.completed:,} of {counts.total:,} answered" if counts else ""
             self.log(f"batch {job.id}: {batch.status} {done}")
-            time.sleep(self.endpoint.poll)
+            time.sleep(wait)
+            wait = min(2 * wait, self.endpoint.poll)
             batch = self.client.batches.retrieve(job.id)
         lost = Reply("error", f"the batch job is {batch.status} and did not answer it")
         replies = dict.fromkeys(job.documents, lost)
@@ -159,9 +160,9 @@ class BatchJudge(LlmJudge):
         return read_error(status, {}, response.get("body"), self.endpoint.key, prompt)
 
     def row(self, key: str, doc_id: str, reply: Reply, prompt: Prompt | None) -> tuple[Call, Answer | None]:
-        n_chars = sum(len(m["content"]) for m in prompt.body["messages"]) if prompt else 0
         tokens = (reply.prompt_tokens, reply.completion_tokens)
-        call = Call(key, self.settings.model, reply.outcome, n_chars, *tokens, 0.0)
+        chars = n_chars(prompt) if prompt else 0
+        call = Call(key, self.settings.model, reply.outcome, chars, *tokens, 0.0)
         answered = reply.outcome == "answered"
         return call, Answer(key, doc_id, self.settings.model, reply.scores, reply.said) if answered else None
 

@@ -12,18 +12,21 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from grip_assets.errors import Capped, GripError
 from grip_assets.models.judge import Document, Verdict
-from grip_assets.models.llm.endpoint import Client, Reply, endpoint
+from grip_assets.models.llm.endpoint import Client, Endpoint, Reply, endpoint
 from grip_assets.models.llm.pace import Pace, Spending
 from grip_assets.models.llm.prompt import Prompt, Prompter
 from grip_assets.settings import Quality
 from grip_assets.store.answers import Answer, Answers, Call
 
 LEARNING_ATTEMPTS = 4
+TOKENS_PER_CHAR = 1 / 3.5  # of code, before the model has said it itself
+TOKENS_PER_ANSWER = 60
 LOOKUP = 16  # documents whose answers are looked up at once: few, since the slots wait meanwhile
-INVALID_ATTEMPTS = 4  # a model that does not answer in four tries rarely does in eight, and each is paid
+INVALID_ATTEMPTS = 3  # a model that does not answer in three tries rarely does in eight, and each is paid
 
 
 @dataclass(order=True)
@@ -43,13 +46,17 @@ class LlmJudge:
     name = "llm"
 
     def __init__(self, settings: Quality, answers: Answers, run_id: str, log: Callable[[str], None] = print):
-        """GripError where a setting or a variable of the environment is missing; nothing is sent yet."""
+        """GripError where a setting is missing; nothing is sent yet."""
         if not settings.model:
             raise GripError("settings/quality.model is not set: name a model that the endpoint serves.")
         if settings.max_cost is not None and settings.price_in is None and settings.price_out is None:
             raise GripError("settings/quality.max_cost needs prices: set quality.price_in and quality.price_out.")
         self.settings, self.answers, self.run_id, self.log = settings, answers, run_id, log
-        self.prompter, self.endpoint = Prompter(settings), endpoint()
+        self.prompter = Prompter(settings)
+
+    @cached_property
+    def endpoint(self) -> Endpoint:
+        return endpoint()
 
     def judge(self, documents: Iterable[Document], repeat: int = 0) -> Iterator[Verdict]:
         """Verdicts as they come, in any order. ``repeat`` above 0 asks again what was asked before.
@@ -79,6 +86,19 @@ class LlmJudge:
             for prompt in some:
                 yield prompt, have.get(prompt.key)
 
+    def forecast(self, documents: Iterable[Document], repeat: int = 0) -> "Forecast":
+        """What judging the documents would ask and cost if no request failed. Nothing is sent."""
+        new = {prompt.key: n_chars(prompt) for prompt, answer in self.known(documents, repeat) if not answer}
+        per_char, per_answer = self.answers.usual(self.settings.model) or (TOKENS_PER_CHAR, TOKENS_PER_ANSWER)
+        return Forecast(len(new), sum(new.values()) * per_char, len(new) * per_answer)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    calls: int
+    prompt_tokens: float
+    completion_tokens: float
+
 
 def verdict(prompt: Prompt, answer: Answer) -> Verdict:
     return Verdict(prompt.doc_id, prompt.body["model"], answer.scores, parts=shown(prompt) | answer.said)
@@ -86,6 +106,11 @@ def verdict(prompt: Prompt, answer: Answer) -> Verdict:
 
 def failed(prompt: Prompt, reason: str) -> Verdict:
     return Verdict(prompt.doc_id, prompt.body["model"], status="failed", reason=reason, parts=shown(prompt))
+
+
+def n_chars(prompt: Prompt) -> int:
+    """Characters of all that is sent, the rubric too."""
+    return sum(len(message["content"]) for message in prompt.body["messages"])
 
 
 def shown(prompt: Prompt) -> dict[str, object]:
@@ -114,7 +139,7 @@ class _Asking:
         self.client, self.pace, self.stop = Client(self.endpoint), Pace(self.endpoint), asyncio.Event()
         self.spending = Spending(self.judge.settings, self.judge.answers.spent(self.judge.run_id))
         usual = self.judge.answers.usual(self.model)
-        self.tokens_per_char = usual[0] if usual else 1 / 3
+        self.tokens_per_char = usual[0] if usual else TOKENS_PER_CHAR
         self.keeper = _Keeper(self.judge.answers, self.judge.run_id)
         try:
             async with asyncio.TaskGroup() as group:
@@ -156,8 +181,7 @@ class _Asking:
 
     async def ask(self, task: Task) -> None:
         prompt = task.prompt
-        n_chars = sum(len(m["content"]) for m in prompt.body["messages"])
-        async with self.pace.turn(n_chars * self.tokens_per_char + self.judge.settings.max_tokens):
+        async with self.pace.turn(n_chars(prompt) * self.tokens_per_char + self.judge.settings.max_tokens):
             try:
                 await self.spending.hold(prompt)
             except Capped as capped:
@@ -172,7 +196,7 @@ class _Asking:
             prompt.key,
             self.model,
             reply.outcome,
-            n_chars,
+            n_chars(prompt),
             reply.prompt_tokens,
             reply.completion_tokens,
             reply.seconds,
