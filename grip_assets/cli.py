@@ -57,11 +57,13 @@ def plan(corpus: Corpus = None, profile: Profile = None, set: Set = None) -> Non
     """Say what would be computed and what reused, what that took last time, and what a paid judge would cost. Nothing
     is changed."""
     from grip_assets import operations
+    from grip_assets.report.spending import spending
+    from grip_assets.store.artifacts import ArtifactStore, data_root
 
     with operations.open_instance() as instance:
         changes = _changes(corpus, profile, set)
         steps = operations.plan(instance, changes)
-        spending = operations.spending(instance, changes, steps)
+        settings = operations.after(instance, changes)
     print(f"{'asset':<18} {'action':<8} {'last took':>9}  why")
     for step in steps:
         cost = f"{step.seconds:,.1f} s" if step.seconds is not None else "-"
@@ -69,7 +71,7 @@ def plan(corpus: Corpus = None, profile: Profile = None, set: Set = None) -> Non
     known = sum(s.seconds or 0 for s in steps if s.action == "compute")
     n = sum(s.action == "compute" for s in steps)
     print(f"{n} of {len(steps)} assets to compute" + (f", about {known:,.0f} s going by the last time" if n else ""))
-    for line in spending:
+    for line in spending(settings, steps, ArtifactStore(data_root())):
         print(line)
 
 

@@ -79,21 +79,6 @@ def plan(instance: dg.DagsterInstance, changes: Changes) -> list[recompute.Step]
     return recompute.plan(STAGES, after(instance, changes), versions, ArtifactStore(data_root()))
 
 
-def spending(instance: dg.DagsterInstance, changes: Changes, steps: list[recompute.Step]) -> list[str]:
-    """What the LLM judge would ask and cost, in lines; empty where nothing is asked. Nothing is sent."""
-    quality = after(instance, changes)["quality"]
-    assert isinstance(quality, Quality)
-    step = {s.asset: s for s in steps}
-    if quality.judge == "static" or step["quality_scores"].action == "reuse":
-        return []
-    store, probe = ArtifactStore(data_root()), step["probe_set"].version
-    if probe is None or not store.has("probe_set", probe):
-        return ["judge: what it would ask is known once probe_set is there. Set quality.max_calls or quality.max_cost."]
-    from grip_assets.assets.quality_scores import forecast
-
-    return forecast(quality, store, probe)
-
-
 @dataclass(frozen=True)
 class Run:
     """``reused`` and ``computed``: stages, in pipeline order."""

@@ -33,7 +33,7 @@ def test_loading_imports_nothing_heavy():
 
 def test_the_chain_is_the_one_of_the_design():
     chain = "corpus embeddings clusters sigma_k probe_set quality_scores adaptation_deltas budgets subset"
-    assert list(STAGES) == chain.split()
+    assert [s.name for s in STAGES.values() if s.group == "curation"] == chain.split()
     graph = defs.resolve_asset_graph()
     for name, stage in STAGES.items():
         parents = {key.to_user_string() for key in graph.get(dg.AssetKey(name)).parent_keys}

@@ -52,7 +52,9 @@ def test_a_setting_recomputes_exactly_its_descendants_and_going_back_costs_nothi
     assert run(lab) == set(), "nothing changed"
     for group, change in CHANGES.items():
         before = lab.operations.flat(lab.operations.after(lab.instance, {}))
-        assert run(lab, **{group: change}) == descendants(group), group
+        computed = run(lab, **{group: change})
+        # judge_report is made again and found to be the same where no score has changed
+        assert descendants(group) - {"judge_report"} <= computed <= descendants(group), group
         back = {name: before[f"{group}.{name}"] for name in change}
         assert run(lab, **{group: back}) == set(), f"back to the old {group}"
     for group, change in SAME_RESULT.items():

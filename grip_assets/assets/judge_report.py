@@ -17,6 +17,8 @@ from grip_assets.recompute import Settings, Stage, Work
 from grip_assets.settings import Quality
 from grip_assets.store.query import query
 
+THIS_RUN = "this run"
+REPEATS = "judge_repeats"
 STATIC_SAMPLE = 1_000  # documents that both judges read
 TEXT, NUMBER = pl.String(), pl.Float64()
 PAIRS = pl.Schema({"doc_id": TEXT, "other": TEXT, "dimension": TEXT, "score": NUMBER, "other_score": NUMBER})
@@ -42,7 +44,8 @@ def compute(work: Work) -> dict[str, Any]:
     work.draft.write("judge_report", pl.DataFrame(rows, schema=REPORT, orient="row"))
     work.draft.write("judge_histogram", query("judge_histogram", {"quality_scores": scores}))
     work.draft.write("judge_pairs", pairs)
-    work.content = hashlib.sha256(json.dumps([rows, pairs.rows()]).encode()).hexdigest()
+    found = [row for row in rows if row[1] != THIS_RUN]
+    work.content = hashlib.sha256(json.dumps([found, pairs.rows()]).encode()).hexdigest()
     return {f"{section}_{measure}": value for section, dimension, measure, value, _ in rows if dimension == "score"}
 
 
@@ -50,7 +53,7 @@ def _repeated(work: Work, settings: Quality, scores: pl.DataFrame) -> pl.DataFra
     """A sample of the probe, judged a second time. The static judge repeats itself by its nature."""
     if settings.judge == "static" or not settings.repeats:
         return pl.DataFrame(schema=PAIRS)
-    documents = _sample(work, settings, scores, settings.repeats, "judge_repeats")
+    documents = sample(_probe(work, scores), settings.seed, settings.repeats, REPEATS)
     with judge_for(settings, work.store.root, work.run_id, work.log) as judge:
         again, capped = judged(judge, settings, documents, work.log, repeat=1)
     if capped or (again["status"] != "ok").any():
@@ -62,18 +65,22 @@ def _repeated(work: Work, settings: Quality, scores: pl.DataFrame) -> pl.DataFra
 def _static(work: Work, settings: Quality, scores: pl.DataFrame) -> pl.DataFrame:
     if settings.judge == "static":
         return pl.DataFrame(schema=PAIRS)
-    documents = _sample(work, settings, scores, STATIC_SAMPLE, "judge_static")
+    documents = sample(_probe(work, scores), settings.seed, STATIC_SAMPLE, "judge_static")
     static = settings.model_copy(update={"judge": "static"})
     with judge_for(static, work.store.root, work.run_id, work.log) as judge:
         found, _ = judged(judge, static, documents, work.log)
     return _pairs("static", scores, found)
 
 
-def _sample(work: Work, settings: Quality, scores: pl.DataFrame, size: int, name: str) -> pl.DataFrame:
-    documents = work.frame("probe_documents").join(
-        scores.select("doc_id"), on="doc_id", how="semi", maintain_order="left"
-    )
-    u = pl.Series("u", keyed_uniform(settings.seed, name, documents["doc_id"].to_list()))
+def _probe(work: Work, scores: pl.DataFrame) -> pl.DataFrame:
+    """The probe's documents that have scores, with their texts."""
+    judged_ids = scores.select("doc_id")
+    return work.frame("probe_documents").join(judged_ids, on="doc_id", how="semi", maintain_order="left")
+
+
+def sample(documents: pl.DataFrame, seed: int, size: int, name: str) -> pl.DataFrame:
+    """``size`` documents at most, drawn by hash."""
+    u = pl.Series("u", keyed_uniform(seed, name, documents["doc_id"].to_list()))
     return documents.with_columns(u).sort("u", "doc_id").head(size).drop("u")
 
 
@@ -167,7 +174,7 @@ def _cost(work: Work, settings: Quality, scores: pl.DataFrame) -> list[tuple]:
     answers = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "cost": price(settings, *tokens)}
     run = spent(work, settings)
     rows = [("cost", "answers", name, float(value), len(said)) for name, value in answers.items()]
-    return rows + [("cost", "this run", name, float(value), run["calls"]) for name, value in run.items()]
+    return rows + [("cost", THIS_RUN, name, float(value), run["calls"]) for name, value in run.items()]
 
 
 def _facts(settings: Settings, root: Path) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from grip_assets.models.judge import DIMENSIONS, Document, Judge, Verdict, judge
 from grip_assets.progress import Progress
 from grip_assets.recompute import Log, Settings, Stage, Work
 from grip_assets.settings import Quality
-from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.query import query
 
 REPORT_ONLY = ("repeats", "gold")
@@ -165,7 +164,7 @@ def _draw(
 
 def _name(scores: pl.DataFrame, settings: Quality) -> str:
     """What the artifact is named by: every score, and the settings that its checks and its quality follow."""
-    rows = scores.select("doc_id", *DIMENSIONS, "status", "reason").rows()
+    rows = scores.select("doc_id", *DIMENSIONS, "status").rows()
     how = settings.model_dump(include={"dimensions", "shrinkage", "min_judged", "max_failed"})
     return hashlib.sha256(json.dumps([rows, how]).encode()).hexdigest()
 
@@ -188,32 +187,6 @@ def spent(work: Work, settings: Quality) -> dict[str, Any]:
         "completion_tokens": found.completion_tokens,
         "cost": cost,
     }
-
-
-def forecast(settings: Quality, store: ArtifactStore, probe: str) -> list[str]:
-    """What judging the probe set of version ``probe`` would ask and cost, in lines."""
-    from grip_assets.models.llm.judge import LlmJudge
-
-    documents = pl.read_parquet(store.parquet("probe_set", probe, "probe_documents"))
-    with judge_for(settings, store.root, "", print) as judge:
-        assert isinstance(judge, LlmJudge)
-        first = judge.forecast(to_documents(documents))
-        again = judge.forecast(to_documents(documents.head(settings.repeats)), repeat=1)
-    calls = first.calls + again.calls
-    prompt, answer = first.prompt_tokens + again.prompt_tokens, first.completion_tokens + again.completion_tokens
-    priced = settings.price_in is not None or settings.price_out is not None
-    cost = f"about {price(settings, prompt, answer):,.2f}" if priced else "price unknown (quality.price_in, price_out)"
-    caps = [f"{n:,} calls" for n in [settings.max_calls] if n is not None]
-    caps += [f"cost {n:g}" for n in [settings.max_cost] if n is not None]
-    lines = [
-        f"judge: {len(documents):,} documents, of which {len(documents) - first.calls:,} are answered already;"
-        f" {settings.repeats:,} judged twice",
-        f"       {calls:,} calls to {settings.model}, about {prompt:,.0f} prompt and {answer:,.0f} answer tokens, {cost};"
-        f" failed requests come on top. Cap: {' and '.join(caps) or 'none'}",
-    ]
-    if settings.target_error is not None:
-        lines.append(f"       and further documents until every standard error is at most {settings.target_error:g}")
-    return lines
 
 
 def price(settings: Quality, prompt_tokens: float, completion_tokens: float) -> float:

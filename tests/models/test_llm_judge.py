@@ -1,7 +1,6 @@
 """The LLM judge over real HTTP: an endpoint on loopback that misbehaves as told, and counts."""
 
 import json
-import os
 import random
 import signal
 import sqlite3
@@ -9,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -327,7 +327,7 @@ os._exit(0)
 
 
 def start(path, n):
-    here = os.path.dirname(__file__)
+    here = str(Path(__file__).parent)
     return subprocess.Popen([sys.executable, "-c", WORKER, str(path), str(n), here], stderr=subprocess.PIPE, text=True)
 
 

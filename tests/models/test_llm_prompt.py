@@ -1,5 +1,6 @@
 """What an LLM judge is shown, and which answers count."""
 
+import itertools
 import json
 
 import pytest
@@ -118,7 +119,7 @@ def test_a_short_document_is_shown_whole_and_a_long_one_in_parts_that_do_not_ove
         assert len(shown) == count and shown[0][0] == 0
         assert count == 1 or shown[-1][1] == len(text)
         assert all(700 <= end - start <= 1000 for start, end in shown)
-        assert all(a[1] <= b[0] for a, b in zip(shown, shown[1:], strict=False))
+        assert all(a[1] <= b[0] for a, b in itertools.pairwise(shown))
         assert all(start == 0 or text[start - 1] == "\n" for start, _ in shown), "parts begin at a line"
     middle = {windows(text, f"document {i}", 3, 1000, 0)[1] for i in range(20)}
     assert len(middle) > 10, "the inner part is placed by a hash of the document"
