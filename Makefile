@@ -2,7 +2,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DAGSTER_HOME ?= dagster_home
 
-.PHONY: install run test check-slow ui lint docs
+.PHONY: install run test check-slow bench ui lint docs
 
 install: $(VENV)/.installed
 
@@ -24,6 +24,9 @@ ui: install
 
 test: install
 	$(BIN)/pytest -m "not slow"
+
+bench: install
+	$(BIN)/grip bench
 
 check-slow: install
 	$(BIN)/pytest -m slow

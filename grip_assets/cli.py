@@ -152,3 +152,25 @@ def export(
 
     rows = write(data_root(), path, format)
     print(f"{rows:,} documents written to {path}")
+
+
+@app.command()
+def bench(
+    stage: Annotated[str | None, typer.Argument(help="One stage; all of them when left out.")] = None,
+    quick: Annotated[bool, typer.Option(help="Smaller and fewer runs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Measure stages against what a user would pick instead, on the same data, in turn."""
+    from grip_assets.bench import benches
+    from grip_assets.settings import nearest
+
+    known = benches()
+    if stage is not None and stage not in known:
+        raise GripError(f"There is no bench '{stage}'. {nearest(stage, known)}")
+    if not as_json:
+        print(f"{'stage':<12} {'against':<28} {'ratio':>6} {'ours':>8} {'theirs':>8} {'peak':>8} {'quality':>8}")
+    for name in [stage] if stage else known:
+        for r in known[name](quick):
+            peak = f"{r.peak_mb:,.0f} MB" if r.peak_mb is not None else "-"
+            line = f"{r.stage:<12} {r.against:<28} {r.ratio:>6.2f} {r.ours_s:>6.2f} s {r.theirs_s:>6.2f} s {peak:>8}"
+            print(json.dumps(vars(r)) if as_json else f"{line} {r.quality:>8.4f}  {r.note}", flush=True)

@@ -1,6 +1,7 @@
 """Shared parts of the tests: tiny real models, a small pool, and a laboratory that runs the whole chain in a temporary home."""
 
 import os
+import shutil
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -136,6 +137,19 @@ def small(models: Path, pool: Path, **more: dict) -> dict:
     return settings
 
 
+@pytest.fixture(scope="session")
+def curated(tmp_path_factory, models, pool):
+    """A home with the small pool curated, to be copied."""
+    home = tmp_path_factory.mktemp("curated")
+    with pytest.MonkeyPatch.context() as patch:
+        lab = Lab(home, patch)
+        lab.curate(**small(models, pool))
+        lab.instance.dispose()
+    return home
+
+
 @pytest.fixture
-def lab(new_lab):
-    return new_lab()
+def lab(tmp_path, monkeypatch, curated):
+    """A laboratory in which the small pool is curated."""
+    shutil.copytree(curated, tmp_path / "lab")
+    return Lab(tmp_path / "lab", monkeypatch)

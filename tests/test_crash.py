@@ -56,7 +56,18 @@ def test_a_kill_in_every_stage_and_a_restart_give_the_same_tables(tmp_path, new_
     home.mkdir()
     # Each start resumes and is killed one stage later; Dagster runs the probe before the judge, and the report on the
     # judge before the subset.
-    victims = "corpus embeddings clusters sigma_k probe_set adaptation_deltas quality_scores budgets judge_report subset".split()
+    victims = [
+        "corpus",
+        "embeddings",
+        "clusters",
+        "sigma_k",
+        "probe_set",
+        "adaptation_deltas",
+        "quality_scores",
+        "budgets",
+        "judge_report",
+        "subset",
+    ]
     assert set(victims) == set(STAGES)
     for victim in victims:
         killed = launch(home, victim, small(models, pool))

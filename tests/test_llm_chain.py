@@ -1,8 +1,13 @@
 """The LLM judge inside the chain: what is paid for, what is computed again, and what must be found nowhere."""
 
 import json
+import os
+import re
 import shutil
 import sqlite3
+import subprocess
+import sys
+from pathlib import Path
 
 import dagster as dg
 import numpy as np
@@ -15,6 +20,7 @@ from grip_assets.bench.endpoint import Behaviour, FakeEndpoint, serving
 from grip_assets.errors import GripError
 from grip_assets.method.agreement import rank_correlation, weighted_kappa
 from grip_assets.method.allocation import further_probe
+from grip_assets.report.reference import README
 from grip_assets.report.spending import spending
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.query import query
@@ -281,3 +287,22 @@ def test_answers_are_durable_and_say_what_was_shown(lab, endpoint):
     for parts in lab.sql("SELECT parts FROM quality_scores")["parts"]:
         said = json.loads(parts)
         assert said["shown"] == [[0, said["n_chars"]]] and said["key"] and said["model"] == "a-model"
+
+
+@pytest.mark.run
+def test_the_readme_section_runs_as_it_is_written(lab, endpoint):
+    section = README.read_text().partition("## Use an LLM as the judge")[2].partition("\n## ")[0]
+    commands = [line.strip() for line in section.splitlines() if line.startswith("    ")]
+    blocks = "\n".join(commands).split("export ")[1:]
+    assert len(blocks) == 3, "a hosted one, vLLM, a local server"
+    url = os.environ["OPENAI_BASE_URL"]
+    for block in blocks:
+        script = "set -e\nexport " + re.sub(r"OPENAI_BASE_URL=\S+", f"OPENAI_BASE_URL={url}", block)
+        env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        done = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, block + done.stderr
+        assert "quality_scores" in done.stdout and "Traceback" not in done.stderr
+    assert "weighted_kappa" in done.stdout
+    assert set(lab.sql("SELECT judge FROM quality_scores")["judge"]) == {"qwen3:8b"}
+    models = {body["model"] for body in endpoint.counts.bodies.values()}
+    assert "qwen3:8b" in models and endpoint.counts.answered

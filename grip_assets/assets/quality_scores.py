@@ -14,11 +14,12 @@ from grip_assets.method.sampling import keyed_uniform
 from grip_assets.models.judge import DIMENSIONS, Document, Judge, Verdict, judge_for
 from grip_assets.progress import Progress
 from grip_assets.recompute import Log, Settings, Stage, Work
-from grip_assets.settings import Quality
+from grip_assets.settings import Quality, hashed_values
 from grip_assets.store.query import query
 
 REPORT_ONLY = ("repeats", "gold")
 READS = tuple(name for name in Quality.model_fields if name not in REPORT_ONLY)
+STATIC_READS = ("judge", "dimensions", "shrinkage", "target_error", "min_judged", "max_failed", "seed")
 ROUNDS = 20  # of further documents; each at most doubles what a cluster has
 SCHEMA = {
     "doc_id": pl.String,
@@ -163,9 +164,9 @@ def _draw(
 
 
 def _name(scores: pl.DataFrame, settings: Quality) -> str:
-    """What the artifact is named by: every score, and the settings that its checks and its quality follow."""
+    """What the artifact is named by: every score, and the settings that the judge, its checks or Q_k follow."""
     rows = scores.select("doc_id", *DIMENSIONS, "status").rows()
-    how = settings.model_dump(include={"dimensions", "shrinkage", "min_judged", "max_failed"})
+    how = hashed_values(settings, STATIC_READS if settings.judge == "static" else READS)
     return hashlib.sha256(json.dumps([rows, how]).encode()).hexdigest()
 
 

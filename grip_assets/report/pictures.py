@@ -74,7 +74,8 @@ def judge_picture(tables: Mapping[str, Any]) -> bytes:
     for i, ((dimension,), rows) in enumerate(histogram.group_by("dimension", maintain_order=True)):
         first.bar(rows["score"] + 0.2 * (i - 1.5), rows["n"], width=0.2, label=str(dimension).replace("_", " "))
     first.set(title="Scores given", xlabel="score", ylabel="documents")
-    first.legend(frameon=False, fontsize=7)
+    first.set_ylim(top=1.4 * first.get_ylim()[1])
+    first.legend(frameon=False, fontsize=7, ncols=2)
     bias = report.filter(measure="epsilon2")
     second.barh(bias["section"], bias["value"].fill_null(0) * 100, color=CHOSEN)
     second.set(

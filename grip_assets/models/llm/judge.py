@@ -214,7 +214,8 @@ class _Asking:
                 f"{self.endpoint.name} has given no answer for {self.endpoint.patience:g} s; the last reason:"
                 f" {reply.reason}. Everything answered is kept; run again when it is back."
             )
-        self.again_or_fail(task, reply, wait, learned=self.client.takes.state() != before)
+        learned = reply.outcome == "refused" and self.client.takes.state() != before
+        self.again_or_fail(task, reply, wait, learned)
 
     def again_or_fail(self, task: Task, reply: Reply, wait: float, learned: bool) -> None:
         task.attempt += 1

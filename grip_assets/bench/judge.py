@@ -1,0 +1,70 @@
+"""judge: how near to slots / latency the LLM judge comes, with every answer synced to disk before the next."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from grip_assets.bench import Result, interleaved
+from grip_assets.models.judge import Document
+from grip_assets.models.llm.judge import LlmJudge
+from grip_assets.models.llm.prompt import Prompt, Prompter, parse
+from grip_assets.settings import Quality
+from grip_assets.store.answers import Answers
+
+SLOTS, LATENCY = 32, 0.05
+
+
+def bench(quick: bool) -> Iterator[Result]:
+    settings = Quality(judge="llm", model="m")
+    documents = [Document(f"{i:032x}", f"# {i}\n" + SOURCE, "python") for i in range(500 if quick else 2000)]
+    prompts = [Prompter(settings)(document) for document in documents]
+    with _server() as url, tempfile.TemporaryDirectory() as folder:
+        os.environ |= {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "none", "GRIP_JUDGE_CONCURRENCY": str(SLOTS)}
+        runs = iter(range(1000))
+
+        def ours() -> None:
+            answers = Answers(Path(folder) / f"{next(runs)}.sqlite")  # empty each time: nothing is known
+            found = list(LlmJudge(settings, answers, "run").judge(documents))
+            answers.close()
+            assert all(verdict.status == "ok" for verdict in found)
+
+        ours_s, theirs_s = interleaved(ours, lambda: asyncio.run(_plain_loop(url, prompts)), 1 if quick else 5)
+    share = len(documents) / ours_s / (SLOTS / LATENCY)
+    plain = len(documents) / theirs_s / (SLOTS / LATENCY)
+    note = f"share of slots / latency, every answer synced (theirs {plain:.3f}, nothing kept)"
+    yield Result("judge", "openai client in a loop", theirs_s / ours_s, ours_s, theirs_s, share, note)
+
+
+SOURCE = "def area(width, height):\n    # in square metres\n    return width * height\n\n" * 30
+
+
+async def _plain_loop(url: str, prompts: list[Prompt]) -> None:
+    """What a user would write: the client, a semaphore, and the answers in memory."""
+    import openai
+
+    slots = asyncio.Semaphore(SLOTS)
+    async with openai.AsyncOpenAI(base_url=url, api_key="none") as client:
+
+        async def ask(prompt: Prompt) -> dict[str, float]:
+            async with slots:
+                done = await client.chat.completions.create(**prompt.body)
+                return parse(done.choices[0].message.content or "")
+
+        await asyncio.gather(*(ask(prompt) for prompt in prompts))
+
+
+@contextmanager
+def _server() -> Iterator[str]:
+    """The loopback endpoint, in a process of its own."""
+    words = [sys.executable, "-m", "grip_assets.bench.endpoint", "--port", "0", "--latency", str(LATENCY)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().strip().removeprefix("OPENAI_BASE_URL=")
+        finally:
+            server.kill()
