@@ -70,7 +70,7 @@ def compute(work: Work) -> dict[str, Any]:
     work.complete = work.complete and not n_failed
     work.content = _name(scores, settings)
     if n_failed:
-        work.log(f"{n_failed:,} documents could not be judged (quality_scores.reason says why); a new run asks again")
+        work.log(f"not judged: {n_failed:,} (quality_scores.reason says why); a new run asks again")
     return {
         "mean_quality": quality["quality"].mean(),
         "largest_standard_error": quality["standard_error"].max(),
