@@ -1,12 +1,13 @@
 -- How much of the score's variance a document's length, language and source explain: what a judge of quality should
 -- not follow too closely. eta2: share of the variance between the groups; epsilon2: the same without what that many
 -- groups explain by chance alone (Kelley 1935), which can fall below 0. Length is grouped by its deciles, a source by
--- the first two folders of its path (of an address: the host and the first folder).
+-- the first two folders of its path (of an address: the host and the first folder), or its file where there is none.
 -- in: judged (doc_id, score, language, source, n_tokens)   out: one row for each of the three
 WITH grouped AS (
     SELECT score, 'length' AS follows, ntile(10) OVER (ORDER BY n_tokens, doc_id)::VARCHAR AS part FROM judged
     UNION ALL SELECT score, 'language', coalesce(language, 'unknown') FROM judged
-    UNION ALL SELECT score, 'source', array_to_string(string_split(regexp_replace(source, '^[a-z0-9+]+://', ''), '/')[:-2][:2], '/') FROM judged
+    UNION ALL SELECT score, 'source', coalesce(nullif(array_to_string(folders[:2], '/'), ''), regexp_replace(source, ':\d+$', ''))
+    FROM (SELECT *, string_split(regexp_replace(source, '^[a-z0-9+]+://', ''), '/')[:-2] AS folders FROM judged)
 ),
 parts AS (SELECT follows, part, count(*) AS n, avg(score) AS mean, coalesce(sum(score * score), 0) AS squares FROM grouped GROUP BY ALL),
 sums AS (

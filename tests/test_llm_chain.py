@@ -168,6 +168,10 @@ def test_the_plan_says_what_it_will_cost_before_anything_is_spent(lab, endpoint,
     assert about == pytest.approx((2 * used["prompt_tokens"] + 6 * used["completion_tokens"]) / 1e6, rel=0.5, abs=0.01)
     assert planned() == "" and "price unknown" in planned(temperature=0.3, price_in=None, price_out=None)
     assert "Cap: 7 calls and cost 0.5" in planned(temperature=0.3, max_calls=7, max_cost=0.5)
+    changes = {"quality": LLM | {"temperature": 0.3}, "clustering": {"k": 5}}
+    steps = lab.operations.plan(lab.instance, changes)
+    estimate = "\n".join(spending(lab.operations.after(lab.instance, changes), steps, ArtifactStore(lab.data)))
+    assert f"about {n} documents (there is no probe set yet" in estimate and f"{n + 20} calls" in estimate
     monkeypatch.delenv("OPENAI_API_KEY")
     assert "calls to a-model" in planned(temperature=0.3), "a plan needs no key"
     with pytest.raises(GripError, match="OPENAI_API_KEY is not set"):

@@ -1,6 +1,7 @@
 """What an LLM judge would ask and cost, before anything is spent."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -8,10 +9,14 @@ from grip_assets.assets.judge_report import REPEATS, sample
 from grip_assets.assets.quality_scores import price, to_documents
 from grip_assets.models.judge import judge_for
 from grip_assets.recompute import Settings, Step
-from grip_assets.settings import Quality
+from grip_assets.settings import Clustering, Probe, Quality
 from grip_assets.store.artifacts import ArtifactStore
 
-UNKNOWN = "judge: what it would ask is known once probe_set is there; quality.max_calls and quality.max_cost cap it"
+if TYPE_CHECKING:
+    from grip_assets.models.llm.judge import Forecast
+
+UNKNOWN = "judge: what it would ask is known once the corpus is read; quality.max_calls and quality.max_cost cap it"
+RUBRIC_TOKENS = 900
 
 
 def spending(all_settings: Settings, steps: Sequence[Step], store: ArtifactStore) -> list[str]:
@@ -21,28 +26,54 @@ def spending(all_settings: Settings, steps: Sequence[Step], store: ArtifactStore
     step = {s.asset: s for s in steps}
     if settings.judge == "static" or step["quality_scores"].action == "reuse":
         return []
-    probe = step["probe_set"].version
-    if probe is None or not store.has("probe_set", probe):
+    versions = {asset: s.version for asset, s in step.items() if s.version and store.has(asset, s.version)}
+    if "probe_set" in versions:
+        said, forecast = _exact(settings, store, versions["probe_set"])
+    elif "corpus" in versions:
+        said, forecast = _estimate(all_settings, store.manifest("corpus", versions["corpus"]))
+    else:
         return [UNKNOWN]
-    from grip_assets.models.llm.judge import LlmJudge
+    priced = settings.price_in is not None or settings.price_out is not None
+    cost = f"about {price(settings, forecast.prompt_tokens, forecast.completion_tokens):,.2f}"
+    caps = [f"{n:,} calls" for n in [settings.max_calls] if n is not None]
+    caps += [f"cost {n:g}" for n in [settings.max_cost] if n is not None]
+    lines = [
+        f"judge: {said}; {settings.repeats:,} judged twice",
+        f"       {forecast.calls:,} calls to {settings.model}, about {forecast.prompt_tokens:,.0f} prompt and"
+        f" {forecast.completion_tokens:,.0f} answer tokens,"
+        f" {cost if priced else 'price unknown (quality.price_in, price_out)'};"
+        f" failed requests come on top. Cap: {' and '.join(caps) or 'none'}",
+    ]
+    if settings.target_error is not None:
+        lines.append(f"       and further documents until every standard error is at most {settings.target_error:g}")
+    return lines
+
+
+def _exact(settings: Quality, store: ArtifactStore, probe: str) -> tuple[str, "Forecast"]:
+    """From the probe's documents and the answers that are there."""
+    from grip_assets.models.llm.judge import Forecast, LlmJudge
 
     documents = pl.read_parquet(store.parquet("probe_set", probe, "probe_documents"))
     with judge_for(settings, store.root, "", print) as judge:
         assert isinstance(judge, LlmJudge)
         first = judge.forecast(to_documents(documents))
         again = judge.forecast(to_documents(sample(documents, settings.seed, settings.repeats, REPEATS)), repeat=1)
-    calls = first.calls + again.calls
-    prompt, answer = first.prompt_tokens + again.prompt_tokens, first.completion_tokens + again.completion_tokens
-    priced = settings.price_in is not None or settings.price_out is not None
-    cost = f"about {price(settings, prompt, answer):,.2f}" if priced else "price unknown (quality.price_in, price_out)"
-    caps = [f"{n:,} calls" for n in [settings.max_calls] if n is not None]
-    caps += [f"cost {n:g}" for n in [settings.max_cost] if n is not None]
-    lines = [
-        f"judge: {len(documents):,} documents, of which {len(documents) - first.calls:,} are answered already;"
-        f" {settings.repeats:,} judged twice",
-        f"       {calls:,} calls to {settings.model}, about {prompt:,.0f} prompt and {answer:,.0f} answer tokens,"
-        f" {cost}; failed requests come on top. Cap: {' and '.join(caps) or 'none'}",
-    ]
-    if settings.target_error is not None:
-        lines.append(f"       and further documents until every standard error is at most {settings.target_error:g}")
-    return lines
+    both = zip(vars(first).values(), vars(again).values(), strict=True)
+    said = f"{len(documents):,} documents, of which {len(documents) - first.calls:,} are answered already"
+    return said, Forecast(*(a + b for a, b in both))
+
+
+def _estimate(settings: Settings, corpus: dict[str, Any]) -> tuple[str, "Forecast"]:
+    """From the size of the corpus, where there is no probe yet; as if no answer were there."""
+    from grip_assets.method.clustering import choose_k
+    from grip_assets.models.llm.judge import TOKENS_PER_ANSWER, TOKENS_PER_CHAR, Forecast
+
+    quality, probe, clustering = settings["quality"], settings["probe"], settings["clustering"]
+    assert isinstance(quality, Quality) and isinstance(probe, Probe) and isinstance(clustering, Clustering)
+    n = corpus["tables"]["corpus"]["rows"]
+    clusters = choose_k(n, clustering.k)
+    documents = min(max(round(probe.fraction * n), probe.min_per_cluster * clusters), n)
+    shown = min(corpus["metrics"]["tokens"] / n, quality.windows * quality.window_chars * TOKENS_PER_CHAR)
+    calls = documents + min(quality.repeats, documents)
+    said = f"about {documents:,} documents (there is no probe set yet; this is an estimate)"
+    return said, Forecast(calls, calls * (shown + RUBRIC_TOKENS), calls * TOKENS_PER_ANSWER)

@@ -183,6 +183,8 @@ def read_completion(content: bytes, key: str, prompt: Prompt | None) -> Reply:
         choice = body["choices"][0]
         message = choice["message"]
         text = message.get("content") or ""
+        if isinstance(text, list):  # some servers answer in parts
+            text = "".join(part.get("text") or "" for part in text)
         finish, model = str(choice.get("finish_reason")), str(body.get("model"))
     except (ValueError, RecursionError):
         return Reply("invalid", "the response is not JSON")
