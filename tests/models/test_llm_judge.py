@@ -106,7 +106,7 @@ def test_a_document_survives_each_way_to_fail(judge, endpoint, fault):
 
 def test_one_attempt_is_one_request(judge, endpoint, monkeypatch):
     monkeypatch.setenv("GRIP_JUDGE_ATTEMPTS", "1")
-    endpoint.behaviour = Behaviour(fault_rate=1.0)
+    endpoint.behaviour = Behaviour(fault_rate=0.8)
     assert all(v.status == "failed" or v.scores for v in judge().judge(documents(50)))
     assert set(endpoint.counts.asked.values()) == {1}
 
@@ -157,6 +157,13 @@ def test_an_endpoint_that_is_down_stops_the_run_and_fails_no_document(judge, end
 def test_an_endpoint_that_is_away_for_a_while_costs_no_document(judge, endpoint):
     endpoint.behaviour = Behaviour(away_until=time.monotonic() + 1.0)
     assert all(v.status == "ok" for v in judge().judge(documents(60)))
+
+
+def test_a_model_that_never_answers_is_not_paid_for_every_document(judge, endpoint):
+    endpoint.behaviour = Behaviour(fault_rate=1.0, faults=("prose",))
+    with pytest.raises(GripError, match="no usable answer for any of 50 documents.*is not one JSON object"):
+        list(judge().judge(documents(1000)))
+    assert sum(endpoint.counts.asked.values()) < 400
 
 
 def test_retry_after_holds_every_slot(judge, endpoint):

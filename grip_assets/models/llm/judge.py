@@ -25,6 +25,7 @@ from grip_assets.store.answers import Answer, Answers, Call
 LEARNING_ATTEMPTS = 4
 TOKENS_PER_CHAR = 1 / 3.5  # of code, before the model has said it itself
 TOKENS_PER_ANSWER = 60
+HOPELESS = 50  # failed documents without a single answer, after which more would only cost more
 LOOKUP = 16  # documents whose answers are looked up at once: few, since the slots wait meanwhile
 INVALID_ATTEMPTS = 3  # a model that does not answer in three tries rarely does in eight, and each is paid
 
@@ -129,6 +130,7 @@ class _Asking:
         self.asked: set[str] = set()
         self.pending: dict[str, list[Prompt]] = {}  # documents that wait for the answer of a key
         self.capped: Capped | None = None
+        self.n_answered = self.n_failed = 0
 
     async def wait(self, task: asyncio.Task) -> None:
         """Until there are verdicts, or all is done; a little longer, so that several come at once."""
@@ -204,6 +206,7 @@ class _Asking:
         if reply.outcome == "answered":
             answer = Answer(prompt.key, prompt.doc_id, self.model, reply.scores, reply.said)
             await self.keeper.keep(call, answer)
+            self.n_answered += 1
             self.verdicts += [verdict(p, answer) for p in self.pending.pop(prompt.key)]
             return
         await self.keeper.keep(call, None)
@@ -228,6 +231,12 @@ class _Asking:
         else:
             reason = f"{reply.reason} ({task.attempt} attempts)"
             self.verdicts += [failed(p, reason) for p in self.pending.pop(task.prompt.key)]
+            self.n_failed += 1
+            if self.n_failed >= HOPELESS and not self.n_answered:
+                raise GripError(
+                    f"{self.endpoint.name} gave no usable answer for any of {self.n_failed} documents; the last reason:"
+                    f" {reason}. Check settings/quality.model and OPENAI_BASE_URL."
+                )
             return
         heapq.heappush(self.waiting, task)
 
