@@ -10,10 +10,12 @@ N_K = np.array([120, 40, 300, 75, 900])
 TOKENS = np.array([9_000, 90_000, 20_000, 3_000, 50_000])
 SIGMA = np.array([0.5, 0.9, 0.3, 0.7, 0.6])
 QUALITY = np.array([0.8, 0.35, 0.55, 0.41, 0.6])
+ERROR = np.array([0.3, 0.02, 0.01, 0.05, 0.1])
 DELTA = np.array([1.2, 0.4, 2.2, 0.9, -0.1])
 DEFAULTS = {
     "total": 1000, "unit": "documents", "tau": 0.5, "temperature": 1.0, "use_sigma": True, "use_quality": True,
     "quality_scale": "unit", "replay": "loss", "alpha": 2.0, "gate": 0.4, "gate_quantile": None, "direction": "deficit",
+    "quality_bound": 0.0,
     "norm_weights": "uniform", "delta": "absolute",
 }  # fmt: skip
 
@@ -22,7 +24,7 @@ def budgets(order=None, n=N_K, tokens=TOKENS, sigma=SIGMA, quality=QUALITY, drop
     ids = np.arange(len(n)) if order is None else np.asarray(order)
     tables = {
         "sigma_k": pl.DataFrame({"cluster_id": ids, "n_docs": n, "n_tokens": tokens, "sigma": sigma}),
-        "cluster_quality": pl.DataFrame({"cluster_id": ids, "quality": quality}),
+        "cluster_quality": pl.DataFrame({"cluster_id": ids, "quality": quality, "standard_error": ERROR}),
         "adaptation_deltas": pl.DataFrame(
             {"cluster_id": ids, "delta": pl.Series(drop), "relative_delta": pl.Series(drop) / 10}
         ),
@@ -155,11 +157,38 @@ def test_quality_is_drawn_towards_the_mean_and_failures_do_not_count():
     allocation = pl.DataFrame({"cluster_id": [0, 1, 2]})
     tables = {"quality_scores": scores, "probe_allocation": allocation}
     overall = np.mean([0.2, 0.4, 0.6, 0.9, 0.7])
-    got = query("cluster_quality", tables, shrinkage=4.0)
+    got = query("cluster_quality", tables, shrinkage=4.0, min_judged=3)
     want = [(3 * 0.4 + 4 * overall) / 7, (2 * 0.8 + 4 * overall) / 6, overall]
     np.testing.assert_allclose(got["quality"], want, rtol=1e-12)
     assert got["n_judged"].to_list() == [3, 2, 0]
-    assert got["standard_error"][0] == pytest.approx(0.2 / np.sqrt(3))
+    pooled = (2 * 0.04 + 1 * 0.02) / 3
+    everything = np.std([0.2, 0.4, 0.6, 0.9, 0.7], ddof=1)
+    np.testing.assert_allclose(got["standard_error"], [0.2 / np.sqrt(3), np.sqrt(0.02 / 2), everything])
+    np.testing.assert_allclose(got["score_variance"], [0.04, (0.02 + 4 * pooled) / 5, pooled])
+    assert got["status"].to_list() == ["ok", "too few judged", "too few judged"]
+    assert got["n_asked"].to_list() == [3, 2, 1]
     np.testing.assert_allclose(
-        query("cluster_quality", tables, shrinkage=0.0)["quality"], [0.4, 0.8, overall], rtol=1e-12
+        query("cluster_quality", tables, shrinkage=0.0, min_judged=3)["quality"], [0.4, 0.8, overall], rtol=1e-12
     )
+
+
+def test_the_error_of_one_score_is_that_inside_the_other_clusters():
+    scores = pl.DataFrame({"cluster_id": [0, 0, 1], "score": [0.2, 0.6, 0.9], "status": "ok"})
+    tables = {"quality_scores": scores, "probe_allocation": pl.DataFrame({"cluster_id": [0, 1]})}
+    got = query("cluster_quality", tables, shrinkage=4.0, min_judged=2)
+    np.testing.assert_allclose(got["standard_error"], [np.sqrt(0.08 / 2), np.sqrt(0.08)])
+    one = pl.DataFrame({"cluster_id": [0], "score": [0.5], "status": "ok"})
+    alone = query("cluster_quality", tables | {"quality_scores": one}, shrinkage=4.0, min_judged=2)
+    assert alone["standard_error"].is_null().all(), "one score says nothing about a spread"
+
+
+def test_a_lower_confidence_bound_takes_what_is_uncertain_out_of_the_budget():
+    bound = QUALITY - 2 * ERROR
+    plain, careful = budgets(), budgets(quality_bound=2.0)
+    np.testing.assert_allclose(careful["quality_used"], np.maximum(bound, 0), rtol=1e-12)
+    assert careful["quality"].to_list() == plain["quality"].to_list() == QUALITY.tolist()
+    assert careful.drop("quality", "quality_used").equals(
+        budgets(quality=np.maximum(bound, 0)).drop("quality", "quality_used")
+    )
+    assert careful["budget"][0] < plain["budget"][0], "the best cluster by its mean is the least certain one"
+    np.testing.assert_allclose(plain["quality_used"], QUALITY)
