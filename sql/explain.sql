@@ -4,12 +4,11 @@ SELECT
     c.doc_id, c.source, c.language, c.n_bytes, c.n_tokens,
     w.cluster_id, k.cosine, b.n_docs, b.sigma, b.quality, b.delta, b.replay_multiplier, b.base_budget, b.budget, b.allocated,
     b.unit, b.capacity, w.density, w.length_weight, w.selection_weight, w.key, w.repeats, t.threshold,
-    p.doc_id IS NOT NULL AS in_probe, q.score, q.parts
+    q.score, q.judge, q.status, q.reason, q.parts
 FROM corpus AS c
 JOIN selection_weights AS w USING (doc_id)
 JOIN clusters AS k USING (doc_id)
 JOIN budgets AS b ON b.cluster_id = w.cluster_id
 JOIN selection_thresholds AS t ON t.cluster_id = w.cluster_id
-LEFT JOIN probe_set AS p USING (doc_id)
 LEFT JOIN quality_scores AS q USING (doc_id)
 WHERE c.doc_id = $doc OR c.source = $doc

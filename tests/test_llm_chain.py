@@ -20,6 +20,7 @@ from grip_assets.bench.endpoint import Behaviour, FakeEndpoint, serving
 from grip_assets.errors import GripError
 from grip_assets.method.agreement import rank_correlation, weighted_kappa
 from grip_assets.method.allocation import further_probe
+from grip_assets.report.explain import explain
 from grip_assets.report.reference import README
 from grip_assets.report.spending import spending
 from grip_assets.store.artifacts import ArtifactStore
@@ -291,6 +292,8 @@ def test_answers_are_durable_and_say_what_was_shown(lab, endpoint):
     for parts in lab.sql("SELECT parts FROM quality_scores")["parts"]:
         said = json.loads(parts)
         assert said["shown"] == [[0, said["n_chars"]]] and said["key"] and said["model"] == "a-model"
+    text = explain(lab.data, lab.sql("SELECT doc_id FROM quality_scores")["doc_id"][0])
+    assert "judged      by a-model: score 0." in text and "characters" in text
 
 
 @pytest.mark.run

@@ -44,11 +44,10 @@ def _document(d: dict[str, Any]) -> str:
         f" weight {d['selection_weight']:.4f}",
         f"  draw        key {d['key']:.4f}; the last key drawn in this cluster is {_number(d['threshold'])}",
     ]
-    if d["in_probe"]:
-        parts = json.loads(d["parts"] or "{}")
-        lines.append(
-            f"  probe       judged: score {_number(d['score'])}, read as {parts.get('read_as', d['language'])}"
-        )
+    if d["status"] == "ok":
+        lines.append(f"  judged      by {d['judge']}: score {_number(d['score'])}, {_shown(json.loads(d['parts']))}")
+    elif d["status"]:
+        lines.append(f"  judged      by {d['judge']}: failed, {d['reason']}")
     return "\n".join(lines)
 
 
@@ -58,6 +57,14 @@ def _why(d: dict[str, Any]) -> str:
     if d["repeats"]:
         return "its key is at or above the threshold of its cluster"
     return "its key is below the threshold of its cluster, where the budget ends"
+
+
+def _shown(parts: dict[str, Any]) -> str:
+    """What the judge saw of the document."""
+    if "shown" not in parts:
+        return f"read as {parts['read_as']}"
+    seen = sum(end - start for start, end in parts["shown"])
+    return f"shown {seen:,} of {parts['n_chars']:,} characters"
 
 
 def _number(value: float | None) -> str:
