@@ -120,6 +120,10 @@ class Quality(Group):
         None, "Your own scores, for judge_report: CSV, JSONL or Parquet with doc_id or source.", given=True
     )
 
+    def cost(self, prompt_tokens: float, completion_tokens: float) -> float:
+        """In the unit of the prices; 0 where they are not set."""
+        return ((self.price_in or 0.0) * prompt_tokens + (self.price_out or 0.0) * completion_tokens) / 1e6
+
 
 class Adaptation(Group):
     """Rapid Adaptation Probe [G5, A1, A4 to A7]."""

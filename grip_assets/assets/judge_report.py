@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from grip_assets.assets.quality_scores import judged, price, rubric_facts, spent
+from grip_assets.assets.quality_scores import judged, rubric_facts, spent
 from grip_assets.errors import GripError
 from grip_assets.method.agreement import rank_correlation, weighted_kappa
 from grip_assets.method.sampling import keyed_uniform
@@ -171,7 +171,7 @@ def _cost(work: Work, settings: Quality, scores: pl.DataFrame) -> list[tuple]:
         return []
     said = [json.loads(parts) for parts in scores["parts"]]
     tokens = [sum(s.get(name, 0) for s in said) for name in ("prompt_tokens", "completion_tokens")]
-    answers = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "cost": price(settings, *tokens)}
+    answers = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "cost": settings.cost(*tokens)}
     run = spent(work, settings)
     rows = [("cost", "answers", name, float(value), len(said)) for name, value in answers.items()]
     return rows + [("cost", THIS_RUN, name, float(value), run["calls"]) for name, value in run.items()]

@@ -179,7 +179,7 @@ def spent(work: Work, settings: Quality) -> dict[str, Any]:
     answers = Answers(answers_path(work.store.root))
     found = answers.spent(work.run_id)
     answers.close()
-    cost = price(settings, found.prompt_tokens, found.completion_tokens)
+    cost = settings.cost(found.prompt_tokens, found.completion_tokens)
     tokens = f"{found.prompt_tokens:,} prompt and {found.completion_tokens:,} answer tokens"
     work.log(f"asked {found.calls:,} times in this run: {tokens}, cost {cost:.4f}")
     return {
@@ -188,11 +188,6 @@ def spent(work: Work, settings: Quality) -> dict[str, Any]:
         "completion_tokens": found.completion_tokens,
         "cost": cost,
     }
-
-
-def price(settings: Quality, prompt_tokens: float, completion_tokens: float) -> float:
-    """In the unit of the prices in ``settings``; 0 where they are not set."""
-    return ((settings.price_in or 0.0) * prompt_tokens + (settings.price_out or 0.0) * completion_tokens) / 1e6
 
 
 stage = Stage(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from grip_assets.assets.judge_report import REPEATS, sample
-from grip_assets.assets.quality_scores import price, to_documents
+from grip_assets.assets.quality_scores import to_documents
 from grip_assets.models.judge import judge_for
 from grip_assets.recompute import Settings, Step
 from grip_assets.settings import Clustering, Probe, Quality
@@ -34,7 +34,7 @@ def spending(all_settings: Settings, steps: Sequence[Step], store: ArtifactStore
     else:
         return [UNKNOWN]
     priced = settings.price_in is not None or settings.price_out is not None
-    cost = f"about {price(settings, forecast.prompt_tokens, forecast.completion_tokens):,.2f}"
+    cost = f"about {settings.cost(forecast.prompt_tokens, forecast.completion_tokens):,.2f}"
     caps = [f"{n:,} calls" for n in [settings.max_calls] if n is not None]
     caps += [f"cost {n:g}" for n in [settings.max_cost] if n is not None]
     lines = [

@@ -175,6 +175,12 @@ def test_retry_after_holds_every_slot(judge, endpoint):
         assert not [t for t in endpoint.counts.at if at + 0.25 < t < at + 0.45]
 
 
+def test_an_endpoint_that_asks_for_a_day_is_not_waited_for(judge, endpoint):
+    endpoint.behaviour = Behaviour(fault_rate=0.5, faults=("429 retry-after",), retry_after="86400")
+    with pytest.raises(GripError, match="asks to wait 86,400 s, which is more than GRIP_JUDGE_PATIENCE"):
+        list(judge().judge(documents(100)))
+
+
 def test_a_busy_endpoint_is_asked_by_fewer_slots_and_then_by_more_again(endpoint, judge, monkeypatch):
     from grip_assets.models.llm.endpoint import Reply
 

@@ -212,6 +212,11 @@ class _Asking:
         await self.keeper.keep(call, None)
         if reply.outcome == "denied":
             raise GripError(f"{self.endpoint.name} does not serve the judge: {reply.reason}.")
+        if (reply.retry_after or 0.0) > self.endpoint.patience:
+            raise GripError(
+                f"{self.endpoint.name} asks to wait {reply.retry_after:,.0f} s, which is more than GRIP_JUDGE_PATIENCE."
+                " Everything answered is kept; run again later."
+            )
         if self.pace.out_of_patience():
             raise GripError(
                 f"{self.endpoint.name} has given no answer for {self.endpoint.patience:g} s; the last reason:"

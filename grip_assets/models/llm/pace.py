@@ -108,16 +108,12 @@ class Spending:
     def __init__(self, settings: Quality, before: Spent):
         self.settings = settings
         self.calls = before.calls
-        self.cost = self.price(before.prompt_tokens, before.completion_tokens)
+        self.cost = settings.cost(before.prompt_tokens, before.completion_tokens)
         self.held, self.under_way = 0.0, 0
         self.settled = asyncio.Event()
 
-    def price(self, prompt_tokens: float, completion_tokens: float) -> float:
-        s = self.settings
-        return ((s.price_in or 0.0) * prompt_tokens + (s.price_out or 0.0) * completion_tokens) / 1e6
-
     def most(self, prompt: Prompt) -> float:
-        return self.price(prompt.most_tokens, self.settings.max_tokens)
+        return self.settings.cost(prompt.most_tokens, self.settings.max_tokens)
 
     def fits(self, prompt: Prompt) -> bool:
         """Whether the request would stay within the caps, whatever it uses."""
@@ -150,5 +146,5 @@ class Spending:
         self.under_way -= 1
         self.held = self.held - most if self.under_way else 0.0
         unknown = reply.outcome == "lost" or (reply.outcome in ("answered", "invalid") and not reply.prompt_tokens)
-        self.cost += most if unknown else self.price(reply.prompt_tokens, reply.completion_tokens)
+        self.cost += most if unknown else self.settings.cost(reply.prompt_tokens, reply.completion_tokens)
         self.settled.set()
