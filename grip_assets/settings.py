@@ -93,7 +93,7 @@ class Quality(Group):
 
     judge: Literal["static", "llm"] = knob("static", "Static analysis, or a language model over HTTP.")
     model: str = knob("", "Model that the endpoint serves; for judge: llm.", given=True)
-    temperature: float = knob(0.0, "Sampling temperature of the LLM judge.", ge=0, le=2)
+    temperature: float | None = knob(0.0, "Sampling temperature; null: the model's own.", ge=0, le=2)
     max_tokens: int = knob(512, "Tokens of an answer at most; more for a model that thinks aloud.", gt=0)
     rubric: str = knob("code", "code (the paper's), prose, or a file of yours; the static judge has its own.")
     windows: int = knob(3, "Parts of a long document that are shown: start, end, and between them by hash.", gt=0)

@@ -149,6 +149,7 @@ def test_the_key_follows_document_rubric_model_and_sampling_and_nothing_else(tmp
         prompt("x = 1", rubric="prose"),
         prompt("x = 1", rubric=str(mine)),
         prompt("x = 1", temperature=0.5),
+        prompt("x = 1", temperature=None),
         prompt("x = 1", max_tokens=100),
     ]
     keys = [base, *(p.key for p in others)]
@@ -160,6 +161,7 @@ def test_the_key_follows_document_rubric_model_and_sampling_and_nothing_else(tmp
         prompt("x = 1", price_in=3.0),
     ]
     assert {p.key for p in same} == {base}, "what does not change the question"
+    assert "temperature" not in prompt("x", temperature=None).body, "some models take none"
     prompter = Prompter(Quality(judge="llm", model="m"))
     document = Document("a" * 32, "x = 1", None)
     assert prompter(document).key != prompter(document, repeat=1).key

@@ -104,7 +104,9 @@ class Prompter:
             {"role": "system", "content": self.system},
             {"role": "user", "content": delimited(excerpt(document.text, shown))},
         ]
-        body = {"model": s.model, "messages": messages, "temperature": s.temperature, "max_tokens": s.max_tokens}
+        body: dict[str, Any] = {"model": s.model, "messages": messages, "max_tokens": s.max_tokens}
+        if s.temperature is not None:
+            body["temperature"] = s.temperature
         name = json.dumps([body, repeat], sort_keys=True).encode()
         key = hashlib.sha256(name).hexdigest()[:32]
         return Prompt(document.doc_id, key, body, shown, len(document.text))
