@@ -8,6 +8,7 @@ import asyncio
 import email.utils
 import json
 import os
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from grip_assets.errors import GripError
 from grip_assets.models.llm.prompt import RESPONSE_FORMAT, InvalidAnswer, Prompt, parse
 
 REASON_CHARACTERS = 200
+CONNECTIONS = 8  # of one client
 ECHO = 20  # so many characters of a document in a row are never repeated
 
 
@@ -102,11 +104,11 @@ class Reply:
 
 
 class Client:
-    """Sends prompts over one pool of connections, and learns what the endpoint does not take."""
+    """Sends prompts over one pool of connections. ``takes`` is shared: what one learns of the endpoint, all know."""
 
-    def __init__(self, endpoint: Endpoint):
-        self.endpoint, self.takes = endpoint, Takes()
-        limits = httpx2.Limits(max_connections=endpoint.concurrency, max_keepalive_connections=endpoint.concurrency)
+    def __init__(self, endpoint: Endpoint, takes: "Takes", verify: ssl.SSLContext | bool):
+        self.endpoint, self.takes = endpoint, takes
+        limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
         self.openai = openai.AsyncOpenAI(
             base_url=endpoint.url,
             api_key=endpoint.key,
@@ -116,7 +118,7 @@ class Client:
                 limits=limits,
                 timeout=None,
                 follow_redirects=False,  # the key and the documents go where they were sent, and nowhere else
-                verify=not (endpoint.url or "https").startswith("http:"),  # no certificates are read for plain http
+                verify=verify,
             ),
         )
 
@@ -141,6 +143,13 @@ class Client:
             reply = Reply("busy", "the endpoint cannot be reached") if unreachable else Reply("lost", "connection cut")
         self.takes.learn(sent, reply)
         return Reply(**{**vars(reply), "seconds": time.monotonic() - started})
+
+
+def clients(endpoint: Endpoint, takes: "Takes") -> list[Client]:
+    """Enough clients for all slots, each with few connections: a pool looks through all of its own at each request."""
+    plain = (endpoint.url or "https:").startswith("http:")  # no certificates are read for plain http
+    verify = False if plain else httpx2.create_ssl_context()
+    return [Client(endpoint, takes, verify) for _ in range(-(-endpoint.concurrency // CONNECTIONS))]
 
 
 class Takes:

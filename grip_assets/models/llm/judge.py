@@ -16,7 +16,7 @@ from functools import cached_property
 
 from grip_assets.errors import Capped, GripError
 from grip_assets.models.judge import Document, Verdict
-from grip_assets.models.llm.endpoint import Client, Endpoint, Reply, endpoint
+from grip_assets.models.llm.endpoint import Client, Endpoint, Reply, Takes, clients, endpoint
 from grip_assets.models.llm.pace import Pace, Spending
 from grip_assets.models.llm.prompt import Prompt, Prompter
 from grip_assets.settings import Quality
@@ -138,29 +138,31 @@ class _Asking:
             await asyncio.wait([task], timeout=0.05)
 
     async def run(self) -> None:
-        self.client, self.pace, self.stop = Client(self.endpoint), Pace(self.endpoint), asyncio.Event()
+        self.takes, self.pace, self.stop = Takes(), Pace(self.endpoint), asyncio.Event()
+        self.clients = clients(self.endpoint, self.takes)
         self.spending = Spending(self.judge.settings, self.judge.answers.spent(self.judge.run_id))
         usual = self.judge.answers.usual(self.model)
         self.tokens_per_char = usual[0] if usual else TOKENS_PER_CHAR
         self.keeper = _Keeper(self.judge.answers, self.judge.run_id)
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(self.endpoint.concurrency):
-                    group.create_task(self.slot())
+                for i in range(self.endpoint.concurrency):
+                    group.create_task(self.slot(self.clients[i % len(self.clients)]))
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
-            await self.client.close()
+            for client in self.clients:
+                await client.close()
         if self.capped:
             raise self.capped
 
-    async def slot(self) -> None:
+    async def slot(self, client: Client) -> None:
         while task := self.next():
             if (wait := task.due - time.monotonic()) > 0:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self.stop.wait(), wait)
             if not self.capped:
-                await self.ask(task)
+                await self.ask(task, client)
 
     def next(self) -> Task | None:
         """A retry that is due, else a new document, else the retry that is due first."""
@@ -181,7 +183,7 @@ class _Asking:
                 return Task(0.0, next(self.numbers), prompt)
         return heapq.heappop(self.waiting) if self.waiting else None
 
-    async def ask(self, task: Task) -> None:
+    async def ask(self, task: Task, client: Client) -> None:
         prompt = task.prompt
         async with self.pace.turn(n_chars(prompt) * self.tokens_per_char + self.judge.settings.max_tokens):
             try:
@@ -190,8 +192,8 @@ class _Asking:
                 self.capped = capped
                 self.stop.set()
                 return
-            before = self.client.takes.state()
-            reply = await self.client.send(prompt)
+            before = self.takes.state()
+            reply = await client.send(prompt)
             self.spending.settle(prompt, reply)
         wait = self.pace.saw(reply, task.attempt)
         call = Call(
@@ -222,7 +224,7 @@ class _Asking:
                 f"{self.endpoint.name} has given no answer for {self.endpoint.patience:g} s; the last reason:"
                 f" {reply.reason}. Everything answered is kept; run again when it is back."
             )
-        learned = reply.outcome == "refused" and self.client.takes.state() != before
+        learned = reply.outcome == "refused" and self.takes.state() != before
         self.again_or_fail(task, reply, wait, learned)
 
     def again_or_fail(self, task: Task, reply: Reply, wait: float, learned: bool) -> None:
