@@ -102,6 +102,19 @@ class Lab:
         """Run with settings by group; the stages that were computed."""
         return set(self.operations.curate(self.instance, changes).computed)
 
+    def change(self, group: str, **values) -> None:
+        """Change settings without a run of what depends on them, as somebody else might in the UI."""
+        import dagster as dg
+
+        from grip_assets.definitions import defs
+        from grip_assets.ledger import settings_key
+
+        config = {"ops": {f"settings__{group}": {"config": values}}}
+        selection = [settings_key(group)]
+        dg.materialize(
+            list(defs.assets), selection=selection, instance=self.instance, resources=defs.resources, run_config=config
+        )
+
     def sql(self, query: str):
         from grip_assets.store.catalog import connect
 

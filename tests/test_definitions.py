@@ -15,7 +15,6 @@ import pytest
 from grip_assets import checks
 from grip_assets.assets import STAGES
 from grip_assets.definitions import defs
-from grip_assets.ledger import settings_key
 from grip_assets.settings import GROUPS
 from grip_assets.store.artifacts import REPOSITORY
 from grip_assets.store.query import has_query
@@ -108,14 +107,7 @@ def test_automation_asks_for_the_unsynced_stages_and_then_rests(lab):
 
     requested, cursor = tick()
     assert requested == set()
-    config = {"ops": {"settings__budget": {"config": {"tau": 0.8}}}}
-    dg.materialize(
-        list(defs.assets),
-        selection=[settings_key("budget")],
-        instance=lab.instance,
-        resources=defs.resources,
-        run_config=config,
-    )
+    lab.change("budget", tau=0.8)
     requested, cursor = tick(cursor)
     assert requested == {"budgets", "subset"}
     assert lab.curate() == {"budgets", "subset"}
@@ -133,14 +125,7 @@ def test_a_stage_that_failed_waits_for_a_change(lab):
     with pytest.raises(GripError):
         lab.curate(budget={"total": 10**9})
     assert asked() == set(), "it failed, and nothing has changed since"
-    config = {"ops": {"settings__budget": {"config": {"total": 0.5}}}}
-    dg.materialize(
-        list(defs.assets),
-        selection=[settings_key("budget")],
-        instance=lab.instance,
-        resources=defs.resources,
-        run_config=config,
-    )
+    lab.change("budget", total=0.5)
     assert asked() == {"budgets", "subset"}
 
 

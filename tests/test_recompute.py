@@ -106,14 +106,7 @@ def test_the_plan_says_what_the_run_then_does(lab):
     assert "budget.tau: 0.5 → 0.9" in why["budgets"]
     assert why["subset"] == "budgets changes"
     assert why["corpus"] == "in force"
-    config = {"ops": {"settings__budget": {"config": {"tau": 0.6}}}}
-    dg.materialize(
-        list(defs.assets),
-        selection=[settings_key("budget")],
-        instance=lab.instance,
-        resources=defs.resources,
-        run_config=config,
-    )
+    lab.change("budget", tau=0.6)
     (because,) = [s.because for s in lab.operations.status(lab.instance) if s.asset == "budgets"]
     assert because == ["settings/budget: has a new dependency data version"]
     why = {s.asset: s.why for s in lab.operations.plan(lab.instance, {})}

@@ -14,7 +14,7 @@ from grip_assets.method.agreement import rank_correlation, weighted_kappa
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.models.judge import DIMENSIONS, judge_for
 from grip_assets.recompute import Settings, Stage, Work
-from grip_assets.settings import Quality
+from grip_assets.settings import Quality, digest
 from grip_assets.store.query import query
 
 THIS_RUN = "this run"
@@ -35,7 +35,12 @@ def compute(work: Work) -> dict[str, Any]:
     assert isinstance(settings, Quality)
     scores = work.frame("quality_scores").filter(pl.col("status") == "ok")
     described = query("judged_documents", {"quality_scores": scores, "corpus": work.files("corpus")})
-    pairs = pl.concat([_repeated(work, settings, scores), _static(work, settings, scores), _gold(work, settings)])
+    others = []
+    if settings.judge == "llm":  # the static judge repeats itself by its nature, and is what an LLM is held against
+        judged_ids = scores.select("doc_id")
+        probe = work.frame("probe_documents").join(judged_ids, on="doc_id", how="semi", maintain_order="left")
+        others = [_repeated(work, settings, scores, probe), _static(work, settings, scores, probe)]
+    pairs = pl.concat([*others, _gold(work, settings)])
     rows = [
         *_agreement(pairs),
         *_bias(described),
@@ -45,15 +50,15 @@ def compute(work: Work) -> dict[str, Any]:
     work.draft.write("judge_histogram", query("judge_histogram", {"quality_scores": scores}))
     work.draft.write("judge_pairs", pairs)
     found = [row for row in rows if row[1] != THIS_RUN]
-    work.content = hashlib.sha256(json.dumps([found, pairs.rows()]).encode()).hexdigest()
+    work.content = digest([found, pairs.rows()])
     return {f"{section}_{measure}": value for section, dimension, measure, value, _ in rows if dimension == "score"}
 
 
-def _repeated(work: Work, settings: Quality, scores: pl.DataFrame) -> pl.DataFrame:
-    """A sample of the probe, judged a second time. The static judge repeats itself by its nature."""
-    if settings.judge == "static" or not settings.repeats:
+def _repeated(work: Work, settings: Quality, scores: pl.DataFrame, probe: pl.DataFrame) -> pl.DataFrame:
+    """A sample of the probe, judged a second time."""
+    if not settings.repeats:
         return pl.DataFrame(schema=PAIRS)
-    documents = sample(_probe(work, scores), settings.seed, settings.repeats, REPEATS)
+    documents = sample(probe, settings.seed, settings.repeats, REPEATS)
     with judge_for(settings, work.store.root, work.run_id, work.log) as judge:
         again, capped = judged(judge, settings, documents, work.log, repeat=1)
     if capped or (again["status"] != "ok").any():
@@ -62,20 +67,12 @@ def _repeated(work: Work, settings: Quality, scores: pl.DataFrame) -> pl.DataFra
     return _pairs("repeat", scores, again)
 
 
-def _static(work: Work, settings: Quality, scores: pl.DataFrame) -> pl.DataFrame:
-    if settings.judge == "static":
-        return pl.DataFrame(schema=PAIRS)
-    documents = sample(_probe(work, scores), settings.seed, STATIC_SAMPLE, "judge_static")
+def _static(work: Work, settings: Quality, scores: pl.DataFrame, probe: pl.DataFrame) -> pl.DataFrame:
+    documents = sample(probe, settings.seed, STATIC_SAMPLE, "judge_static")
     static = settings.model_copy(update={"judge": "static"})
     with judge_for(static, work.store.root, work.run_id, work.log) as judge:
         found, _ = judged(judge, static, documents, work.log)
     return _pairs("static", scores, found)
-
-
-def _probe(work: Work, scores: pl.DataFrame) -> pl.DataFrame:
-    """The probe's documents that have scores, with their texts."""
-    judged_ids = scores.select("doc_id")
-    return work.frame("probe_documents").join(judged_ids, on="doc_id", how="semi", maintain_order="left")
 
 
 def sample(documents: pl.DataFrame, seed: int, size: int, name: str) -> pl.DataFrame:

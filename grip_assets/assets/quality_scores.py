@@ -14,7 +14,7 @@ from grip_assets.method.sampling import keyed_uniform
 from grip_assets.models.judge import DIMENSIONS, Document, Judge, Verdict, judge_for
 from grip_assets.progress import Progress
 from grip_assets.recompute import Log, Settings, Stage, Work
-from grip_assets.settings import Quality, hashed_values
+from grip_assets.settings import Quality, digest, hashed_values
 from grip_assets.store.query import query
 
 REPORT_ONLY = ("repeats", "gold")
@@ -167,7 +167,7 @@ def _name(scores: pl.DataFrame, settings: Quality) -> str:
     """What the artifact is named by: every score, and the settings that the judge, its checks or Q_k follow."""
     rows = scores.select("doc_id", *DIMENSIONS, "status").rows()
     how = hashed_values(settings, STATIC_READS if settings.judge == "static" else READS)
-    return hashlib.sha256(json.dumps([rows, how]).encode()).hexdigest()
+    return digest([rows, how])
 
 
 def spent(work: Work, settings: Quality) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import io
 import json
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import openai
@@ -109,7 +110,7 @@ class BatchJudge(LlmJudge):
             completion_window="24h",
             metadata={"grip": name},
         )
-        job = BatchJob(name, sent.id, job.documents)
+        job = replace(job, id=sent.id)
         self.answers.plan_batch(job, self.endpoint.name)
         replies = self.collect(job, wave)
         body = self.takes.body(next(iter(wave.values())))
@@ -128,7 +129,7 @@ class BatchJudge(LlmJudge):
             if found is None:
                 self.answers.forget_batch(job.name)  # killed before it was taken
             else:
-                self.collect(BatchJob(job.name, found, job.documents), {})
+                self.collect(replace(job, id=found), {})
 
     def collect(self, job: BatchJob, prompts: dict[str, Prompt]) -> dict[str, Reply]:
         assert job.id is not None

@@ -11,7 +11,7 @@ import os
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx2
@@ -142,7 +142,7 @@ class Client:
             unreachable = isinstance(error.__cause__, httpx2.ConnectError)
             reply = Reply("busy", "the endpoint cannot be reached") if unreachable else Reply("lost", "connection cut")
         self.takes.learn(sent, reply)
-        return Reply(**{**vars(reply), "seconds": time.monotonic() - started})
+        return replace(reply, seconds=time.monotonic() - started)
 
 
 def clients(endpoint: Endpoint, takes: "Takes") -> list[Client]:
