@@ -75,7 +75,7 @@ class Clustering(Group):
     iterations: int = knob(20, "Lloyd iterations.", gt=0)
     seeds: int = knob(3, "Initialisations; the one with the highest mean cosine is kept.", gt=0)
     min_cluster_docs: int = knob(50, "Smaller clusters are merged into the nearest.", ge=1)
-    fit_sample: int = knob(1_000_000, "Documents that the centroids are fitted on, at most.", gt=0)
+    fit_sample: int = knob(262_144, "Documents that the centroids are fitted on, at most.", gt=0)
     seed: int = knob(0, "First seed of the initialisations and of the sample.", ge=0)
     sigma_center: Literal["unit", "mean"] = knob("unit", "Centre that σ_k is measured from.", "μ_k")
 
@@ -171,6 +171,7 @@ class Selection(Group):
     neighbours: int = knob(10, "Nearest neighbours in the density.", "k", ge=1)
     bandwidth: str = knob("median", "median (of the neighbour distances of the cluster) or a number.", "h")
     bandwidth_scale: float = knob(1.0, "Factor on the bandwidth.", gt=0)
+    split: int = knob(200_000, "Larger clusters are split for the search of neighbours.", ge=1000)
     rho_floor: float = knob(0.01, "Least density, as a share of k; 0 in the paper.", "ρ", ge=0, lt=1)
     clip_quantile: float = knob(0.995, "Weights above this quantile are clipped; 1 in the paper.", gt=0, le=1)
     seed: int = knob(0, "Seed of the draw.", ge=0)

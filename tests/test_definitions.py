@@ -25,7 +25,7 @@ BIN = Path(sys.executable).parent
 def test_loading_imports_nothing_heavy():
     code = (
         "import sys, grip_assets.definitions, grip_assets.cli;"
-        "print([m for m in ('torch', 'transformers', 'faiss', 'matplotlib', 'datasets', 'tree_sitter') if m in sys.modules])"
+        "print([m for m in ('torch', 'transformers', 'faiss', 'numba', 'matplotlib', 'datasets', 'tree_sitter') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 

@@ -121,7 +121,7 @@ def _probe(work: Work, settings: Adaptation, shards: Shards, clusters: dict[str,
 
 stage = Stage(
     name="adaptation_deltas",
-    code_version="1",
+    code_version="2",
     compute=compute,
     description="ΔL_k = L(θ_init; C_k) − L(θ_n; C_k): how far the loss of a proxy with a reset head falls on the probe"
     " of cluster k [paper eq. 6]. `loss_curves` has every step and seed.",

@@ -1,5 +1,6 @@
 """clusters: spherical k-means [G1, A18]. Vectors are rewritten sorted by cluster: a cluster is a range of rows."""
 
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,14 +15,15 @@ from grip_assets.store.tables import blocks, matrix, vectors
 
 
 def compute(work: Work) -> dict[str, Any]:
-    from grip_assets.method import clustering  # faiss
+    from grip_assets.method import clustering  # compiled
+    from grip_assets.method.screening import fastest
 
     settings = work.settings["clustering"]
     assert isinstance(settings, Clustering)
     files = work.files("embeddings")
     documents = pl.read_parquet(files, columns=["doc_id", "n_tokens"])
     k = clustering.choose_k(len(documents), settings.k)
-    sample_ND = _sample(files, documents["doc_id"].to_list(), settings)
+    sample_ND = _sample(files, documents["doc_id"], settings)
     work.log(f"clustering {len(documents):,} documents into {k} clusters, {settings.seeds} initialisations")
     found = clustering.cluster(
         lambda: _vectors(files),
@@ -31,6 +33,7 @@ def compute(work: Work) -> dict[str, Any]:
         settings.seeds,
         settings.seed,
         settings.min_cluster_docs,
+        work.log,
     )
     table = documents.with_columns(
         cluster_id=pl.Series(found.cluster_N, dtype=pl.Int32), cosine=pl.Series(found.cosine_N)
@@ -49,6 +52,8 @@ def compute(work: Work) -> dict[str, Any]:
         "clusters_before_merging": k,
         "mean_cosine": float(found.cosine_N.mean()),
         "imbalance": found.imbalance,
+        "screened_in": fastest()[0],
+        **{f"gigaflops_{name}": value for name, value in fastest()[1].items()},
     }
 
 
@@ -56,7 +61,7 @@ def _vectors(files: str) -> Iterator[np.ndarray]:
     return (matrix(block["embedding"]) for block in blocks(files, ["embedding"]))
 
 
-def _sample(files: str, doc_ids: list[str], settings: Clustering) -> np.ndarray:
+def _sample(files: str, doc_ids: pl.Series, settings: Clustering) -> np.ndarray:
     """Vectors of at most ``fit_sample`` documents, chosen by keyed hash, in corpus order."""
     u_N = keyed_uniform(settings.seed, "clusters", doc_ids)
     chosen_N = np.zeros(len(doc_ids), bool)
@@ -69,21 +74,30 @@ def _sample(files: str, doc_ids: list[str], settings: Clustering) -> np.ndarray:
 
 
 def _write_sorted(work: Work, files: str, table: pl.DataFrame) -> None:
-    """All vectors in the order of ``table``. They are held once, in float16: 768 MB for a million of MiniLM's."""
-    x_ND = np.concatenate(list(_vectors(files)))
-    rows = table["row"].to_numpy()
-    doc_ids = table["doc_id"]
-    schema = pa.schema([("doc_id", pa.string()), ("embedding", pa.list_(pa.float16(), x_ND.shape[1]))])
-    with work.draft.writer("cluster_embeddings", schema) as writer:
-        for start in range(0, len(rows), 16_384):
-            some = slice(start, start + 16_384)
-            columns = {"doc_id": pa.array(doc_ids[some].to_list()), "embedding": vectors(x_ND[rows[some]])}
-            writer.write(pa.table(columns))
+    """All vectors in the order of ``table``, through a file: in memory are a block and what the system caches."""
+    place_N = np.empty(len(table), np.int64)
+    place_N[table["row"].to_numpy()] = np.arange(len(table))
+    doc_ids, start = table["doc_id"], 0
+    with tempfile.TemporaryFile(dir=work.draft.folder) as file:
+        x_ND: np.ndarray | None = None
+        for block_BD in _vectors(files):
+            if x_ND is None:
+                x_ND = np.memmap(file, np.float16, "w+", shape=(len(table), block_BD.shape[1]))
+            place_B = place_N[start : start + len(block_BD)]
+            order_B = np.argsort(place_B)
+            x_ND[place_B[order_B]] = block_BD[order_B]
+            start += len(block_BD)
+        assert x_ND is not None
+        schema = pa.schema([("doc_id", pa.string()), ("embedding", pa.list_(pa.float16(), x_ND.shape[1]))])
+        with work.draft.writer("cluster_embeddings", schema) as writer:
+            for start in range(0, len(table), 16_384):
+                ids = doc_ids[start : start + 16_384].to_arrow(compat_level=pl.CompatLevel.oldest())
+                writer.write(pa.table({"doc_id": ids, "embedding": vectors(x_ND[start : start + 16_384])}))
 
 
 stage = Stage(
     name="clusters",
-    code_version="1",
+    code_version="2",
     compute=compute,
     description="K disjoint clusters by spherical k-means; small ones merged into the nearest. `centroids` has the"
     " centres, `cluster_embeddings` the vectors in the order of `clusters`.",

@@ -99,7 +99,7 @@ def _batches(stream: Iterator[Any]) -> Iterator[list[Any]]:
 
 stage = Stage(
     name="corpus",
-    code_version="1",
+    code_version="2",
     compute=compute,
     description="The pool D: one row a document, named by its content. Exact duplicates and unusable documents are in"
     " the table `rejected`, with the reason and the document that stands for them.",

@@ -77,7 +77,7 @@ def _static(work: Work, settings: Quality, scores: pl.DataFrame, probe: pl.DataF
 
 def sample(documents: pl.DataFrame, seed: int, size: int, name: str) -> pl.DataFrame:
     """``size`` documents at most, drawn by hash."""
-    u = pl.Series("u", keyed_uniform(seed, name, documents["doc_id"].to_list()))
+    u = pl.Series("u", keyed_uniform(seed, name, documents["doc_id"]))
     return documents.with_columns(u).sort("u", "doc_id").head(size).drop("u")
 
 
@@ -184,7 +184,7 @@ def _facts(settings: Settings, root: Path) -> dict[str, Any]:
 
 stage = Stage(
     name="judge_report",
-    code_version="1",
+    code_version="2",
     compute=compute,
     description="How far the judge can be trusted: the same documents judged twice, by the static judge and by you"
     " (weighted κ, rank correlation), and how much of the score follows length, language and source.",

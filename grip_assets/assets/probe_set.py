@@ -22,7 +22,7 @@ def compute(work: Work) -> dict[str, Any]:
         n_probe=pl.Series(n_probe), floor_binds=pl.Series(n_probe) > target["target"].ceil()
     )
     documents = work.frame("clusters").select("doc_id", "cluster_id", "n_tokens")
-    u = pl.Series("u", keyed_uniform(settings.seed, "probe_set", documents["doc_id"].to_list()))
+    u = pl.Series("u", keyed_uniform(settings.seed, "probe_set", documents["doc_id"]))
     drawn = (
         documents.with_columns(u)
         .sort("cluster_id", "u", "doc_id")
@@ -41,7 +41,7 @@ def compute(work: Work) -> dict[str, Any]:
 
 stage = Stage(
     name="probe_set",
-    code_version="1",
+    code_version="2",
     compute=compute,
     description="n_k ∝ N_k σ_k documents of each cluster, at least 8: Neyman's allocation [paper eq. 4]."
     " `probe_documents` has their texts.",

@@ -127,7 +127,7 @@ def _further(
     judged by then stands, and the next run goes on.
     """
     members = work.frame("clusters").select("doc_id", "cluster_id")
-    u = pl.Series("u", keyed_uniform(settings.seed, "further_probe", members["doc_id"].to_list()))
+    u = pl.Series("u", keyed_uniform(settings.seed, "further_probe", members["doc_id"]))
     order = members.with_columns(u).sort("cluster_id", "u", "doc_id").drop("u")
     for number in range(2, ROUNDS + 2):
         drawn = _draw(order, scores, _quality(scores, allocation, settings), allocation, settings)
@@ -192,7 +192,7 @@ def spent(work: Work, settings: Quality) -> dict[str, Any]:
 
 stage = Stage(
     name="quality_scores",
-    code_version="2",
+    code_version="3",
     compute=compute,
     description="Four rubric scores from 0 to 10 for each probe document, and Q_k in [0, 1]: their mean over the"
     " cluster's probe, with its standard error [paper 3.2 and appendix A.1].",

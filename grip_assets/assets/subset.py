@@ -1,10 +1,9 @@
 """subset: the documents to train on [G8, G9]. The tables say why each document of the pool is in or out."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -18,6 +17,9 @@ from grip_assets.recompute import Stage, Work
 from grip_assets.settings import Selection
 from grip_assets.store.tables import blocks, matrix
 
+if TYPE_CHECKING:
+    from grip_assets.method.screening import Format
+
 COLUMNS = [
     "doc_id",
     "cluster_id",
@@ -30,6 +32,9 @@ COLUMNS = [
 ]
 
 
+LARGE = 8192  # rows of a cluster that are one shard
+
+
 @dataclass(frozen=True)
 class Cluster:
     """Documents of one cluster and their vectors, in the order of the table ``clusters``."""
@@ -38,23 +43,60 @@ class Cluster:
     x_ND: np.ndarray
 
 
-def weigh(cluster: Cluster, settings: Selection) -> Cluster:
-    """Add density, weights and keys to the documents; a pure function of one cluster."""
-    lengths_N = cluster.documents["n_tokens"].to_numpy()
-    n = len(lengths_N)
-    if settings.weight == "uniform":
-        density_N = length_N = weight_N = np.ones(n)
+def weigh(documents: pl.DataFrame, distance_NK: np.ndarray | None, settings: Selection) -> pl.DataFrame:
+    """Density, weights and keys of the documents of one cluster; uniform weights without distances."""
+    lengths_N = documents["n_tokens"].to_numpy()
+    if distance_NK is None:
+        density_N = length_N = weight_N = np.ones(len(lengths_N))
     else:
-        distance_NK = selection.neighbour_distances(unit_rows(cluster.x_ND), settings.neighbours)
         k = max(distance_NK.shape[1], 1)
         h = selection.bandwidth(distance_NK, settings.bandwidth, settings.bandwidth_scale)
         density_N = selection.density(distance_NK, h)
         length_N = selection.length_weight(lengths_N, settings.beta)
         weight_N = selection.selection_weight(density_N, length_N, k, settings.rho_floor, settings.clip_quantile)
-    u_N = keyed_uniform(settings.seed, "subset", cluster.documents["doc_id"].to_list())
+    u_N = keyed_uniform(settings.seed, "subset", documents["doc_id"])
     columns = {"density": density_N, "length_weight": length_N, "selection_weight": weight_N}
-    weighed = cluster.documents.with_columns(**{name: pl.Series(v) for name, v in columns.items()})
-    return Cluster(weighed.with_columns(key=pl.Series(selection.keys(u_N, weight_N))), cluster.x_ND)
+    columns["key"] = selection.keys(u_N, weight_N)
+    return documents.with_columns(**{name: pl.Series(values) for name, values in columns.items()})
+
+
+def with_distances(
+    clusters: Iterable[Cluster], settings: Selection, format: "Format"
+) -> Iterator[tuple[Cluster, np.ndarray | None]]:
+    """Each cluster with the distances of its documents to their neighbours; a large one is the work of all threads."""
+    if settings.weight == "uniform":
+        yield from ((cluster, None) for cluster in clusters)
+        return
+    from grip_assets.method import neighbours  # compiled
+
+    def shards() -> Iterator[tuple[Cluster, Any, np.ndarray, int]]:
+        for cluster in clusters:
+            n = len(cluster.x_ND)
+            if n <= LARGE:  # coded by the thread that searches it
+                yield cluster, None, np.arange(n), 0
+                continue
+            x_ND = unit_rows(cluster.x_ND)
+            for part in neighbours.split(x_ND, settings.split, settings.seed):
+                coded = neighbours.Cluster.of(x_ND[part] if len(part) < n else x_ND, format)
+                for start in range(0, len(part), LARGE):
+                    yield cluster, coded, part, start
+
+    def search(shard: tuple[Cluster, Any, np.ndarray, int]) -> tuple[Cluster, np.ndarray, np.ndarray]:
+        cluster, coded, part, start = shard
+        coded = coded or neighbours.Cluster.of(unit_rows(cluster.x_ND), format)
+        stop = min(start + LARGE, len(part))
+        k = max(min(settings.neighbours, len(part) - 1), 0)
+        return cluster, part[start:stop], neighbours.nearest(coded, start, stop, k)
+
+    left, distance_NK = 0, np.zeros((0, 0))
+    for cluster, rows, found in map_shards(search, shards()):
+        n = len(cluster.x_ND)
+        if not left:
+            left, distance_NK = n, np.full((n, max(min(settings.neighbours, n - 1), 0)), np.inf)
+        distance_NK[rows, : found.shape[1]] = found
+        left -= len(rows)
+        if not left:
+            yield cluster, distance_NK
 
 
 def compute(work: Work) -> dict[str, Any]:
@@ -64,8 +106,9 @@ def compute(work: Work) -> dict[str, Any]:
     progress = Progress("weighing", sum(row["n_docs"] for row in budgets.values()), "documents", work.log)
     weighed, thresholds, deficit = [], [], 0
     entropy = {"corpus": 0.0, "subset": 0.0}
-    for cluster in map_shards(partial(weigh, settings=settings), _clusters(work)):
-        documents = cluster.documents
+    format, speed = _format([row["n_docs"] for row in budgets.values()])
+    for cluster, distance_NK in with_distances(_clusters(work), settings, format):
+        documents = weigh(cluster.documents, distance_NK, settings)
         row = budgets[documents["cluster_id"][0]]
         cost_N = documents["n_tokens"].to_numpy() if row["unit"] == "tokens" else np.ones(len(documents), np.int64)
         copies = math.ceil(row["capacity"] / int(cost_N.sum()))
@@ -89,7 +132,18 @@ def compute(work: Work) -> dict[str, Any]:
         "share_of_documents": len(chosen) / len(everything),
         "diversity_of_the_corpus": entropy["corpus"] / len(everything),
         "diversity_of_the_subset": entropy["subset"] / len(everything),
+        "screened_in": format,
+        **{f"gigaflops_{name}": value for name, value in speed.items()},
     }
+
+
+def _format(sizes: list[int]) -> tuple["Format", dict[str, float]]:
+    """The machine's fastest format; small clusters are done before torch, which can tell, is loaded."""
+    if sum(n * n for n in sizes) < 3e8:
+        return "float32", {}
+    from grip_assets.method.screening import fastest
+
+    return fastest()
 
 
 def _clusters(work: Work) -> Iterator[Cluster]:
@@ -112,7 +166,7 @@ def _vectors(work: Work) -> Iterator[np.ndarray]:
 
 stage = Stage(
     name="subset",
-    code_version="1",
+    code_version="2",
     compute=compute,
     description="P(x) ∝ ρ(x)⁻¹ (ℓ(x)/ℓ_avg)^β, drawn without replacement to the cluster's budget [paper eq. 9, 10]."
     " `selection_weights` has density, weights and key of every document, chosen or not.",

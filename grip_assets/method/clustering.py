@@ -1,8 +1,8 @@
 """Spherical k-means [G1, A18]: fit centroids on a sample, assign every document, merge what is too small.
 
 Shapes: N documents, B rows of a block, K clusters, d dimensions. Rows are unit vectors.
-Fit: faiss, seeds x iterations x N K d operations. Assignment and the two sums: one pass over the blocks each; nothing
-of size N x K is held. Every shard (one seed, one block) runs on one thread, so the number of workers changes nothing.
+Fit: lloyd.py, at most seeds x iterations x N K d operations. Assignment and the two sums: one pass over the blocks
+each; nothing of size N x K is held. Labels are exact, so the number of workers changes nothing.
 
 A merged cluster is the union of its parts: documents are not assigned again afterwards, since that could make other
 clusters small. The final centroid is the normalised sum of the members, so that mean cosine = ||mean vector||
@@ -13,19 +13,20 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-import faiss
 import numpy as np
 
 from grip_assets.errors import GripError
+from grip_assets.method import lloyd
 from grip_assets.method.geometry import unit_rows
+from grip_assets.method.sampling import keyed_order
+from grip_assets.method.screening import Codes, compiled, encode, fastest
 from grip_assets.parallel import map_shards
+from grip_assets.progress import Progress
 
-Kernel = Callable[[np.ndarray, int, int, int], np.ndarray]
-"""(unit rows float32 (N, d), k, iterations, seed) -> centroids float32 (k, d). The seam for a faster k-means."""
 Blocks = Callable[[], Iterable[np.ndarray]]
 """Starts a fresh pass over the rows, in blocks of a fixed size."""
 
-SAME_DIRECTION = 1 - 1e-6  # cosine above which two centroids are one
+SAME_DIRECTION = 1 - 1e-5  # cosine above which two centroids are one: halves of a split that nothing parted
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def cluster(
     seeds: int,
     seed: int,
     min_cluster_docs: int,
-    kernel: Kernel | None = None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Clustering:
     """All of G1: ``sample_ND`` fits the centroids, ``blocks`` (the whole corpus) is assigned to them."""
     if k > len(sample_ND):
@@ -70,10 +71,11 @@ def cluster(
             f"settings/clustering.fit_sample leaves {len(sample_ND)} documents to fit {k} clusters on."
             f" Raise fit_sample to {k} or more, or lower k."
         )
-    fitted_KD = fit(unit_rows(sample_ND), k, iterations, seeds, seed, kernel or faiss_kernel)
+    fitted_KD = fit(unit_rows(sample_ND), k, iterations, seeds, seed, log)
     ids: list[np.ndarray] = []
     sums_KD: np.ndarray = np.zeros(fitted_KD.shape)
-    for ids_B, block_KD in map_shards(partial(_assign_block, centroids_KD=fitted_KD), blocks()):
+    codes = encode(fitted_KD, fastest()[0])
+    for ids_B, block_KD in map_shards(partial(_assign_block, centroids_KD=fitted_KD, codes=codes), blocks()):
         ids.append(ids_B)
         sums_KD += block_KD  # in the order of the blocks; kept for all blocks they would be K x d x blocks
     cluster_N = np.concatenate(ids)
@@ -82,64 +84,52 @@ def cluster(
     merged_KD = np.zeros((mapping_K.max() + 1, sums_KD.shape[1]))
     np.add.at(merged_KD, mapping_K[mapping_K >= 0], sums_KD[mapping_K >= 0])
     centroids_KD = directions(merged_KD)
-    cosine_N = np.concatenate(list(_cosines(blocks(), cluster_N, centroids_KD)))
+    cosine_N = np.concatenate(
+        list(map_shards(partial(_cosines, centroids_KD=centroids_KD), _with_ids(blocks(), cluster_N)))
+    )
     return Clustering(cluster_N, cosine_N, centroids_KD.astype(np.float32), np.bincount(cluster_N))
 
 
-def fit(x_ND: np.ndarray, k: int, iterations: int, seeds: int, seed: int, kernel: Kernel) -> np.ndarray:
+def fit(
+    x_ND: np.ndarray, k: int, iterations: int, seeds: int, seed: int, log: Callable[[str], None] = lambda line: None
+) -> np.ndarray:
     """Centroids of the initialisation with the highest mean cosine, without copies of one direction.
 
-    Ties go to the earlier seed.
+    An initialisation is k rows drawn at random. Ties go to the earlier seed.
     """
-    fits = map_shards(lambda s: kernel(x_ND, k, iterations, s), range(seed, seed + seeds))
-    scored = [(_mean_cosine(x_ND, centroids_KD), -i, centroids_KD) for i, centroids_KD in enumerate(fits)]
-    best_KD = max(scored, key=lambda item: item[:2])[2]
+    rows = lloyd.prepare(x_ND)
+    best_KD, highest = x_ND[:0], -np.inf
+    for s in range(seed, seed + seeds):
+        progress = Progress(f"k-means, seed {s}", iterations, "iterations", log)
+        start_KD = x_ND[np.sort(keyed_order(s, "clusters", len(x_ND))[:k])]
+        centroids_KD, _, mean_cosine = lloyd.lloyd(rows, start_KD, iterations, progress.advance)
+        if mean_cosine > highest:
+            best_KD, highest = centroids_KD, mean_cosine
     keep: list[int] = []
     for i, row in enumerate(best_KD):
-        if np.isfinite(row).all() and np.linalg.norm(row) > 0 and not (best_KD[keep] @ row > SAME_DIRECTION).any():
+        if not (best_KD[keep] @ row > SAME_DIRECTION).any():
             keep.append(i)
     return best_KD[keep]
 
 
-def faiss_kernel(x_ND: np.ndarray, k: int, iterations: int, seed: int) -> np.ndarray:
-    """faiss' spherical k-means on all rows given, on one thread."""
-    if k == len(x_ND):
-        return x_ND.copy()
-    faiss.omp_set_num_threads(1)  # holds for the calling thread
-    kmeans = faiss.Kmeans(
-        x_ND.shape[1],
-        k,
-        niter=iterations,
-        seed=seed,
-        spherical=True,
-        min_points_per_centroid=1,  # these two bound faiss' own sampling, not the size of clusters
-        max_points_per_centroid=len(x_ND),
-    )
-    kmeans.train(x_ND)
-    return unit_rows(np.asarray(kmeans.centroids), "centroids")
-
-
 def assign(x_BD: np.ndarray, centroids_KD: np.ndarray) -> np.ndarray:
-    """Nearest centroid of each row by cosine, int32 (B,); ties go to the lowest id.
-
-    Rows whose two best candidates are closer than float32 can tell are decided in float64.
-    """
-    cosines_BK = x_BD @ centroids_KD.T
-    best_B = cosines_BK.argmax(1)
-    top_B = cosines_BK[np.arange(len(x_BD)), best_B]
-    for row in np.flatnonzero((cosines_BK >= top_B[:, None] - 1e-5).sum(1) > 1):
-        near = np.flatnonzero(cosines_BK[row] >= top_B[row] - 1e-5)
-        exact = np.einsum("kd,d->k", centroids_KD[near].astype(np.float64), x_BD[row].astype(np.float64))
-        best_B[row] = near[exact.argmax()]
-    return best_B.astype(np.int32)
+    """Nearest centroid of each row by cosine, int32 (B,), as in float64; ties go to the lowest id."""
+    return lloyd.nearest(x_BD, centroids_KD, encode(centroids_KD, fastest()[0]))
 
 
-def _assign_block(block_BD: np.ndarray, centroids_KD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _assign_block(block_BD: np.ndarray, centroids_KD: np.ndarray, codes: Codes) -> tuple[np.ndarray, np.ndarray]:
     x_BD = unit_rows(block_BD)
-    ids_B = assign(x_BD, centroids_KD)
+    ids_B = lloyd.nearest(x_BD, centroids_KD, codes)
     sums_KD = np.zeros(centroids_KD.shape)
-    np.add.at(sums_KD, ids_B, x_BD.astype(np.float64))
+    _add_rows(x_BD, ids_B, sums_KD)
     return ids_B, sums_KD
+
+
+@compiled
+def _add_rows(x_BD, ids_B, sums_KD):
+    for i in range(x_BD.shape[0]):
+        for j in range(x_BD.shape[1]):
+            sums_KD[ids_B[i], j] += x_BD[i, j]
 
 
 def merge_small(sums_KD: np.ndarray, counts_K: np.ndarray, minimum: int) -> np.ndarray:
@@ -172,16 +162,15 @@ def directions(sums_KD: np.ndarray) -> np.ndarray:
     return sums_KD / np.maximum(norms_K, 1e-12)
 
 
-def _cosines(blocks: Iterable[np.ndarray], cluster_N: np.ndarray, centroids_KD: np.ndarray) -> Iterator[np.ndarray]:
+def _with_ids(blocks: Iterable[np.ndarray], cluster_N: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     start = 0
     for block_BD in blocks:
-        x_BD = unit_rows(block_BD).astype(np.float64)
-        ids_B = cluster_N[start : start + len(x_BD)]
-        yield np.einsum("bd,bd->b", x_BD, centroids_KD[ids_B])
-        start += len(x_BD)
+        yield block_BD, cluster_N[start : start + len(block_BD)]
+        start += len(block_BD)
 
 
-def _mean_cosine(x_ND: np.ndarray, centroids_KD: np.ndarray) -> float:
-    """Objective of spherical k-means, in float64."""
-    ids_N = np.concatenate([assign(x, centroids_KD) for x in np.array_split(x_ND, max(len(x_ND) // 16_384, 1))])
-    return float(np.einsum("nd,nd->n", x_ND, centroids_KD[ids_N], dtype=np.float64).mean())
+def _cosines(block: tuple[np.ndarray, np.ndarray], centroids_KD: np.ndarray) -> np.ndarray:
+    block_BD, ids_B = block
+    cosine_B = np.empty(len(ids_B))
+    lloyd.cosines(unit_rows(block_BD), centroids_KD, ids_B, cosine_B)
+    return cosine_B

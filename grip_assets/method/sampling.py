@@ -4,14 +4,70 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from grip_assets.parallel import map_shards
+
+CHUNK = 65_536
+FIRST, SECOND = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)  # MurmurHash3's 64-bit finaliser
 
 
-def keyed_uniform(seed: int, stage: str, ids: Sequence[str]) -> np.ndarray:
+def keyed_uniform(seed: int, stage: str, ids: Sequence[str] | pl.Series) -> np.ndarray:
     """One uniform in the open interval (0, 1) for each id, float64, shape (N,).
 
-    The same (seed, stage, id) gives the same number in any order, on any machine, in any batch.
+    The same (seed, stage, id) gives the same number in any order, on any machine, in any batch: the eight-byte words of
+    the id are folded one after the other into a state that (seed, stage) begin and the id's length ends.
     """
-    key = hashlib.blake2b(f"{seed}:{stage}".encode(), digest_size=32).digest()
-    digests = (hashlib.blake2b(i.encode(), digest_size=8, key=key).digest() for i in ids)
-    words = np.frombuffer(b"".join(digests), dtype="<u8")
-    return ((words >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
+    key = _key(seed, stage)
+    if not len(ids):
+        return np.empty(0)
+    starts = range(0, len(ids), CHUNK)
+    states = np.concatenate(
+        list(map_shards(lambda s: _fold(key, ids[s : s + CHUNK]), starts, 1 if len(starts) == 1 else None))
+    )
+    return ((states >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
+
+
+def keyed_order(seed: int, stage: str, n: int) -> np.ndarray:
+    """The numbers 0 to n - 1 in an order that (seed, stage) names."""
+    key = _key(seed, stage)
+    return np.argsort(_mix(np.arange(n, dtype=np.uint64) * FIRST + key[0]) ^ key[1], kind="stable")
+
+
+def _key(seed: int, stage: str) -> np.ndarray:
+    return np.frombuffer(hashlib.blake2b(f"{seed}:{stage}".encode(), digest_size=16).digest(), "<u8")
+
+
+def _fold(key: np.ndarray, ids: Sequence[str] | pl.Series) -> np.ndarray:
+    words_NW, length_N = _words(ids)
+    state_N = np.full(len(length_N), key[0])
+    n_words = -(-length_N // 8)
+    for w in range(words_NW.shape[1]):
+        folded_N = _mix(state_N ^ words_NW[:, w]) + key[1]
+        state_N = np.where(w < n_words, folded_N, state_N)
+    return _mix(state_N ^ length_N.astype(np.uint64))
+
+
+def _mix(state_N: np.ndarray) -> np.ndarray:
+    state_N = (state_N ^ (state_N >> np.uint64(33))) * FIRST
+    state_N = (state_N ^ (state_N >> np.uint64(33))) * SECOND
+    return state_N ^ (state_N >> np.uint64(33))
+
+
+def _words(ids: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """UTF-8 bytes as little-endian words, uint64 (N, W), the rest of each row 0; and the lengths in bytes."""
+    if isinstance(ids, pl.Series):
+        text = ids.to_arrow(compat_level=pl.CompatLevel.oldest())
+    else:
+        text = pa.array(ids, pa.large_string())
+    _, offsets, data = text.buffers()
+    offset_N = np.frombuffer(offsets, "<i8")[text.offset : text.offset + len(text) + 1]
+    length_N = np.diff(offset_N)
+    width = -(-int(length_N.max()) // 8) * 8
+    raw = np.frombuffer(data or b"", np.uint8)[offset_N[0] : offset_N[-1]]
+    if width and (length_N == width).all():  # document ids
+        return raw.view("<u8").reshape(len(text), -1), length_N
+    bytes_NB = np.zeros((len(text), width), np.uint8)
+    bytes_NB[np.arange(width) < length_N[:, None]] = raw
+    return bytes_NB.view("<u8"), length_N

@@ -1,50 +1,20 @@
 """Length-rectified selection inside a cluster [G8, G9, A12 to A17, A26].
 
-Shapes: N documents of one cluster, k neighbours. One cluster is one shard: its neighbours, density, weights and keys
-are a pure function of it. Only the token deficit passes from cluster to cluster, in the order of their ids.
-Cost: N² d operations a cluster for the exact neighbours, in blocks of rows; N x N is never held.
+Shapes: N documents of one cluster, k neighbours. One cluster is one shard: its neighbours (neighbours.py), density,
+weights and keys are a pure function of it. Only the token deficit passes from cluster to cluster, in the order of
+their ids.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-
-BLOCK = 1024
-
-
-def neighbour_distances(x_ND: np.ndarray, k: int, block: int = BLOCK) -> np.ndarray:
-    """Distances to the exact k nearest neighbours, float64 (N, min(k, N-1)), ascending; rows of x are unit vectors.
-
-    A document is no neighbour of itself, a copy of it is. Candidates come from a float32 product (a few more than k,
-    since 2 - 2cos cancels for near-duplicates); their distances are then taken from differences in float64.
-    """
-    n, k = len(x_ND), min(k, len(x_ND) - 1)
-    if k < 1:
-        return np.zeros((n, 0))
-    candidates = min(k + 8, n - 1)
-    return np.concatenate([_nearest(x_ND, start, min(start + block, n), k, candidates) for start in range(0, n, block)])
-
-
-def _nearest(x_ND: np.ndarray, start: int, stop: int, k: int, candidates: int) -> np.ndarray:
-    rows = np.arange(stop - start)
-    cosine_BN = x_ND[start:stop] @ x_ND.T
-    cosine_BN[rows, rows + start] = -np.inf
-    near_BC = np.argpartition(-cosine_BN, candidates - 1, axis=1)[:, :candidates]
-    x_BD = x_ND[start:stop].astype(np.float64)
-    distance_BC = np.empty(near_BC.shape)
-    for c in range(candidates):  # one column at a time: B x C x d would not stay small
-        difference_BD = x_BD - x_ND[near_BC[:, c]]
-        distance_BC[:, c] = np.sqrt(np.einsum("bd,bd->b", difference_BD, difference_BD))
-    distance_BC.sort(axis=1)
-    return distance_BC[:, :k]
 
 
 def bandwidth(distance_NK: np.ndarray, setting: str, scale: float = 1.0) -> float:
     """h [A12]: the median of the positive neighbour distances (copies would make it 0), at least 1e-3; or a number."""
     if setting != "median":
         return float(setting) * scale
-    positive = distance_NK[distance_NK > 0]
+    positive = distance_NK[(distance_NK > 0) & np.isfinite(distance_NK)]
     return max(float(np.median(positive)) if len(positive) else 0.0, 1e-3) * scale
 
 
@@ -60,7 +30,7 @@ def length_weight(lengths_N: np.ndarray, beta: float) -> np.ndarray:
     """
     lengths_N = np.maximum(lengths_N, 1)  # a tokenizer may drop all that a document has
     total = int(lengths_N.sum())
-    common = math.gcd(*(int(length) for length in lengths_N))
+    common = int(np.gcd.reduce(lengths_N))
     ratio_N = (lengths_N // common) * len(lengths_N) / (total // common)
     return ratio_N**beta
 
@@ -102,15 +72,40 @@ def draw(key_N: np.ndarray, cost_N: np.ndarray, target: int, max_repeats: int) -
     passes = min(target // whole, max_repeats)
     repeats_N = np.full(len(key_N), passes, np.int64)
     rest = target - passes * whole
-    order = np.lexsort((np.arange(len(key_N)), -key_N))
     if passes == max_repeats or rest == 0:
-        return Drawn(repeats_N, float(key_N[order[-1]]) if passes else None, rest)
-    reached = np.cumsum(cost_N[order])
+        return Drawn(repeats_N, float(key_N.min()) if passes else None, rest)
+    sure_N, order = _around(key_N, cost_N, rest)
+    repeats_N[sure_N] += 1
+    base = int(cost_N[sure_N].sum())
+    reached = base + np.cumsum(cost_N[order])
     n = int(np.searchsorted(reached, rest))  # reached[n] is the first total that is at least ``rest``
-    before = int(reached[n - 1]) if n else 0
+    before = int(reached[n - 1]) if n else base
     if int(reached[n]) - rest <= rest - before:
         n += 1
     repeats_N[order[:n]] += 1
-    taken = int(reached[n - 1]) if n else 0
-    last = order[n - 1] if n else (order[-1] if passes else None)
-    return Drawn(repeats_N, None if last is None else float(key_N[last]), rest - taken)
+    taken = int(reached[n - 1]) if n else base
+    last = float(key_N[order[n - 1]]) if n else None
+    if last is None and (len(sure_N) or passes):
+        last = float(key_N[sure_N].min() if len(sure_N) else key_N.min())
+    return Drawn(repeats_N, last, rest - taken)
+
+
+def _around(key_N: np.ndarray, cost_N: np.ndarray, rest: int) -> tuple[np.ndarray, np.ndarray]:
+    """(documents that are taken for sure, those after them in the order of their keys until ``rest`` is reached).
+
+    Sorting everything costs more than all the rest of a draw. Two pivots from a sample bracket the key at which
+    ``rest`` is reached; only what lies between them is sorted. Ties are in the order of the documents.
+    """
+    n = len(key_N)
+    if n > 100_000:
+        some = slice(None, None, n // 20_000)
+        order = np.argsort(-key_N[some])
+        share = np.cumsum(cost_N[some][order]) * (cost_N.sum() / cost_N[some].sum())
+        at = int(np.searchsorted(share, rest))
+        low, high = key_N[some][order[min(at + 600, len(order) - 1)]], key_N[some][order[max(at - 600, 0)]]
+        sure_N = np.flatnonzero(key_N > high)
+        between = np.flatnonzero((key_N <= high) & (key_N >= low))
+        before = int(cost_N[sure_N].sum())
+        if before < rest <= before + int(cost_N[between].sum()):  # otherwise the sample misled
+            return sure_N, between[np.lexsort((between, -key_N[between]))]
+    return np.zeros(0, np.int64), np.lexsort((np.arange(n), -key_N))

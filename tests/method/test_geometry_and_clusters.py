@@ -7,11 +7,11 @@ import pytest
 
 from grip_assets.errors import GripError
 from grip_assets.method.clustering import (
+    SAME_DIRECTION,
     assign,
     choose_k,
     cluster,
     directions,
-    faiss_kernel,
     fit,
     merge_small,
 )
@@ -105,9 +105,9 @@ def test_copies_and_single_documents_make_no_empty_cluster():
 
 
 def test_copies_of_one_centroid_are_one():
-    x, _ = planted([50, 50])
-    doubled = fit(x, 2, 5, 1, 0, lambda *a: np.concatenate([faiss_kernel(*a)] * 2))
-    assert len(doubled) == 2
+    kept = fit(np.repeat(planted([3])[0], 20, axis=0), 40, 5, 1, 0)
+    assert 3 <= len(kept) < 40
+    assert ((kept @ kept.T)[np.triu_indices(len(kept), 1)] <= SAME_DIRECTION).all()
 
 
 def test_k_is_the_root_of_the_corpus_within_bounds():
@@ -188,7 +188,7 @@ def test_imbalance_is_largest_over_median():
 def test_centroids_are_a_fixed_point_of_spherical_not_of_euclidean_k_means():
     tight, wide = planted([200], spread=0.05)[0], planted([200], spread=1.0, seed=3)[0]
     x = np.concatenate([tight, wide])
-    centres = faiss_kernel(x, 2, 100, 0)
+    centres = fit(x, 2, 100, 1, 0)
     ids = assign(x, centres)
     again = directions(np.array([x[ids == k].astype(np.float64).sum(0) for k in range(2)]))
     assert np.abs(again - centres).max() < 1e-5

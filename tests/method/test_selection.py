@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from grip_assets.method import neighbours
 from grip_assets.method import selection as s
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.sampling import keyed_uniform
@@ -14,24 +15,30 @@ def cloud(n, d=16, seed=0):
     return unit_rows(np.random.default_rng(seed).normal(size=(n, d)))
 
 
+def distances_of(x, k, block=2048, format="float32"):
+    cluster = neighbours.Cluster.of(x, format)
+    return neighbours.nearest(cluster, 0, len(x), min(k, len(x) - 1), block)
+
+
 def weights(x, lengths, beta=0.3, k=10, scale=1.0, floor=0.01, clip=0.995):
-    distances = s.neighbour_distances(x, k)
+    distances = distances_of(x, k)
     rho = s.density(distances, s.bandwidth(distances, "median", scale))
     return s.selection_weight(rho, s.length_weight(np.asarray(lengths), beta), distances.shape[1], floor, clip)
 
 
-@pytest.mark.parametrize("block", [1, 7, 1000])
-def test_neighbours_are_exact_for_any_block(block):
+@pytest.mark.parametrize("format", ["int8", "float32"])
+@pytest.mark.parametrize("block", [1, 7, 100, 1000])
+def test_neighbours_are_exact_for_any_block_in_any_format(block, format):
     x = cloud(150)
     x[40:45] = x[3]  # copies are neighbours, a document itself is not
     exact = np.linalg.norm(x[:, None].astype(np.float64) - x[None], axis=2)
     np.fill_diagonal(exact, np.inf)
-    np.testing.assert_allclose(s.neighbour_distances(x, 10, block), np.sort(exact, 1)[:, :10], atol=1e-12)
+    np.testing.assert_allclose(distances_of(x, 10, block, format), np.sort(exact, 1)[:, :10], atol=1e-12)
 
 
 def test_the_density_is_the_kernel_sum_of_the_paper():
     x = cloud(60)
-    got = s.density(s.neighbour_distances(x, 5), 0.7)
+    got = s.density(distances_of(x, 5), 0.7)
     for i in range(60):
         near = sorted(np.linalg.norm(x[i].astype(np.float64) - x[j]) for j in range(60) if j != i)[:5]
         assert got[i] == pytest.approx(sum(np.exp(-(d**2) / (2 * 0.7**2)) for d in near), rel=1e-9)
@@ -39,7 +46,7 @@ def test_the_density_is_the_kernel_sum_of_the_paper():
 
 def test_copies_do_not_bring_the_bandwidth_down():
     x = np.concatenate([np.repeat(cloud(1), 30, axis=0), cloud(20, seed=1)])
-    distances = s.neighbour_distances(x, 10)
+    distances = distances_of(x, 10)
     assert s.bandwidth(distances, "median") == pytest.approx(np.median(distances[distances > 0]))
     assert s.bandwidth(np.zeros((5, 3)), "median") == 1e-3
     assert s.bandwidth(distances, "0.25", 2.0) == 0.5

@@ -1,0 +1,430 @@
+"""Lloyd's iterations on the sphere, every label exact, most products never computed.
+
+For each row, as chord distances ||x - c|| = sqrt(2 - 2 x.c):
+    upper          at least its distance to its own centroid
+    near, bound    the NEAR centroids nearest to it when it was last compared with all, and at most its distance to each
+    rest           at most its distance to any other centroid
+A centroid that moved by m changes a distance by at most m (triangle inequality). So an iteration costs a row
+    nothing            where upper is still below all of these,
+    a few products     with those in ``near`` whose bound is not above it,
+    M products more    with the few centroids that moved far (movers), where ``rest`` holds for all others,
+    K products         otherwise; these and the M in int8 (screening.py).
+Who is a mover is chosen in each iteration, by what it would cost. Labels are those of an exhaustive search in float64,
+ties to the lowest id; hence the centroids are the same whatever was skipped, in whatever format it was screened, on
+however many threads. Sums are kept in float64 and only rows that change cluster are moved.
+Memory beside the rows: d + 76 bytes a row. Shapes: N rows, K centroids, M movers, L near, d dimensions.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from grip_assets.method.screening import (
+    LANES,
+    Codes,
+    Format,
+    bound,
+    compiled,
+    dot32,
+    dot64,
+    empty_codes,
+    encode,
+    encode_into,
+    fastest,
+    products,
+    rounding_of,
+    score_row,
+)
+from grip_assets.parallel import default_workers, map_shards
+
+NEAR = 8
+CHUNK = 4096  # rows of a shard
+BLOCK = 512  # rows of a product
+TINY = np.float32(1e-6)  # above the rounding of sums of distances
+
+
+@dataclass
+class Rows:
+    """Unit rows, float32, and their codes."""
+
+    x_ND: np.ndarray
+    codes: Codes
+
+
+class State:
+    """What is known of each row; nothing at first."""
+
+    def __init__(self, n: int):
+        self.label_N = np.full(n, -1, np.int32)
+        self.upper_N, self.rest_N = np.zeros(n, np.float32), np.zeros(n, np.float32)
+        self.near_NL, self.bound_NL = np.full((n, NEAR), -1, np.int32), np.zeros((n, NEAR), np.float32)
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        return self.label_N, self.upper_N, self.rest_N, self.near_NL, self.bound_NL
+
+
+@dataclass(frozen=True)
+class Centroids:
+    """Centroids of one iteration. ``moved_K``: how far each came since the last; ``movers``: ids of those that are
+    compared with every row that is in doubt; ``still``: at least the move of any other."""
+
+    c_KD: np.ndarray
+    codes: Codes
+    moved_K: np.ndarray
+    movers: np.ndarray
+    still: np.float32
+
+
+def prepare(x_ND: np.ndarray, format: Format | None = None) -> Rows:
+    """Rows to cluster, encoded once for all initialisations. ``x_ND``: unit rows, float32, C-contiguous."""
+    codes = empty_codes(x_ND, format or fastest()[0])
+    for _ in map_shards(lambda s: encode_into(x_ND, codes, s, s + CHUNK), range(0, len(x_ND), CHUNK)):
+        pass
+    return Rows(x_ND, codes)
+
+
+def lloyd(
+    rows: Rows, c_KD: np.ndarray, iterations: int, done: Callable[[float], None] = lambda n: None
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """(centroids float32 (K, d) after ``iterations`` from ``c_KD``, label of each row, mean cosine).
+
+    A cluster that lost all its rows takes half of the largest one's, as faiss does. Iterations end early when nothing
+    changes any more: the others would not change anything either.
+    """
+    n, d = rows.x_ND.shape
+    state = State(n)
+    sums_KD, counts_K = np.zeros((len(c_KD), d)), np.zeros(len(c_KD), np.int64)
+    moved_K = np.zeros(len(c_KD), np.float32)
+    for _ in range(iterations):
+        before_N = state.label_N.copy()
+        assign_rows(rows, state, c_KD, moved_K)
+        _move(rows.x_ND, before_N, state.label_N, sums_KD, counts_K)
+        new_KD = _split_empty(_directions(sums_KD, counts_K, c_KD), counts_K.copy())
+        moved_K = np.linalg.norm(new_KD.astype(np.float64) - c_KD, axis=1).astype(np.float32)
+        c_KD = new_KD
+        done(1)
+        if not moved_K.any():
+            break
+    assign_rows(rows, state, c_KD, moved_K)
+    cosine_N = np.empty(n)
+    cosines(rows.x_ND, c_KD, state.label_N, cosine_N)
+    return c_KD, state.label_N, float(cosine_N.mean())
+
+
+def nearest(x_ND: np.ndarray, c_KD: np.ndarray, codes: Codes) -> np.ndarray:
+    """Nearest centroid of each unit row, int32 (N,), on one thread; ``codes``: the centroids'."""
+    rows, state = Rows(x_ND, encode(x_ND, codes.format)), State(len(x_ND))
+    centroids = Centroids(c_KD, codes, np.zeros(len(c_KD), np.float32), np.zeros(0, np.int32), np.float32(0))
+    for start in range(0, len(x_ND), CHUNK):
+        _assign_chunk(rows, state, centroids, start)
+    return state.label_N
+
+
+def assign_rows(rows: Rows, state: State, c_KD: np.ndarray, moved_K: np.ndarray) -> None:
+    """Bring labels and bounds of all rows up to date."""
+    centroids = _centroids(rows, state, c_KD, moved_K)
+    for _ in map_shards(lambda s: _assign_chunk(rows, state, centroids, s), range(0, len(rows.x_ND), CHUNK)):
+        pass
+
+
+def _assign_chunk(rows: Rows, state: State, centroids: Centroids, start: int) -> None:
+    stop = min(start + CHUNK, len(rows.x_ND))
+    same = (rows.codes.scale_N, rows.x_ND, centroids.c_KD, *state.arrays())
+    undecided = np.arange(start, stop)
+    if state.label_N[start] >= 0:
+        beside_movers, undecided = _by_bounds(*same[1:], start, stop, centroids.moved_K, centroids.still)
+        movers = centroids.codes[centroids.movers]
+        for some in blocks(beside_movers):
+            _with_movers(
+                products(rows.codes[some], movers),
+                centroids.movers,
+                movers.scale_N,
+                bound(rows.codes[some], movers),
+                some,
+                *same,
+            )
+    for some in blocks(undecided):
+        _with_all(
+            products(rows.codes[some], centroids.codes),
+            centroids.codes.scale_N,
+            bound(rows.codes[some], centroids.codes),
+            some,
+            *same,
+        )
+
+
+def blocks(rows: np.ndarray) -> list[np.ndarray]:
+    return [rows[i : i + BLOCK] for i in range(0, len(rows), BLOCK)]
+
+
+def _centroids(rows: Rows, state: State, c_KD: np.ndarray, moved_K: np.ndarray) -> Centroids:
+    """Choose the movers: those above a quantile of the moves, the one that makes the iteration cheapest."""
+    movers, still = np.zeros(0, np.int32), moved_K.max()
+    if state.label_N[0] >= 0:
+        some = slice(None, None, max(len(rows.x_ND) // 20_000, 1))
+        margin = np.sort((state.rest_N - state.upper_N - moved_K[state.label_N])[some])
+        least = np.inf
+        for threshold in np.unique(np.quantile(moved_K, [0, 0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1], method="lower")):
+            among = np.flatnonzero(moved_K > threshold)
+            undecided, doubtful = np.searchsorted(margin, [threshold, moved_K.max()]) / len(margin)
+            cost = (doubtful - undecided) * len(among) / len(moved_K) + undecided
+            if cost < least:
+                least, movers, still = cost, among.astype(np.int32), threshold
+    return Centroids(c_KD, encode(c_KD, rows.codes.format), moved_K + TINY, movers, np.float32(still + TINY))
+
+
+def _directions(sums_KD: np.ndarray, counts_K: np.ndarray, old_KD: np.ndarray) -> np.ndarray:
+    """Normalised sums, float32; members that cancel out, and clusters without any, keep the old centroid."""
+    norms_K = np.linalg.norm(sums_KD, axis=1)
+    good_K = (counts_K > 0) & (norms_K > 1e-6)
+    new_KD = old_KD.copy()
+    new_KD[good_K] = sums_KD[good_K] / norms_K[good_K, None]
+    return new_KD
+
+
+def _split_empty(c_KD: np.ndarray, counts_K: np.ndarray) -> np.ndarray:
+    """Clusters without rows become one half of the largest, which is then the other half."""
+    nudge_D = np.where(np.arange(c_KD.shape[1]) % 2, np.float32(1 / 1024), np.float32(-1 / 1024))
+    for empty in np.flatnonzero(counts_K == 0):
+        largest = int(np.argmax(counts_K))
+        for target, row_D in ((empty, c_KD[largest] * (1 + nudge_D)), (largest, c_KD[largest] * (1 - nudge_D))):
+            c_KD[target] = row_D / np.linalg.norm(row_D)
+        counts_K[empty] = counts_K[largest] // 2
+        counts_K[largest] -= counts_K[empty]
+    return c_KD
+
+
+def _move(
+    x_ND: np.ndarray, before_N: np.ndarray, after_N: np.ndarray, sums_KD: np.ndarray, counts_K: np.ndarray
+) -> None:
+    """Move the rows that changed cluster. A cluster's sum is the work of one thread, in the order of the rows."""
+    changed = np.flatnonzero(before_N != after_N)
+    parts = default_workers()
+    for _ in map_shards(
+        lambda p: _move_part(x_ND, changed, before_N, after_N, sums_KD, counts_K, p, parts), range(parts)
+    ):
+        pass
+
+
+@compiled
+def _move_part(x_ND, changed, before_N, after_N, sums_KD, counts_K, part, parts):
+    for i in changed:
+        old, new = before_N[i], after_N[i]
+        if old >= 0 and old % parts == part:
+            counts_K[old] -= 1
+            for j in range(x_ND.shape[1]):
+                sums_KD[old, j] -= x_ND[i, j]
+        if new % parts == part:
+            counts_K[new] += 1
+            for j in range(x_ND.shape[1]):
+                sums_KD[new, j] += x_ND[i, j]
+
+
+@compiled
+def cosines(x_ND, c_KD, label_N, cosine_N):
+    """Cosine of each row and its centroid, in float64, into ``cosine_N``."""
+    for i in range(x_ND.shape[0]):
+        cosine_N[i] = dot64(x_ND[i], c_KD[label_N[i]])
+
+
+@compiled
+def chord_above(cosine):
+    """At least the distance of two unit vectors whose cosine is at least ``cosine``."""
+    return np.sqrt(max(np.float32(2) - np.float32(2) * cosine, np.float32(0))) + TINY
+
+
+@compiled
+def chord_below(cosine):
+    return np.sqrt(max(np.float32(2) - np.float32(2) * cosine, np.float32(0))) - TINY
+
+
+@compiled
+def _by_bounds(x_ND, c_KD, label_N, upper_N, rest_N, near_NL, bound_NL, start, stop, moved_K, still):
+    """Decide what bounds and near centroids decide: (rows to compare with the movers, rows to compare with all)."""
+    error = rounding_of(x_ND)
+    top = np.argmax(moved_K)
+    beside_movers, undecided = np.empty(stop - start, np.int64), np.empty(stop - start, np.int64)
+    n_movers = n_undecided = 0
+    for i in range(start, stop):
+        x_D, best = x_ND[i], label_N[i]
+        upper = upper_N[i] + moved_K[best]
+        lower = rest_N[i] - moved_K[top]
+        for position in range(near_NL.shape[1]):
+            candidate = near_NL[i, position]
+            if candidate >= 0:
+                bound_NL[i, position] -= moved_K[candidate]
+                if candidate != best:
+                    lower = min(lower, bound_NL[i, position])
+        if upper >= lower:
+            best_cosine = dot32(x_D, c_KD[best])
+            upper = chord_above(best_cosine - error)
+            for position in range(near_NL.shape[1]):
+                candidate = near_NL[i, position]
+                if candidate >= 0 and candidate != best and bound_NL[i, position] <= upper:
+                    cosine = dot32(x_D, c_KD[candidate])
+                    bound_NL[i, position] = chord_below(cosine + error)
+                    if _nearer(x_D, c_KD, candidate, cosine, best, best_cosine, error):
+                        _rebound(near_NL[i], bound_NL[i], best, best_cosine + error)
+                        best, best_cosine = candidate, cosine
+                        upper = chord_above(best_cosine - error)
+        label_N[i], upper_N[i] = best, upper
+        if upper < rest_N[i] - moved_K[top]:
+            rest_N[i] -= moved_K[top]
+        elif upper < rest_N[i] - still:
+            rest_N[i] -= still
+            beside_movers[n_movers] = i
+            n_movers += 1
+        else:
+            undecided[n_undecided] = i
+            n_undecided += 1
+    return beside_movers[:n_movers], undecided[:n_undecided]
+
+
+@compiled
+def _with_movers(
+    product_BM, mover_M, mover_scale_M, slack_B, row_B, scale_N, x_ND, c_KD, label_N, upper_N, rest_N, near_NL, bound_NL
+):
+    """Compare rows with the movers; ``rest_N`` holds for all others that are not near."""
+    error = rounding_of(x_ND)
+    m = mover_M.shape[0]
+    score_M, none_M = np.empty((m + LANES - 1) // LANES * LANES, np.float32), np.zeros(m, np.float32)
+    top_L = np.empty(LANES, np.float32)
+    for b in range(row_B.shape[0]):
+        i = row_B[b]
+        x_D, scale, slack, best = x_ND[i], scale_N[i], slack_B[b], label_N[i]
+        best_cosine = dot32(x_D, c_KD[best])
+        outside = np.float32(-1)  # at least the cosine of any mover that is not near
+        score_row(product_BM[b], mover_scale_M, none_M, np.float32(0), m, score_M, top_L)
+        for lane in range(LANES):
+            if top_L[lane] * scale + slack < best_cosine - error:
+                outside = max(outside, top_L[lane] * scale + slack)
+                continue
+            for position in range(lane, m, LANES):
+                candidate = mover_M[position]
+                if _listed(near_NL[i], candidate):
+                    continue
+                if score_M[position] * scale + slack < best_cosine - error:
+                    outside = max(outside, score_M[position] * scale + slack)
+                    continue
+                cosine = dot32(x_D, c_KD[candidate])
+                if _nearer(x_D, c_KD, candidate, cosine, best, best_cosine, error):
+                    _rebound(near_NL[i], bound_NL[i], best, best_cosine + error)
+                    rest_N[i] = min(rest_N[i], _enlist(near_NL[i], bound_NL[i], candidate, best))
+                    best, best_cosine = candidate, cosine
+                else:
+                    outside = max(outside, cosine + error)
+        label_N[i] = best
+        upper_N[i] = chord_above(best_cosine - error)
+        rest_N[i] = min(rest_N[i], chord_below(outside))
+
+
+@compiled
+def _listed(near_L, candidate):
+    for position in range(near_L.shape[0]):  # noqa: SIM110 -- compiled: any() is slower
+        if near_L[position] == candidate:
+            return True
+    return False
+
+
+@compiled
+def _rebound(near_L, bound_L, centroid, cosine):
+    """Note the bound of the centroid that was the row's own until now."""
+    for position in range(near_L.shape[0]):
+        if near_L[position] == centroid:
+            bound_L[position] = chord_below(cosine)
+
+
+@compiled
+def _enlist(near_L, bound_L, candidate, keep):
+    """Put ``candidate`` in the place of the farthest but ``keep``; return the bound of what left (4: nothing did)."""
+    worst = -1
+    for position in range(near_L.shape[0]):
+        if near_L[position] < 0:
+            near_L[position] = candidate
+            return np.float32(4)
+        if near_L[position] != keep and (worst < 0 or bound_L[position] > bound_L[worst]):
+            worst = position
+    near_L[worst] = candidate
+    return bound_L[worst]
+
+
+@compiled
+def _nearer(x_D, c_KD, candidate, cosine, best, best_cosine, error):
+    """Is ``candidate`` nearer than ``best``? Exactly; of two at the same distance the lower id is."""
+    if abs(cosine - best_cosine) > 2 * error:
+        return cosine > best_cosine
+    mine, its = dot64(x_D, c_KD[candidate]), dot64(x_D, c_KD[best])
+    return mine > its or (mine == its and candidate < best)
+
+
+@compiled
+def _with_all(product_BK, scale_K, slack_B, row_B, scale_N, x_ND, c_KD, label_N, upper_N, rest_N, near_NL, bound_NL):
+    """Compare rows with all centroids, and note anew which are near: those within a margin of the best, which follows
+    the rows so that they are about as many as the list holds."""
+    error = rounding_of(x_ND)
+    k, listed = product_BK.shape[1], near_NL.shape[1]
+    score_K, none_K = np.empty((k + LANES - 1) // LANES * LANES, np.float32), np.zeros(k, np.float32)
+    top_L, lane_L = np.empty(LANES, np.float32), np.empty(LANES, np.int32)
+    found_K, bound_K = np.empty(k + 1, np.int32), np.empty(k + 1, np.float32)
+    margin = np.float32(0.1)
+    for b in range(row_B.shape[0]):
+        i = row_B[b]
+        x_D, scale, slack = x_ND[i], scale_N[i], slack_B[b]
+        score_row(product_BK[b], scale_K, none_K, np.float32(0), k, score_K, top_L)
+        top = top_L[0]
+        for lane in range(LANES):
+            top = max(top, top_L[lane])
+        threshold = top - 2 * slack / scale  # what is below cannot be the nearest
+        cut = min(threshold, top - margin / scale)
+        lanes = n = 0
+        for lane in range(LANES):  # without branches, which would be mispredicted
+            lane_L[lanes] = lane
+            lanes += top_L[lane] >= cut
+        for position in range(lanes):
+            for j in range(lane_L[position], k, LANES):
+                found_K[n] = j
+                n += score_K[j] >= cut
+        margin *= np.float32(0.98) if n > listed // 2 else np.float32(1.02)
+        best, best_cosine = -1, np.float32(-2)
+        for position in range(n):
+            j = found_K[position]
+            cosine = score_K[j] * scale + slack
+            if score_K[j] >= threshold:
+                exact = dot32(x_D, c_KD[j])
+                cosine = exact + error
+                if best < 0 or _nearer(x_D, c_KD, j, exact, best, best_cosine, error):
+                    best, best_cosine = j, exact
+            bound_K[position] = chord_below(cosine)
+        rest = chord_below(cut * scale + slack)
+        if n > listed:
+            rest = min(rest, _nearest_first(found_K, bound_K, n, best, listed))
+        for position in range(listed):
+            near_NL[i, position] = found_K[position] if position < n else -1
+            bound_NL[i, position] = bound_K[position]
+        label_N[i] = best
+        upper_N[i] = chord_above(best_cosine - error)
+        rest_N[i] = rest
+
+
+@compiled
+def _nearest_first(found_K, bound_K, n, best, listed):
+    """Bring ``best`` and then the lowest bounds to the front, ``listed`` in all; the lowest bound behind them."""
+    for position in range(n):
+        if found_K[position] == best:
+            found_K[0], found_K[position] = found_K[position], found_K[0]
+            bound_K[0], bound_K[position] = bound_K[position], bound_K[0]
+    low = np.float32(4)
+    for position in range(1, n):
+        j, value = found_K[position], bound_K[position]
+        if position >= listed:
+            last = bound_K[listed - 1]
+            low = min(low, max(value, last))
+            if value >= last:
+                continue
+        place = min(position, listed - 1)
+        while place > 1 and bound_K[place - 1] > value:
+            found_K[place], bound_K[place] = found_K[place - 1], bound_K[place - 1]
+            place -= 1
+        found_K[place], bound_K[place] = j, value
+    return low

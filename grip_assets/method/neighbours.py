@@ -1,0 +1,157 @@
+"""Exact nearest neighbours inside a cluster, screened in a cheap format (screening.py).
+
+Rows are coded relative to the cluster's mean: distances stay, the rows and with them the error of the codes shrink by
+a half or more. With r = x - mean, ||x - y||^2 = ||r||^2 - 2 (r.s - ||s||^2 / 2): the larger the score in brackets, the
+nearer. A row's scores with a block of columns are scanned once: what could still be among the k nearest, by the bound
+of the format, is compared in float32, and what could be by float32 too in float64. Memory: one block of rows times one
+of columns a thread, whatever the size of the cluster. Cost: N^2 d operations in the cheap format.
+Shapes: N documents, B rows of a block, J columns of a block, k neighbours, d dimensions.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from grip_assets.method import lloyd
+from grip_assets.method.sampling import keyed_order
+from grip_assets.method.screening import (
+    LANES,
+    Codes,
+    Format,
+    bound,
+    compiled,
+    encode,
+    products,
+    rounding,
+    rounding_of,
+    score_row,
+)
+
+ROWS, COLUMNS = 256, 2048
+SPLIT_ITERATIONS = 5
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Rows, float32, and their codes relative to the mean."""
+
+    x_ND: np.ndarray
+    codes: Codes
+
+    @classmethod
+    def of(cls, x_ND: np.ndarray, format: Format) -> "Cluster":
+        return cls(x_ND, encode(x_ND - x_ND.mean(0, dtype=np.float64).astype(np.float32), format))
+
+
+def nearest(cluster: Cluster, start: int, stop: int, k: int, columns: int = COLUMNS) -> np.ndarray:
+    """Distances of rows ``start`` to ``stop`` to their k nearest others, float64 (stop - start, k), ascending.
+
+    k at most N - 1. A document is no neighbour of itself, a copy of it is. Distances are taken from differences in
+    float64, since 2 - 2cos cancels for near-duplicates.
+    """
+    x_ND, codes = cluster.x_ND, cluster.codes
+    found = [np.empty((0, k))]
+    for first in range(start, stop, ROWS):
+        rows = codes[first : min(first + ROWS, stop)]
+        square_Bk = np.full((len(rows), k), np.inf)
+        for left in range(0, len(x_ND), columns):
+            some = codes[left : left + columns]
+            slack_B = bound(rows, some) + rounding(x_ND.shape[1]) * (rows.norm_N**2 + some.norm_N.max() ** 2)
+            _scan(
+                products(rows, some),
+                some.scale_N,
+                some.norm_N,
+                rows.scale_N,
+                rows.norm_N,
+                slack_B,
+                first,
+                left,
+                x_ND,
+                square_Bk,
+            )
+        found.append(np.sqrt(square_Bk))
+    return np.concatenate(found)
+
+
+def split(x_ND: np.ndarray, most: int, seed: int) -> list[np.ndarray]:
+    """Row numbers of the parts that a cluster of more than ``most`` rows is searched in: one where it is smaller.
+
+    Parts are clusters of the cluster, so that neighbours are mostly in one: it is what bounds N^2, and the one place
+    where neighbours are not exact (docs/performance.md has by how much).
+    """
+    if len(x_ND) <= most:
+        return [np.arange(len(x_ND))]
+    k = -(-len(x_ND) // (most // 2))
+    rows = lloyd.prepare(x_ND)
+    start_KD = x_ND[np.sort(keyed_order(seed, "split", len(x_ND))[:k])]
+    _, label_N, _ = lloyd.lloyd(rows, start_KD, SPLIT_ITERATIONS)
+    return [part for i in range(k) if len(part := np.flatnonzero(label_N == i))]
+
+
+@compiled
+def _scan(product_BJ, scale_J, norm_J, scale_B, norm_B, slack_B, first, left, x_ND, square_Bk):
+    """Bring the k smallest squared distances of each row up to date with a block of columns."""
+    n, k = product_BJ.shape[1], square_Bk.shape[1]
+    error = rounding_of(x_ND)
+    score_J, half_J = np.empty((n + LANES - 1) // LANES * LANES, np.float32), norm_J * norm_J / 2
+    top_L, lane_L = np.empty(LANES, np.float32), np.empty(LANES, np.int32)
+    negated_k, near_J = np.empty(k, np.float32), np.empty(n + 1, np.int32)
+    for b in range(product_BJ.shape[0]):
+        i, own = first + b, first + b - left
+        x_D, square_k, scale, slack, square = x_ND[i], square_Bk[b], scale_B[b], slack_B[b], norm_B[b] * norm_B[b]
+        score_row(product_BJ[b], scale_J, half_J, np.float32(1) / scale, n, score_J, top_L)
+        # k lanes, each with a score of at least ``likely``; none of these is the row itself
+        negated_k[:] = np.float32(1e30)
+        if k < LANES:
+            for lane in range(LANES):
+                if not (0 <= own < n and own % LANES == lane):
+                    _insert(negated_k, -top_L[lane])
+        likely = -negated_k[k - 1]
+        reach = (np.float32(0.5 * (square - square_k[k - 1])) - slack) / scale
+        cut = max(likely - 2 * slack / scale, reach)
+        lanes = m = 0
+        for lane in range(LANES):  # without branches, which would be mispredicted
+            lane_L[lanes] = lane
+            lanes += top_L[lane] >= cut
+        for position in range(lanes):
+            for j in range(lane_L[position], n, LANES):
+                near_J[m] = j
+                m += score_J[j] >= cut
+        for likely_ones in (True, False):  # first those that will tell the others from the k nearest
+            for position in range(m):
+                j = near_J[position]
+                if j == own or (score_J[j] >= likely) != likely_ones:
+                    continue
+                if square - 2 * (score_J[j] * scale + slack) > square_k[k - 1]:
+                    continue
+                if _square32(x_D, x_ND[left + j]) * (1 - error) <= square_k[k - 1]:
+                    _insert(square_k, _square(x_D, x_ND[left + j]))
+
+
+@compiled
+def _square32(x_D, y_D):
+    total = np.float32(0)
+    for j in range(x_D.shape[0]):
+        total += (x_D[j] - y_D[j]) * (x_D[j] - y_D[j])
+    return total
+
+
+@compiled
+def _square(x_D, y_D):
+    total = 0.0
+    for j in range(x_D.shape[0]):
+        difference = np.float64(x_D[j]) - np.float64(y_D[j])
+        total += difference * difference
+    return total
+
+
+@compiled
+def _insert(low_k, value):
+    """Into ascending values; the highest goes."""
+    position = low_k.shape[0] - 1
+    if value >= low_k[position]:
+        return
+    while position > 0 and low_k[position - 1] > value:
+        low_k[position] = low_k[position - 1]
+        position -= 1
+    low_k[position] = value

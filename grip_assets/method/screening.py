@@ -1,0 +1,209 @@
+"""Exact answers from cheap products: screen in eight bits, decide in floating point.
+
+Rows are rounded to int8 with one scale a row, x = s q + e, and ||e|| is kept. For rows x, x'
+    |x.x' - s s' q.q'| <= ||e|| ||s'q'|| + ||x|| ||e'||            (Cauchy-Schwarz)
+so whatever scores lower than the best by more than twice that bound cannot be the best. The few that are left are
+decided exactly, in float32 with its own rounding bound and in float64 where that does not tell. The answer is thus the
+same whichever format screens: a machine's fastest is measured, and changes nothing but the time.
+
+An int8 product runs 4 times as fast as a float32 one with AVX512-VNNI, more with AMX. Shapes: B rows, N or K columns,
+d dimensions. Loops over products are compiled: in numpy each of their passes costs as much as the product.
+"""
+
+import functools
+import os
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numba
+import numpy as np
+
+Format = Literal["int8", "float32"]
+LANES = 64  # columns j, j + 64, ... share a maximum, so that a pass is vectorised without a reduction
+
+# Vectors are finite: unit_rows has checked it.
+compiled: Any = numba.njit(nogil=True, fastmath=True, cache=True)
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Rows in a format: ``codes_ND`` int8 or float32, ``scale_N``, ``slack_N`` = ||x - scale codes||, ||x||."""
+
+    codes_ND: np.ndarray
+    scale_N: np.ndarray
+    slack_N: np.ndarray
+    norm_N: np.ndarray
+
+    def __getitem__(self, rows: Any) -> "Codes":
+        return Codes(self.codes_ND[rows], self.scale_N[rows], self.slack_N[rows], self.norm_N[rows])
+
+    def __len__(self) -> int:
+        return len(self.codes_ND)
+
+    @property
+    def format(self) -> Format:
+        return "int8" if self.codes_ND.dtype == np.int8 else "float32"
+
+
+def encode(x_ND: np.ndarray, format: Format) -> Codes:
+    """Codes of finite float32 rows."""
+    codes = empty_codes(x_ND, format)
+    encode_into(x_ND, codes, 0, len(x_ND))
+    return codes
+
+
+def empty_codes(x_ND: np.ndarray, format: Format) -> Codes:
+    """Room for the codes of ``x_ND``; float32 codes are the rows themselves."""
+    codes_ND = np.empty(x_ND.shape, np.int8) if format == "int8" else x_ND
+    return Codes(codes_ND, *(np.empty(len(x_ND), np.float32) for _ in range(3)))
+
+
+def encode_into(x_ND: np.ndarray, codes: Codes, start: int, stop: int) -> None:
+    part = codes[start:stop]
+    _encode(x_ND[start:stop], part.codes_ND, part.scale_N, part.slack_N, part.norm_N, codes.format == "int8")
+
+
+def rounding(d: int) -> np.float32:
+    """Bound on the error of a float32 inner product of two unit rows, in any order of summation."""
+    return np.float32(d * 2.0**-23)
+
+
+def products(a: Codes, b: Codes) -> np.ndarray:
+    """Codes times codes, (len(a), len(b)), int32 or float32: cosines once multiplied by both scales.
+
+    The result holds until the thread's next call: new memory for each block costs a third of the product.
+    """
+    if not len(b):
+        return np.empty((len(a), 0), np.float32)
+    rows = a.codes_ND
+    if a.format == "float32" and "torch" not in sys.modules:  # loading it takes longer than a small product
+        return np.matmul(rows, b.codes_ND.T, out=_room(len(rows), len(b), np.float32))
+    import torch
+
+    if a.format == "float32":
+        out = torch.from_numpy(_room(len(rows), len(b), np.float32))
+        return torch.mm(torch.from_numpy(rows), torch.from_numpy(b.codes_ND).T, out=out).numpy()
+    if len(rows) < 32:  # the kernel wants more than 16 rows
+        rows = np.concatenate([rows, np.zeros((32 - len(rows), rows.shape[1]), np.int8)])
+    out = torch.from_numpy(_room(len(rows), len(b), np.int32))
+    return torch._int_mm(torch.from_numpy(rows), torch.from_numpy(b.codes_ND).T, out=out).numpy()[: len(a)]
+
+
+_scratch = threading.local()
+
+
+def _room(rows: int, columns: int, dtype: type) -> np.ndarray:
+    held = getattr(_scratch, "held", np.empty(0, np.int32))
+    if len(held) < rows * columns:
+        held = _scratch.held = np.empty(rows * columns, np.int32)
+    return held[: rows * columns].view(dtype).reshape(rows, columns)
+
+
+def bound(a: Codes, b: Codes) -> np.ndarray:
+    """For each row of a: how far any of its scores can be from the product with a row of b, float32."""
+    worst, longest = b.slack_N.max(initial=0.0), b.norm_N.max(initial=0.0)
+    error = a.slack_N * (longest + worst) + a.norm_N * (worst + longest * rounding(a.codes_ND.shape[1]))
+    return error * np.float32(1.001)  # the rounding of slacks and norms themselves
+
+
+@functools.cache
+def fastest() -> tuple[Format, dict[str, float]]:
+    """The format that screens fastest on this machine, and what was measured, in GFLOP/s on one thread.
+
+    ``GRIP_SCREEN`` names one instead. On a machine whose int8 is not clearly ahead, float32.
+    """
+    import torch
+
+    chosen = os.environ.get("GRIP_SCREEN")
+    if chosen in ("int8", "float32"):
+        return chosen, {}  # type: ignore[return-value]
+    torch.set_num_threads(1)
+    x_ND = np.random.default_rng(0).standard_normal((1024, 384)).astype(np.float32)
+    x_ND /= np.linalg.norm(x_ND, axis=1, keepdims=True)
+    speed: dict[str, float] = {}
+    formats: tuple[Format, ...] = ("float32", "int8")
+    for format in formats:
+        codes = encode(x_ND, format)
+        try:
+            seconds = min(_seconds(codes) for _ in range(20))  # the first ones start the library
+        except (AttributeError, RuntimeError):  # a torch without this product on this processor
+            continue
+        speed[format] = 2 * 1024 * 1024 * 384 / seconds / 1e9
+    return ("int8" if speed.get("int8", 0) > 1.5 * speed["float32"] else "float32"), speed
+
+
+def _seconds(codes: Codes) -> float:
+    started = time.perf_counter()
+    products(codes, codes)
+    return time.perf_counter() - started
+
+
+@compiled
+def _encode(x_ND, codes_ND, scale_N, slack_N, norm_N, rounded):
+    n, d = x_ND.shape
+    for i in range(n):
+        top = square = left = np.float32(0)
+        for j in range(d):
+            top = max(top, abs(x_ND[i, j]))
+            square += x_ND[i, j] * x_ND[i, j]
+        scale = np.float32(1)
+        if rounded and top > 0:
+            scale = top / np.float32(127)
+            inverse = np.float32(1) / scale
+            for j in range(d):
+                code = np.rint(x_ND[i, j] * inverse)
+                codes_ND[i, j] = np.int8(code)
+                e = x_ND[i, j] - code * scale
+                left += e * e
+        elif rounded:
+            codes_ND[i, :] = 0
+        scale_N[i], slack_N[i], norm_N[i] = scale, np.sqrt(left), np.sqrt(square)
+
+
+@compiled
+def dot32(x_D, y_D):
+    total = np.float32(0)
+    for j in range(x_D.shape[0]):
+        total += x_D[j] * y_D[j]
+    return total
+
+
+@compiled
+def dot64(x_D, y_D):
+    total = 0.0
+    for j in range(x_D.shape[0]):
+        total += np.float64(x_D[j]) * np.float64(y_D[j])
+    return total
+
+
+@compiled
+def score_row(product_K, scale_K, offset_K, weight, n, score_K, top_L):
+    """Scores of one row's ``n`` products, product scale - weight offset, and the largest of each lane.
+
+    ``score_K`` has a multiple of LANES entries; its tail is filled with what never wins.
+    """
+    low = np.float32(-1e30)
+    for j in range(LANES):
+        top_L[j] = low
+    whole = n // LANES
+    for g in range(whole):
+        at = g * LANES
+        for j in range(LANES):
+            value = np.float32(product_K[at + j]) * scale_K[at + j] - weight * offset_K[at + j]
+            score_K[at + j] = value
+            top_L[j] = max(top_L[j], value)
+    for j in range(whole * LANES, n):
+        value = np.float32(product_K[j]) * scale_K[j] - weight * offset_K[j]
+        score_K[j] = value
+        top_L[j - whole * LANES] = max(top_L[j - whole * LANES], value)
+    for j in range(n, score_K.shape[0]):
+        score_K[j] = low
+
+
+@compiled
+def rounding_of(x_ND):
+    """``rounding`` of the rows' dimension."""
+    return np.float32(x_ND.shape[1] * 2.0**-23)
