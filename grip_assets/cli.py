@@ -161,16 +161,16 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """Measure stages against what a user would pick instead, on the same data, in turn."""
-    from grip_assets.bench import benches
+    from grip_assets.bench import BENCHES
+    from grip_assets.bench import bench as results
     from grip_assets.settings import nearest
 
-    known = benches()
-    if stage is not None and stage not in known:
-        raise GripError(f"There is no bench '{stage}'. {nearest(stage, known)}")
+    if stage is not None and stage not in BENCHES:
+        raise GripError(f"There is no bench '{stage}'. {nearest(stage, BENCHES)}")
     if not as_json:
-        print(f"{'stage':<12} {'against':<28} {'ratio':>6} {'ours':>8} {'theirs':>8} {'peak':>8} {'quality':>8}")
-    for name in [stage] if stage else known:
-        for r in known[name](quick):
+        print(f"{'stage':<12} {'against':<26} {'ratio':>6} {'ours':>9} {'theirs':>9} {'peak':>9} {'quality':>9}")
+    for name in [stage] if stage else BENCHES:
+        for r in results(name, quick):
             peak = f"{r.peak_mb:,.0f} MB" if r.peak_mb is not None else "-"
-            line = f"{r.stage:<12} {r.against:<28} {r.ratio:>6.2f} {r.ours_s:>6.2f} s {r.theirs_s:>6.2f} s {peak:>8}"
-            print(json.dumps(vars(r)) if as_json else f"{line} {r.quality:>8.4f}  {r.note}", flush=True)
+            line = f"{r.stage:<12} {r.against:<26} {r.ratio:>6.2f} {r.ours_s:>7.2f} s {r.theirs_s:>7.2f} s {peak:>9}"
+            print(json.dumps(vars(r)) if as_json else f"{line} {r.quality:>9.4f}  {r.note}", flush=True)

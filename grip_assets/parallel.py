@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from grip_assets.memory import budget
+
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")
 
@@ -20,20 +22,27 @@ def default_workers() -> int:
 
 
 def map_shards(
-    function: Callable[[Shard], Result], shards: Iterable[Shard], workers: int | None = None
+    function: Callable[[Shard], Result],
+    shards: Iterable[Shard],
+    workers: int | None = None,
+    bytes_each: int = 0,
 ) -> Iterator[Result]:
-    """Yield ``function(shard)`` in the order of ``shards``, with at most ``2 * workers`` shards in flight.
+    """Yield ``function(shard)`` in the order of ``shards``, with at most ``2 * workers`` shards in flight, and no more
+    than fit a half of the memory budget at ``bytes_each``.
 
     ``function`` must release the GIL in its heavy part (torch, faiss, tokenizers and hashlib do). The first
     exception is raised at its shard's turn; shards not yet started are then dropped.
     """
     workers = workers or default_workers()
+    in_flight = 2 * workers
+    if bytes_each:
+        in_flight = max(min(in_flight, budget() // 2 // bytes_each), 1)
     with ThreadPoolExecutor(workers) as pool:
         pending: deque = deque()
         try:
             for shard in shards:
                 pending.append(pool.submit(function, shard))
-                if len(pending) >= 2 * workers:
+                if len(pending) >= in_flight:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()

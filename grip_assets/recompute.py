@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 
+from grip_assets import memory
 from grip_assets.errors import GripError
 from grip_assets.settings import Group, digest, hashed_values
 from grip_assets.store.artifacts import ArtifactStore, Draft
@@ -135,7 +136,11 @@ def make(
     }
     with store.publish(stage.name, manifest) as draft:
         work = Work(stage, settings, inputs, store, draft, log, owners(stages), run_id)
+        memory.ran_out.clear()
         manifest["metrics"] = stage.compute(work)
+        if memory.ran_out:
+            manifest["metrics"]["memory_warning"] = f"{len(memory.ran_out)} times {memory.ran_out[-1]}"
+            log(f"warning: {manifest['metrics']['memory_warning']}")
         manifest |= inspect(work)
         named = digest([stage.code_version, dict(inputs), work.content])
         manifest["version"] = named if stage.named_by_content else recipe

@@ -139,7 +139,7 @@ class Adaptation(Group):
     window: int = knob(512, "Tokens of a training window.", gt=1)
     init_std: float = knob(0.02, "Standard deviation of the reset weights.", "θ_init", gt=0)
     seed: int = knob(0, "First seed of the initialisation and of the split.", ge=0)
-    micro_batch: int = knob(1024, "Tokens whose logits are held at once.", hashed=False, gt=0)
+    micro_batch: int = knob(256, "Tokens whose logits are held at once.", hashed=False, gt=0)
 
 
 class Budget(Group):

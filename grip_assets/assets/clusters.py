@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from grip_assets.memory import need
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.recompute import Stage, Work
 from grip_assets.settings import Clustering
@@ -23,6 +24,12 @@ def compute(work: Work) -> dict[str, Any]:
     files = work.files("embeddings")
     documents = pl.read_parquet(files, columns=["doc_id", "n_tokens"])
     k = clustering.choose_k(len(documents), settings.k)
+    d = pl.scan_parquet(files).select(pl.col("embedding").head(1)).collect()["embedding"][0].len()
+    need(
+        min(len(documents), settings.fit_sample) * (7 * d + 80),
+        f"Fitting {k} centroids on {min(len(documents), settings.fit_sample):,} documents",
+        "Lower settings/clustering.fit_sample",
+    )
     sample_ND = _sample(files, documents["doc_id"], settings)
     work.log(f"clustering {len(documents):,} documents into {k} clusters, {settings.seeds} initialisations")
     found = clustering.cluster(

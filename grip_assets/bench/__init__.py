@@ -1,19 +1,39 @@
 """Measurements that anyone can repeat: ours against what a user would pick instead, same data, same run.
 
-A bench is a function that gives results; ``BENCHES`` names them. Both sides are run in turn, several times, and the
-median of each is compared: machines are shared, so that only the ratio means something.
+A bench is a function that gives results; ``BENCHES`` names the module of each. Both sides are run in turn, several
+times, and the median of each is compared: machines are shared, so that only the ratio means something. Every bench has
+a process of its own, so that neither threads nor memory of one are left to the next.
 """
 
+import ctypes
+import gc
+import importlib
+import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+
+BENCHES = {
+    "kmeans": "geometry",
+    "assignment": "geometry",
+    "density": "geometry",
+    "draw": "geometry",
+    "embedding": "models",
+    "probe": "models",
+    "judge": "judge",
+    "chain": "chain",
+    "recompute": "operation",
+}
 
 
 @dataclass(frozen=True)
 class Result:
     """``ratio``: theirs / ours in seconds, above 1 where ours is faster; ``quality``: what matters as much as time, and
-    ``note`` says what it is."""
+    ``note`` says what it is. ``peak_mb``: memory in use at most, above what was in use before."""
 
     stage: str
     against: str
@@ -23,21 +43,71 @@ class Result:
     quality: float
     note: str
     peak_mb: float | None = None
+    their_peak_mb: float | None = None
 
 
-def interleaved(ours: Callable[[], object], theirs: Callable[[], object], times: int) -> tuple[float, float]:
-    """Median seconds of both, run in turn."""
+@dataclass(frozen=True)
+class Taken:
+    """Medians of both sides in seconds, and the peaks of their memory in MB."""
+
+    ours_s: float
+    theirs_s: float
+    peak_mb: float
+    their_peak_mb: float
+
+    def result(self, stage: str, against: str, quality: float, note: str) -> Result:
+        ratio = self.theirs_s / self.ours_s
+        return Result(
+            stage, against, ratio, self.ours_s, self.theirs_s, quality, note, self.peak_mb, self.their_peak_mb
+        )
+
+
+def interleaved(ours: Callable[[], object], theirs: Callable[[], object], times: int) -> Taken:
+    """Both, run in turn."""
     taken: tuple[list[float], list[float]] = ([], [])
+    peaks: tuple[list[float], list[float]] = ([], [])
     for _ in range(times):
-        for run, seconds in zip((ours, theirs), taken, strict=True):
-            started = time.perf_counter()
-            run()
-            seconds.append(time.perf_counter() - started)
-    return statistics.median(taken[0]), statistics.median(taken[1])
+        for run, seconds, peak in zip((ours, theirs), taken, peaks, strict=True):
+            with Peak() as memory:
+                started = time.perf_counter()
+                run()
+                seconds.append(time.perf_counter() - started)
+            peak.append(memory.mb)
+    return Taken(*map(statistics.median, taken), *map(max, peaks))
 
 
-def benches() -> dict[str, Callable[[bool], Iterator[Result]]]:
-    """Every bench by the name of its stage."""
-    from grip_assets.bench import judge
+class Peak:
+    """Memory of this process in use at most, above what was in use before; of Linux, which can forget its peak."""
 
-    return {"judge": judge.bench}
+    mb = 0.0
+
+    def __enter__(self) -> "Peak":
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+        self.before = _status("VmRSS")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.mb = (_status("VmHWM") - self.before) / 1024
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name + ":"))
+
+
+def bench(stage: str, quick: bool) -> Iterator[Result]:
+    """Results of a stage, as they come, from a process of its own."""
+    words = [sys.executable, "-m", "grip_assets.bench", stage, *(["--quick"] if quick else [])]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            yield Result(**json.loads(line))
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, words)
+
+
+def run_here(stage: str, quick: bool) -> Iterator[Result]:
+    module = importlib.import_module(f"grip_assets.bench.{BENCHES[stage]}")
+    yield from getattr(module, stage)(quick)

@@ -19,7 +19,7 @@ from grip_assets.store.answers import Answers
 SLOTS, LATENCY = 32, 0.05
 
 
-def bench(quick: bool) -> Iterator[Result]:
+def judge(quick: bool) -> Iterator[Result]:
     settings = Quality(judge="llm", model="m")
     documents = [Document(f"{i:032x}", f"# {i}\n" + SOURCE, "python") for i in range(500 if quick else 2000)]
     prompts = [Prompter(settings)(document) for document in documents]
@@ -33,11 +33,11 @@ def bench(quick: bool) -> Iterator[Result]:
             answers.close()
             assert all(verdict.status == "ok" for verdict in found)
 
-        ours_s, theirs_s = interleaved(ours, lambda: asyncio.run(_plain_loop(url, prompts)), 1 if quick else 5)
-    share = len(documents) / ours_s / (SLOTS / LATENCY)
-    plain = len(documents) / theirs_s / (SLOTS / LATENCY)
+        taken = interleaved(ours, lambda: asyncio.run(_plain_loop(url, prompts)), 1 if quick else 5)
+    share = len(documents) / taken.ours_s / (SLOTS / LATENCY)
+    plain = len(documents) / taken.theirs_s / (SLOTS / LATENCY)
     note = f"share of slots / latency, every answer synced (theirs {plain:.3f}, nothing kept)"
-    yield Result("judge", "openai client in a loop", theirs_s / ours_s, ours_s, theirs_s, share, note)
+    yield taken.result("judge", "openai client in a loop", share, note)
 
 
 SOURCE = "def area(width, height):\n    # in square metres\n    return width * height\n\n" * 30

@@ -2,9 +2,9 @@
 
 The backbone is frozen; the head (and the last N blocks) start from one initialisation that all clusters share, and
 take n full-batch AdamW steps on the cluster's probe. Delta = L(theta_init) - L(theta_n), losses per predicted token.
-Hidden states at the boundary are computed once a window, not once a step. At depth 0 a step is two products of
-T x V x h, by hand: no autograd, and one block of logits in memory at a time. One cluster and seed is one shard on one
-thread.
+Hidden states at the boundary are computed once a window, not once a step. The head's gradient is by hand: at depth 0 a
+step is two products of T x V x h, three at other depths, and one block of logits is in memory at a time. One cluster
+and seed is one shard on one thread.
 Shapes: T predicted tokens, V vocabulary, h hidden size, C tokens of a micro-batch.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from grip_assets.errors import GripError
+from grip_assets.memory import in_blocks
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.models.proxy import Boundary, Proxy
 
@@ -88,7 +89,7 @@ def adapt(
     steps: int,
     init_std: float,
     seed: int,
-    micro_batch: int = 1024,
+    micro_batch: int = 256,
     done: Callable[[], None] = lambda: None,
 ) -> Curve:
     """Loss curve of one cluster from the initialisation that ``seed`` names.
@@ -106,7 +107,7 @@ def adapt(
                             learning_rate, _counted(steps, done), micro_batch)  # fmt: skip
     else:
         blocks = proxy.retrained(depth, init_std, generator)
-        learner = _Learner(proxy, blocks, torch.nn.Parameter(head_VH))
+        learner = _Learner(proxy, blocks, torch.nn.Parameter(head_VH), micro_batch)
         curve = _adapt_blocks(
             learner,
             (train, batch.train),
@@ -153,7 +154,7 @@ def _adapt_head(
     for _ in steps:
         if held:
             evaluated.append(head_loss(head.data, *held, micro_batch))
-        trained.append(head_loss(head.data, *train, micro_batch, head.grad))
+        trained.append(head_loss(head.data, *train, micro_batch, head.grad.zero_()))
         optimizer.step()
     trained.append(head_loss(head.data, *train, micro_batch))
     if held:
@@ -168,26 +169,34 @@ def head_loss(
     next_T: torch.Tensor,
     micro_batch: int,
     grad_VH: torch.Tensor | None = None,
+    grad_TH: torch.Tensor | None = None,
+    of: int | None = None,
 ) -> float:
-    """Mean cross entropy of softmax(hidden head') against the next tokens; its gradient goes to ``grad_VH``.
+    """Cross entropy of softmax(hidden head') against the next tokens, summed, over n = ``of`` (default T) tokens.
 
-    With E = exp(logits - max) and Z its row sums: dL/dW = (E' (H / Z) - onehot' H) / T. The softmax is not
-    normalised: scaling the rows of H instead saves a pass over the logits, which cost more than the products.
+    Its gradients are added to ``grad_VH`` and written to ``grad_TH``. With E = exp(logits - max) and Z its row sums:
+    dL/dW = (E' (H / Z) - onehot' H) / n and dL/dH = (E W / Z - onehot W) / n. The softmax is not normalised: scaling
+    the rows of H instead saves a pass over the logits, which cost more than the products.
     """
-    total, n = 0.0, len(next_T)
-    for start in range(0, n, micro_batch):
-        hidden_CH, next_C = hidden_TH[start : start + micro_batch], next_T[start : start + micro_batch]
+    n, losses = of or len(next_T), torch.empty(len(next_T), dtype=torch.float64)
+
+    def part(start: int, stop: int) -> None:
+        hidden_CH, next_C = hidden_TH[start:stop], next_T[start:stop]
         logits_CV = hidden_CH @ head_VH.T
         top_C = logits_CV.amax(1)
         target_C = logits_CV.gather(1, next_C[:, None])[:, 0]
         logits_CV.sub_(top_C[:, None]).exp_()
         z_C = logits_CV.sum(1)
-        total += float((z_C.log() + top_C - target_C).double().sum())
-        if grad_VH is not None:
-            grad_VH.addmm_(logits_CV.T, hidden_CH / z_C[:, None], beta=1.0 if start else 0.0, alpha=1 / n)
+        losses[start:stop] = z_C.log() + top_C - target_C
+        if grad_TH is not None:
+            grad_TH[start:stop] = (logits_CV @ head_VH / z_C[:, None] - head_VH[next_C]) / n
+        if grad_VH is not None:  # last: a block that ran out of memory is done again
+            grad_VH.addmm_(logits_CV.T, hidden_CH / z_C[:, None], alpha=1 / n)
+
+    in_blocks(len(next_T), micro_batch, part, "logits of the probe")
     if grad_VH is not None:
         grad_VH.index_add_(0, next_T, hidden_TH, alpha=-1 / n)
-    return total / n
+    return float(losses.sum()) / n
 
 
 @dataclass(frozen=True)
@@ -197,21 +206,23 @@ class _Learner:
     proxy: Proxy
     blocks: torch.nn.ModuleList
     head_VH: torch.nn.Parameter
+    micro_batch: int
 
     def loss(self, states: list[Boundary], windows: list[list[int]], learn: bool) -> float:
-        """Mean loss over all tokens; with ``learn`` gradients are accumulated, window by window."""
+        """Mean loss over all tokens; with ``learn`` gradients are accumulated, window by window: the head's by hand,
+        and from what they leave on the hidden states the blocks' by autograd."""
         n = sum(len(w) - 1 for w in windows)
         total = 0.0
         for state, window in zip(states, windows, strict=True):
             with torch.set_grad_enabled(learn):
                 hidden_LH = self.proxy.through(self.blocks, state)[:-1]
-                loss = torch.nn.functional.cross_entropy(
-                    hidden_LH @ self.head_VH.T, torch.tensor(window[1:]), reduction="sum"
-                )
+            known_LH, next_L = hidden_LH.detach(), torch.tensor(window[1:])
+            grad_LH = torch.empty_like(known_LH) if learn else None
+            grad_VH = self.head_VH.grad if learn else None
+            total += head_loss(self.head_VH.data, known_LH, next_L, self.micro_batch, grad_VH, grad_LH, n)
             if learn:
-                (loss / n).backward()
-            total += float(loss.detach())
-        return total / n
+                hidden_LH.backward(grad_LH)
+        return total
 
 
 Windows = tuple[list[Boundary], list[list[int]]]
@@ -221,11 +232,12 @@ def _adapt_blocks(
     learner: _Learner, train: Windows, held: Windows | None, learning_rate: float, steps: Iterator[int]
 ) -> Curve:
     optimizer = torch.optim.AdamW([*learner.blocks.parameters(), learner.head_VH], lr=learning_rate, fused=True)
+    learner.head_VH.grad = torch.zeros_like(learner.head_VH)
     trained, evaluated = [], []
     for _ in steps:
         if held:
             evaluated.append(learner.loss(*held, learn=False))
-        optimizer.zero_grad()
+        optimizer.zero_grad(set_to_none=False)
         trained.append(learner.loss(*train, learn=True))
         optimizer.step()
     trained.append(learner.loss(*train, learn=False))

@@ -75,7 +75,10 @@ def cluster(
     ids: list[np.ndarray] = []
     sums_KD: np.ndarray = np.zeros(fitted_KD.shape)
     codes = encode(fitted_KD, fastest()[0])
-    for ids_B, block_KD in map_shards(partial(_assign_block, centroids_KD=fitted_KD, codes=codes), blocks()):
+    assigned = map_shards(
+        partial(_assign_block, centroids_KD=fitted_KD, codes=codes), blocks(), bytes_each=_block_bytes(fitted_KD)
+    )
+    for ids_B, block_KD in assigned:
         ids.append(ids_B)
         sums_KD += block_KD  # in the order of the blocks; kept for all blocks they would be K x d x blocks
     cluster_N = np.concatenate(ids)
@@ -84,10 +87,16 @@ def cluster(
     merged_KD = np.zeros((mapping_K.max() + 1, sums_KD.shape[1]))
     np.add.at(merged_KD, mapping_K[mapping_K >= 0], sums_KD[mapping_K >= 0])
     centroids_KD = directions(merged_KD)
-    cosine_N = np.concatenate(
-        list(map_shards(partial(_cosines, centroids_KD=centroids_KD), _with_ids(blocks(), cluster_N)))
-    )
+    with_ids = _with_ids(blocks(), cluster_N)
+    each = _block_bytes(fitted_KD)
+    cosine_N = np.concatenate(list(map_shards(partial(_cosines, centroids_KD=centroids_KD), with_ids, bytes_each=each)))
     return Clustering(cluster_N, cosine_N, centroids_KD.astype(np.float32), np.bincount(cluster_N))
+
+
+def _block_bytes(centroids_KD: np.ndarray) -> int:
+    """A block of 16,384 rows in float16, float32 and int8, and its sums."""
+    k, d = centroids_KD.shape
+    return 16_384 * d * 7 + k * d * 8
 
 
 def fit(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from grip_assets.memory import in_blocks
 from grip_assets.method import lloyd
 from grip_assets.method.sampling import keyed_order
 from grip_assets.method.screening import (
@@ -50,9 +51,10 @@ def nearest(cluster: Cluster, start: int, stop: int, k: int, columns: int = COLU
     float64, since 2 - 2cos cancels for near-duplicates.
     """
     x_ND, codes = cluster.x_ND, cluster.codes
-    found = [np.empty((0, k))]
-    for first in range(start, stop, ROWS):
-        rows = codes[first : min(first + ROWS, stop)]
+    distance_Bk = np.empty((stop - start, k))
+
+    def search(first: int, last: int) -> None:
+        rows = codes[start + first : start + last]
         square_Bk = np.full((len(rows), k), np.inf)
         for left in range(0, len(x_ND), columns):
             some = codes[left : left + columns]
@@ -64,13 +66,15 @@ def nearest(cluster: Cluster, start: int, stop: int, k: int, columns: int = COLU
                 rows.scale_N,
                 rows.norm_N,
                 slack_B,
-                first,
+                start + first,
                 left,
                 x_ND,
                 square_Bk,
             )
-        found.append(np.sqrt(square_Bk))
-    return np.concatenate(found)
+        distance_Bk[first:last] = np.sqrt(square_Bk)
+
+    in_blocks(stop - start if k else 0, ROWS, search, "search of neighbours")
+    return distance_Bk
 
 
 def split(x_ND: np.ndarray, most: int, seed: int) -> list[np.ndarray]:

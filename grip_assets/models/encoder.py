@@ -19,6 +19,7 @@ import torch
 import transformers
 
 from grip_assets.errors import GripError
+from grip_assets.memory import in_blocks
 from grip_assets.models.files import ModelFiles
 from grip_assets.parallel import map_shards
 
@@ -95,8 +96,11 @@ class Encoder:
         windows = self.windows(text)
         chosen = _evenly(len(windows), self.max_windows)
         kept = [windows[i] for i in chosen]
-        batches = [kept[i : i + batch_windows] for i in range(0, len(kept), batch_windows)]
-        units_WD = np.concatenate([self._forward(batch) for batch in batches])
+        found: dict[int, np.ndarray] = {}
+        in_blocks(
+            len(kept), batch_windows, lambda i, j: found.update({i: self._forward(kept[i:j])}), "windows of the encoder"
+        )
+        units_WD = np.concatenate(list(found.values()))
         weights_W = np.array([len(w) for w in kept], np.float64)
         total_D = weights_W @ units_WD
         norm = float(np.linalg.norm(total_D))

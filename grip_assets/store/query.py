@@ -4,7 +4,6 @@ Each file says what it reads, its parameters and its columns. Parameters are bou
 One thread, so that a sum over many rows has one order and one result.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from grip_assets.memory import budget
 from grip_assets.store.artifacts import REPOSITORY
 
 HERE = Path(__file__).parents[1] / "sql"  # in a wheel; in the repository the folder is at the top
@@ -30,11 +30,9 @@ def query(name: str, tables: Mapping[str, str | pl.DataFrame], **parameters: Any
     """Rows of ``sql/<name>.sql``.
 
     A table is a data frame, or a glob of Parquet files whose rows are streamed. Memory is bounded by
-    ``GRIP_MEMORY`` (for example ``4GB``) where it is set.
+    the budget (memory.py).
     """
-    config: dict[str, Any] = {"threads": 1}
-    if os.environ.get("GRIP_MEMORY"):
-        config["memory_limit"] = os.environ["GRIP_MEMORY"]
+    config = {"threads": 1, "memory_limit": f"{budget()}B"}
     with duckdb.connect(config=config) as connection:
         for table, rows in tables.items():
             relation = (

@@ -26,14 +26,16 @@ def batch_of(seed, **k):
 
 def test_the_gradient_is_that_of_autograd():
     torch.manual_seed(0)
-    hidden, following = torch.randn(50, 8, dtype=torch.float64), torch.randint(0, 30, (50,))
+    hidden, following = torch.randn(50, 8, dtype=torch.float64, requires_grad=True), torch.randint(0, 30, (50,))
     head = torch.randn(30, 8, dtype=torch.float64, requires_grad=True)
     loss = torch.nn.functional.cross_entropy(hidden @ head.T, following)
     loss.backward()
     for micro_batch in (7, 50, 1000):
-        grad = torch.full_like(head, torch.nan)
-        assert head_loss(head.detach(), hidden, following, micro_batch, grad) == pytest.approx(loss.item(), rel=1e-12)
+        grad, grad_hidden = torch.zeros_like(head), torch.full_like(hidden, torch.nan)
+        found = head_loss(head.detach(), hidden.detach(), following, micro_batch, grad, grad_hidden)
+        assert found == pytest.approx(loss.item(), rel=1e-12)
         torch.testing.assert_close(grad, head.grad, rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(grad_hidden, hidden.grad, rtol=1e-12, atol=1e-14)
 
 
 def plain(proxy, batch, depth, steps=5, lr=1e-3, std=0.05, seed=3):

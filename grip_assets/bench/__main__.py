@@ -1,0 +1,12 @@
+"""One bench in this process: a JSON object a line. ``grip bench`` is the command for people."""
+
+import json
+import os
+import sys
+
+from grip_assets.bench import run_here
+
+for result in run_here(sys.argv[1], "--quick" in sys.argv):
+    print(json.dumps(vars(result)), flush=True)
+sys.stdout.flush()
+os._exit(0)  # DuckDB's bindings print a page of leak warnings at exit

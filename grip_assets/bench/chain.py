@@ -1,0 +1,183 @@
+"""chain: every stage after the embeddings, on a synthetic pool; its seconds and memory against the size of the pool.
+
+The pool has no texts and its judge and proxy are planted, so that what is measured is geometry, allocation, selection
+and storage. ``python -m grip_assets.bench.chain docs/scale.png`` draws the curve.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from grip_assets.assets import STAGES
+from grip_assets.bench import Peak, Result
+from grip_assets.bench.data import mixture
+from grip_assets.method.geometry import unit_rows
+from grip_assets.parallel import default_workers
+from grip_assets.recompute import make
+from grip_assets.settings import GROUPS, Clustering
+from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.store.tables import blocks, matrix, vectors
+
+D, SEED = 384, 0
+MEASURED = ("clusters", "sigma_k", "probe_set", "budgets", "subset")
+
+
+@dataclass(frozen=True)
+class Cost:
+    seconds: float
+    mb: float
+
+
+class Synthetic:
+    """A pool of n documents in its own data folder: corpus and embeddings are planted, what follows is computed."""
+
+    def __init__(self, root: Path, n: int):
+        self.store, self.n, self.versions = ArtifactStore(root), n, {}
+        self.settings = {name: group() for name, group in GROUPS.items()}
+        rng = np.random.default_rng(SEED)
+        ids = [f"{i:032x}" for i in rng.permutation(n)]
+        lengths = np.minimum(rng.lognormal(7, 1.2, n).astype(np.int64) + 1, 200_000)
+        documents = pl.DataFrame({"doc_id": ids, "n_tokens": lengths})
+        self._plant(
+            "corpus", {"corpus": documents.with_columns(language=pl.lit("python"), source="doc_id", text=pl.lit(""))}
+        )
+        schema = pa.schema(
+            [("doc_id", pa.string()), ("embedding", pa.list_(pa.float16(), D)), ("n_tokens", pa.int64())]
+        )
+        with (
+            self.store.publish("embeddings", self._manifest("embeddings")) as draft,
+            draft.writer("embeddings", schema) as w,
+        ):
+            for start in range(0, n, 65_536):
+                some = documents.slice(start, 65_536).to_arrow(compat_level=pl.CompatLevel.oldest())
+                x_BD = mixture(len(some), D, 2000, SEED, rows_seed=start)
+                w.write(pa.table({"doc_id": some["doc_id"], "embedding": vectors(x_BD), "n_tokens": some["n_tokens"]}))
+
+    def run(self, name: str) -> Cost:
+        """Materialize a stage and what is planted after it."""
+        stage = STAGES[name]
+        inputs = {i: self.versions[i] for i in stage.inputs}
+        with Peak() as memory:
+            started = time.perf_counter()
+            made = make(stage, STAGES, self.settings, inputs, self.store, lambda line: None, "bench", lambda work: {})
+            seconds = time.perf_counter() - started
+        self.versions[name] = made.version
+        if name == "probe_set":
+            allocation = pl.read_parquet(self.store.parquet("probe_set", made.version, "probe_allocation"))
+            rng, k = np.random.default_rng(SEED), len(allocation)
+            clusters = allocation.select("cluster_id")
+            quality = clusters.with_columns(quality=pl.Series(rng.beta(5, 3, k)), standard_error=pl.lit(0.02))
+            self._plant("quality_scores", {"cluster_quality": quality}, ("corpus", "clusters", "probe_set"))
+            drop = pl.Series(rng.gamma(4, 0.05, k))
+            deltas = clusters.with_columns(delta=drop * 11, relative_delta=drop)
+            self._plant("adaptation_deltas", {"adaptation_deltas": deltas}, ("probe_set",))
+        return Cost(seconds, memory.mb)
+
+    def _plant(self, stage: str, tables: dict[str, pl.DataFrame], inputs: tuple[str, ...] = ()) -> None:
+        with self.store.publish(stage, self._manifest(stage, inputs)) as draft:
+            for name, frame in tables.items():
+                draft.write(name, frame)
+
+    def _manifest(self, stage: str, inputs: tuple[str, ...] = ()) -> dict:
+        self.versions[stage] = "planted"
+        above = {name: self.versions[name] for name in inputs or (("corpus",) if stage == "embeddings" else ())}
+        return {"stage": stage, "version": "planted", "inputs": above, "settings": {}, "computed_at": 0, "seconds": 0}
+
+    def embeddings(self) -> np.ndarray:
+        files = self.store.parquet("embeddings", "planted", "embeddings")
+        return np.concatenate([unit_rows(matrix(block["embedding"])) for block in blocks(files, ["embedding"])])
+
+
+def chain(quick: bool) -> Iterator[Result]:
+    """The chain against the sum of faiss' k-means, assignment and neighbours and numpy's draw; quality: share of the
+    budget that was drawn."""
+    n = 30_000 if quick else 1_000_000
+    with tempfile.TemporaryDirectory() as folder:
+        Synthetic(Path(folder) / "small", 10_000).run("clusters")  # compiled, and the machine measured
+        pool = Synthetic(Path(folder) / "pool", n)
+        costs = {stage: pool.run(stage) for stage in MEASURED}
+        started = time.perf_counter()
+        _alternatives(pool)
+        theirs_s = time.perf_counter() - started
+        metrics = {name: pool.store.manifest(name, pool.versions[name])["metrics"] for name in ("budgets", "subset")}
+    ours_s = sum(cost.seconds for cost in costs.values())
+    drawn = metrics["subset"]["tokens_selected"] / metrics["budgets"]["budget"]
+    each = ", ".join(f"{stage} {cost.seconds:.1f} s {cost.mb:,.0f} MB" for stage, cost in costs.items())
+    peak = max(cost.mb for cost in costs.values())
+    note = f"{n:,} documents: {each}"
+    yield Result("chain", "faiss and numpy in memory", theirs_s / ours_s, ours_s, theirs_s, drawn, note, peak)
+
+
+def _alternatives(pool: Synthetic) -> None:
+    """What the numeric stages would cost with the libraries that one would take, everything in memory."""
+    import faiss
+
+    faiss.omp_set_num_threads(default_workers())
+    x_ND = pool.embeddings()
+    settings = Clustering()
+    k = min(int(np.clip(round(np.sqrt(len(x_ND))), 16, 1024)), len(x_ND))
+    fit_ND = x_ND[np.random.default_rng(0).choice(len(x_ND), min(settings.fit_sample, len(x_ND)), replace=False)]
+    for seed in range(settings.seeds):
+        kmeans = faiss.Kmeans(
+            D, k, niter=settings.iterations, seed=seed, spherical=True, max_points_per_centroid=len(x_ND)
+        )
+        kmeans.train(fit_ND)
+    label_N = kmeans.index.search(x_ND, 1)[1][:, 0]
+    weight_N = np.ones(len(x_ND))
+    for cluster in range(k):
+        rows = np.flatnonzero(label_N == cluster)
+        index = faiss.IndexFlatIP(D)
+        index.add(x_ND[rows])
+        if len(rows) > 11:
+            near_N10 = index.search(x_ND[rows], 11)[0][:, 1:]
+            weight_N[rows] = 1 / np.exp(near_N10 - 1).sum(1)
+    np.random.default_rng(0).choice(len(x_ND), len(x_ND) // 4, replace=False, p=weight_N / weight_N.sum())
+
+
+def scale(sizes: tuple[int, ...], log: Callable[[str], None] = print) -> dict[str, list[Cost]]:
+    """Each stage at each size."""
+    costs: dict[str, list[Cost]] = {stage: [] for stage in MEASURED}
+    for n in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            pool = Synthetic(Path(folder), n)
+            for stage in MEASURED:
+                costs[stage].append(pool.run(stage))
+        log(f"{n:,}: " + ", ".join(f"{s} {c[-1].seconds:.2f} s {c[-1].mb:,.0f} MB" for s, c in costs.items()))
+    return costs
+
+
+def exponents(sizes: tuple[int, ...], costs: dict[str, list[Cost]]) -> dict[str, float]:
+    """Slope of log seconds against log N, by least squares."""
+    return {s: float(np.polyfit(np.log(sizes), np.log([c.seconds for c in found]), 1)[0]) for s, found in costs.items()}
+
+
+def picture(file: Path, sizes: tuple[int, ...], costs: dict[str, list[Cost]]) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    slopes = exponents(sizes, costs)
+    for stage, found in costs.items():
+        left.loglog(sizes, [c.seconds for c in found], "o-", label=f"{stage}: N^{slopes[stage]:.2f}")
+        right.loglog(sizes, [max(c.mb, 1) for c in found], "o-", label=stage)
+    left.set(xlabel="documents", ylabel="seconds")
+    right.set(xlabel="documents", ylabel="peak memory, MB")
+    left.legend()
+    figure.savefig(file, dpi=110)
+
+
+if __name__ == "__main__":
+    SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
+    scale((10_000,), lambda line: None)  # compiled
+    found = scale(SIZES)
+    print({stage: round(slope, 2) for stage, slope in exponents(SIZES, found).items()})
+    picture(Path(sys.argv[1]), SIZES, found)

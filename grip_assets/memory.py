@@ -1,0 +1,72 @@
+"""How much memory a run may use, and what a block of work does that did not get what it asked for.
+
+Blocks that fit a processor's cache are of fixed size. What grows with the machine or with the pool (shards in flight,
+the sample that centroids are fitted on, one cluster's vectors, DuckDB) keeps within the budget or is refused by name.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from grip_assets.errors import GripError
+
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+ran_out: list[str] = []
+"""What ran out of memory and went on, since the stage that is being made began."""
+
+
+def budget() -> int:
+    """Bytes: ``GRIP_MEMORY`` (for example ``4GB``), by default a half of the machine's or of the container's."""
+    stated = os.environ.get("GRIP_MEMORY")
+    if not stated:
+        return _machine() // 2
+    match = re.fullmatch(r"([\d.]+)\s*([KMGT]?)I?B?", stated.strip().upper())
+    if not match or not float(match[1]) > 0:
+        raise GripError(f"GRIP_MEMORY is '{stated}'. Set it to a size, for example 4GB or 512MB.")
+    return int(float(match[1]) * UNITS[match[2]])
+
+
+def _machine() -> int:
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for file in map(Path, CGROUPS):
+        text = file.read_text().strip() if file.exists() else ""
+        limits += [int(text)] if text.isdigit() else []
+    return min(limits)
+
+
+def need(n_bytes: int, what: str, remedy: str) -> None:
+    """GripError where ``what`` does not fit the budget."""
+    if n_bytes > budget():
+        raise GripError(
+            f"{what} takes {n_bytes / 2**30:,.1f} GB, and the memory budget is {budget() / 2**30:,.1f} GB."
+            f" {remedy}, or raise GRIP_MEMORY."
+        )
+
+
+def in_blocks(n: int, size: int, work: Callable[[int, int], None], what: str) -> None:
+    """``work(start, stop)`` over n items in blocks of ``size``; a block that runs out of memory is halved, and so are
+    those after it. What one item alone has no memory for is raised. ``work`` must bear being done again."""
+    start = 0
+    while start < n:
+        stop = min(start + size, n)
+        try:
+            work(start, stop)
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error) or stop - start == 1:
+                raise
+            size = (stop - start) // 2
+            ran_out.append(f"{what}: out of memory, went on with blocks of {size:,}")
+        else:
+            start = stop
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """numpy raises MemoryError; torch a RuntimeError that is to be known by its name or words."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
