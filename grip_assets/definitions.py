@@ -3,6 +3,7 @@
 Loading it imports neither torch nor transformers nor faiss.
 """
 
+import os
 import warnings
 
 import dagster as dg
@@ -33,6 +34,22 @@ changes = [
     for group in GROUPS
 ]
 
+
+def executor() -> dg.ExecutorDefinition:
+    """One process for all steps, or with ``GRIP_EXECUTOR=multiprocess`` one a step: memory of a stage goes back when
+    it ends, and judge and proxy run side by side. Processes are forked from a server that has loaded what every stage
+    needs; models are loaded by the stage that computes with them."""
+    if os.environ.get("GRIP_EXECUTOR", "in_process") == "in_process":
+        return dg.in_process_executor  # one process a step costs more than most steps; heavy ones use all cores inside
+    preload = ["grip_assets.definitions", "duckdb", "polars", "pyarrow.parquet", "numpy"]
+    return dg.multiprocess_executor.configured({"start_method": {"forkserver": {"preload_modules": preload}}})
+
+
+def curate_job() -> dg.JobDefinition:
+    """Where a process of its own finds the job."""
+    return defs.resolve_job_def("curate")
+
+
 defs = dg.Definitions(
     assets=[*settings_assets, *(stage_asset(stage, STAGES) for stage in STAGES.values())],
     jobs=[curate, *changes],
@@ -49,6 +66,6 @@ defs = dg.Definitions(
         )
     ],
     resources={"data": Data()},
-    executor=dg.in_process_executor,  # one process a step costs more than most steps; heavy ones use all cores inside
+    executor=executor(),
     loggers={"console": console},
 )

@@ -93,16 +93,21 @@ def curate(instance: dg.DagsterInstance, changes: Changes) -> Run:
 
     The plan is made first, so a path or a model that is not there is refused before any setting is changed.
     """
-    from grip_assets.definitions import defs  # after DAGSTER_HOME and GRIP_DATA are known
+    from grip_assets.definitions import curate_job  # after DAGSTER_HOME and GRIP_DATA are known
 
     ledger.close_runs_of_dead_processes(instance)
     _judge_is_ready(after(instance, changes)["quality"], plan(instance, changes))
     config: dict[str, Any] = {"loggers": {"console": {"config": {}}}}
     if changes:
         config["ops"] = {f"settings__{group}": {"config": values} for group, values in changes.items()}
-    result = defs.resolve_job_def("curate").execute_in_process(
-        config, instance, raise_on_error=False, tags=ledger.process_tags()
-    )
+    tags = ledger.process_tags()
+    if curate_job().executor_def is dg.in_process_executor:
+        return _outcome(curate_job().execute_in_process(config, instance, raise_on_error=False, tags=tags))
+    with dg.execute_job(dg.reconstructable(curate_job), instance, config, tags=tags, raise_on_error=False) as result:
+        return _outcome(result)
+
+
+def _outcome(result: dg.ExecuteInProcessResult | dg.JobExecutionResult) -> Run:
     if not result.success:
         raise GripError(_first_failure(result))
     reused = {
@@ -125,7 +130,7 @@ def _judge_is_ready(quality: Group, steps: list[recompute.Step]) -> None:
             pass
 
 
-def _first_failure(result: dg.ExecuteInProcessResult) -> str:
+def _first_failure(result: dg.ExecuteInProcessResult | dg.JobExecutionResult) -> str:
     for event in result.all_events:
         if event.is_step_failure and event.step_failure_data.error:
             error = event.step_failure_data.error

@@ -12,7 +12,7 @@ from grip_assets.memory import need
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.recompute import Stage, Work
 from grip_assets.settings import Clustering
-from grip_assets.store.tables import blocks, matrix, vectors
+from grip_assets.store.tables import blocks, matrix, vectors, width
 
 
 def compute(work: Work) -> dict[str, Any]:
@@ -24,9 +24,8 @@ def compute(work: Work) -> dict[str, Any]:
     files = work.files("embeddings")
     documents = pl.read_parquet(files, columns=["doc_id", "n_tokens"])
     k = clustering.choose_k(len(documents), settings.k)
-    d = pl.scan_parquet(files).select(pl.col("embedding").head(1)).collect()["embedding"][0].len()
     need(
-        min(len(documents), settings.fit_sample) * (7 * d + 80),
+        min(len(documents), settings.fit_sample) * (7 * width(files) + 80),
         f"Fitting {k} centroids on {min(len(documents), settings.fit_sample):,} documents",
         "Lower settings/clustering.fit_sample",
     )

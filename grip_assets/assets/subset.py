@@ -15,7 +15,7 @@ from grip_assets.parallel import map_shards
 from grip_assets.progress import Progress
 from grip_assets.recompute import Stage, Work
 from grip_assets.settings import Selection
-from grip_assets.store.tables import blocks, matrix
+from grip_assets.store.tables import blocks, matrix, width
 
 if TYPE_CHECKING:
     from grip_assets.method.screening import Format
@@ -61,7 +61,7 @@ def weigh(documents: pl.DataFrame, distance_NK: np.ndarray | None, settings: Sel
 
 
 def with_distances(
-    clusters: Iterable[Cluster], settings: Selection, format: "Format"
+    clusters: Iterable[Cluster], settings: Selection, format: "Format", bytes_each: int = 0
 ) -> Iterator[tuple[Cluster, np.ndarray | None]]:
     """Each cluster with the distances of its documents to their neighbours; a large one is the work of all threads."""
     if settings.weight == "uniform":
@@ -89,7 +89,7 @@ def with_distances(
         return cluster, part[start:stop], neighbours.nearest(coded, start, stop, k)
 
     left, distance_NK = 0, np.zeros((0, 0))
-    for cluster, rows, found in map_shards(search, shards()):
+    for cluster, rows, found in map_shards(search, shards(), bytes_each=bytes_each):
         n = len(cluster.x_ND)
         if not left:
             left, distance_NK = n, np.full((n, max(min(settings.neighbours, n - 1), 0)), np.inf)
@@ -106,8 +106,11 @@ def compute(work: Work) -> dict[str, Any]:
     progress = Progress("weighing", sum(row["n_docs"] for row in budgets.values()), "documents", work.log)
     weighed, thresholds, deficit = [], [], 0
     entropy = {"corpus": 0.0, "subset": 0.0}
-    format, speed = _format([row["n_docs"] for row in budgets.values()])
-    for cluster, distance_NK in with_distances(_clusters(work), settings, format):
+    sizes = [row["n_docs"] for row in budgets.values()]
+    format, speed = _format(sizes)
+    # a cluster's vectors in float16, in float32 as they are and without their mean, and in int8
+    bytes_each = min(max(sizes), LARGE) * width(work.files("cluster_embeddings")) * 11
+    for cluster, distance_NK in with_distances(_clusters(work), settings, format, bytes_each):
         documents = weigh(cluster.documents, distance_NK, settings)
         row = budgets[documents["cluster_id"][0]]
         cost_N = documents["n_tokens"].to_numpy() if row["unit"] == "tokens" else np.ones(len(documents), np.int64)

@@ -38,27 +38,30 @@ class Cost:
 class Synthetic:
     """A pool of n documents in its own data folder: corpus and embeddings are planted, what follows is computed."""
 
-    def __init__(self, root: Path, n: int):
-        self.store, self.n, self.versions = ArtifactStore(root), n, {}
+    def __init__(self, root: Path, n: int, text_bytes: int = 0):
+        self.store = ArtifactStore(root)
+        self.versions: dict[str, str] = {}
         self.settings = {name: group() for name, group in GROUPS.items()}
         rng = np.random.default_rng(SEED)
         ids = [f"{i:032x}" for i in rng.permutation(n)]
         lengths = np.minimum(rng.lognormal(7, 1.2, n).astype(np.int64) + 1, 200_000)
         documents = pl.DataFrame({"doc_id": ids, "n_tokens": lengths})
-        self._plant(
-            "corpus", {"corpus": documents.with_columns(language=pl.lit("python"), source="doc_id", text=pl.lit(""))}
-        )
-        schema = pa.schema(
-            [("doc_id", pa.string()), ("embedding", pa.list_(pa.float16(), D)), ("n_tokens", pa.int64())]
-        )
-        with (
-            self.store.publish("embeddings", self._manifest("embeddings")) as draft,
-            draft.writer("embeddings", schema) as w,
-        ):
-            for start in range(0, n, 65_536):
-                some = documents.slice(start, 65_536).to_arrow(compat_level=pl.CompatLevel.oldest())
-                x_BD = mixture(len(some), D, 2000, SEED, rows_seed=start)
-                w.write(pa.table({"doc_id": some["doc_id"], "embedding": vectors(x_BD), "n_tokens": some["n_tokens"]}))
+        parts = [documents[i : i + 16_384] for i in range(0, n, 16_384)]
+        with self.store.publish("corpus", self._manifest("corpus")) as draft:
+            draft.write_blocks("corpus", (self._texts(part, text_bytes) for part in parts))
+        with self.store.publish("embeddings", self._manifest("embeddings")) as draft:
+            draft.write_blocks("embeddings", (self._vectors(part, i) for i, part in enumerate(parts)))
+
+    def _texts(self, part: pl.DataFrame, n_bytes: int) -> pa.Table:
+        rng = np.random.default_rng(SEED)
+        letters = rng.integers(97, 123, 2**20, dtype=np.uint8).tobytes().decode()
+        texts = [letters[at : at + n_bytes] for at in rng.integers(0, len(letters) - n_bytes, len(part))]
+        columns = part.with_columns(text=pl.Series(texts), language=pl.lit("python"), source="doc_id")
+        return columns.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+    def _vectors(self, part: pl.DataFrame, i: int) -> pa.Table:
+        x_BD = mixture(len(part), D, 2000, SEED, rows_seed=i)
+        return part.to_arrow(compat_level=pl.CompatLevel.oldest()).append_column("embedding", vectors(x_BD))
 
     def run(self, name: str) -> Cost:
         """Materialize a stage and what is planted after it."""

@@ -40,7 +40,7 @@ def _kmeans(name: str, x_ND: np.ndarray, k: int, quick: bool) -> Iterator[Result
             D, k, niter=ITERATIONS, seed=0, spherical=True, min_points_per_centroid=1, max_points_per_centroid=len(x_ND)
         )
         kmeans.train(x_ND)
-        found["theirs"] = _mean_cosine(x_ND, kmeans.centroids)
+        found["theirs"] = _mean_cosine(x_ND, np.asarray(kmeans.centroids))
 
     taken = interleaved(ours, theirs, 1 if quick else 3)
     note = f"{name} x {D}, K = {k:,}: our mean cosine less theirs; screened in {fastest()[0]}"

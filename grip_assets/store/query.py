@@ -32,7 +32,7 @@ def query(name: str, tables: Mapping[str, str | pl.DataFrame], **parameters: Any
     A table is a data frame, or a glob of Parquet files whose rows are streamed. Memory is bounded by
     the budget (memory.py).
     """
-    config = {"threads": 1, "memory_limit": f"{budget()}B"}
+    config: dict[str, Any] = {"threads": 1, "memory_limit": f"{budget()}B"}
     with duckdb.connect(config=config) as connection:
         for table, rows in tables.items():
             relation = (

@@ -1,6 +1,6 @@
 """Reading and writing Parquet: streamed rows, and embeddings as fixed-size lists of float16.
 
-Row groups are at most 65,536 rows or 64 MiB of rows, whichever comes first: few enough to scan fast, small
+Row groups are at most 65,536 rows or 32 MiB of rows, whichever comes first: few enough to scan fast, small
 enough to stream. Vectors are not compressed, since floats do not compress. A row group of ``clusters``' vectors
 is read alone, so that one cluster never brings in the others.
 """
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from grip_assets.errors import GripError
 
 GROUP_ROWS = 65_536
-GROUP_BYTES = 64 << 20
+GROUP_BYTES = 32 << 20
 
 
 class TableWriter:
@@ -37,7 +37,9 @@ class TableWriter:
 
     def _flush(self) -> None:
         if self.pending:
-            self.writer.write_table(pa.concat_tables(self.pending), row_group_size=GROUP_ROWS)
+            rows = pa.concat_tables(self.pending)
+            fit = max(len(rows) * GROUP_BYTES // max(rows.nbytes, 1), 1)
+            self.writer.write_table(rows, row_group_size=min(GROUP_ROWS, fit))
             self.pending = []
 
     def __enter__(self) -> Self:
@@ -63,10 +65,16 @@ def matrix(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
     return array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), array.type.list_size)
 
 
+def width(files: str) -> int:
+    """d of the table's vectors."""
+    return pq.ParquetFile(parts(files)[0]).schema_arrow.field("embedding").type.list_size
+
+
 def blocks(files: str, columns: list[str], rows: int = 16_384) -> Iterator[pa.Table]:
     """Rows of a table in order, in blocks of exactly ``rows`` (the last may be shorter)."""
     for part in parts(files):
-        reader = pq.ParquetFile(part)
+        # Pages as they are needed: a row group of vectors as a whole would be four blocks, coded and decoded.
+        reader = pq.ParquetFile(part, buffer_size=1 << 20, pre_buffer=False)
         yield from _regular(reader.iter_batches(batch_size=rows, columns=columns), rows)
 
 

@@ -1,0 +1,106 @@
+"""Memory: the budget is kept, a hard limit is survived, and a block that does not fit is halved."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from grip_assets import memory
+from grip_assets.bench.data import mixture
+from grip_assets.errors import GripError
+from grip_assets.method import neighbours
+
+UNDER_A_LIMIT = """
+import os, pathlib, resource, sys
+from grip_assets.bench.chain import MEASURED, Synthetic
+from grip_assets.settings import Clustering
+
+def limit(n_bytes):
+    used = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmData"))
+    resource.setrlimit(resource.RLIMIT_DATA, (used + n_bytes, resource.RLIM_INFINITY))
+
+def chain(pool, n_bytes):
+    pool.settings["clustering"] = Clustering(fit_sample=8_000, k=64, iterations=5, seeds=1)
+    for stage in MEASURED:
+        limit(n_bytes)
+        pool.run(stage)
+    return pool.versions["subset"]
+
+root, n, text_bytes = pathlib.Path(sys.argv[1]), 100_000, 8_000
+chain(Synthetic(root / "small", 5_000), 2**40)  # everything is imported, compiled and started
+pool = Synthetic(root / "pool", n, text_bytes)
+data = n * (text_bytes + 384 * 2)
+os.environ["GRIP_MEMORY"] = str(data // 8)
+limit(data // 4)
+try:
+    hog = bytearray(data // 3)
+except MemoryError:
+    print("limited")
+print(chain(pool, data // 4))
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
+def test_the_chain_runs_under_a_hard_limit_of_a_quarter_of_the_data(tmp_path):
+    done = subprocess.run([sys.executable, "-c", UNDER_A_LIMIT, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    limited, version = done.stdout.split()
+    assert limited == "limited" and len(version) == 16
+
+
+def test_the_budget_is_a_half_of_the_machine_or_what_is_stated(monkeypatch):
+    monkeypatch.delenv("GRIP_MEMORY", raising=False)
+    assert 0 < memory.budget() < 2**50
+    for stated, expected in (("4GB", 4 * 2**30), ("1.5 GiB", 3 * 2**29), ("512M", 2**29), ("1000000", 10**6)):
+        monkeypatch.setenv("GRIP_MEMORY", stated)
+        assert memory.budget() == expected
+    monkeypatch.setenv("GRIP_MEMORY", "plenty")
+    with pytest.raises(GripError, match="GRIP_MEMORY is 'plenty'. Set it to a size, for example 4GB"):
+        memory.budget()
+
+
+def test_what_does_not_fit_is_refused_by_name(monkeypatch):
+    monkeypatch.setenv("GRIP_MEMORY", "1GB")
+    memory.need(2**29, "this", "Less")
+    with pytest.raises(GripError, match=r"Fitting takes 2.0 GB, and the memory budget is 1.0 GB. Lower k, or raise"):
+        memory.need(2**31, "Fitting", "Lower k")
+
+
+def test_a_block_that_runs_out_of_memory_is_halved_and_the_rest_goes_on():
+    memory.ran_out.clear()
+    done = []
+
+    def work(start, stop):
+        if stop - start > 3:
+            raise MemoryError
+        done.extend(range(start, stop))
+
+    memory.in_blocks(20, 16, work, "test")
+    assert done == list(range(20))
+    assert memory.ran_out[-1] == "test: out of memory, went on with blocks of 2"
+
+
+def test_one_item_that_does_not_fit_and_other_errors_are_raised():
+    with pytest.raises(MemoryError):
+        memory.in_blocks(3, 2, lambda start, stop: (_ for _ in ()).throw(MemoryError()), "test")
+    with pytest.raises(RuntimeError, match="shape"):
+        memory.in_blocks(3, 2, lambda start, stop: (_ for _ in ()).throw(RuntimeError("shape")), "test")
+
+
+def test_neighbours_are_the_same_after_running_out_of_memory(monkeypatch):
+    x = mixture(700, 32, 5, 0)
+    cluster = neighbours.Cluster.of(x, "float32")
+    plain = neighbours.nearest(cluster, 0, 700, 10)
+    products = neighbours.products
+
+    def scarce(a, b):
+        if len(a) > 100:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+        return products(a, b)
+
+    monkeypatch.setattr(neighbours, "products", scarce)
+    memory.ran_out.clear()
+    assert (neighbours.nearest(cluster, 0, 700, 10) == plain).all() and memory.ran_out
+    assert np.isfinite(plain).all()
