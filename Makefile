@@ -25,7 +25,9 @@ ui: install
 test: install
 	$(BIN)/pytest -m "not slow"
 
+# What it measures against is installed here only: hnswlib compiles.
 bench: install
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/grip bench
 
 check-slow: install

@@ -63,18 +63,21 @@ def _embed_missing(work: Work, shards: Shards, settings: Embedding) -> int:
     )
     wanted = {doc for doc, _ in missing}
     texts = (
-        (doc, text)
+        text
         for block in blocks(work.files("corpus"), ["doc_id", "text"], rows=256)
         for doc, text in zip(block["doc_id"].to_pylist(), block["text"].to_pylist(), strict=True)
         if doc in wanted
     )
     progress = Progress("embedding", len(missing), "documents", work.log)
+    # One stream: reading, tokenising and computing go on while a shard is written.
+    stream = encoder.embed_documents(texts, settings.batch_windows, progress.advance)
+    start = 0
     for group in _by_tokens([tokens for _, tokens in missing]):
-        documents = list(islice(texts, group))
-        embedded = list(encoder.embed_documents([t for _, t in documents], settings.batch_windows, progress.advance))
+        ids, embedded = [doc for doc, _ in missing[start : start + group]], list(islice(stream, group))
         columns_of = {name: pa.array([getattr(e, name) for e in embedded], pa.int64()) for name in COUNTS}
         matrix = vectors(np.stack([e.vector for e in embedded]))
-        shards.write(pa.table({"key": [doc for doc, _ in documents], "embedding": matrix, **columns_of}))
+        shards.write(pa.table({"key": ids, "embedding": matrix, **columns_of}))
+        start += group
     progress.finish()
     return len(missing)
 

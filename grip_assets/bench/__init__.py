@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from grip_assets.errors import GripError
+
 BENCHES = {
     "kmeans": "geometry",
     "assignment": "geometry",
@@ -105,7 +107,7 @@ def bench(stage: str, quick: bool) -> Iterator[Result]:
         for line in process.stdout:
             yield Result(**json.loads(line))
     if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, words)
+        raise GripError(f"The bench of {stage} did not finish; the lines above say why.")
 
 
 def run_here(stage: str, quick: bool) -> Iterator[Result]:

@@ -6,7 +6,11 @@ import sys
 
 from grip_assets.bench import run_here
 
-for result in run_here(sys.argv[1], "--quick" in sys.argv):
-    print(json.dumps(vars(result)), flush=True)
+try:
+    for result in run_here(sys.argv[1], "--quick" in sys.argv):
+        print(json.dumps(vars(result)), flush=True)
+except ModuleNotFoundError as error:
+    print(f"the bench of {sys.argv[1]} needs {error.name}: make bench installs it", file=sys.stderr)
+    os._exit(1)
 sys.stdout.flush()
 os._exit(0)  # DuckDB's bindings print a page of leak warnings at exit

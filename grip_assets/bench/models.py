@@ -23,7 +23,7 @@ def embedding(quick: bool) -> Iterator[Result]:
     """First windows of real files; quality: the lowest cosine to theirs."""
     from sentence_transformers import SentenceTransformer
 
-    texts = real_texts(100 if quick else 600)
+    texts = real_texts(60 if quick else 250)
     files = locate("all-MiniLM-L6-v2")
     model = SentenceTransformer(str(files.folder), device="cpu")
     for dtype in ("float32", "bfloat16"):

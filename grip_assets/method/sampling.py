@@ -58,7 +58,7 @@ def _mix(state_N: np.ndarray) -> np.ndarray:
 def _words(ids: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """UTF-8 bytes as little-endian words, uint64 (N, W), the rest of each row 0; and the lengths in bytes."""
     if isinstance(ids, pl.Series):
-        text = ids.to_arrow(compat_level=pl.CompatLevel.oldest())
+        text = ids.to_arrow(compat_level=pl.CompatLevel.oldest())  # the strings one after the other
     else:
         text = pa.array(ids, pa.large_string())
     _, offsets, data = text.buffers()

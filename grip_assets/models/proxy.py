@@ -57,7 +57,11 @@ class _Catcher(torch.nn.Module):
 def load_tokenizer(name: str, setting: str, root: Path) -> Callable[[str], int]:
     """A counter of the tokens of a text. The text is plain: nothing in it is read as a special token."""
     tokenizer = _from_pretrained(transformers.AutoTokenizer, _converted(locate(name, setting), root), setting)
-    return lambda text: len(tokenize(tokenizer, text))
+    inner = getattr(tokenizer, "backend_tokenizer", None)
+    if inner is None:
+        return lambda text: len(tokenize(tokenizer, text))
+    inner.encode_special_tokens = True
+    return lambda text: len(inner.encode(text, add_special_tokens=False))  # the ids never become Python's
 
 
 def tokenize(tokenizer: Any, text: str) -> list[int]:

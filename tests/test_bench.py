@@ -1,0 +1,43 @@
+"""The bench: one JSON object a line, the same names in every version, results that are right."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from grip_assets.bench import BENCHES, Peak
+
+GRIP = Path(sys.executable).with_name("grip")
+
+
+def test_every_stage_that_users_compare_has_a_bench():
+    assert {"kmeans", "assignment", "density", "embedding", "probe", "draw", "chain", "recompute"} <= set(BENCHES)
+
+
+@pytest.mark.parametrize("stage", ["draw", "density", "assignment"])
+def test_a_bench_prints_a_json_object_a_line(stage):
+    done = subprocess.run([GRIP, "bench", stage, "--quick", "--json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for line in done.stdout.splitlines():
+        row = json.loads(line)
+        assert {"stage", "against", "ratio", "ours_s", "theirs_s", "quality", "peak_mb"} <= set(row)
+        assert row["ratio"] == pytest.approx(row["theirs_s"] / row["ours_s"])
+        if stage != "draw":
+            assert row["quality"] == 1.0  # all exact
+
+
+def test_the_peak_of_memory_is_seen_and_forgotten():
+    with Peak() as large:
+        block = bytearray(200 << 20)
+        block[::4096] = b"x" * len(block[::4096])
+        del block
+    with Peak() as small:
+        pass
+    assert 190 < large.mb < 260 and small.mb < 50
+
+
+def test_an_unknown_bench_is_refused_with_the_nearest_name():
+    done = subprocess.run([GRIP, "bench", "kmean"], capture_output=True, text=True)
+    assert done.returncode == 1 and "Did you mean 'kmeans'?" in done.stderr
