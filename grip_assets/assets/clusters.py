@@ -25,7 +25,7 @@ def compute(work: Work) -> dict[str, Any]:
     documents = pl.read_parquet(files, columns=["doc_id", "n_tokens"])
     k = clustering.choose_k(len(documents), settings.k)
     need(
-        min(len(documents), settings.fit_sample) * (7 * width(files) + 80),
+        min(len(documents), settings.fit_sample) * (7 * width(files) + 88),
         f"Fitting {k} centroids on {min(len(documents), settings.fit_sample):,} documents",
         "Lower settings/clustering.fit_sample",
     )

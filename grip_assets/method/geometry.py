@@ -20,7 +20,9 @@ def unit_rows(x_ND: np.ndarray, name: str = "embeddings") -> np.ndarray:
             " Check the encoder and its number format (settings/embedding.dtype)."
         )
     unit_ND = np.empty(x_ND.shape, np.float32)
-    np.divide(x_ND, norms_N[:, None], out=unit_ND, casting="same_kind")  # in float64, without a copy that large
+    for start in range(0, len(x_ND), 512):  # in float64, without a copy that large
+        some = slice(start, start + 512)
+        unit_ND[some] = x_ND[some].astype(np.float64) / norms_N[some, None]
     return unit_ND
 
 

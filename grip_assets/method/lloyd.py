@@ -12,7 +12,7 @@ A centroid that moved by m changes a distance by at most m (triangle inequality)
 Who is a mover is chosen in each iteration, by what it would cost. Labels are those of an exhaustive search in float64,
 ties to the lowest id; hence the centroids are the same whatever was skipped, in whatever format it was screened, on
 however many threads. Sums are kept in float64 and only rows that change cluster are moved.
-Memory beside the rows: d + 76 bytes a row. Shapes: N rows, K centroids, M movers, L near, d dimensions.
+Memory beside the rows: d + 88 bytes a row. Shapes: N rows, K centroids, M movers, L near, d dimensions.
 """
 
 from collections.abc import Callable

@@ -1,14 +1,18 @@
 """G8, G9 and the draw: against brute force, and the acceptance checks 4, 5, 7 and 8 of the specification."""
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from grip_assets.assets import subset
+from grip_assets.bench.data import mixture
 from grip_assets.method import neighbours
 from grip_assets.method import selection as s
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.sampling import keyed_uniform
+from grip_assets.settings import Selection
 
 
 def cloud(n, d=16, seed=0):
@@ -154,3 +158,51 @@ def test_documents_are_drawn_exactly_with_full_copies_first(n, target, most):
     if drawn.threshold is not None and target < most * n:
         at_most = drawn.repeats_N.max()
         assert (keys[drawn.repeats_N == at_most] >= drawn.threshold).all()
+
+
+def clusters_of(*sizes):
+    return [subset.Cluster(pl.DataFrame({"n": range(n)}), cloud(n, seed=n).astype(np.float16)) for n in sizes]
+
+
+@pytest.mark.parametrize("large", [100, 10_000])
+def test_a_large_cluster_is_searched_by_several_threads_with_the_same_result(monkeypatch, large):
+    monkeypatch.setattr(subset, "LARGE", large)
+    found = list(subset.with_distances(clusters_of(1, 350, 2, 80, 101), Selection(), "float32", 2**40))
+    assert [len(cluster.x_ND) for cluster, _ in found] == [1, 350, 2, 80, 101]
+    for cluster, distance_NK in found:
+        expected = distances_of(unit_rows(cluster.x_ND), 10) if len(cluster.x_ND) > 1 else np.zeros((1, 0))
+        np.testing.assert_array_equal(distance_NK, expected)
+
+
+def test_a_cluster_above_the_split_is_searched_in_parts_that_keep_most_neighbours(monkeypatch):
+    monkeypatch.setattr(subset, "LARGE", 400)
+    x = mixture(2500, 32, 12, 0)
+    cluster = subset.Cluster(pl.DataFrame({"n": range(2500)}), x.astype(np.float16))
+    ((_, split),) = subset.with_distances([cluster], Selection(split=1000), "float32")
+    exact = distances_of(unit_rows(cluster.x_ND), 10)
+    assert split.shape == exact.shape and (split >= exact - 1e-12).all()
+    assert 0.5 < np.isclose(split, exact).mean() < 1
+
+
+def test_a_draw_that_sorts_only_what_matters_is_the_draw_that_sorts_all():
+    rng = np.random.default_rng(0)
+    n = 150_000
+    key, cost = np.round(rng.normal(size=n), 4), rng.lognormal(6, 1.5, n).astype(np.int64) + 1  # with many ties
+    order = np.lexsort((np.arange(n), -key))
+    reached = np.cumsum(cost[order])
+    for share in (0.0001, 0.1, 0.5, 0.999):
+        target = int(reached[-1] * share)
+        drawn = s.draw(key, cost, target, 1)
+        m = int(drawn.repeats_N.sum())
+        assert (np.flatnonzero(drawn.repeats_N) == np.sort(order[:m])).all()
+        assert drawn.deficit == target - reached[m - 1] and drawn.threshold == key[order[m - 1]]
+        assert abs(drawn.deficit) <= max(abs(target - reached[m]), abs(target - (reached[m - 2] if m > 1 else 0)))
+
+
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_a_uniform_depends_on_its_id_alone(ids):
+    together = keyed_uniform(7, "t", ids)
+    assert (together == np.concatenate([keyed_uniform(7, "t", [i]) for i in ids])).all()
+    assert (together == keyed_uniform(7, "t", pl.Series(ids, dtype=pl.String))).all()
+    assert ((together > 0) & (together < 1)).all() and len(set(together)) == len(set(ids))
