@@ -53,7 +53,7 @@ class Synthetic:
         parts = [documents[i : i + 16_384] for i in range(0, n, 16_384)]
         with self.store.publish("corpus", self._manifest("corpus")) as draft:
             draft.write_blocks("corpus", (self._texts(part, text_bytes) for part in parts))
-        with self.store.publish("embeddings", self._manifest("embeddings")) as draft:
+        with self.store.publish("embeddings", self._manifest("embeddings", ("corpus",))) as draft:
             draft.write_blocks("embeddings", (self._vectors(part, i) for i, part in enumerate(parts)))
 
     def _texts(self, part: pl.DataFrame, n_bytes: int) -> pa.Table:
@@ -94,7 +94,7 @@ class Synthetic:
 
     def _manifest(self, stage: str, inputs: tuple[str, ...] = ()) -> dict:
         self.versions[stage] = "planted"
-        above = {name: self.versions[name] for name in inputs or (("corpus",) if stage == "embeddings" else ())}
+        above = {name: self.versions[name] for name in inputs}
         return {"stage": stage, "version": "planted", "inputs": above, "settings": {}, "computed_at": 0, "seconds": 0}
 
     def embeddings(self) -> np.ndarray:

@@ -33,8 +33,9 @@ from grip_assets.method.screening import (
     encode_into,
     fastest,
     products,
-    rounding_of,
+    rounding,
     score_row,
+    scores_from,
 )
 from grip_assets.parallel import default_workers, map_shards
 
@@ -242,7 +243,7 @@ def chord_below(cosine):
 @compiled
 def _by_bounds(x_ND, c_KD, label_N, upper_N, rest_N, near_NL, bound_NL, start, stop, moved_K, still):
     """Decide what bounds and near centroids decide: (rows to compare with the movers, rows to compare with all)."""
-    error = rounding_of(x_ND)
+    error = rounding(x_ND.shape[1])
     top = np.argmax(moved_K)
     beside_movers, undecided = np.empty(stop - start, np.int64), np.empty(stop - start, np.int64)
     n_movers = n_undecided = 0
@@ -286,7 +287,7 @@ def _with_movers(
     product_BM, mover_M, mover_scale_M, slack_B, row_B, scale_N, x_ND, c_KD, label_N, upper_N, rest_N, near_NL, bound_NL
 ):
     """Compare rows with the movers; ``rest_N`` holds for all others that are not near."""
-    error = rounding_of(x_ND)
+    error = rounding(x_ND.shape[1])
     m = mover_M.shape[0]
     score_M, none_M = np.empty((m + LANES - 1) // LANES * LANES, np.float32), np.zeros(m, np.float32)
     top_L = np.empty(LANES, np.float32)
@@ -362,7 +363,7 @@ def _nearer(x_D, c_KD, candidate, cosine, best, best_cosine, error):
 def _with_all(product_BK, scale_K, slack_B, row_B, scale_N, x_ND, c_KD, label_N, upper_N, rest_N, near_NL, bound_NL):
     """Compare rows with all centroids, and note anew which are near: those within a margin of the best, which follows
     the rows so that they are about as many as the list holds."""
-    error = rounding_of(x_ND)
+    error = rounding(x_ND.shape[1])
     k, listed = product_BK.shape[1], near_NL.shape[1]
     score_K, none_K = np.empty((k + LANES - 1) // LANES * LANES, np.float32), np.zeros(k, np.float32)
     top_L, lane_L = np.empty(LANES, np.float32), np.empty(LANES, np.int32)
@@ -377,14 +378,7 @@ def _with_all(product_BK, scale_K, slack_B, row_B, scale_N, x_ND, c_KD, label_N,
             top = max(top, top_L[lane])
         threshold = top - 2 * slack / scale  # what is below cannot be the nearest
         cut = min(threshold, top - margin / scale)
-        lanes = n = 0
-        for lane in range(LANES):  # without branches, which would be mispredicted
-            lane_L[lanes] = lane
-            lanes += top_L[lane] >= cut
-        for position in range(lanes):
-            for j in range(lane_L[position], k, LANES):
-                found_K[n] = j
-                n += score_K[j] >= cut
+        n = scores_from(score_K, top_L, k, cut, lane_L, found_K)
         margin *= np.float32(0.98) if n > listed // 2 else np.float32(1.02)
         best, best_cosine = -1, np.float32(-2)
         for position in range(n):

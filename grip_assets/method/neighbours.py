@@ -24,8 +24,8 @@ from grip_assets.method.screening import (
     encode,
     products,
     rounding,
-    rounding_of,
     score_row,
+    scores_from,
 )
 
 ROWS, COLUMNS = 256, 2048
@@ -96,7 +96,7 @@ def split(x_ND: np.ndarray, most: int, seed: int) -> list[np.ndarray]:
 def _scan(product_BJ, scale_J, norm_J, scale_B, norm_B, slack_B, first, left, x_ND, square_Bk):
     """Bring the k smallest squared distances of each row up to date with a block of columns."""
     n, k = product_BJ.shape[1], square_Bk.shape[1]
-    error = rounding_of(x_ND)
+    error = rounding(x_ND.shape[1])
     score_J, half_J = np.empty((n + LANES - 1) // LANES * LANES, np.float32), norm_J * norm_J / 2
     top_L, lane_L = np.empty(LANES, np.float32), np.empty(LANES, np.int32)
     negated_k, near_J = np.empty(k, np.float32), np.empty(n + 1, np.int32)
@@ -113,14 +113,7 @@ def _scan(product_BJ, scale_J, norm_J, scale_B, norm_B, slack_B, first, left, x_
         likely = -negated_k[k - 1]
         reach = (np.float32(0.5 * (square - square_k[k - 1])) - slack) / scale
         cut = max(likely - 2 * slack / scale, reach)
-        lanes = m = 0
-        for lane in range(LANES):  # without branches, which would be mispredicted
-            lane_L[lanes] = lane
-            lanes += top_L[lane] >= cut
-        for position in range(lanes):
-            for j in range(lane_L[position], n, LANES):
-                near_J[m] = j
-                m += score_J[j] >= cut
+        m = scores_from(score_J, top_L, n, cut, lane_L, near_J)
         for likely_ones in (True, False):  # first those that will tell the others from the k nearest
             for position in range(m):
                 j = near_J[position]

@@ -66,11 +66,6 @@ def encode_into(x_ND: np.ndarray, codes: Codes, start: int, stop: int) -> None:
     _encode(x_ND[start:stop], part.codes_ND, part.scale_N, part.slack_N, part.norm_N, codes.format == "int8")
 
 
-def rounding(d: int) -> np.float32:
-    """Bound on the error of a float32 inner product of two unit rows, in any order of summation."""
-    return np.float32(d * 2.0**-23)
-
-
 def products(a: Codes, b: Codes) -> np.ndarray:
     """Codes times codes, (len(a), len(b)), int32 or float32: cosines once multiplied by both scales.
 
@@ -204,6 +199,23 @@ def score_row(product_K, scale_K, offset_K, weight, n, score_K, top_L):
 
 
 @compiled
-def rounding_of(x_ND):
-    """``rounding`` of the rows' dimension."""
-    return np.float32(x_ND.shape[1] * 2.0**-23)
+def scores_from(score_K, top_L, n, cut, lane_L, found_K):
+    """Write the columns whose score is at least ``cut`` to ``found_K``; how many. ``found_K`` has n + 1 entries.
+
+    Without branches, which would be mispredicted.
+    """
+    lanes = m = 0
+    for lane in range(LANES):
+        lane_L[lanes] = lane
+        lanes += top_L[lane] >= cut
+    for position in range(lanes):
+        for j in range(lane_L[position], n, LANES):
+            found_K[m] = j
+            m += score_K[j] >= cut
+    return m
+
+
+@compiled
+def rounding(d):
+    """Bound on the error of a float32 inner product of two unit rows of d dimensions, in any order of summation."""
+    return np.float32(d * 2.0**-23)
