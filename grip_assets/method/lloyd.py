@@ -137,19 +137,21 @@ def _assign_chunk(rows: Rows, state: State, centroids: Centroids, start: int) ->
         beside_movers, undecided = _by_bounds(*same[1:], start, stop, centroids.moved_K, centroids.still)
         movers = centroids.codes[centroids.movers]
         for some in blocks(beside_movers):
+            coded = rows.codes[some]
             _with_movers(
-                products(rows.codes[some], movers),
+                products(coded, movers),
                 centroids.movers,
                 movers.scale_N,
-                bound(rows.codes[some], movers),
+                bound(coded, movers),
                 some,
                 *same,
             )
     for some in blocks(undecided):
+        coded = rows.codes[some]
         _with_all(
-            products(rows.codes[some], centroids.codes),
+            products(coded, centroids.codes),
             centroids.codes.scale_N,
-            bound(rows.codes[some], centroids.codes),
+            bound(coded, centroids.codes),
             some,
             *same,
         )
