@@ -108,6 +108,33 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
 
 @app.command()
+def history() -> None:
+    """The subsets that were made in this data folder, the latest first, and what had changed from one to the next."""
+    from grip_assets.assets import STAGES
+    from grip_assets.report.changes import history as made
+    from grip_assets.store.artifacts import ArtifactStore, data_root
+
+    print(f"{'version':<17} {'computed':<17} {'documents':>9} {'tokens':>13}  changed since the one before")
+    for row in made(ArtifactStore(data_root()), STAGES):
+        when = datetime.fromtimestamp(row["computed_at"]).strftime("%Y-%m-%d %H:%M")
+        changed = "; ".join(row["changed"])
+        print(f"{row['version']:<17} {when:<17} {row['documents']:>9,} {row['tokens']:>13,}  {changed}")
+
+
+@app.command()
+def rollback(subset: Annotated[str, typer.Argument(help="Version of an earlier subset, or its beginning.")]) -> None:
+    """Go back to the settings of an earlier subset. Nothing is computed again as long as its artifacts are there."""
+    from grip_assets import operations
+    from grip_assets.report.changes import settings_of_subset
+    from grip_assets.report.summary import summary
+    from grip_assets.store.artifacts import ArtifactStore, data_root
+
+    with operations.open_instance() as instance:
+        run = operations.curate(instance, settings_of_subset(ArtifactStore(data_root()), subset))
+        print(summary(data_root(), run))
+
+
+@app.command()
 def explain(doc: Annotated[str, typer.Argument(help="Document id, or its source path in the pool.")]) -> None:
     """Say why a document is in or out of the subset."""
     from grip_assets.report.explain import explain as explained

@@ -4,7 +4,6 @@ Loading it imports neither torch nor transformers nor faiss.
 """
 
 import os
-import warnings
 
 import dagster as dg
 
@@ -14,9 +13,9 @@ from grip_assets.assets.settings import settings_assets
 from grip_assets.assets.stage import stage_asset
 from grip_assets.console import console
 from grip_assets.ledger import settings_key
+from grip_assets.report.changes import settings_of_subset
 from grip_assets.settings import GROUPS
-
-warnings.filterwarnings("ignore", category=dg.BetaWarning)  # use_user_code_server, below
+from grip_assets.triggers import new_checkpoint, new_documents, run_config, schedules
 
 curate = dg.define_asset_job(
     "curate",
@@ -25,14 +24,25 @@ curate = dg.define_asset_job(
 )
 
 # The Launchpad form of one group; the run is that group and exactly what depends on it.
-changes = [
-    dg.define_asset_job(
+changes = {
+    group: dg.define_asset_job(
         f"change_{group}",
         selection=dg.AssetSelection.assets(settings_key(group)).downstream(),
         description=f"Change fields of settings/{group}, and recompute what depends on them.",
     )
     for group in GROUPS
-]
+}
+
+rollback = dg.define_asset_job(
+    "rollback",
+    selection=dg.AssetSelection.all(),
+    config=dg.ConfigMapping(
+        config_schema={"subset": dg.Field(str, description="Version of an earlier subset; `grip history` lists them.")},
+        config_fn=lambda given: run_config(settings_of_subset(Data().store(), given["subset"])),
+    ),
+    description="Settings of an earlier subset become the settings in force. What is there already is reused, so"
+    " nothing is computed again as long as its artifacts are.",
+)
 
 
 def executor() -> dg.ExecutorDefinition:
@@ -52,18 +62,17 @@ def curate_job() -> dg.JobDefinition:
 
 defs = dg.Definitions(
     assets=[*settings_assets, *(stage_asset(stage, STAGES) for stage in STAGES.values())],
-    jobs=[curate, *changes],
-    schedules=[
-        dg.ScheduleDefinition(name="nightly", job=curate, cron_schedule="0 3 * * *"),
-        dg.ScheduleDefinition(name="weekly", job=curate, cron_schedule="0 4 * * 0"),
-    ],
+    jobs=[curate, *changes.values(), rollback],
+    schedules=schedules(curate),
     sensors=[
+        new_documents(curate),
+        new_checkpoint(changes["adaptation"]),
         dg.AutomationConditionSensorDefinition(
             "recompute_on_change",
             target=dg.AssetSelection.groups("curation", "reports"),
             minimum_interval_seconds=30,
             use_user_code_server=True,  # custom conditions are evaluated where their code is
-        )
+        ),
     ],
     resources={"data": Data()},
     executor=executor(),

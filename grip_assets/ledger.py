@@ -5,6 +5,7 @@ The event log is the only ledger. Artifacts on disk say what was ever computed; 
 
 import os
 import socket
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from grip_assets.settings import GROUPS, Group, group_type, validate
 
 DATA_VERSION = "dagster/data_version"
 PROCESS = "grip/process"
+COMPUTED, REUSED, CHANGED = "grip/computed", "grip/reused", "grip/changed"
+TAG_CHARS = 1000
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,23 @@ def _values(group: str, record: Record | None) -> Group:
     known = group_type(group).model_fields
     values = record.metadata["values"] if record else {}
     return validate(group, {name: value for name, value in values.items() if name in known})
+
+
+def current(version: str, run_id: str, reused: bool) -> Record:
+    """The materialization of the step that is running, which the event log does not have yet."""
+    return Record(version, run_id, time.time(), {"reused": reused})
+
+
+def tag_run(instance: dg.DagsterInstance, run_id: str, stage: str, reused: bool, because: Iterable[str]) -> None:
+    """Say in the run's tags which stages it computed and reused and what had changed: one glance in the list of runs.
+    Tags are read, added to and written: one step at a time."""
+    run = instance.get_run_by_id(run_id)
+    if run is None:
+        return
+    tags = {name: [part for part in run.tags.get(name, "").split("; ") if part] for name in (COMPUTED, REUSED, CHANGED)}
+    tags[REUSED if reused else COMPUTED].append(stage)
+    tags[CHANGED] += [cause for cause in because if cause not in tags[CHANGED]]
+    instance.add_run_tags(run_id, {name: "; ".join(parts)[:TAG_CHARS] for name, parts in tags.items() if parts})
 
 
 def process_tags() -> dict[str, str]:

@@ -138,8 +138,9 @@ def _first_failure(result: dg.ExecuteInProcessResult | dg.JobExecutionResult) ->
             step = (event.step_key or "").replace("__", "/")
             if cause.cls_name == "DagsterExecutionInterruptedError":
                 raise KeyboardInterrupt
-            if cause.cls_name == "GripError":
-                return f"{step}: {cause.message.removeprefix('grip_assets.errors.GripError: ').strip()}"
+            said = event.step_failure_data.user_failure_data
+            if said is not None:
+                return f"{step}: {said.description}"
             return f"{step} failed: {cause.to_string()}\nRun {result.run_id} has the log (make ui, Runs)."
     return f"Run {result.run_id} did not finish; its log has the reason (make ui, Runs)."
 

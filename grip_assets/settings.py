@@ -139,6 +139,9 @@ class Adaptation(Group):
     window: int = knob(512, "Tokens of a training window.", gt=1)
     init_std: float = knob(0.02, "Standard deviation of the reset weights.", "θ_init", gt=0)
     seed: int = knob(0, "First seed of the initialisation and of the split.", ge=0)
+    checkpoints: str | None = knob(
+        None, "Folder whose newest checkpoint becomes the proxy (sensor new_checkpoint).", hashed=False, given=True
+    )
     micro_batch: int = knob(256, "Tokens whose logits are held at once.", hashed=False, gt=0)
 
 

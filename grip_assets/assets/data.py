@@ -1,9 +1,15 @@
 """The data folder as a Dagster resource."""
 
+import fcntl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
 
+from grip_assets import ledger
+from grip_assets.recompute import Settings, Stage
+from grip_assets.store import catalog
 from grip_assets.store.artifacts import ArtifactStore, data_root
 
 
@@ -14,3 +20,30 @@ class Data(dg.ConfigurableResource):
 
     def store(self) -> ArtifactStore:
         return ArtifactStore(Path(self.root) if self.root else data_root())
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """No other process is in here: for what is read, added to and written again."""
+        store = self.store()
+        store.root.mkdir(parents=True, exist_ok=True)
+        with (store.root / ".lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    def show(
+        self,
+        instance: dg.DagsterInstance,
+        stages: Mapping[str, Stage],
+        made: Mapping[str, ledger.Record] | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        """Write the catalog anew: what the event log says is in force, what this step ``made`` and the log does not
+        have yet, and the same of other runs going on."""
+        with self.alone():
+            records = ledger.records(instance, stages)
+            for stage, record in catalog.shown(self.store().root).items():
+                known = records.get(stage)
+                if (known is None or known.timestamp < record.timestamp) and instance.has_run(record.run_id):
+                    records[stage] = record
+            settings = {**ledger.settings_in_force(instance), **(settings or {})}
+            catalog.rebuild(self.store(), stages, settings, records | dict(made or {}))

@@ -1,19 +1,29 @@
 """One factory turns a stage into a Dagster asset: versioned, reused where it is there, checked as it is made."""
 
-import time
-from collections.abc import Mapping
+import inspect as source
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import dagster as dg
 
 from grip_assets import checks, ledger
+from grip_assets.assets.columns import lineage
 from grip_assets.assets.data import Data
 from grip_assets.automation import on_change
 from grip_assets.errors import GripError
-from grip_assets.recompute import Made, Stage, make
+from grip_assets.recompute import Stage, make, owners
+from grip_assets.report.changes import causes, moved
 from grip_assets.report.inspect import inspect
 from grip_assets.report.metadata import metadata
-from grip_assets.store.catalog import rebuild
+from grip_assets.store.query import SQL, has_query
+
+warnings.filterwarnings("ignore", category=dg.BetaWarning)  # code references here, use_user_code_server in definitions
+
+FRESH = {"subset": dg.FreshnessPolicy.time_window(timedelta(days=8), warn_window=timedelta(days=2))}
 
 
 def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinition:
@@ -28,31 +38,62 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
         owners=["team:grip"],
         description=stage.description,
         code_version=stage.code_version,
+        metadata={
+            "dagster/column_lineage": lineage(stage, owners(stages)),
+            "dagster/code_references": code_references(stage.compute, stage.name),
+        },
         automation_condition=on_change,
+        freshness_policy=FRESH.get(stage.name),
         check_specs=checks.specs(stage.name),
     )
     def _asset(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResult:
-        store = data.store()
-        settings = ledger.settings_in_force(context.instance)
-        made = make(
-            stage,
-            stages,
-            settings,
-            _input_versions(context.instance, stage),
-            store,
-            context.log.info,
-            context.run_id,
-            partial(inspect, stages=stages),
-        )
-        in_force = ledger.records(context.instance, stages) | {stage.name: _current(made, context.run_id)}
-        rebuild(store, stages, settings, in_force)
+        instance, store = context.instance, data.store()
+        before = ledger.versions_in_force(instance, stages).get(stage.name)
+        with legible():
+            made = make(
+                stage,
+                stages,
+                ledger.settings_in_force(instance),
+                _input_versions(instance, stage),
+                store,
+                context.log.info,
+                context.run_id,
+                partial(inspect, stages=stages),
+            )
+        because = causes(before, made.version, stage, stages, store) if before else ["made for the first time"]
+        data.show(instance, stages, {stage.name: ledger.current(made.version, context.run_id, made.reused)})
+        with data.alone():
+            ledger.tag_run(instance, context.run_id, stage.name, made.reused, because if before else [])
         return dg.MaterializeResult(
             data_version=dg.DataVersion(made.version),
-            metadata=metadata(made, store),
+            metadata={
+                "changed": dg.MetadataValue.md("\n".join(f"- {cause}" for cause in because) or "nothing"),
+                **(moved(stage, before, made.version, store) if before else {}),
+                **metadata(made, store),
+            },
             check_results=checks.results(stage.name, made.manifest["checks"]),
         )
 
     return _asset
+
+
+@contextmanager
+def legible() -> Iterator[None]:
+    """What is wrong and what to do next, as the first thing that the UI shows of a failed step."""
+    try:
+        yield
+    except GripError as error:
+        then = "Do what the message says, then *Re-execute from failure*: what is finished is reused."
+        raise dg.Failure(str(error), {"next": dg.MetadataValue.md(then)}, allow_retries=False) from error
+
+
+def code_references(what: Any, query: str | None = None) -> dg.CodeReferencesMetadataValue:
+    """Where a reader finds a function or class, and its query where it has one."""
+    file, line = str(source.getsourcefile(what)), source.getsourcelines(what)[1]
+    found = [dg.LocalFileCodeReference(file_path=file, line_number=line)]
+    if query and has_query(query):
+        found.append(dg.LocalFileCodeReference(file_path=str(SQL / f"{query}.sql"), line_number=1))
+    return dg.CodeReferencesMetadataValue(code_references=list(found))
 
 
 def _input_versions(instance: dg.DagsterInstance, stage: Stage) -> dict[str, str]:
@@ -62,8 +103,3 @@ def _input_versions(instance: dg.DagsterInstance, stage: Stage) -> dict[str, str
     if missing:
         raise GripError(f"{stage.name} needs {', '.join(missing)}. Materialize {missing[0]} first, or run `curate`.")
     return {name: found[dg.AssetKey(name)].version for name in stage.inputs}
-
-
-def _current(made: Made, run_id: str) -> ledger.Record:
-    """This run's materialization, which the event log does not have yet."""
-    return ledger.Record(made.version, run_id, time.time(), {"reused": made.reused})

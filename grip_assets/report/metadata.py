@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from grip_assets.assets.columns import schema
 from grip_assets.recompute import Made
 from grip_assets.store.artifacts import ArtifactStore
 
@@ -23,7 +24,7 @@ def metadata(made: Made, store: ArtifactStore) -> dict[str, Any]:
         "seconds_when_computed": round(manifest["seconds"], 3),
         "path": dg.MetadataValue.path(str(folder)),
         "dagster/row_count": main["rows"],
-        "dagster/column_schema": dg.TableSchema([dg.TableColumn(n, t) for n, t in main["columns"].items()]),
+        "dagster/column_schema": schema(manifest["stage"], main["columns"]),
         **manifest["metrics"],
     }
     if manifest["extremes"]:

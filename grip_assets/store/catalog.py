@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from grip_assets.errors import GripError
+from grip_assets.ledger import Record
 from grip_assets.recompute import Settings, Stage
 from grip_assets.settings import trait
 from grip_assets.store.artifacts import ArtifactStore
@@ -21,8 +22,10 @@ def catalog_path(root: Path) -> Path:
     return root / "grip.duckdb"
 
 
-def rebuild(store: ArtifactStore, stages: Mapping[str, Stage], settings: Settings, in_force: Mapping[str, Any]) -> None:
-    """Write the catalog anew. ``in_force`` maps a stage to its ``ledger.Record``."""
+def rebuild(
+    store: ArtifactStore, stages: Mapping[str, Stage], settings: Settings, in_force: Mapping[str, Record]
+) -> None:
+    """Write the catalog anew, with the record of each stage in force."""
     with store.scratch() as folder:
         connection = duckdb.connect(folder / "catalog")
         for statement in [
@@ -44,7 +47,18 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
     return duckdb.connect(catalog_path(root), read_only=True)
 
 
-def _tables(store: ArtifactStore, stages: Mapping[str, Stage], in_force: Mapping[str, Any]) -> Iterable[str]:
+def shown(root: Path) -> dict[str, Record]:
+    """What the catalog says is in force, by stage; empty where there is no catalog."""
+    if not catalog_path(root).exists():
+        return {}
+    with connect(root) as connection:
+        rows = connection.execute(
+            "SELECT asset, version, run_id, epoch(materialized_at), reused FROM artifacts WHERE in_force"
+        ).fetchall()
+    return {asset: Record(version, run_id, at, {"reused": reused}) for asset, version, run_id, at, reused in rows}
+
+
+def _tables(store: ArtifactStore, stages: Mapping[str, Stage], in_force: Mapping[str, Record]) -> Iterable[str]:
     for name, record in in_force.items():
         if store.has(name, record.version):
             for table in stages[name].tables:
@@ -75,13 +89,13 @@ ARTIFACTS = {
 }
 
 
-def _artifacts(store: ArtifactStore, in_force: Mapping[str, Any]) -> str:
+def _artifacts(store: ArtifactStore, in_force: Mapping[str, Record]) -> str:
     """One row an artifact. Run, time and ``reused`` are those of the latest materialization where it is in force,
     of its computation otherwise; ``seconds`` is what computing it took."""
     return _view("artifacts", ARTIFACTS, [_artifact(m, store, in_force) for m in store.manifests()])
 
 
-def _artifact(manifest: Mapping[str, Any], store: ArtifactStore, in_force: Mapping[str, Any]) -> Sequence[Any]:
+def _artifact(manifest: Mapping[str, Any], store: ArtifactStore, in_force: Mapping[str, Record]) -> Sequence[Any]:
     record = in_force.get(manifest["stage"])
     current = record is not None and record.version == manifest["version"]
     main = manifest["tables"][manifest["stage"]]

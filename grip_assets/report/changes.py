@@ -1,0 +1,121 @@
+"""What an artifact has become since the one before it: which knob turned, what moved between the clusters."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from grip_assets.errors import GripError
+from grip_assets.recompute import Stage
+from grip_assets.report.metadata import markdown_table
+from grip_assets.settings import group_type
+from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.store.query import query
+
+MOVED = 5
+
+
+def causes(before: str, after: str, stage: Stage, stages: Mapping[str, Stage], store: ArtifactStore) -> list[str]:
+    """Why version ``after`` of a stage is another one than ``before``: settings that differ in it or in what it was
+    made from, and what else did (code, models, the pool)."""
+    return list(dict.fromkeys(_causes(before, after, stage, stages, store)))
+
+
+def _causes(before: str, after: str, stage: Stage, stages: Mapping[str, Stage], store: ArtifactStore) -> Iterator[str]:
+    if before == after:
+        return
+    if not store.has(stage.name, before):
+        yield f"{stage.name}: the artifact before it is gone"
+        return
+    old, new = store.manifest(stage.name, before), store.manifest(stage.name, after)
+    found = list(setting_changes(old["settings"], new["settings"]))
+    if old["code_version"] != new["code_version"]:
+        found.append(f"code of {stage.name}: {old['code_version']} → {new['code_version']}")
+    for name in stage.inputs:
+        if name in old["inputs"]:
+            found += _causes(old["inputs"][name], new["inputs"][name], stages[name], stages, store)
+    yield from found or [f"{stage.name}: {stage.otherwise}"]
+
+
+def setting_changes(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """``group.field: old → new`` for each that differs."""
+    for group, values in new.items():
+        for name, value in values.items():
+            was = old.get(group, {}).get(name)
+            if was != value:
+                yield f"{group}.{name}: {was!r} → {value!r}"
+
+
+def lineage(stage: str, version: str, store: ArtifactStore) -> dict[str, str]:
+    """Versions of all stages that an artifact was made from, itself included."""
+    found = {stage: version}
+    for name, made_from in store.manifest(stage, version)["inputs"].items():
+        found |= lineage(name, made_from, store)
+    return found
+
+
+def settings_of_subset(store: ArtifactStore, version: str) -> dict[str, dict[str, Any]]:
+    """The settings by group that a subset, and all that it was made from, were computed with.
+
+    GripError where there is no such subset. A version may be given by its first characters.
+    """
+    made = [m["version"] for m in store.manifests("subset") if m["version"].startswith(version)]
+    if len(made) != 1:
+        latest = sorted(store.manifests("subset"), key=lambda m: -m["computed_at"])
+        near = ", ".join(m["version"] for m in latest[:5]) or "none: nothing was curated in this data folder"
+        raise GripError(f"'{version}' names {len(made) or 'no'} subsets. The latest are: {near}.")
+    found: dict[str, dict[str, Any]] = {}
+    for name, made_from in lineage("subset", made[0], store).items():
+        for group, values in store.manifest(name, made_from)["settings"].items():
+            known = group_type(group).model_fields
+            found.setdefault(group, {}).update({n: v for n, v in values.items() if n in known})
+    return found
+
+
+def history(store: ArtifactStore, stages: Mapping[str, Stage]) -> list[dict[str, Any]]:
+    """Every subset of a data folder, the latest first: version, computed_at, documents, tokens, and what had
+    changed since the one before."""
+    made = sorted(store.manifests("subset"), key=lambda m: (m["computed_at"], m["version"]))
+    return [
+        {
+            "version": m["version"],
+            "computed_at": m["computed_at"],
+            "documents": m["tables"]["subset"]["rows"],
+            "tokens": m["metrics"]["tokens_selected"],
+            "changed": causes(before["version"], m["version"], stages["subset"], stages, store) if before else [],
+        }
+        for before, m in zip([None, *made], made, strict=False)
+    ][::-1]
+
+
+def moved(stage: Stage, before: str, after: str, store: ArtifactStore) -> dict[str, Any]:
+    """Metadata: documents that entered and left a subset, budget that moved between clusters. Nothing for others."""
+    if before == after or not store.has(stage.name, before) or stage.name not in MOVES:
+        return {}
+    return MOVES[stage.name](before, after, store)
+
+
+def _budgets(before: str, after: str, store: ArtifactStore) -> dict[str, Any]:
+    if not _same_clusters("budgets", before, after, store):
+        return {"budget_moves": "the clusters are others than before: their budgets cannot be compared one by one"}
+    rows = query("changes/budgets", _both("budgets", "budgets", before, after, store))
+    moves = [*rows.head(MOVED).to_dicts(), *rows.tail(MOVED).to_dicts()] if len(rows) > 2 * MOVED else rows.to_dicts()
+    return {
+        "budget_moved": float(rows["move"].abs().sum() / 2),
+        "budget_moves": dg.MetadataValue.md(markdown_table(moves)),
+    }
+
+
+def _subset(before: str, after: str, store: ArtifactStore) -> dict[str, Any]:
+    return query("changes/subset", _both("subset", "subset", before, after, store)).to_dicts()[0]
+
+
+MOVES = {"budgets": _budgets, "subset": _subset}
+
+
+def _both(stage: str, table: str, before: str, after: str, store: ArtifactStore) -> dict[str, str]:
+    return {"before": store.parquet(stage, before, table), "after": store.parquet(stage, after, table)}
+
+
+def _same_clusters(stage: str, before: str, after: str, store: ArtifactStore) -> bool:
+    return lineage(stage, before, store)["clusters"] == lineage(stage, after, store)["clusters"]

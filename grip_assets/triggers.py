@@ -1,0 +1,149 @@
+"""What starts a run by itself, each off until it is turned on: schedules, and sensors that watch a folder.
+
+A sensor asks for a run when what it watches has changed and then has stayed the same from one look to the next, so
+that a copy going on is waited for. It asks once for each state of the folder: a run that failed or was cancelled
+waits for a person, or for the next change.
+"""
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from grip_assets import ledger
+from grip_assets.assets import STAGES
+from grip_assets.assets.data import Data
+from grip_assets.errors import GripError
+from grip_assets.models.files import locate
+from grip_assets.recompute import known_version
+from grip_assets.settings import Adaptation
+
+CRON = {"nightly": "0 3 * * *", "weekly": "0 4 * * 0"}
+GOING_ON = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+
+
+def schedules(job: Any) -> list[dg.ScheduleDefinition]:
+    """``nightly`` and ``weekly``. ``GRIP_NIGHTLY`` is another cron line, ``GRIP_NIGHTLY_PROFILE`` a profile whose
+    settings the run sets first (none: those in force), ``GRIP_TIMEZONE`` the time zone of both."""
+    return [
+        dg.ScheduleDefinition(
+            name=name,
+            job=job,
+            cron_schedule=os.environ.get(f"GRIP_{name.upper()}") or usual,
+            run_config=_profile(name),
+            execution_timezone=os.environ.get("GRIP_TIMEZONE"),
+            description=f"Curate again. Cron line, profile and time zone: GRIP_{name.upper()},"
+            f" GRIP_{name.upper()}_PROFILE, GRIP_TIMEZONE.",
+        )
+        for name, usual in CRON.items()
+    ]
+
+
+def _profile(schedule: str) -> dict[str, Any]:
+    from grip_assets.operations import read_profile
+
+    name = os.environ.get(f"GRIP_{schedule.upper()}_PROFILE")
+    return run_config(read_profile(name)) if name else {}
+
+
+def run_config(changes: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The run config of a job that changes settings, by group."""
+    return {"ops": {f"settings__{group}": {"config": values} for group, values in changes.items()}}
+
+
+def interval() -> int:
+    """Seconds from one look to the next, and how long a folder has to be quiet."""
+    return int(os.environ.get("GRIP_WATCH_SECONDS") or 30)
+
+
+def new_documents(job: Any) -> dg.SensorDefinition:
+    """Watches the pool of settings/corpus and curates when its listing has changed."""
+
+    @dg.sensor(name="new_documents", job=job, minimum_interval_seconds=interval(), description=new_documents.__doc__)
+    def _sensor(context: dg.SensorEvaluationContext, data: Data) -> dg.SensorResult | dg.SkipReason:
+        settings = ledger.settings_in_force(context.instance)
+        made = ledger.records(context.instance, ["corpus"]).get("corpus")
+        if made is None:
+            return dg.SkipReason("Nothing was curated yet. Launch the job curate once.")
+        store, stage = data.store(), STAGES["corpus"]
+        try:
+            recipe = stage.recipe(settings, {}, store.root)
+        except GripError as error:
+            return dg.SkipReason(str(error))
+        if known_version(stage, recipe, store) == made.version:
+            return dg.SkipReason("The pool has not changed.")
+        return _when_quiet(context, f"{recipe}/{made.run_id}", "The pool has changed")
+
+    return _sensor
+
+
+def new_checkpoint(job: Any) -> dg.SensorDefinition:
+    """Watches the folder in settings/adaptation.checkpoints: its newest checkpoint becomes the proxy, the drops are
+    measured again and the budget follows [paper: the loop over rounds t]."""
+
+    @dg.sensor(name="new_checkpoint", job=job, minimum_interval_seconds=interval(), description=new_checkpoint.__doc__)
+    def _sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        settings = ledger.settings_in_force(context.instance)["adaptation"]
+        assert isinstance(settings, Adaptation)
+        if settings.checkpoints is None:
+            return dg.SkipReason("settings/adaptation.checkpoints is not set: name the folder of your checkpoints.")
+        newest = newest_checkpoint(Path(settings.checkpoints).expanduser())
+        if newest is None:
+            return dg.SkipReason(
+                f"{settings.checkpoints} has no checkpoint (a folder with safetensors and config.json)."
+            )
+        if str(newest) == settings.proxy:
+            return dg.SkipReason(f"{newest.name} is the proxy already.")
+        change = run_config({"adaptation": {"proxy": str(newest)}})
+        return _when_quiet(context, f"{newest}/{_listing(newest)}", f"{newest.name} is new", change)
+
+    return _sensor
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint with the largest number in its name, and among equals the last name; None where there is none.
+    A folder is a checkpoint once all the weights that it speaks of are there."""
+    found = [path for path in folder.glob("[!.]*") if _complete(path)]
+    return max(found, key=lambda path: (_step(path.name), path.name), default=None)
+
+
+def _step(name: str) -> int:
+    numbers = re.findall(r"\d+", name)
+    return int(numbers[-1]) if numbers else -1
+
+
+def _complete(path: Path) -> bool:
+    try:
+        locate(str(path))
+        index = path / "model.safetensors.index.json"
+        parts = set(json.loads(index.read_text())["weight_map"].values()) if index.exists() else set()
+    except (GripError, OSError, ValueError, KeyError):
+        return False
+    return all((path / part).exists() for part in parts)
+
+
+def _listing(checkpoint: Path) -> str:
+    """Changes as long as the checkpoint is being written."""
+    files = sorted(checkpoint.rglob("*")) if checkpoint.is_dir() else [checkpoint]
+    stats = [(str(f.relative_to(checkpoint)), (s := f.stat()).st_size, s.st_mtime_ns) for f in files if f.is_file()]
+    return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
+
+
+def _when_quiet(
+    context: dg.SensorEvaluationContext, state: str, what: str, config: dict[str, Any] | None = None
+) -> dg.SensorResult | dg.SkipReason:
+    """A run for ``state``, asked for once, if the last look saw the same and nothing is running."""
+    if any(context.instance.get_runs(dg.RunsFilter(statuses=GOING_ON), limit=1)):
+        return dg.SensorResult(skip_reason=f"{what}, and a run is going on.", cursor=state)
+    if context.cursor != state:
+        return dg.SensorResult(skip_reason=f"{what}; a run follows when it has stayed so.", cursor=state)
+    return dg.SensorResult([dg.RunRequest(run_key=state, run_config=config or {})], cursor=state)
