@@ -38,10 +38,7 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
         owners=["team:grip"],
         description=stage.description,
         code_version=stage.code_version,
-        metadata={
-            "dagster/column_lineage": lineage(stage, owners(stages)),
-            "dagster/code_references": code_references(stage.compute, stage.name),
-        },
+        metadata={"dagster/code_references": code_references(stage.compute, stage.name)},
         automation_condition=on_change,
         freshness_policy=FRESH.get(stage.name),
         check_specs=checks.specs(stage.name),
@@ -70,6 +67,7 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
                 "changed": dg.MetadataValue.md("\n".join(f"- {cause}" for cause in because) or "nothing"),
                 **(moved(stage, before, made.version, store) if before else {}),
                 **metadata(made, store),
+                "dagster/column_lineage": lineage(stage, owners(stages)),
             },
             check_results=checks.results(stage.name, made.manifest["checks"]),
         )
