@@ -79,9 +79,12 @@ class Ui:
     def turn_on(self, *names: str) -> None:
         self.open("/automation", "recompute_on_change")
         for name in names:
-            row = self.page.locator("div").filter(has=self.page.get_by_text(name, exact=True)).filter(
-                has=self.page.locator("label, input[type=checkbox], [role=switch]")
-            ).last
+            row = (
+                self.page.locator("div")
+                .filter(has=self.page.get_by_text(name, exact=True))
+                .filter(has=self.page.locator("label, input[type=checkbox], [role=switch]"))
+                .last
+            )
             row.locator("label").last.click()
             self.page.wait_for_timeout(1500)
 
@@ -207,10 +210,11 @@ def test_a_person_runs_schedules_and_inspects_in_the_browser(ui, tmp_path, model
 def _latest(ui: Ui, asset: str) -> dict:
     """Numbers in the metadata of the latest materialization."""
     query = (
-        "{ assetOrError(assetKey: {path: [%s]}) { ... on Asset { assetMaterializations(limit: 1) { metadataEntries"
-        " { label ... on IntMetadataEntry { intValue } } } } } }" % json.dumps(asset)
+        "query Latest($path: [String!]!) { assetOrError(assetKey: {path: $path}) { ... on Asset {"
+        " assetMaterializations(limit: 1) { metadataEntries { label ... on IntMetadataEntry { intValue } } } } } }"
     )
-    answer = ui.page.request.post(f"{ui.url}/graphql", data={"query": query}).json()["data"]["assetOrError"]
+    asked = {"query": query, "variables": {"path": [asset]}}
+    answer = ui.page.request.post(f"{ui.url}/graphql", data=asked).json()["data"]["assetOrError"]
     return {e["label"]: e["intValue"] for e in answer["assetMaterializations"][0]["metadataEntries"] if "intValue" in e}
 
 
