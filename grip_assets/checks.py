@@ -59,6 +59,7 @@ CHECKS = [
     ),
     Check("subset", "rows_as_allocated", True, "Documents drawn = allocated; tokens within one document."),
     Check("subset", "nothing_lost", True, "Documents read = selected + not selected + rejected."),
+    Check("subset", "diversity_in_range", True, "Entropies are from 0 to 2, and of as many documents as there are."),
     Check("judge_report", "repeats_itself", False, "Judged twice, the score has a weighted kappa of at least 0.6."),
     Check("judge_report", "not_by_length", False, "Length explains at most half of the score's variance."),
 ]
