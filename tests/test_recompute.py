@@ -65,7 +65,12 @@ def test_a_setting_recomputes_exactly_its_descendants_and_going_back_costs_nothi
 
 
 def test_a_field_that_a_stage_does_not_read_leaves_it_alone(lab):
-    assert run(lab, clustering={"sigma_center": "mean"}) == set(CURATED) - {"corpus", "embeddings", "clusters", "corpus_map"}
+    assert run(lab, clustering={"sigma_center": "mean"}) == set(CURATED) - {
+        "corpus",
+        "embeddings",
+        "clusters",
+        "corpus_map",
+    }
     assert run(lab, adaptation={"delta": "absolute"}) == AFTER_BUDGET
 
 

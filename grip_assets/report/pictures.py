@@ -99,8 +99,8 @@ def judge_picture(tables: Mapping[str, Any]) -> bytes:
 def map_picture(tables: Mapping[str, Any]) -> bytes:
     """The sampled documents in the plane, in the colours of their clusters; neighbouring numbers may share one."""
     points = _table(tables, "corpus_map")
-    figure, axes = plt.subplots(figsize=(5, 5), layout="constrained")
-    axes.scatter(points["x"], points["y"], c=points["cluster_id"] % 20, cmap="tab20", vmin=0, vmax=19, s=3, lw=0)
+    figure, axes = plt.subplots(figsize=(4.5, 4.5), layout="constrained")
+    axes.scatter(points["x"], points["y"], c=points["cluster_id"] % 20, cmap="tab20", vmin=0, vmax=19, s=2.5, lw=0)
     axes.set(title=f"{len(points):,} documents by cluster", aspect="equal")
     axes.axis("off")
     return png(figure)
@@ -110,16 +110,16 @@ def knobs_picture(tables: Mapping[str, Any]) -> bytes:
     """For each knob at half and at double: what would be replaced, what budget moved, and how long documents were."""
     rows = _table(tables, "knobs")
     names = [f"{r['symbol']} {r['value_now']:g} → {r['value']:g}" for r in rows.iter_rows(named=True)]
-    replaced = 100 * (1 - rows["overlap"].fill_null(1))
     figure, panels = plt.subplots(1, 3, figsize=(8, 3.2), sharey=True, layout="constrained")
     for axes, values, title in (
-        (panels[0], replaced, "% of the subset replaced"),
+        (panels[0], 100 * (1 - rows["overlap"].fill_null(1)), "% of the subset replaced"),
         (panels[1], 100 * rows["budget_moved"].fill_null(0), "% of the budget moved"),
         (panels[2], rows["mean_tokens"].fill_null(0), "mean tokens of a document"),
     ):
-        axes.barh(names, values, color=[POOL, CHOSEN] * (len(rows) // 2))
+        axes.barh(range(len(rows)), values, color=[POOL, CHOSEN] * (len(rows) // 2))
         axes.set_title(title, fontsize=9)
-    panels[0].set_xlim(0, max(100, replaced.max()))
+    panels[0].set_xlim(0, 100)
+    panels[0].set_yticks(range(len(rows)), names)
     if (now := rows["mean_tokens_now"][0]) is not None:
         panels[2].axvline(now, color="black", lw=1)
     panels[0].invert_yaxis()
