@@ -1,5 +1,9 @@
 """What reports on the subset says what a run would show, and touches nothing."""
 
+import json
+import shutil
+from functools import partial
+
 import dagster as dg
 import numpy as np
 import polars as pl
@@ -8,10 +12,14 @@ import pytest
 from grip_assets.assets import STAGES, corpus_map, knobs
 from grip_assets.assets.budgets import MEASURED
 from grip_assets.definitions import defs
-from grip_assets.ledger import settings_in_force
+from grip_assets.ledger import settings_in_force, versions_in_force
 from grip_assets.method.agreement import overlap, overlap_by_chance
 from grip_assets.method.geometry import rao_entropy
 from grip_assets.method.projection import tsne
+from grip_assets.recompute import make
+from grip_assets.report.inspect import inspect
+from grip_assets.settings import validate
+from grip_assets.store.artifacts import ArtifactStore
 
 pytestmark = pytest.mark.run
 
@@ -124,19 +132,43 @@ def test_knobs_count_copies(lab):
 def as_runs_do(lab, rows: pl.DataFrame) -> None:
     before, moved = table(lab, "selection_weights"), table(lab, "knob_budgets", "knob, factor, cluster_id")
     tokens, now = before["n_tokens"].to_numpy(), before["repeats"].to_numpy()
-    back: dict = {}
     for row in rows.rows(named=True):
         group, _, name = row["knob"].partition(".")
-        lab.curate(**lab.operations.merge(back, {group: {name: row["value"]}}))
-        back = {group: {name: row["value_now"]}}
-        then = table(lab, "selection_weights")["repeats"].to_numpy()
+        budgets, then = run_with(lab, group, name, row["value"])
         assert row["documents"] == (then > 0).sum(), row
         assert row["documents_in"] == ((then > 0) & (now == 0)).sum()
         assert row["documents_out"] == ((now > 0) & (then == 0)).sum()
         assert row["overlap"] == overlap(tokens, now, then)
         assert row["mean_tokens"] == pytest.approx((tokens * then).sum() / then.sum())
-        budgets = moved.filter(knob=row["knob"], factor=row["factor"])["allocated"]
-        assert budgets.to_list() == table(lab, "budgets", "cluster_id")["allocated"].to_list()
+        turned = moved.filter(knob=row["knob"], factor=row["factor"])
+        assert turned["allocated"].to_list() == budgets["allocated"].to_list()
+    assert lab.curate(**{group: {name: row["value"]}}) == {"knobs"}, "the run meant here is the one of `curate`"
+    assert (table(lab, "selection_weights")["repeats"].to_numpy() == then).all()
+
+
+def run_with(lab, group: str, name: str, value: float) -> tuple[pl.DataFrame, np.ndarray]:
+    """Budgets, and copies of each document by id, as the stages make them with this setting."""
+    settings = settings_in_force(lab.instance)
+    settings[group] = validate(group, settings[group].model_dump() | {name: value})
+    store, versions = ArtifactStore(lab.data), versions_in_force(lab.instance, STAGES)
+    for stage in (STAGES["budgets"], STAGES["subset"]):
+        inputs = {i: versions[i] for i in stage.inputs}
+        versions[stage.name] = make(
+            stage, STAGES, settings, inputs, store, print, "", partial(inspect, stages=STAGES)
+        ).version
+    budgets = pl.read_parquet(store.parquet("budgets", versions["budgets"], "budgets"))
+    weights = pl.read_parquet(store.parquet("subset", versions["subset"], "selection_weights")).sort("doc_id")
+    return budgets, weights["repeats"].to_numpy()
+
+
+def test_an_artifact_of_an_older_stage_is_used_without_the_tables_it_lacks(lab):
+    (folder,) = (lab.data / "subset").glob("[!.]*/")
+    shutil.rmtree(folder / "diversity")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["tables"]["diversity"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    lab.change("selection", beta=0.5)
+    assert "diversity" not in set(lab.sql("SHOW TABLES")["name"]) and len(table(lab, "subset"))
 
 
 def test_a_knob_stays_in_its_range_and_may_have_no_effect(lab):
