@@ -193,6 +193,19 @@ class Selection(Group):
         return str(float(value))
 
 
+class Reports(Group):
+    """What the reports look into."""
+
+    stability_seeds: int = knob(
+        0,
+        "Other seeds of clustering and probe that the chain is made again with, for stability. Each costs what these"
+        " parts of the chain cost, an LLM judge's calls included; 0: only other seeds of the draw, which cost nothing.",
+        given=True,
+        ge=0,
+        le=20,
+    )
+
+
 GROUPS: dict[str, type[Group]] = {
     "corpus": Corpus,
     "embedding": Embedding,
@@ -202,6 +215,7 @@ GROUPS: dict[str, type[Group]] = {
     "adaptation": Adaptation,
     "budget": Budget,
     "selection": Selection,
+    "reports": Reports,
 }
 
 

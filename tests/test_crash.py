@@ -54,12 +54,13 @@ def test_a_kill_in_every_stage_and_a_restart_give_the_same_tables(tmp_path, new_
     whole = new_lab("whole")
     home = tmp_path / "killed"
     home.mkdir()
-    # Each start resumes and is killed one stage later; Dagster runs the probe before the judge, and the report on the
-    # judge before the subset.
+    # Each start resumes and is killed one stage later; Dagster runs the map of the corpus before the spread of its
+    # clusters, the probe before the judge, and the report on the judge before the subset.
     victims = [
         "corpus",
         "embeddings",
         "clusters",
+        "corpus_map",
         "sigma_k",
         "probe_set",
         "adaptation_deltas",
@@ -67,6 +68,7 @@ def test_a_kill_in_every_stage_and_a_restart_give_the_same_tables(tmp_path, new_
         "budgets",
         "judge_report",
         "subset",
+        "knobs",
     ]
     assert set(victims) == set(STAGES)
     for victim in victims:

@@ -20,12 +20,13 @@ from grip_assets.store.artifacts import REPOSITORY
 from grip_assets.store.query import has_query
 
 BIN = Path(sys.executable).parent
+AFTER_BUDGET = {"budgets", "subset", "knobs"}
 
 
 def test_loading_imports_nothing_heavy():
     code = (
         "import sys, grip_assets.definitions, grip_assets.cli;"
-        "print([m for m in ('torch', 'transformers', 'faiss', 'numba', 'matplotlib', 'datasets', 'tree_sitter') if m in sys.modules])"
+        "print([m for m in ('torch', 'transformers', 'faiss', 'numba', 'matplotlib', 'datasets', 'tree_sitter', 'sklearn') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
@@ -59,7 +60,7 @@ def test_a_fresh_run_passes_its_checks_and_says_what_it_did(lab):
         found = record.metadata
         assert found["dagster/row_count"].value > 0 and found["dagster/column_schema"].value.columns
         assert found["reused"].value is False and found["seconds"].value > 0
-    for name in ("budgets", "subset"):
+    for name in ("budgets", "subset", "corpus_map", "knobs"):
         picture = lab.instance.get_latest_materialization_event(dg.AssetKey(name)).asset_materialization.metadata[
             "picture"
         ]
@@ -109,8 +110,8 @@ def test_automation_asks_for_the_unsynced_stages_and_then_rests(lab):
     assert requested == set()
     lab.change("budget", tau=0.8)
     requested, cursor = tick(cursor)
-    assert requested == {"budgets", "subset"}
-    assert lab.curate() == {"budgets", "subset"}
+    assert requested == AFTER_BUDGET
+    assert lab.curate() == AFTER_BUDGET
     assert tick(cursor)[0] == set()
 
 
@@ -126,7 +127,7 @@ def test_a_stage_that_failed_waits_for_a_change(lab):
         lab.curate(budget={"total": 10**9})
     assert asked() == set(), "it failed, and nothing has changed since"
     lab.change("budget", total=0.5)
-    assert asked() == {"budgets", "subset"}
+    assert asked() == AFTER_BUDGET
 
 
 @pytest.mark.ui

@@ -21,7 +21,9 @@ CHANGES = {
     "adaptation": {"learning_rate": 1e-3},
     "budget": {"tau": 0.7},
     "selection": {"beta": 0.9},
+    "reports": {"stability_seeds": 1},
 }
+AFTER_BUDGET = {"budgets", "subset", "knobs"}
 SAME_RESULT = {
     "corpus": {"title": "Another name"},
     "embedding": {"batch_windows": 4},
@@ -30,6 +32,7 @@ SAME_RESULT = {
 
 
 def descendants(group: str) -> set[str]:
+    """The stages of the job `curate` that depend on a settings group."""
     keys = dg.AssetSelection.assets(settings_key(group)).downstream().resolve(defs.resolve_asset_graph())
     return {key.to_user_string() for key in keys} & set(STAGES)
 
@@ -63,8 +66,13 @@ def test_a_setting_recomputes_exactly_its_descendants_and_going_back_costs_nothi
 
 
 def test_a_field_that_a_stage_does_not_read_leaves_it_alone(lab):
-    assert run(lab, clustering={"sigma_center": "mean"}) == set(STAGES) - {"corpus", "embeddings", "clusters"}
-    assert run(lab, adaptation={"delta": "absolute"}) == {"budgets", "subset"}
+    assert run(lab, clustering={"sigma_center": "mean"}) == set(STAGES) - {
+        "corpus",
+        "embeddings",
+        "clusters",
+        "corpus_map",
+    }
+    assert run(lab, adaptation={"delta": "absolute"}) == AFTER_BUDGET
 
 
 def test_a_touched_file_embeds_one_document_and_the_rest_follows(new_lab, pool, tmp_path):
@@ -86,7 +94,7 @@ def test_the_change_job_runs_the_group_and_its_descendants_only(lab):
         assert keys == descendants(group) | {f"settings/{group}"}
     config = {"ops": {"settings__budget": {"config": {"tau": 0.9}}}}
     result = defs.resolve_job_def("change_budget").execute_in_process(config, lab.instance)
-    assert computed_by(lab, result.run_id) == {"budgets", "subset"}
+    assert computed_by(lab, result.run_id) == AFTER_BUDGET
 
 
 def test_a_run_changes_only_the_fields_it_names_and_null_is_a_value(lab):

@@ -5,11 +5,15 @@ from grip_assets.assets import (
     budgets,
     clusters,
     corpus,
+    corpus_map,
     embeddings,
     judge_report,
+    knobs,
     probe_set,
     quality_scores,
+    rounds,
     sigma_k,
+    stability,
     subset,
 )
 
@@ -26,5 +30,9 @@ STAGES = {
         budgets,
         subset,
         judge_report,
+        corpus_map,
+        knobs,
+        rounds,
+        stability,
     )
 }

@@ -61,7 +61,8 @@ def shown(root: Path) -> dict[str, Record]:
 def _tables(store: ArtifactStore, stages: Mapping[str, Stage], in_force: Mapping[str, Record]) -> Iterable[str]:
     for name, record in in_force.items():
         if store.has(name, record.version):
-            for table in stages[name].tables:
+            made = store.manifest(name, record.version)["tables"]
+            for table in (t for t in stages[name].tables if t in made):  # an older version of the stage made fewer
                 files = literal(store.parquet(name, record.version, table))
                 yield f"CREATE VIEW {table} AS SELECT * FROM read_parquet({files})"
 

@@ -1,0 +1,73 @@
+"""rounds: the loop with a model in training [paper 3.3]. Each checkpoint that was the proxy is a round: its drops, and
+the share of the budget that follows from them under the budget settings in force."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from grip_assets.assets.budgets import MEASURED, budgets_under
+from grip_assets.recompute import Settings, Stage, Work
+from grip_assets.settings import Adaptation, Budget, digest
+
+
+def compute(work: Work) -> dict[str, Any]:
+    budget, adaptation = work.settings["budget"], work.settings["adaptation"]
+    assert isinstance(budget, Budget) and isinstance(adaptation, Adaptation)
+    measured = {name: work.frame(name) for name in MEASURED}
+    rounds = []
+    for t, manifest in enumerate(_rounds(work)):
+        version = manifest["version"]
+        deltas = pl.read_parquet(work.store.parquet("adaptation_deltas", version, "adaptation_deltas"))
+        budgets = budgets_under(measured | {"adaptation_deltas": deltas}, budget, adaptation.delta)
+        rounds.append(
+            budgets.select(
+                pl.lit(t).alias("round"),
+                pl.lit(Path(manifest["settings"]["adaptation"]["proxy"]).name).alias("proxy"),
+                pl.lit(version).alias("deltas_version"),
+                "cluster_id",
+                "n_docs",
+                "n_tokens",
+                "delta",
+                "replay_multiplier",
+                budget_share=pl.col("allocated") / pl.col("allocated").sum(),
+            )
+        )
+    table = pl.concat(rounds)
+    work.draft.write("rounds", table)
+    work.content = digest(table.rows())
+    last, before = rounds[-1], rounds[max(len(rounds) - 2, 0)]
+    moved = (last["budget_share"] - before["budget_share"]).abs().sum() / 2
+    return {"rounds": len(rounds), "budget_moved_in_the_last_round": moved}
+
+
+def _rounds(work: Work) -> list[dict[str, Any]]:
+    """Measurements of the same probe that differ in the proxy only, in the order in which they were made."""
+    now = work.store.manifest("adaptation_deltas", work.inputs["adaptation_deltas"])
+    alike = [m for m in work.store.manifests("adaptation_deltas") if _but_for_the_proxy(m) == _but_for_the_proxy(now)]
+    return sorted(alike, key=lambda m: (m["computed_at"], m["version"]))
+
+
+def _but_for_the_proxy(manifest: dict[str, Any]) -> list[Any]:
+    settings = {name: v for name, v in manifest["settings"]["adaptation"].items() if name != "proxy"}
+    return [manifest["inputs"], manifest["code_version"], settings]
+
+
+def _measured(settings: Settings, root: Path) -> dict[str, Any]:
+    return {"measured": sorted(path.parent.name for path in root.glob("adaptation_deltas/*/manifest.json"))}
+
+
+stage = Stage(
+    name="rounds",
+    code_version="1",
+    compute=compute,
+    description="The loop over rounds t: each checkpoint that was the proxy, the drops ΔL_k that it showed on the same"
+    " probe, and the share of the budget of every cluster that follows from them.",
+    tables=("rounds",),
+    inputs=("sigma_k", "quality_scores", "adaptation_deltas"),
+    reads={"budget": None, "adaptation": ("delta",)},
+    facts=_measured,
+    group="reports",
+    named_by_content=True,
+    otherwise="the proxy was another one, or measured again",
+)
