@@ -20,7 +20,7 @@ from grip_assets.store.artifacts import REPOSITORY
 from grip_assets.store.query import has_query
 
 BIN = Path(sys.executable).parent
-AFTER_BUDGET = {"budgets", "subset", "knobs"}
+AFTER_BUDGET = {"budgets", "subset", "knobs", "rounds", "stability"}
 
 
 def test_loading_imports_nothing_heavy():

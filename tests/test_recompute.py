@@ -23,7 +23,7 @@ CHANGES = {
     "selection": {"beta": 0.9},
     "reports": {"stability_seeds": 1},
 }
-AFTER_BUDGET = {"budgets", "subset", "knobs"}
+AFTER_BUDGET = {"budgets", "subset", "knobs", "rounds", "stability"}
 SAME_RESULT = {
     "corpus": {"title": "Another name"},
     "embedding": {"batch_windows": 4},

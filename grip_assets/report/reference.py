@@ -1,19 +1,51 @@
-"""The parts of the README that are made from the code: settings, assets, commands. ``make docs`` writes them.
-
-Each part stands between ``<!-- name -->`` and ``<!-- /name -->``; a test fails when one is out of date.
+"""What the documentation says about the code is made from the code: docs/reference.md as a whole, and the graph in the
+README between ``<!-- graph -->`` and ``<!-- /graph -->``. ``make docs`` writes both; a test fails when one is old.
 """
 
 import json
 import types
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 
+import typer.main
+
 from grip_assets.assets import STAGES
+from grip_assets.assets.columns import columns
 from grip_assets.assets.settings import bounds
 from grip_assets.settings import GROUPS, Group, choices, trait
 from grip_assets.store.artifacts import REPOSITORY
+from grip_assets.store.catalog import ARTIFACTS
 
-README = REPOSITORY / "README.md"
+README, REFERENCE = REPOSITORY / "README.md", REPOSITORY / "docs" / "reference.md"
+
+ENVIRONMENT = {
+    "GRIP_DATA": "Folder of artifacts and catalog; relative to the repository. Default: `data`.",
+    "DAGSTER_HOME": "Folder of Dagster's instance; relative to the repository. Default: `dagster_home`.",
+    "GRIP_WORKERS": "Threads. Default: the cores.",
+    "GRIP_MEMORY": "What work keeps within, or is refused by name; for example `4GB`. Default: half of the machine's.",
+    "GRIP_EXECUTOR": "`multiprocess`: a process a step, forked from a server loaded once. Default: one for all.",
+    "GRIP_SCREEN": "Number format that exact searches screen in, `int8` or `float32`. Default: measured.",
+    "GRIP_NIGHTLY": "Cron line of the schedule `nightly`. Default: `0 3 * * *`.",
+    "GRIP_NIGHTLY_PROFILE": "Profile whose settings `nightly` sets first. Default: none, those in force.",
+    "GRIP_WEEKLY": "Cron line of the schedule `weekly`. Default: `0 4 * * 0`.",
+    "GRIP_WEEKLY_PROFILE": "Profile whose settings `weekly` sets first. Default: none.",
+    "GRIP_TIMEZONE": "Time zone of the schedules, for example `Europe/Berlin`. Default: UTC.",
+    "GRIP_WATCH_SECONDS": "Seconds between two looks of a sensor, and how long a folder has to be quiet. Default: 30.",
+    "GRIP_POSTGRES": "Address of the server, with dagster_home/postgres.yaml.",
+    "OPENAI_API_KEY": "Key of the judge's endpoint; read here and written nowhere.",
+    "OPENAI_BASE_URL": "Address of the judge's endpoint.",
+    "GRIP_JUDGE_CONCURRENCY": "Questions at once. Default: 32.",
+    "GRIP_JUDGE_REQUESTS_PER_MINUTE": "Requests a minute at most. Default: no limit.",
+    "GRIP_JUDGE_TOKENS_PER_MINUTE": "Tokens a minute at most. Default: no limit.",
+    "GRIP_JUDGE_TIMEOUT": "Seconds for a request. Default: 120.",
+    "GRIP_JUDGE_ATTEMPTS": "Attempts for a document in a run. Default: 8.",
+    "GRIP_JUDGE_BACKOFF": "First wait after a failure, in seconds. Default: 0.5.",
+    "GRIP_JUDGE_PATIENCE": "An endpoint that has answered nothing for so many seconds stops the run. Default: 300.",
+    "GRIP_JUDGE_POLL": "Seconds between two looks at a batch job. Default: 30.",
+    "GRIP_JUDGE_STORE": "A store of answers that several data folders share. Default: one in each.",
+    "HF_HUB_OFFLINE": "`1` keeps the hub out.",
+}
 
 
 def settings_table() -> str:
@@ -47,34 +79,101 @@ def _range(schema: type[Group], name: str) -> str:
 
 
 def graph() -> str:
+    """The chain; reports are left out, they hang on all of it."""
     lines = ["```mermaid", "flowchart LR"]
     for stage in STAGES.values():
-        lines += [f"  {name} --> {stage.name}" for name in stage.inputs]
-        lines += [f"  set_{group}([settings/{group}]) -.-> {stage.name}" for group in stage.reads]
+        if stage.group == "curation":
+            lines += [f"  {name} --> {stage.name}" for name in stage.inputs]
+            lines += [f"  set_{group}([settings/{group}]) -.-> {stage.name}" for group in stage.reads]
     return "\n".join([*lines, "```"])
 
 
-def tables() -> str:
-    rows = ["| asset | tables | what it is |", "|---|---|---|"]
-    for stage in STAGES.values():
-        rows.append(f"| `{stage.name}` | {', '.join(f'`{t}`' for t in stage.tables)} | {stage.description} |")
-    return "\n".join(rows)
+def assets() -> Iterator[str]:
+    from grip_assets.definitions import defs
+
+    for group in ("curation", "reports"):
+        yield f"### Group `{group}`\n"
+        for stage in (s for s in STAGES.values() if s.group == group):
+            reads = [f"`settings/{g}`" for g in stage.reads]
+            made_from = ", ".join([f"`{name}`" for name in stage.inputs] + reads)
+            yield f"#### `{stage.name}`\n\n{stage.description}\n\nMade from {made_from}.\n"
+            for table in stage.tables:
+                yield from _table(table)
+    for key in sorted(defs.resolve_asset_graph().get_all_asset_keys()):
+        if key.path[0] not in {*STAGES, "settings"}:
+            spec = defs.resolve_asset_graph().get(key)
+            yield f"#### `{key.to_user_string()}`\n\n{spec.description}\n"
 
 
-PARTS = {"settings": settings_table, "graph": graph, "tables": tables}
+def _table(table: str) -> Iterator[str]:
+    yield f"Table `{table}`:\n\n| column | what it is |\n|---|---|"
+    yield from (
+        f"| `{name}` | {column.description.replace('|', chr(92) + '|')} |" for name, column in columns()[table].items()
+    )
+    yield ""
+
+
+def automations() -> Iterator[str]:
+    from grip_assets.definitions import defs
+
+    repository = defs.get_repository_def()
+    for title, found in (
+        ("Jobs", [j for j in repository.get_all_jobs() if not j.name.startswith("__")]),
+        ("Schedules", repository.schedule_defs),
+        ("Sensors", repository.sensor_defs),
+    ):
+        yield f"### {title}\n\n| name | what it does |\n|---|---|"
+        yield from (
+            f"| `{d.name}` | {' '.join((d.description or '').split())} |" for d in sorted(found, key=lambda d: d.name)
+        )
+        yield ""
+
+
+def commands() -> Iterator[str]:
+    from grip_assets.cli import app
+
+    for name, command in sorted(typer.main.get_command(app).commands.items()):  # type: ignore[attr-defined]
+        arguments = [str(p.name).upper() for p in command.params if p.param_type_name == "argument"]
+        usage = " ".join(["grip", name, *arguments])
+        yield f"#### `{usage}`\n\n{' '.join((command.help or '').split())}\n"
+        for option in (p for p in command.params if p.param_type_name == "option" and p.name != "help"):
+            yield f"- `{option.opts[0]}`: {getattr(option, 'help', '')}"
+        yield ""
+
+
+def reference() -> str:
+    variables = "\n".join(f"| `{name}` | {said} |" for name, said in ENVIRONMENT.items())
+    views = "\n".join(
+        [
+            "| view | columns |",
+            "|---|---|",
+            "| `settings` | group, name, symbol, value (JSON): every value in force |",
+            f"| `artifacts` | {', '.join(ARTIFACTS)}: everything that was ever computed |",
+        ]
+    )
+    parts = [
+        "# Reference\n\nMade from the code by `make docs`. [Back to the README](../README.md).",
+        "## Settings\n\n" + settings_table(),
+        "## Assets and tables\n\n" + "\n".join(assets()),
+        "### Views\n\n" + views,
+        "## Jobs, schedules and sensors\n\n" + "\n".join(automations()),
+        "## Commands\n\n" + "\n".join(commands()),
+        "## Environment variables\n\nFacts about the machine: they are in no version.",
+        "| variable | what it is |\n|---|---|\n" + variables,
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 def filled(text: str) -> str:
-    """``text`` with every generated part made anew."""
-    for name, make in PARTS.items():
-        before, _, rest = text.partition(f"<!-- {name} -->")
-        _, end, after = rest.partition(f"<!-- /{name} -->")
-        text = f"{before}<!-- {name} -->\n{make()}\n{end}{after}"
-    return text
+    """``text`` with the graph made anew."""
+    before, _, rest = text.partition("<!-- graph -->")
+    _, end, after = rest.partition("<!-- /graph -->")
+    return f"{before}<!-- graph -->\n{graph()}\n{end}{after}"
 
 
-def main(readme: Path = README) -> None:
+def main(readme: Path = README, reference_page: Path = REFERENCE) -> None:
     readme.write_text(filled(readme.read_text()))
+    reference_page.write_text(reference())
 
 
 if __name__ == "__main__":
