@@ -1,0 +1,54 @@
+"""Distance of a few documents to their neighbours in the cluster: exact, in two passes over the vectors.
+
+``selection_weights`` keeps the density, which has each cluster's own bandwidth in it and so cannot be compared between
+clusters. Memory: the vectors of the sample and one block. Cost: sample x mean cluster size x dimensions.
+"""
+
+import numpy as np
+import polars as pl
+
+from grip_assets.method.geometry import unit_rows
+from grip_assets.method.sampling import keyed_uniform
+from grip_assets.store.tables import blocks, matrix
+
+SAMPLE = 2000
+
+
+def neighbour_distances(documents: pl.DataFrame, vectors: str, k: int, sample: int = SAMPLE) -> pl.DataFrame:
+    """Of ``documents`` (cluster_id; in the order of the rows of ``vectors``) some, with ``distance``: the mean to their
+    ``k`` nearest in the cluster. Without those that have fewer neighbours."""
+    some = documents.with_row_index("row").with_columns(
+        u=pl.Series(keyed_uniform(0, "report/neighbours", documents["doc_id"]))
+    )
+    some = some.sort("u", "doc_id").head(sample).sort("row")
+    rows, cluster_N = some["row"].to_numpy().astype(np.int64), documents["cluster_id"].to_numpy()
+    sizes = np.bincount(cluster_N)
+    queries_SD = np.concatenate(
+        [block_ND[rows[(rows >= start) & (rows < start + len(block_ND))] - start] for start, block_ND in _blocks(vectors)]
+    )
+    nearest_SK = np.full((len(rows), k), np.inf, np.float32)
+    asked_S = cluster_N[rows]
+    for start, block_ND in _blocks(vectors):
+        here_N = cluster_N[start : start + len(block_ND)]
+        for cluster in np.unique(here_N):
+            asking = np.flatnonzero(asked_S == cluster)
+            if len(asking):
+                members = np.flatnonzero(here_N == cluster)
+                far = squared(queries_SD[asking], block_ND[members])
+                far[rows[asking][:, None] == start + members[None, :]] = np.inf  # not its own neighbour
+                both = np.concatenate([nearest_SK[asking], far], axis=1)
+                nearest_SK[asking] = np.partition(both, k - 1, axis=1)[:, :k]
+    found = some.drop("row", "u").with_columns(distance=pl.Series(np.sqrt(nearest_SK).mean(axis=1)))
+    return found.filter(pl.Series(sizes[asked_S] > k))
+
+
+def squared(a_AD: np.ndarray, b_BD: np.ndarray) -> np.ndarray:
+    """Squared distances of unit rows, from 0 to 4."""
+    return np.clip(2 - 2 * (a_AD @ b_BD.T), 0, 4)
+
+
+def _blocks(vectors: str):  # type: ignore[no-untyped-def]
+    start = 0
+    for block in blocks(vectors, ["embedding"]):
+        yield start, unit_rows(matrix(block["embedding"]))
+        start += len(block)
