@@ -6,7 +6,7 @@ WITH counted AS (
         sum(c.n_tokens) AS tokens, coalesce(sum(s.n_tokens * s.repeats), 0) AS tokens_chosen
     FROM corpus AS c LEFT JOIN subset AS s USING (doc_id) GROUP BY 1
 ),
-ranked AS (SELECT *, row_number() OVER (ORDER BY n DESC, name) AS place FROM counted)
+ranked AS (SELECT *, row_number() OVER (ORDER BY tokens DESC, name) AS place FROM counted)
 SELECT
     CASE WHEN place <= $most THEN name ELSE 'all others' END AS language, min(place) AS place,
     sum(n)::BIGINT AS n_docs, sum(chosen)::BIGINT AS n_selected,

@@ -42,10 +42,10 @@ def _waterfall(w: dict[str, Any]) -> Figure:
     ]
     drawn = go.Figure(
         go.Waterfall(
-            x=[name.replace(" ", "<br>") for name, _, _ in steps],
+            x=[name.replace(" ", "<br>", 1) for name, _, _ in steps],
             measure=[kind for _, kind, _ in steps],
             y=[value for _, _, value in steps],
-            text=[f"{value:+,.0f}".replace("-", "−") if kind == "relative" else f"{value:,.0f}" for _, kind, value in steps],
+            text=[_signed(value) if kind == "relative" else f"{value:,.0f}" for _, kind, value in steps],
             textposition="outside",
             cliponaxis=False,
             textfont={"size": 11.5, "color": LIGHT["ink"]},
@@ -69,6 +69,10 @@ def _waterfall(w: dict[str, Any]) -> Figure:
         folded=True,
     )
     return figure("waterfall", "From base budget to allocation", says, drawn, 400, table=table)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+,.0f}".replace("-", "−") if round(value) else "0"
 
 
 def _clusters(context: Context) -> list[Block]:

@@ -20,6 +20,19 @@ from grip_assets.report.page.palette import DARK, LIGHT, css
 from grip_assets.report.page.parts import Section
 
 HERE = Path(__file__).parent
+SHORT = {
+    "overview": "Overview",
+    "map": "Map",
+    "clusters": "Clusters",
+    "lengths": "Length",
+    "scores": "Quality",
+    "curves": "Loss",
+    "budget": "Budget",
+    "stability": "Stability",
+    "runs": "Compare",
+    "diversity": "Diversity",
+    "rounds": "Rounds",
+}
 SECTIONS = (overview, corpus_map, clusters, lengths, scores, curves, budget, stability, runs, diversity, rounds)
 
 
@@ -44,6 +57,7 @@ def render(sections: list[Section], title: str, digest: str) -> str:
     plotly, ours = _plotly(), (HERE / "page.js").read_text()
     values: dict[str, Any] = {
         "sections": sections,
+        "short": SHORT,
         "title": title,
         "digest": digest,
         "style": Markup(f":root {{ {css(LIGHT)} }}\n{(HERE / 'page.css').read_text()}"),

@@ -63,12 +63,12 @@ def _distances(found: pl.DataFrame, k: int) -> list[Block]:
     )
     prose = say(
         "{verdict}: the slope of log distance against log length is {all}; among the selected, {selected}."
-        " A slope of −0.1 says that ten times the length brings neighbours {closer} closer."
-        " This is what the exponent β of the length is there for.",
+        " Ten times the length goes with neighbours that are {change}. A collapse of long documents is what the exponent β"
+        " of the length is there for.",
         verdict=verdict,
         all=all_of,
         selected=selected,
-        closer=f"{1 - 10**-0.1:.0%}",
+        change=f"{abs(1 - 10**all_of.value):.1%} {'closer' if all_of.value < 0 else 'farther'}",
     )
     table = Table(
         "Distance by length",

@@ -23,10 +23,12 @@ def section(context: Context) -> Section:
         ("Tokens out", short(t["tokens_selected"]), f"{t['tokens_selected'] / max(t['tokens'], 1):.1%} of those in"),
         ("Budget", short(t["budget"]), f"{t['budget']:,} {t['unit']}"),
         ("Clusters", f"{t['clusters']:,}", f"probed with {t['probe_documents']:,} documents"),
-        ("Subset computed", f"{made:%d %b %Y}", f"{made:%H:%M} UTC, version {path}"),
     ]
     top, bottom = shares.row(0, named=True), shares.row(-1, named=True)
     blocks: list[Block] = [
+        say(
+            "Subset <code>{version}</code>, computed {when} UTC.", version=path, when=f"{made.day} {made:%B %Y, %H:%M}"
+        ),
         Special("tiles", {"tiles": tiles}),
         say(
             "GRIP gave {moved} of the {unit} to other clusters than a random draw of the same size would have."

@@ -111,6 +111,8 @@
   if (cards) {
     const all = [...cards.children];
     const order = byId("cards-order");
+    const more = byId("cards-all");
+    const first = 9;
     const show = () => {
       const up = order.getAttribute("aria-pressed") === "true";
       order.textContent = up ? "Smallest first" : "Largest first";
@@ -123,14 +125,18 @@
       };
       cards.append(...all.sort(by));
       const words = byId("cards-find").value.trim().toLowerCase();
-      all.forEach((card) => { card.hidden = words !== "" && !card.textContent.toLowerCase().includes(words); });
-      const shown = all.filter((card) => !card.hidden).length;
-      byId("cards-count").textContent = shown + " of " + all.length + " clusters";
+      const found = all.filter((card) => words === "" || card.textContent.toLowerCase().includes(words));
+      const shown = more.dataset.all ? found : found.slice(0, first);
+      all.forEach((card) => { card.hidden = !shown.includes(card); });
+      more.hidden = shown.length === found.length;
+      more.textContent = "Show all " + found.length + " clusters";
+      byId("cards-count").textContent = shown.length + " of " + all.length + " clusters shown";
     };
     order.addEventListener("click", () => {
       order.setAttribute("aria-pressed", String(order.getAttribute("aria-pressed") !== "true"));
       show();
     });
+    more.addEventListener("click", () => { more.dataset.all = "yes"; show(); });
     byId("cards-sort").addEventListener("change", show);
     byId("cards-find").addEventListener("input", show);
     show();

@@ -16,6 +16,7 @@ class Estimate:
     low: float
     high: float
     n: int
+    digits: int = 2
 
     @property
     def known(self) -> bool:
@@ -30,13 +31,15 @@ class Estimate:
         if not self.known:
             return "not defined"
         if not np.isfinite(self.low):
-            return f"{minus(self.value)} (n = {self.n}, too few for an interval)"
-        return f"{minus(self.value)} (95% interval {minus(self.low)} to {minus(self.high)}, n = {self.n:,})"
+            return f"{minus(self.value, self.digits)} (n = {self.n}, too few for an interval)"
+        value, low, high = (minus(v, self.digits) for v in (self.value, self.low, self.high))
+        return f"{value} (95% interval {low} to {high}, n = {self.n:,})"
 
 
 def minus(value: float, digits: int = 2) -> str:
     """A number with a minus sign that is one."""
-    return f"{value:.{digits}f}".replace("-", "−")
+    text = f"{value:.{digits}f}"
+    return (text.removeprefix("-") if float(text) == 0 else text).replace("-", "−")
 
 
 def pearson(x: np.ndarray, y: np.ndarray, spread: float = 1.0) -> Estimate:
@@ -70,7 +73,7 @@ def slope(x: np.ndarray, y: np.ndarray) -> tuple[Estimate, float]:
     found = np.array([_slope(x[rows], y[rows]) for rows in rows_RN])
     low, high = np.nanquantile(found, [0.025, 0.975])
     value = _slope(x, y)
-    return Estimate(value, float(low), float(high), n), float(np.mean(y) - value * np.mean(x))
+    return Estimate(value, float(low), float(high), n, digits=3), float(np.mean(y) - value * np.mean(x))
 
 
 def _slope(x: np.ndarray, y: np.ndarray) -> float:
