@@ -59,8 +59,15 @@ CHECKS = [
     ),
     Check("subset", "rows_as_allocated", True, "Documents drawn = allocated; tokens within one document."),
     Check("subset", "nothing_lost", True, "Documents read = selected + not selected + rejected."),
+    Check("subset", "diversity_in_range", True, "Entropies are from 0 to 2, and of as many documents as there are."),
     Check("judge_report", "repeats_itself", False, "Judged twice, the score has a weighted kappa of at least 0.6."),
     Check("judge_report", "not_by_length", False, "Length explains at most half of the score's variance."),
+    Check("corpus_map", "finite", True, "Every point of the map is finite."),
+    Check("corpus_map", "same_clusters", True, "Every document of the map is once in it, and in its cluster."),
+    Check("knobs", "budget_conserved", True, "Whatever knob is turned, the clusters' budgets sum to the same."),
+    Check("knobs", "in_range", True, "Overlaps and moved shares are from 0 to 1."),
+    Check("stability", "in_range", True, "Overlaps are from 0 to 1, correlations from -1 to 1."),
+    Check("stability", "above_chance", False, "Other clusters or another probe leave more of the subset than chance."),
 ]
 
 
@@ -85,6 +92,12 @@ def run(asset: str, tables: Mapping[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return outcomes
+
+
+def stopping(asset: str, outcomes: list[dict[str, Any]]) -> list[str]:
+    """Names of the checks that stop what follows."""
+    blocking = {check.name for check in of(asset) if check.blocking}
+    return [o["name"] for o in outcomes if o["violations"] and o["name"] in blocking]
 
 
 def results(asset: str, outcomes: list[dict[str, Any]]) -> list[dg.AssetCheckResult]:

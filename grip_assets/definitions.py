@@ -8,7 +8,7 @@ import warnings
 
 import dagster as dg
 
-from grip_assets.assets import STAGES
+from grip_assets.assets import CURATED, STAGES
 from grip_assets.assets.data import Data
 from grip_assets.assets.report import report
 from grip_assets.assets.settings import settings_assets
@@ -19,9 +19,11 @@ from grip_assets.settings import GROUPS
 
 warnings.filterwarnings("ignore", category=dg.BetaWarning)  # use_user_code_server, below
 
+on_request = dg.AssetSelection.assets(*(name for name in STAGES if name not in CURATED))
+
 curate = dg.define_asset_job(
     "curate",
-    selection=dg.AssetSelection.all(),
+    selection=dg.AssetSelection.all() - on_request,
     description="Bring every asset up to date. What is there already is reused.",
 )
 
@@ -29,7 +31,7 @@ curate = dg.define_asset_job(
 changes = [
     dg.define_asset_job(
         f"change_{group}",
-        selection=dg.AssetSelection.assets(settings_key(group)).downstream(),
+        selection=dg.AssetSelection.assets(settings_key(group)).downstream() - on_request,
         description=f"Change fields of settings/{group}, and recompute what depends on them.",
     )
     for group in GROUPS

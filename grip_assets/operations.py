@@ -11,7 +11,7 @@ import dagster as dg
 import yaml
 
 from grip_assets import ledger, recompute
-from grip_assets.assets import STAGES
+from grip_assets.assets import CURATED, STAGES
 from grip_assets.automation import unsynced_because
 from grip_assets.errors import GripError
 from grip_assets.settings import GROUPS, Group, Quality, group_type, nearest, validate
@@ -75,8 +75,8 @@ def after(instance: dg.DagsterInstance, changes: Changes) -> dict[str, Group]:
 
 
 def plan(instance: dg.DagsterInstance, changes: Changes) -> list[recompute.Step]:
-    versions = ledger.versions_in_force(instance, STAGES)
-    return recompute.plan(STAGES, after(instance, changes), versions, ArtifactStore(data_root()))
+    versions = ledger.versions_in_force(instance, CURATED)
+    return recompute.plan(CURATED, after(instance, changes), versions, ArtifactStore(data_root()))
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,9 @@ def _outcome(result: dg.ExecuteInProcessResult | dg.JobExecutionResult) -> Run:
     reused = {
         event.asset_key.to_user_string(): event.step_materialization_data.materialization.metadata["reused"].value
         for event in result.get_asset_materialization_events()
-        if event.asset_key and event.asset_key.path[0] in STAGES
+        if event.asset_key and event.asset_key.path[0] in CURATED
     }
-    return Run(result.run_id, [s for s in STAGES if not reused[s]], [s for s in STAGES if reused[s]])
+    return Run(result.run_id, [s for s in CURATED if not reused[s]], [s for s in CURATED if reused[s]])
 
 
 def _judge_is_ready(quality: Group, steps: list[recompute.Step]) -> None:
@@ -156,7 +156,7 @@ class AssetStatus:
 
 
 def status(instance: dg.DagsterInstance) -> list[AssetStatus]:
-    """Every asset, settings first, in pipeline order."""
+    """Every asset, settings first, in pipeline order. What is made on request is left out until somebody has asked."""
     from grip_assets.definitions import defs
 
     because = unsynced_because(instance, defs.resolve_asset_graph())
@@ -166,6 +166,8 @@ def status(instance: dg.DagsterInstance) -> list[AssetStatus]:
     found = []
     for key in keys:
         record = latest.get(key)
+        if record is None and key.path[0] in STAGES.keys() - CURATED.keys():
+            continue
         version, when, run = (record.version, record.timestamp, record.run_id) if record else (None, None, None)
         found.append(AssetStatus(key.to_user_string(), version, when, run, because.get(key, [])))
     return found

@@ -33,6 +33,7 @@ class Stage:
     ``facts`` are what a result depends on outside of settings and inputs: content of model files, the pool.
     ``compute`` fills the draft and returns the numbers that are plotted over time. A stage ``named_by_content`` says
     in ``work.content`` what its name is made of, and in ``work.complete`` whether its recipe stands for it from now on.
+    One that is made ``on_request`` costs too much to be part of every run.
     """
 
     name: str
@@ -46,15 +47,22 @@ class Stage:
     group: str = "curation"
     named_by_content: bool = False
     otherwise: str = "code, model or files changed"  # why it is computed when neither settings nor inputs say it
+    on_request: bool = False
+
+    def values(self, settings: Settings) -> dict[str, dict[str, Any]]:
+        """The values that it reads, by group."""
+        return {group: hashed_values(settings[group], fields) for group, fields in self.reads.items()}
 
     def recipe(self, settings: Settings, inputs: Mapping[str, str], root: Path) -> str:
-        values = {group: hashed_values(settings[group], fields) for group, fields in self.reads.items()}
         versions = {name: inputs[name] for name in self.inputs}
-        return digest([self.name, self.code_version, versions, values, self.facts(settings, root)])
+        return digest([self.name, self.code_version, versions, self.values(settings), self.facts(settings, root)])
 
 
 class Work:
-    """What a stage's ``compute`` is given: settings, input tables, a draft to fill, a log."""
+    """What a stage's ``compute`` is given: settings, input tables, a draft to fill, a log.
+
+    ``make`` makes (or reuses) another artifact of the chain, for a report that compares: (stage, settings, inputs).
+    """
 
     def __init__(
         self,
@@ -64,11 +72,13 @@ class Work:
         store: ArtifactStore,
         draft: Draft,
         log: Log,
-        owners: Mapping[str, str],
+        stages: Mapping[str, Stage],
+        make: Callable[[Stage, Settings, Mapping[str, str]], "Made"],
         run_id: str = "",
     ):
         self.stage, self.settings, self.inputs = stage, settings, inputs
-        self.store, self.draft, self.log, self.owners, self.run_id = store, draft, log, owners, run_id
+        self.store, self.draft, self.log, self.run_id = store, draft, log, run_id
+        self.stages, self.make, self.owners = stages, make, owners(stages)
         self.content, self.complete = "", True
 
     def files(self, table: str) -> str:
@@ -85,6 +95,20 @@ class Work:
         """Globs of all tables of the inputs and of the draft, by name, for queries."""
         return {t: self.files(t) for t, owner in self.owners.items() if owner in (self.stage.name, *self.inputs)}
 
+    def must_be_in_force(self) -> None:
+        """GripError where an input was made with other settings than those in force: a what-if starts from them.
+
+        What is named by its content may be the same with other settings, and is not asked.
+        """
+        for name, version in self.inputs.items():
+            made_with = self.store.manifest(name, version)["settings"]
+            stage = self.stages[name]
+            if not stage.named_by_content and made_with != stage.values(self.settings):
+                raise GripError(
+                    f"{self.stage.name} asks what other settings would do, and {name} was not made with those in"
+                    f" force. Materialize {name} first, or run `curate`."
+                )
+
 
 @dataclass(frozen=True)
 class Made:
@@ -99,6 +123,21 @@ class Made:
 def owners(stages: Mapping[str, Stage]) -> dict[str, str]:
     """Which stage makes each table."""
     return {table: stage.name for stage in stages.values() for table in stage.tables}
+
+
+def versions_under(settings: Settings, work: Work) -> dict[str, str]:
+    """Versions of the inputs of ``work``, had the settings been these. What is not there is computed; nothing is put
+    in force. Inputs that the settings do not touch are those of ``work``."""
+    versions: dict[str, str] = {}
+    for stage in work.stages.values():
+        if stage.name in work.inputs:
+            inputs = {name: versions[name] for name in stage.inputs}
+            touched = any(versions[name] != work.inputs[name] for name in stage.inputs)
+            touched = touched or stage.values(settings) != stage.values(work.settings)
+            versions[stage.name] = (
+                work.make(stage, settings, inputs).version if touched else work.inputs[stage.name]
+            )
+    return versions
 
 
 def known_version(stage: Stage, recipe: str, store: ArtifactStore) -> str | None:
@@ -126,16 +165,20 @@ def make(
     version = known_version(stage, recipe, store)
     if version and store.has(stage.name, version):
         return Made(version, True, time.monotonic() - started, store.manifest(stage.name, version))
+
+    def another(stage: Stage, settings: Settings, inputs: Mapping[str, str]) -> Made:
+        return make(stage, stages, settings, inputs, store, log, run_id, inspect)
+
     manifest: dict[str, Any] = {
         "stage": stage.name,
         "code_version": stage.code_version,
         "inputs": dict(inputs),
-        "settings": {group: hashed_values(settings[group], fields) for group, fields in stage.reads.items()},
+        "settings": stage.values(settings),
         "run_id": run_id,
         "computed_at": time.time(),
     }
     with store.publish(stage.name, manifest) as draft:
-        work = Work(stage, settings, inputs, store, draft, log, owners(stages), run_id)
+        work = Work(stage, settings, inputs, store, draft, log, stages, another, run_id)
         memory.ran_out.clear()
         manifest["metrics"] = stage.compute(work)
         if memory.ran_out:
@@ -222,8 +265,8 @@ def _why(
     made_with = store.manifest(stage.name, in_force[stage.name])["settings"]
     changed = [
         f"{group}.{name}: {old!r} → {new!r}"
-        for group, fields in stage.reads.items()
-        for name, new in hashed_values(settings[group], fields).items()
+        for group, values in stage.values(settings).items()
+        for name, new in values.items()
         if (old := made_with.get(group, {}).get(name)) != new
     ]
     moved = [name for name in stage.inputs if versions[name] is None or versions[name] != in_force.get(name)]

@@ -5,11 +5,14 @@ from grip_assets.assets import (
     budgets,
     clusters,
     corpus,
+    corpus_map,
     embeddings,
     judge_report,
+    knobs,
     probe_set,
     quality_scores,
     sigma_k,
+    stability,
     subset,
 )
 
@@ -26,5 +29,10 @@ STAGES = {
         budgets,
         subset,
         judge_report,
+        corpus_map,
+        knobs,
+        stability,
     )
 }
+CURATED = {name: stage for name, stage in STAGES.items() if not stage.on_request}
+"""What `curate` brings up to date."""

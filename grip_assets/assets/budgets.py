@@ -1,5 +1,6 @@
 """budgets: what each cluster may put into the subset [G4, G6, G7, A3, A17]. The equations are in sql/budgets.sql."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -9,6 +10,7 @@ from grip_assets.recompute import Stage, Work
 from grip_assets.settings import Adaptation, Budget
 from grip_assets.store.query import query
 
+MEASURED = ("sigma_k", "cluster_quality", "adaptation_deltas")
 EQUATION_SETTINGS = (
     "unit",
     "tau",
@@ -26,27 +28,31 @@ EQUATION_SETTINGS = (
 )
 
 
-def compute(work: Work) -> dict[str, Any]:
-    settings, adaptation = work.settings["budget"], work.settings["adaptation"]
-    assert isinstance(settings, Budget) and isinstance(adaptation, Adaptation)
-    tables = {name: work.frame(name) for name in ("sigma_k", "cluster_quality", "adaptation_deltas")}
+def budgets_under(tables: Mapping[str, pl.DataFrame], settings: Budget, delta: str) -> pl.DataFrame:
+    """Real and whole budgets of the clusters; ``tables``: sigma_k, cluster_quality, adaptation_deltas."""
     sizes = tables["sigma_k"]["n_tokens" if settings.unit == "tokens" else "n_docs"].to_numpy()
     total = resolve_total(settings.total, int(sizes.sum()))
     parameters = {name: getattr(settings, name) for name in EQUATION_SETTINGS}
-    real = query("budgets", tables, total=total, delta=adaptation.delta, **parameters)
+    real = query("budgets", tables, total=total, delta=delta, **parameters)
     capacity = capacities(sizes, total, settings.overflow, settings.max_repeats)
     allocated = allocate(real["utility"].to_numpy(), capacity, total, settings.overflow)
-    budgets = real.with_columns(
+    return real.with_columns(
         allocated=pl.Series(allocated),
         capacity=pl.Series(capacity),
         total=pl.lit(total),
         unit=pl.lit(settings.unit),
     )
+
+
+def compute(work: Work) -> dict[str, Any]:
+    settings, adaptation = work.settings["budget"], work.settings["adaptation"]
+    assert isinstance(settings, Budget) and isinstance(adaptation, Adaptation)
+    budgets = budgets_under({name: work.frame(name) for name in MEASURED}, settings, adaptation.delta)
     work.draft.write("budgets", budgets)
     if settings.replay == "loss" and not (budgets["tau_norm"][0] or 0) >= 1e-8:
         work.log("the mean drop is not above 0: nothing is replayed (all r_k = 1)")
     return {
-        "budget": total,
+        "budget": budgets["total"][0],
         "utility_Z": budgets["utility"].sum(),
         "mean_delta": budgets["delta"].mean(),
         "mean_replay_multiplier": budgets["replay_multiplier"].mean(),

@@ -9,10 +9,10 @@ import polars as pl
 import pyarrow as pa
 
 from grip_assets.memory import need
-from grip_assets.method.sampling import keyed_uniform
+from grip_assets.method.sampling import keyed_sample
 from grip_assets.recompute import Stage, Work
 from grip_assets.settings import Clustering
-from grip_assets.store.tables import blocks, matrix, vectors, width
+from grip_assets.store.tables import blocks, matrix, rows_of, vectors, width
 
 
 def compute(work: Work) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def compute(work: Work) -> dict[str, Any]:
         f"Fitting {k} centroids on {min(len(documents), settings.fit_sample):,} documents",
         "Lower settings/clustering.fit_sample",
     )
-    sample_ND = _sample(files, documents["doc_id"], settings)
+    sample_ND = rows_of(files, keyed_sample(settings.seed, "clusters", documents["doc_id"], settings.fit_sample))
     work.log(f"clustering {len(documents):,} documents into {k} clusters, {settings.seeds} initialisations")
     found = clustering.cluster(
         lambda: _vectors(files),
@@ -65,18 +65,6 @@ def compute(work: Work) -> dict[str, Any]:
 
 def _vectors(files: str) -> Iterator[np.ndarray]:
     return (matrix(block["embedding"]) for block in blocks(files, ["embedding"]))
-
-
-def _sample(files: str, doc_ids: pl.Series, settings: Clustering) -> np.ndarray:
-    """Vectors of at most ``fit_sample`` documents, chosen by keyed hash, in corpus order."""
-    u_N = keyed_uniform(settings.seed, "clusters", doc_ids)
-    chosen_N = np.zeros(len(doc_ids), bool)
-    chosen_N[np.argsort(u_N, kind="stable")[: settings.fit_sample]] = True
-    start, parts = 0, []
-    for block_BD in _vectors(files):
-        parts.append(block_BD[chosen_N[start : start + len(block_BD)]])
-        start += len(block_BD)
-    return np.concatenate(parts)
 
 
 def _write_sorted(work: Work, files: str, table: pl.DataFrame) -> None:

@@ -6,28 +6,21 @@ It is no stage: it has no table, and only the latest is kept. Its version is a d
 import dagster as dg
 
 from grip_assets import ledger
-from grip_assets.assets import STAGES
+from grip_assets.assets import CURATED, STAGES
 from grip_assets.assets.data import Data
-from grip_assets.automation import an_input_will_change, busy, on_change
-from grip_assets.automation import GaveUp, Unsynced, will_run
+from grip_assets.automation import GaveUp, Unsynced, an_input_will_change, busy, will_run
 
 KEY = dg.AssetKey("report")
-ON_REQUEST = {"stability"}  # stages that need not be there: the page says what to materialize
+on_request = dg.AssetSelection.assets(*STAGES.keys() - CURATED.keys())
 
-
-def _deps() -> list[dg.AssetKey]:
-    return [dg.AssetKey(name) for name, stage in STAGES.items() if stage.group in ("curation", "reports")]
-
-
-_missing = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.missing() & ~will_run).ignore(
-    dg.AssetSelection.assets(*ON_REQUEST)
-)
-when = ((Unsynced() & ~GaveUp()) | an_input_will_change) & ~_missing & ~busy if ON_REQUEST & {*STAGES} else on_change
+# What is made on request need not be there, and is not waited for: the page says what to materialize.
+an_input_is_missing = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.missing() & ~will_run)
+when = ((Unsynced() & ~GaveUp()) | an_input_will_change) & ~an_input_is_missing.ignore(on_request) & ~busy
 
 
 @dg.asset(
     key=KEY,
-    deps=_deps(),
+    deps=[dg.AssetKey(name) for name in STAGES],
     group_name="reports",
     kinds={"html"},
     owners=["team:grip"],

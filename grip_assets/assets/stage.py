@@ -28,7 +28,7 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
         owners=["team:grip"],
         description=stage.description,
         code_version=stage.code_version,
-        automation_condition=on_change,
+        automation_condition=None if stage.on_request else on_change,
         check_specs=checks.specs(stage.name),
     )
     def _asset(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResult:

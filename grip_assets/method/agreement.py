@@ -1,4 +1,4 @@
-"""How far two raters agree, and what a rating depends on. In float64; N documents."""
+"""How far two raters, or two selections, agree. In float64; N documents."""
 
 import numpy as np
 
@@ -28,3 +28,22 @@ def mean_ranks(values_N: np.ndarray) -> np.ndarray:
     _, level_N, counts = np.unique(np.asarray(values_N, np.float64), return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return ((last - counts + 1 + last) / 2)[level_N]
+
+
+def overlap(tokens_N: np.ndarray, one_N: np.ndarray, other_N: np.ndarray) -> float:
+    """Jaccard's index of two selections in tokens, copies counted: sum min(r, r') l / sum max(r, r') l. 1 if both are
+    empty."""
+    union = int((tokens_N * np.maximum(one_N, other_N)).sum())
+    return float((tokens_N * np.minimum(one_N, other_N)).sum() / union) if union else 1.0
+
+
+def overlap_by_chance(one: float, other: float) -> float:
+    """What ``overlap`` is of two uniform draws that do not know each other, which take these multiples of the pool.
+
+    A draw of the multiple m has a j-th copy of a document with probability p_j = min(max(m - j + 1, 0), 1):
+    sum_j p_j q_j / sum_j (p_j + q_j - p_j q_j). For shares below 1, p q / (p + q - p q).
+    """
+    copies = np.arange(np.ceil(max(one, other, 1)))
+    p, q = (np.clip(multiple - copies, 0, 1) for multiple in (one, other))
+    union = float((p + q - p * q).sum())
+    return float((p * q).sum() / union) if union else 1.0

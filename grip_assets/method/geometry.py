@@ -26,11 +26,29 @@ def unit_rows(x_ND: np.ndarray, name: str = "embeddings") -> np.ndarray:
     return unit_ND
 
 
-def rao_entropy(x_ND: np.ndarray, weights_N: np.ndarray | None = None) -> float:
-    """G0, Rao's quadratic entropy under squared Euclidean distance, in O(N d).
+class RaoEntropy:
+    """G0, Rao's quadratic entropy under squared Euclidean distance, of a distribution π over vectors that come in parts.
 
-    sum_xy π(x) π(y) ||e_x - e_y||² = 2 (1 - ||sum_x π(x) e_x||²) for unit rows and weights that sum to 1.
+    sum_xy π(x) π(y) ||e_x - e_y||² = 2 (1 - ||sum_x π(x) e_x||²) for unit rows, in O(N d): of what came, only the
+    weighted sum is kept.
     """
-    pi_N = np.full(len(x_ND), 1 / len(x_ND)) if weights_N is None else weights_N / weights_N.sum()
-    mean_D = np.einsum("n,nd->d", pi_N, x_ND, dtype=np.float64)
-    return float(2 * (1 - mean_D @ mean_D))
+
+    def __init__(self) -> None:
+        self.sum_D, self.weight = np.zeros(1), 0.0
+
+    def add(self, x_ND: np.ndarray, weights_N: np.ndarray) -> None:
+        """Take a part in. Weights need not sum to 1."""
+        self.sum_D = self.sum_D + np.einsum("n,nd->d", weights_N, x_ND, dtype=np.float64)
+        self.weight += float(weights_N.sum())
+
+    def value(self) -> float | None:
+        """None where nothing has a weight."""
+        mean_D = self.sum_D / max(self.weight, 1e-300)
+        return float(2 * (1 - mean_D @ mean_D)) if self.weight else None
+
+
+def rao_entropy(x_ND: np.ndarray, weights_N: np.ndarray) -> float | None:
+    """G0 of the rows together."""
+    entropy = RaoEntropy()
+    entropy.add(x_ND, weights_N)
+    return entropy.value()

@@ -29,6 +29,13 @@ def keyed_uniform(seed: int, stage: str, ids: Sequence[str] | pl.Series) -> np.n
     return ((states >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
 
 
+def keyed_sample(seed: int, stage: str, ids: Sequence[str] | pl.Series, n: int) -> np.ndarray:
+    """A mask of the ids (N,) with the ``n`` (or all) whose numbers are smallest."""
+    chosen_N = np.zeros(len(ids), bool)
+    chosen_N[np.argsort(keyed_uniform(seed, stage, ids), kind="stable")[:n]] = True
+    return chosen_N
+
+
 def keyed_order(seed: int, stage: str, n: int) -> np.ndarray:
     """The numbers 0 to n - 1 in an order that (seed, stage) names."""
     key = _key(seed, stage)

@@ -36,8 +36,10 @@ def find(store: ArtifactStore, name: str) -> dict[str, Any]:
 
 
 def latest(store: ArtifactStore, most: int) -> list[dict[str, Any]]:
-    """The last subsets whose tables are whole, newest first."""
-    return sorted(store.manifests("subset"), key=lambda m: (-m["computed_at"], m["version"]))[:most]
+    """The last subsets, newest first; without those that ``stability`` made to see what other seeds do."""
+    tried = {m["run_id"]: m["inputs"]["subset"] for m in store.manifests("stability")}
+    mine = [m for m in store.manifests("subset") if tried.get(m["run_id"], m["version"]) == m["version"]]
+    return sorted(mine, key=lambda m: (-m["computed_at"], m["version"]))[:most]
 
 
 def described(store: ArtifactStore, manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,6 +94,15 @@ def _regular(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]
         yield pa.Table.from_batches(held)
 
 
+def rows_of(files: str, chosen_N: np.ndarray) -> np.ndarray:
+    """Vectors of the chosen rows (a mask), in their order, float16; in memory are these and one block."""
+    start, found = 0, []
+    for block in blocks(files, ["embedding"]):
+        found.append(matrix(block["embedding"])[chosen_N[start : start + len(block)]])
+        start += len(block)
+    return np.concatenate(found)
+
+
 def parts(files: str) -> list[Path]:
     pattern = Path(files)
     found = sorted(pattern.parent.glob(pattern.name))

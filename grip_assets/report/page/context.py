@@ -7,15 +7,15 @@ from typing import Any
 
 import polars as pl
 
+from grip_assets.assets import CURATED, STAGES
 from grip_assets.memory import budget
+from grip_assets.recompute import owners
 from grip_assets.report.page.parts import Prose, say
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.catalog import connect
 from grip_assets.store.query import sql_text
 
-ASSETS = {"knob_budgets": "knobs", "cluster_quality": "quality_scores", "centroids": "clusters"}
-ASSETS |= {"cluster_embeddings": "clusters", "loss_curves": "adaptation_deltas", "selection_weights": "subset"}
-ON_REQUEST = {"stability"}
+OWNERS = owners(STAGES)
 
 
 class Context:
@@ -41,7 +41,7 @@ class Context:
 
     def lacks(self, *tables: str) -> list[Prose]:
         """One sentence for each asset that has to be materialized first; none where all tables are there."""
-        assets = dict.fromkeys(ASSETS.get(t, t) for t in tables if t not in self.views)
+        assets = dict.fromkeys(OWNERS.get(t, t) for t in tables if t not in self.views)
         return [missing(asset) for asset in assets]
 
     def setting(self, group: str, name: str) -> Any:
@@ -55,7 +55,7 @@ class Context:
 
 
 def missing(asset: str) -> Prose:
-    if asset in ON_REQUEST:
+    if asset in STAGES.keys() - CURATED.keys():
         said = say(
             "This is computed on request only, since it runs parts of the chain several times. Materialize the asset"
             " <code>{asset}</code> in the UI (<code>make ui</code>), then <code>report</code>.",

@@ -1,0 +1,151 @@
+"""knobs: what turning each knob would do to the subset, from stored tables alone: nothing of the chain is run again.
+
+τ, T and α [G4, G6] move the budgets of the clusters, β [G9] the weights of the documents. Each is halved and doubled
+(within its range) while the others stay; the draw keeps its random numbers, so that what differs is the knob's doing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from grip_assets.assets.budgets import MEASURED, budgets_under
+from grip_assets.assets.subset import draw, with_keys
+from grip_assets.errors import GripError
+from grip_assets.method.agreement import overlap
+from grip_assets.progress import Progress
+from grip_assets.recompute import Settings, Stage, Work
+from grip_assets.settings import GROUPS, Adaptation, Budget, Selection, trait, validate
+
+KNOBS = ("budget.tau", "budget.temperature", "budget.alpha", "selection.beta")
+FACTORS = (0.5, 2.0)
+WHOLE, REAL = pl.Int64(), pl.Float64()
+TABLE = pl.Schema(
+    {
+        "knob": pl.String(),
+        "symbol": pl.String(),
+        "factor": REAL,
+        "value_now": REAL,
+        "value": REAL,
+        "documents": WHOLE,
+        "documents_in": WHOLE,
+        "documents_out": WHOLE,
+        "overlap": REAL,
+        "budget_moved": REAL,
+        "mean_tokens": REAL,
+        "mean_tokens_now": REAL,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A subset: budgets of the clusters, and copies of each document in the order of ``selection_weights``."""
+
+    budgets: pl.DataFrame
+    repeats_N: np.ndarray
+
+
+def compute(work: Work) -> dict[str, Any]:
+    work.must_be_in_force()
+    documents = work.frame("selection_weights")
+    measured = {name: work.frame(name) for name in MEASURED}
+    now = Chosen(work.frame("budgets"), documents["repeats"].to_numpy())
+    progress = Progress("turning knobs", len(KNOBS) * len(FACTORS), "settings", work.log)
+    rows, moved = [], []
+    for knob, factor, value, settings in turned(work.settings):
+        try:
+            then = chosen_under(settings, documents, measured)
+        except GripError as refused:  # with overflow: error, budgets above their cluster
+            work.log(f"{knob} = {value:g} cannot be: {refused}")
+            then = None
+        rows.append({**_named(knob, factor, value, work.settings), **_compared(documents, now, then)})
+        if then is not None:
+            named = (pl.lit(knob).alias("knob"), pl.lit(factor).alias("factor"))
+            moved.append(then.budgets.select(*named, "cluster_id", "allocated"))
+        progress.advance(1)
+    progress.finish()
+    work.draft.write("knobs", pl.DataFrame(rows, TABLE))
+    work.draft.write("knob_budgets", pl.concat([_no_budgets(now.budgets), *moved]))
+    return {f"overlap_at_{row['factor']:g}_{row['knob'].partition('.')[2]}": row["overlap"] for row in rows}
+
+
+def turned(now: Settings) -> Iterator[tuple[str, float, float, Settings]]:
+    """(knob, factor, value, settings with that value); a value beyond the field's range is its end."""
+    for knob in KNOBS:
+        group, _, name = knob.partition(".")
+        for factor in FACTORS:
+            value = _within_range(knob, getattr(now[group], name) * factor)
+            yield knob, factor, value, {**now, group: validate(group, now[group].model_dump() | {name: value})}
+
+
+def _within_range(knob: str, value: float) -> float:
+    group, _, name = knob.partition(".")
+    limits = [m.le for m in GROUPS[group].model_fields[name].metadata if hasattr(m, "le")]
+    return min([value, *limits])
+
+
+def chosen_under(settings: Settings, documents: pl.DataFrame, measured: dict[str, pl.DataFrame]) -> Chosen:
+    """Budgets and draw as the stages ``budgets`` and ``subset`` make them, from what was measured and the densities."""
+    budget, adaptation, selection = settings["budget"], settings["adaptation"], settings["selection"]
+    assert isinstance(budget, Budget) and isinstance(adaptation, Adaptation) and isinstance(selection, Selection)
+    budgets = budgets_under(measured, budget, adaptation.delta)
+    repeats, start, deficit = [], 0, 0
+    for row in budgets.iter_rows(named=True):  # clusters in the order of their ids, as their documents are
+        cluster = with_keys(documents.slice(start, row["n_docs"]), selection)
+        drawn = draw(cluster["key"].to_numpy(), cluster["n_tokens"].to_numpy(), row, deficit)
+        repeats.append(drawn.repeats_N)
+        start, deficit = start + row["n_docs"], drawn.deficit
+    return Chosen(budgets, np.concatenate(repeats))
+
+
+def _named(knob: str, factor: float, value: float, now: Settings) -> dict[str, Any]:
+    group, _, name = knob.partition(".")
+    symbol = trait(GROUPS[group].model_fields[name], "symbol")
+    return {"knob": knob, "symbol": symbol, "factor": factor, "value_now": getattr(now[group], name), "value": value}
+
+
+def _compared(documents: pl.DataFrame, now: Chosen, then: Chosen | None) -> dict[str, Any]:
+    """What the subset would be, beside what it is; only the latter where the value is refused."""
+    lengths_N = documents["n_tokens"].to_numpy()
+    mean_now = {"mean_tokens_now": _mean(lengths_N, now.repeats_N)}
+    if then is None:
+        return mean_now
+    before_N, after_N = now.repeats_N > 0, then.repeats_N > 0
+    return mean_now | {
+        "documents": int(after_N.sum()),
+        "documents_in": int((after_N & ~before_N).sum()),
+        "documents_out": int((before_N & ~after_N).sum()),
+        "overlap": overlap(lengths_N, now.repeats_N, then.repeats_N),
+        "budget_moved": float(abs(_shares(then.budgets) - _shares(now.budgets)).sum() / 2),
+        "mean_tokens": _mean(lengths_N, then.repeats_N),
+    }
+
+
+def _mean(lengths_N: np.ndarray, repeats_N: np.ndarray) -> float | None:
+    return float((lengths_N * repeats_N).sum() / repeats_N.sum()) if repeats_N.any() else None
+
+
+def _shares(budgets: pl.DataFrame) -> np.ndarray:
+    return budgets["allocated"].to_numpy() / budgets["allocated"].sum()
+
+
+def _no_budgets(budgets: pl.DataFrame) -> pl.DataFrame:
+    """The columns of ``knob_budgets``."""
+    names = pl.DataFrame(schema={"knob": pl.String, "factor": pl.Float64})
+    return names.hstack(budgets.select("cluster_id", "allocated").head(0))
+
+
+stage = Stage(
+    name="knobs",
+    code_version="1",
+    compute=compute,
+    description="What each knob would do: τ, T, α and β at half and at double, the budgets and the subset that follow,"
+    " and how far they overlap with those in force. `knob_budgets` has the clusters' budgets.",
+    tables=("knobs", "knob_budgets"),
+    inputs=("sigma_k", "quality_scores", "adaptation_deltas", "budgets", "subset"),
+    reads={"budget": None, "adaptation": ("delta",), "selection": None},
+    group="reports",
+)

@@ -1,0 +1,131 @@
+"""stability: how much of the subset is luck. The chain is made again with other seeds, one kind of seed at a time.
+
+It costs what these parts of the chain cost, several times over, and with an LLM judge its calls; it is therefore made
+on request. Each artifact on the way is an ordinary one: a run that was killed goes on, and what is in force stays.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from grip_assets import checks
+from grip_assets.errors import GripError
+from grip_assets.method.agreement import overlap, overlap_by_chance, rank_correlation
+from grip_assets.recompute import Settings, Stage, Work, versions_under
+from grip_assets.settings import Clustering
+from grip_assets.store.query import query
+
+VARIED = {"clustering": "clustering", "probe": "probe", "draw": "selection"}  # what is varied: the group of its seed
+SEEDS = 3  # other seeds of each kind
+WHOLE, REAL = pl.Int64(), pl.Float64()
+TABLE = pl.Schema(
+    {
+        "varied": pl.String(),
+        "seed": WHOLE,
+        "overlap": REAL,
+        "overlap_by_chance": REAL,
+        "budget_correlation": REAL,
+        "quality_correlation": REAL,
+        "delta_correlation": REAL,
+        "documents_in": WHOLE,
+        "documents_out": WHOLE,
+    }
+)
+
+
+def compute(work: Work) -> dict[str, Any]:
+    work.must_be_in_force()
+    now = _described(work, dict(work.inputs))
+    rows = []
+    for varied, seed, settings in other_seeds(work.settings):
+        work.log(f"{varied} with seed {seed}: {len(rows)} of {len(VARIED) * SEEDS} chains compared")
+        versions = versions_under(settings, work)
+        _must_have_passed(work, versions)
+        rows.append({"varied": varied, "seed": seed, **_compared(now, _described(work, versions))})
+    table = pl.DataFrame(rows, TABLE)
+    work.draft.write("stability", table)
+    means = table.group_by("varied", maintain_order=True).agg(pl.mean("overlap"))
+    return {f"overlap_{varied}": value for varied, value in means.iter_rows()}
+
+
+def other_seeds(now: Settings) -> Iterator[tuple[str, int, Settings]]:
+    """(what is varied, seed, settings with that seed and all else as it is)."""
+    for varied, group in VARIED.items():
+        values: Any = now[group]
+        step = values.seeds if isinstance(values, Clustering) else 1  # no initialisation is used twice
+        for i in range(1, SEEDS + 1):
+            seed = values.seed + i * step
+            yield varied, seed, {**now, group: values.model_copy(update={"seed": seed})}
+
+
+def _must_have_passed(work: Work, versions: dict[str, str]) -> None:
+    """What stops a run of the chain stops this too."""
+    for name, version in versions.items():
+        manifest = work.store.manifest(name, version)
+        if failed := checks.stopping(name, manifest["checks"]):
+            raise GripError(f"{name} fails the check {failed[0]} with other seeds. Curate with these to see more.")
+
+
+def _described(work: Work, versions: dict[str, str]) -> pl.DataFrame:
+    """One row a document, in the order of their ids: how often it is taken, and what is said of its cluster."""
+    tables = {
+        "selection_weights": work.store.parquet("subset", versions["subset"], "selection_weights"),
+        "budgets": work.store.parquet("budgets", versions["budgets"], "budgets"),
+    }
+    return query("stability", tables)
+
+
+def _compared(now: pl.DataFrame, then: pl.DataFrame) -> dict[str, Any]:
+    lengths_N = now["n_tokens"].to_numpy()
+    one_N, other_N = now["repeats"].to_numpy(), then["repeats"].to_numpy()
+    shares = [float((lengths_N * repeats_N).sum() / lengths_N.sum()) for repeats_N in (one_N, other_N)]
+    return {
+        "overlap": overlap(lengths_N, one_N, other_N),
+        "overlap_by_chance": overlap_by_chance(*shares),
+        "budget_correlation": _correlation(now["budget_share"], then["budget_share"]),
+        "quality_correlation": _correlation(now["quality"], then["quality"]),
+        "delta_correlation": _correlation(now["delta"], then["delta"]),
+        "documents_in": int(((other_N > 0) & (one_N == 0)).sum()),
+        "documents_out": int(((one_N > 0) & (other_N == 0)).sum()),
+    }
+
+
+def _correlation(one: pl.Series, other: pl.Series) -> float | None:
+    """Spearman's, over the documents of which both are known; None where one of the two is constant."""
+    known = (one.is_not_null() & other.is_not_null()).to_numpy()
+    found = rank_correlation(one.to_numpy()[known], other.to_numpy()[known])
+    return None if np.isnan(found) else found
+
+
+stage = Stage(
+    name="stability",
+    code_version="1",
+    compute=compute,
+    description="How much of the subset is luck: its overlap with those that other seeds of the clustering, of the probe"
+    " and of the draw give, beside the overlap of uniform draws; and how far budgets, quality and losses agree."
+    " Runs parts of the chain again, so it is made only when you ask for it.",
+    tables=("stability",),
+    inputs=(
+        "corpus",
+        "embeddings",
+        "clusters",
+        "sigma_k",
+        "probe_set",
+        "quality_scores",
+        "adaptation_deltas",
+        "budgets",
+        "subset",
+    ),
+    reads={
+        "clustering": None,
+        "probe": None,
+        "quality": None,
+        "adaptation": None,
+        "budget": None,
+        "selection": None,
+    },
+    group="reports",
+    on_request=True,
+)
