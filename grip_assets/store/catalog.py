@@ -47,7 +47,8 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
 def _tables(store: ArtifactStore, stages: Mapping[str, Stage], in_force: Mapping[str, Any]) -> Iterable[str]:
     for name, record in in_force.items():
         if store.has(name, record.version):
-            for table in stages[name].tables:
+            there = store.manifest(name, record.version)["tables"]  # an older one may not have a table of today
+            for table in filter(there.__contains__, stages[name].tables):
                 files = literal(store.parquet(name, record.version, table))
                 yield f"CREATE VIEW {table} AS SELECT * FROM read_parquet({files})"
 
