@@ -32,7 +32,9 @@ def find(store: ArtifactStore, name: str) -> dict[str, Any]:
         return manifests[0]
     known = ", ".join(m["version"] for m in latest(store, 6)) or "none"
     many = f"{len(manifests)} subsets begin with" if manifests else "There is no subset"
-    raise GripError(f"{many} '{name}'. The latest: {known} (grip sql \"SELECT * FROM artifacts WHERE asset = 'subset'\")")
+    raise GripError(
+        f"{many} '{name}'. The latest: {known} (grip sql \"SELECT * FROM artifacts WHERE asset = 'subset'\")"
+    )
 
 
 def latest(store: ArtifactStore, most: int) -> list[dict[str, Any]]:
@@ -144,7 +146,9 @@ def as_text(found: Mapping[str, Any]) -> str:
 
 
 def _side(name: str, side: Mapping[str, Any]) -> str:
-    return f"{name:<9} {side['version']}  {side['computed']}  {side['documents']:,} documents, {side['tokens']:,} tokens"
+    return (
+        f"{name:<9} {side['version']}  {side['computed']}  {side['documents']:,} documents, {side['tokens']:,} tokens"
+    )
 
 
 def _count(part: Mapping[str, int]) -> str:

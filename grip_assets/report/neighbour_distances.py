@@ -24,7 +24,10 @@ def neighbour_distances(documents: pl.DataFrame, vectors: str, k: int, sample: i
     rows, cluster_N = some["row"].to_numpy().astype(np.int64), documents["cluster_id"].to_numpy()
     sizes = np.bincount(cluster_N)
     queries_SD = np.concatenate(
-        [block_ND[rows[(rows >= start) & (rows < start + len(block_ND))] - start] for start, block_ND in _blocks(vectors)]
+        [
+            block_ND[rows[(rows >= start) & (rows < start + len(block_ND))] - start]
+            for start, block_ND in _blocks(vectors)
+        ]
     )
     nearest_SK = np.full((len(rows), k), np.inf, np.float32)
     asked_S = cluster_N[rows]

@@ -98,8 +98,16 @@ def _clusters(context: Context) -> list[Block]:
     drawn.update_layout(barmode="relative", bargap=0.25)
     drawn.update_yaxes(title="change of the share", tickformat="+.1%")
     drawn.update_xaxes(title="cluster", tickangle=-60, tickfont={"size": 11})
-    columns = [Column("cluster_id", "Cluster", "d"), Column("base_budget", "Base", ",.0f"), Column("replay_multiplier", "r_k", ".2f")]
-    columns += [Column("budget", "After replay", ",.0f"), Column("capacity", "Cap", ",d"), Column("allocated", "Allocated", ",d")]
+    columns = [
+        Column("cluster_id", "Cluster", "d"),
+        Column("base_budget", "Base", ",.0f"),
+        Column("replay_multiplier", "r_k", ".2f"),
+    ]
+    columns += [
+        Column("budget", "After replay", ",.0f"),
+        Column("capacity", "Cap", ",d"),
+        Column("allocated", "Allocated", ",d"),
+    ]
     says = "How replay and caps change each cluster's share of the budget" + (
         f"; the {MOST} of {len(rows):,} clusters that change most." if len(rows) > MOST else "."
     )
@@ -145,13 +153,25 @@ def knobs(context: Context) -> list[Block]:
             )
         ]
     )
-    drawn.update_xaxes(title="share of the subset that is another", tickformat=".0%", rangemode="tozero")
+    drawn.update_xaxes(title="change of the subset: 1 − overlap", tickformat=".0%", rangemode="tozero")
     drawn.update_yaxes(autorange="reversed")
-    columns = [Column("symbol", ""), Column("knob", "Knob"), Column("value_now", "Now", "g"), Column("value", "Tried", "g")]
-    columns += [Column("documents_in", "In", ",d"), Column("documents_out", "Out", ",d"), Column("overlap", "Overlap", ".1%")]
+    columns = [
+        Column("symbol", "Symbol"),
+        Column("knob", "Knob"),
+        Column("value_now", "Now", "g"),
+        Column("value", "Tried", "g"),
+    ]
+    columns += [
+        Column("documents_in", "In", ",d"),
+        Column("documents_out", "Out", ",d"),
+        Column("overlap", "Overlap", ".1%"),
+    ]
     columns += [Column("budget_moved", "Budget moved", ".1%"), Column("mean_tokens", "Mean tokens", ",.0f")]
     columns += [Column("length", "Length change", "+.1%")]
-    says = "How much of the subset changes when one knob is set to half or to double its value and nothing else is touched."
+    says = (
+        "How much of the subset changes when one knob is set to half or to double its value and nothing else is touched."
+        " Overlap: the tokens in both subsets over the tokens in either."
+    )
     table = Table("What each knob does", columns, rows.to_dicts())
     made = figure("knobs", "What each knob does", says, drawn, 330, table=table)
     return [prose, made, *_knob_budgets(context)]
@@ -164,7 +184,11 @@ def _knob_budgets(context: Context) -> list[Block]:
     rows = context.table("knob_budgets", "knob, factor, cluster_id").join(now, on="cluster_id", maintain_order="left")
     total = max(int(now["now"].sum()), 1)
     rows = rows.with_columns(change=(pl.col("allocated") - pl.col("now")) / total)
-    order = rows.group_by("cluster_id").agg(m=pl.col("change").abs().max()).sort("m", "cluster_id", descending=[True, False])
+    order = (
+        rows.group_by("cluster_id")
+        .agg(m=pl.col("change").abs().max())
+        .sort("m", "cluster_id", descending=[True, False])
+    )
     shown = sorted(order["cluster_id"].head(MOST).to_list())
     cells = {(k, f, c): v for k, f, c, v in rows.select("knob", "factor", "cluster_id", "change").iter_rows()}
     kinds = list(dict.fromkeys((k, f) for k, f in rows.select("knob", "factor").iter_rows()))

@@ -12,8 +12,19 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from grip_assets.report.page import budget, clusters, corpus_map, curves, diversity, lengths, overview
-from grip_assets.report.page import rounds, runs, scores, stability
+from grip_assets.report.page import (
+    budget,
+    clusters,
+    corpus_map,
+    curves,
+    diversity,
+    lengths,
+    overview,
+    rounds,
+    runs,
+    scores,
+    stability,
+)
 from grip_assets.report.page.context import Context
 from grip_assets.report.page.inert import json_text, visible
 from grip_assets.report.page.palette import DARK, LIGHT, css

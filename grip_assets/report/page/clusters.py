@@ -61,16 +61,23 @@ def section(context: Context) -> Section:
     intro = say(
         "{grown} of {n} clusters have a larger share of the budget than of the pool. Quality is the mean of the judged"
         " probe documents with one standard error; δ is how far the loss of a proxy falls, with its spread over seeds;"
-        " σ is how far apart the documents are.{left}",
+        " σ is how far apart the documents are.{seeds}{left}",
         grown=grown,
         n=len(rows),
-        left=f" Cards are shown of the {CARDS} whose share changed most; the table has all." if len(rows) > CARDS else "",
+        seeds=" The proxy was run with one seed, so its spread is not known." if not _spread(rows) else "",
+        left=f" Cards are shown of the {CARDS} whose share changed most; the table has all."
+        if len(rows) > CARDS
+        else "",
     )
     return Section(
         "clusters",
         "Clusters",
         [intro, Special("cards", {"cards": cards, "sorts": SORTS}), Table("All clusters", COLUMNS, rows, folded=True)],
     )
+
+
+def _spread(rows: list[dict[str, Any]]) -> bool:
+    return any(row["delta_spread"] is not None for row in rows)
 
 
 def _name(source: str) -> str:

@@ -42,8 +42,13 @@ def section(context: Context) -> Section:
     drawn.update_layout(xaxis=hidden, yaxis=hidden, showlegend=False, dragmode="pan", margin={"l": 4, "r": 4, "b": 4})
     table = Table(
         "Documents of the sample by cluster",
-        [Column("cluster_id", "Cluster", "d"), Column("n", "Documents shown", ",d")]
-        + [Column("chosen", "Share selected", ".1%"), Column("x", "x", ".2f"), Column("y", "y", ".2f")],
+        [
+            Column("cluster_id", "Cluster", "d"),
+            Column("n", "Documents shown", ",d"),
+            Column("chosen", "Share selected", ".1%"),
+            Column("x", "x", ".2f"),
+            Column("y", "y", ".2f"),
+        ],
         centres.sort("cluster_id").to_dicts(),
         folded=True,
     )
@@ -79,17 +84,19 @@ def _hover(row: dict[str, Any], head: dict[str, Any]) -> str:
 
 
 def _by_cluster(points: pl.DataFrame) -> dict[str, Any]:
-    return {"color": [CATEGORIES[c % len(CATEGORIES)] for c in points["cluster_id"]], "symbol": "circle", "opacity": 0.8}
+    return {
+        "color": [CATEGORIES[c % len(CATEGORIES)] for c in points["cluster_id"]],
+        "symbol": "circle",
+        "opacity": 0.8,
+    }
 
 
 def _names(centres: pl.DataFrame, points: pl.DataFrame) -> go.Scatter:
     """Numbers of the clusters, largest first, where they do not cover each other."""
-    width, height = (max(float(points[a].max() - points[a].min()), 1e-9) for a in ("x", "y"))  # type: ignore[operator]
+    width, height = (max(float(points[a].max() - points[a].min()), 1e-9) for a in ("x", "y"))  # type: ignore[operator, arg-type]
     kept: list[dict[str, Any]] = []
     for row in centres.iter_rows(named=True):
-        near = [
-            k for k in kept if abs(k["x"] - row["x"]) < 0.06 * width and abs(k["y"] - row["y"]) < 0.05 * height
-        ]
+        near = [k for k in kept if abs(k["x"] - row["x"]) < 0.06 * width and abs(k["y"] - row["y"]) < 0.05 * height]
         kept += [] if near or len(kept) >= 60 else [row]
     return go.Scatter(
         x=[k["x"] for k in kept],

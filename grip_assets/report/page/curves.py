@@ -80,8 +80,12 @@ def _clusters(context: Context) -> list[Block]:
     )
     table = Table(
         "First and last loss",
-        [Column("cluster_id", "Cluster", "d"), Column("first", "First", ".3f"), Column("last", "Last", ".3f")]
-        + [Column("drop", "Drop", ".3f")],
+        [
+            Column("cluster_id", "Cluster", "d"),
+            Column("first", "First", ".3f"),
+            Column("last", "Last", ".3f"),
+            Column("drop", "Drop", ".3f"),
+        ],
         [
             {"cluster_id": c, "first": r["loss"][0], "last": r["loss"][-1], "drop": r["loss"][0] - r["loss"][-1]}
             for c, r in sorted(curves.items())
@@ -146,7 +150,9 @@ def _ranks(context: Context, runs: list[dict[str, Any]]) -> list[Block]:
     for (i, one), (j, other) in combinations(enumerate(drops), 2):
         both = one.join(other, on="cluster_id", suffix="_other", maintain_order="left")
         r = spearman(both["relative_delta"].to_numpy(), both["relative_delta_other"].to_numpy())
-        rows.append({"one": runs[i]["name"], "other": runs[j]["name"], "r": r.value, "low": r.low, "high": r.high, "n": r.n})
+        rows.append(
+            {"one": runs[i]["name"], "other": runs[j]["name"], "r": r.value, "low": r.low, "high": r.high, "n": r.n}
+        )
     least = min(rows, key=lambda row: row["r"])
     columns = [Column("one", "Probe"), Column("other", "Other probe"), Column("r", "Spearman", ".3f")]
     columns += [Column("low", "95% from", ".3f"), Column("high", "to", ".3f"), Column("n", "Clusters", "d")]

@@ -48,23 +48,33 @@ def _entropy(context: Context) -> list[Block]:
                 y=against["subset"].to_list(),
                 mode="markers",
                 name="cluster",
-                text=[f"cluster {c}, {s:,} of {n:,} selected" for c, n, s in against.select("cluster_id", "n_docs", "n_selected").iter_rows()],
+                text=[
+                    f"cluster {c}, {s:,} of {n:,} selected"
+                    for c, n, s in against.select("cluster_id", "n_docs", "n_selected").iter_rows()
+                ],
                 hovertemplate="%{text}<br>random %{x:.3f}, subset %{y:.3f}<extra></extra>",
                 marker={"size": 9, "color": LIGHT["s1"], "opacity": 0.75},
             )
         ]
     )
     if len(against):
-        ends = [float(min(against["random"].min(), against["subset"].min())), float(max(against["random"].max(), against["subset"].max()))]  # type: ignore[type-var, arg-type]
+        both = pl.concat([against["random"], against["subset"]]).to_numpy()
+        ends = [float(both.min()), float(both.max())]
         line = {"color": LIGHT["muted"], "dash": "dash", "width": 1.5}
         drawn.add_trace(go.Scatter(x=ends, y=ends, mode="lines", name="equal", line=line, hoverinfo="skip"))
     drawn.update_xaxes(title="entropy of a random subset of the cluster")
     drawn.update_yaxes(title="entropy of the subset")
-    columns = [Column("cluster_id", "Cluster", "d"), Column("n_docs", "Documents", ",d"), Column("n_selected", "Selected", ",d")]
+    columns = [
+        Column("cluster_id", "Cluster", "d"),
+        Column("n_docs", "Documents", ",d"),
+        Column("n_selected", "Selected", ",d"),
+    ]
     columns += [Column(name, name.capitalize(), ".3f") for name in ("corpus", "subset", "random")]
-    says = "Each dot is a cluster. Above the dashed line the selected documents are more diverse than as many random ones."
+    says = (
+        "Each dot is a cluster. Above the dashed line the selected documents are more diverse than as many random ones."
+    )
     table = Table("Rao's entropy (the first row is the whole)", columns, rows.to_dicts(), folded=True)
-    return [prose, figure("diversity", "Diversity of each cluster", says, drawn, 380, table=table)]
+    return [prose, figure("diversity-clusters", "Diversity of each cluster", says, drawn, 380, table=table)]
 
 
 def _number(value: float | None) -> str:
@@ -92,7 +102,11 @@ def _languages(context: Context) -> list[Block]:
     )
     drawn.update_xaxes(title="share of the tokens", tickformat=".0%", rangemode="tozero")
     drawn.update_layout(barmode="group", bargap=0.3, yaxis={"autorange": "reversed", "type": "category"})
-    columns = [Column("language", "Language"), Column("n_docs", "Documents", ",d"), Column("n_selected", "Selected", ",d")]
+    columns = [
+        Column("language", "Language"),
+        Column("n_docs", "Documents", ",d"),
+        Column("n_selected", "Selected", ",d"),
+    ]
     columns += [Column("before", "Tokens, corpus", ".1%"), Column("after", "Tokens, subset", ".1%")]
     says = "Share of the tokens by language, in the corpus and in the subset. A random subset has the corpus's shares, but for its noise."
     table = Table("Languages", columns, rows.to_dicts(), folded=True)
@@ -100,6 +114,17 @@ def _languages(context: Context) -> list[Block]:
 
 
 def _lengths(context: Context) -> list[Block]:
-    columns = [Column("part", ""), Column("documents", "Documents", ",d"), Column("tokens", "Tokens", ",d"), Column("mean", "Mean length", ",.0f")]
+    columns = [
+        Column("part", "Documents of"),
+        Column("documents", "Documents", ",d"),
+        Column("tokens", "Tokens", ",d"),
+        Column("mean", "Mean length", ",.0f"),
+    ]
     columns += [Column(f"q{q}", f"{q}% are shorter", ",d") for q in (10, 50, 90, 99)]
-    return [Table("Lengths in tokens; those of a random subset are the corpus's", columns, context.ask("report/length_quantiles").to_dicts())]
+    return [
+        Table(
+            "Lengths in tokens; those of a random subset are the corpus's",
+            columns,
+            context.ask("report/length_quantiles").to_dicts(),
+        )
+    ]

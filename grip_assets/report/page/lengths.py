@@ -33,7 +33,10 @@ def _distances(found: pl.DataFrame, k: int) -> list[Block]:
         return [say("Too few documents have {k} neighbours in their cluster to show distances by length.", k=k)]
     found = found.with_columns(relative=pl.col("distance") / found["distance"].mean())
     traces, said = [], []
-    for chosen, name, colour, symbol in ((False, "left out", "pool", "circle-open"), (True, "selected", "s1", "circle")):
+    for chosen, name, colour, symbol in (
+        (False, "left out", "pool", "circle-open"),
+        (True, "selected", "s1", "circle"),
+    ):
         some = found.filter((pl.col("repeats") > 0) == chosen)
         traces.append(
             go.Scatter(
@@ -72,7 +75,11 @@ def _distances(found: pl.DataFrame, k: int) -> list[Block]:
     )
     table = Table(
         "Distance by length",
-        [Column("band", "Tokens from", ",d"), Column("n", "Documents", ",d"), Column("middle", "Median distance", ".3f")],
+        [
+            Column("band", "Tokens from", ",d"),
+            Column("n", "Documents", ",d"),
+            Column("middle", "Median distance", ".3f"),
+        ],
         found.group_by(band=(2 ** pl.col("n_tokens").clip(1).log(2).floor()).cast(pl.Int64))
         .agg(n=pl.len(), middle=pl.col("distance").median())
         .sort("band")
@@ -111,7 +118,9 @@ def _histogram(context: Context) -> Figure:
                 fill="tozeroy",
                 fillcolor=LIGHT["grid"],
             ),
-            go.Scatter(x=x, y=after.to_list(), name="subset", line={"shape": "hvh", "color": LIGHT["s1"], "width": 2.5}),
+            go.Scatter(
+                x=x, y=after.to_list(), name="subset", line={"shape": "hvh", "color": LIGHT["s1"], "width": 2.5}
+            ),
         ]
     )
     drawn.update_xaxes(type="log", title="tokens of the document", dtick=1)
@@ -124,8 +133,11 @@ def _histogram(context: Context) -> Figure:
     )
     table = Table(
         "Documents by length",
-        [Column("from_tokens", "Tokens from", ",.0f"), Column("n_pool", "In the corpus", ",d")]
-        + [Column("n_selected", "In the subset", ",d")],
+        [
+            Column("from_tokens", "Tokens from", ",.0f"),
+            Column("n_pool", "In the corpus", ",d"),
+            Column("n_selected", "In the subset", ",d"),
+        ],
         rows.to_dicts(),
         folded=True,
     )

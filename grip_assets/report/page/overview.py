@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 
-
 from grip_assets.report.page.context import Context
 from grip_assets.report.page.parts import Block, Section, Special, say
 
@@ -19,7 +18,11 @@ def section(context: Context) -> Section:
     tiles = [
         ("Documents in", f"{t['documents']:,}", f"{t['rejected']:,} rejected, {t['duplicates']:,} of them duplicates"),
         ("Tokens in", short(t["tokens"]), f"{t['tokens']:,}"),
-        ("Documents out", f"{t['documents_selected']:,}", f"{t['documents_selected'] / t['documents']:.1%} of those in"),
+        (
+            "Documents out",
+            f"{t['documents_selected']:,}",
+            f"{t['documents_selected'] / t['documents']:.1%} of those in",
+        ),
         ("Tokens out", short(t["tokens_selected"]), f"{t['tokens_selected'] / max(t['tokens'], 1):.1%} of those in"),
         ("Budget", short(t["budget"]), f"{t['budget']:,} {t['unit']}"),
         ("Clusters", f"{t['clusters']:,}", f"probed with {t['probe_documents']:,} documents"),
@@ -55,5 +58,3 @@ def short(n: float) -> str:
         if n >= size:
             return f"{n / (1e3 if unit == 'k' else size):.3g} {unit}"
     return f"{n:,.0f}"
-
-

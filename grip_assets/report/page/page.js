@@ -40,7 +40,8 @@
     const config = {
       responsive: true, displaylogo: false, scrollZoom: false,
       displayModeBar: plot.figure.pan && !narrow(),
-      modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d", "toImage"],
+      modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
+      showSendToCloud: false, plotlyServerURL: "", // by default a button sends the data of the figure to its maker
     };
     if (!plot.figure.pan) layout.dragmode = false;
     plot.drawn = true;

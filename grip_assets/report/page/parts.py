@@ -135,7 +135,7 @@ def style() -> dict[str, Any]:
         },
         "colorway": [LIGHT[f"s{i}"] for i in range(1, 7)],
     }
-    return {"layout": layout}
+    return {"layout": layout, "data": {"bar": [{"marker": {"line": {"width": 0}}}]}}
 
 
 def plain(value: Any) -> Any:

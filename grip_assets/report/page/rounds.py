@@ -43,7 +43,9 @@ def section(context: Context) -> Section:
         ]
     )
     ticks = [f"{r}<br>{label(p[-24:], 24, 1)}" for r, p in proxies.iter_rows()]
-    drawn.update_xaxes(title="round, and its proxy", tickvals=proxies["round"].to_list(), ticktext=ticks)
+    drawn.update_xaxes(
+        title="round, and its proxy", range=[-0.25, last + 0.25], tickvals=proxies["round"].to_list(), ticktext=ticks
+    )
     drawn.update_yaxes(title="share of the budget", tickformat=".1%")
     prose = say(
         "{n} rounds. The share of cluster {cluster} moved most, by {points}. A cluster that the model has learned falls"
@@ -53,7 +55,13 @@ def section(context: Context) -> Section:
         points=f"{top['movement']:.1%}",
     )
     columns = [Column("round", "Round", "d"), Column("proxy", "Proxy"), Column("cluster_id", "Cluster", "d")]
-    columns += [Column("delta", "δ_k", ".3f"), Column("replay_multiplier", "r_k", ".2f"), Column("budget_share", "Share", ".2%")]
+    columns += [
+        Column("delta", "δ_k", ".3f"),
+        Column("replay_multiplier", "r_k", ".2f"),
+        Column("budget_share", "Share", ".2%"),
+    ]
     says = f"Share of the budget by round, for the {rows['cluster_id'].n_unique()} clusters whose share moved most."
     table = Table("Shares by round", columns, rows.sort(pl.col("cluster_id"), "round").to_dicts(), folded=True)
-    return Section("rounds", "Rounds", [prose, figure("rounds", "Budget by round", says, drawn, 420, table=table)])
+    return Section(
+        "rounds", "Rounds", [prose, figure("rounds-shares", "Budget by round", says, drawn, 420, table=table)]
+    )

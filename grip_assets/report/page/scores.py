@@ -1,5 +1,7 @@
 """Section 3, Fig. 4 of the paper: quality and the adaptation delta say different things."""
 
+from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
 import polars as pl
@@ -53,11 +55,16 @@ def _scatter(rows: pl.DataFrame) -> list[Block]:
             error_y={"array": measured["delta_spread"].fill_null(0).to_list(), **error},
             text=[f"cluster {c}, {n:,} documents" for c, n in measured.select("cluster_id", "n_docs").iter_rows()],
             hovertemplate="%{text}<br>Q %{x:.3f}, δ %{y:.3f}<extra></extra>",
-            marker={"size": size.tolist(), "color": LIGHT["s1"], "opacity": 0.6, "line": {"width": 1, "color": LIGHT["card"]}},
+            marker={
+                "size": size.tolist(),
+                "color": LIGHT["s1"],
+                "opacity": 0.6,
+                "line": {"width": 1, "color": LIGHT["card"]},
+            },
         )
     )
     drawn.update_xaxes(title="quality Q_k, with one standard error")
-    drawn.update_yaxes(title="adaptation delta δ_k, with its spread")
+    drawn.update_yaxes(title="adaptation delta δ_k")
     prose = say(
         "Quality and delta correlate at {r}; by rank, {ranks}. The paper reports {paper} (Pearson). {verdict}",
         r=r,
@@ -65,8 +72,16 @@ def _scatter(rows: pl.DataFrame) -> list[Block]:
         paper=f"{PAPER:.2f}".replace("-", "−"),
         verdict=_verdict(r),
     )
-    columns = [Column("cluster_id", "Cluster", "d"), Column("n_docs", "Documents", ",d"), Column("quality", "Q_k", ".3f")]
-    columns += [Column("standard_error", "± SE", ".3f"), Column("delta", "δ_k", ".3f"), Column("delta_spread", "± spread", ".3f")]
+    columns = [
+        Column("cluster_id", "Cluster", "d"),
+        Column("n_docs", "Documents", ",d"),
+        Column("quality", "Q_k", ".3f"),
+    ]
+    columns += [
+        Column("standard_error", "± SE", ".3f"),
+        Column("delta", "δ_k", ".3f"),
+        Column("delta_spread", "± spread", ".3f"),
+    ]
     table = Table("Quality and delta", columns, measured.to_dicts(), folded=True)
     says = "Each dot is a cluster; its area follows the number of documents. Upper right: good, and the proxy learns it fast."
     return [prose, figure("fig4-scatter", "Quality against delta", says, drawn, 400, table=table)]
@@ -76,10 +91,13 @@ def _densities(levels: pl.DataFrame) -> list[Block]:
     if levels.is_empty():
         return [say("No document was judged.")]
     grid, width = np.linspace(0, 10, 101), 0.5
-    traces, means = [], []
+    traces: list[go.Scatter] = []
+    means: list[dict[str, Any]] = []
     for i, ((name,), rows) in enumerate(levels.group_by("dimension", maintain_order=True)):
         at, n = rows["level"].to_numpy(), rows["n"].to_numpy()
-        kernel = sum(np.exp(-(((grid[:, None] - m) / width) ** 2) / 2) for m in (at, -at, 20 - at))  # mass stays in 0 to 10
+        kernel = sum(
+            np.exp(-(((grid[:, None] - m) / width) ** 2) / 2) for m in (at, -at, 20 - at)
+        )  # mass stays in 0 to 10
         density = kernel @ n / (n.sum() * width * np.sqrt(2 * np.pi))
         said = str(name).replace("_", " ")
         means.append({"dimension": said, "mean": float((at * n).sum() / n.sum()), "n": int(n.sum())})
@@ -105,10 +123,18 @@ def _drops(rows: pl.DataFrame) -> list[Block]:
         return []
     width = 1.06 * drops.std() * len(drops) ** -0.2
     grid = np.linspace(drops.min() - 2 * width, drops.max() + 2 * width, 101)
-    density = np.exp(-(((grid[:, None] - drops) / width) ** 2) / 2).sum(axis=1) / (len(drops) * width * np.sqrt(2 * np.pi))
+    density = np.exp(-(((grid[:, None] - drops) / width) ** 2) / 2).sum(axis=1) / (
+        len(drops) * width * np.sqrt(2 * np.pi)
+    )
     drawn = go.Figure(
         [
-            go.Scatter(x=grid.tolist(), y=density.tolist(), mode="lines", line={"color": LIGHT["s1"], "width": 2.2}, name="density"),
+            go.Scatter(
+                x=grid.tolist(),
+                y=density.tolist(),
+                mode="lines",
+                line={"color": LIGHT["s1"], "width": 2.2},
+                name="density",
+            ),
             go.Scatter(
                 x=drops.tolist(),
                 y=[0.0] * len(drops),

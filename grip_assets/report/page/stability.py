@@ -28,7 +28,11 @@ def section(context: Context) -> Section:
                 y=[str(kind)] * len(some),
                 mode="markers",
                 name=str(kind),
-                marker={"size": 12, "color": LIGHT[KINDS.get(str(kind), ("s4", ""))[0]], "symbol": KINDS.get(str(kind), ("", "x"))[1]},
+                marker={
+                    "size": 12,
+                    "color": LIGHT[KINDS.get(str(kind), ("s4", ""))[0]],
+                    "symbol": KINDS.get(str(kind), ("", "x"))[1],
+                },
                 text=[f"seed {s}" for s in some["seed"]],
                 hovertemplate="%{text}: overlap %{x:.1%}<extra></extra>",
             )
@@ -45,20 +49,30 @@ def section(context: Context) -> Section:
             )
         ]
     )
-    drawn.update_xaxes(title="share of the subset that stays", tickformat=".0%", range=[0, 1.03])
+    drawn.update_xaxes(title="overlap of the subsets", tickformat=".0%", range=[0, 1.03])
     drawn.update_layout(yaxis={"type": "category"})
     columns = [Column("varied", "Varied"), Column("seed", "Seed", "d"), Column("overlap", "Overlap", ".1%")]
     columns += [Column("overlap_by_chance", "By chance", ".1%"), Column("documents_in", "In", ",d")]
     columns += [Column("documents_out", "Out", ",d")]
     columns += [Column(name, f"Rank corr., {said_}", ".3f") for name, said_ in CORRELATIONS.items()]
-    says = "Each mark is the subset with one other seed beside the one in force: how much of it stays. The upright strokes are what two random draws of the same size would share."
-    made = figure("stability-overlap", "Overlap across seeds", says, drawn, 300, table=Table("Stability", columns, rows.to_dicts()))
+    says = (
+        "Each mark is the subset with one other seed beside the one in force: the tokens in both over the tokens in"
+        " either. The upright strokes are what two random draws of the same size would share."
+    )
+    made = figure(
+        "stability-overlap",
+        "Overlap across seeds",
+        says,
+        drawn,
+        300,
+        table=Table("Stability", columns, rows.to_dicts()),
+    )
     return Section("stability", "Stability", [*said, made])
 
 
 def _sentence(kind: Any, rows: pl.DataFrame) -> str:
     overlap, chance = _mean(rows, "overlap"), _mean(rows, "overlap_by_chance")
-    stays = f"<strong>{_plain(kind)}</strong>: with another seed {overlap:.0%} of the subset stays ({chance:.0%} by chance)."
+    stays = f"<strong>{_plain(kind)}</strong>: with another seed the overlap is {overlap:.0%} ({chance:.0%} by chance)."
     found = {said: _mean(rows, name) for name, said in CORRELATIONS.items()}
     known = {said: value for said, value in found.items() if value is not None}
     ranks = ", ".join(f"{said} {value:.2f}" for said, value in known.items())
@@ -73,7 +87,11 @@ def _sentence(kind: Any, rows: pl.DataFrame) -> str:
         verdict = "The large differences between clusters are signal, the small ones noise."
     else:
         verdict = "Much of it is noise: a larger probe (probe.fraction, adaptation.tokens_per_cluster) would steady it."
-    return f"{stays} {f'Rank correlations: {ranks}. ' if ranks else ''}{verdict}".replace("-0.", "−0.").replace("{", "").replace("}", "")
+    return (
+        f"{stays} {f'Rank correlations over documents: {ranks}. ' if ranks else ''}{verdict}".replace("-0.", "−0.")
+        .replace("{", "")
+        .replace("}", "")
+    )
 
 
 def _plain(kind: Any) -> str:

@@ -1,6 +1,5 @@
 """Writes the page, where what it shows has changed: aside, then swapped by one rename."""
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,7 +39,7 @@ def write(store: ArtifactStore, in_force: Mapping[str, str], settings: Settings,
     path.parent.mkdir(parents=True, exist_ok=True)
     with store.scratch() as folder:
         (folder / "index.html").write_text(html, encoding="utf-8", newline="\n")
-        os.replace(folder / "index.html", path)
+        (folder / "index.html").replace(path)
     return Written(path, name, False, len(sections), path.stat().st_size)
 
 
