@@ -134,9 +134,7 @@ def versions_under(settings: Settings, work: Work) -> dict[str, str]:
             inputs = {name: versions[name] for name in stage.inputs}
             touched = any(versions[name] != work.inputs[name] for name in stage.inputs)
             touched = touched or stage.values(settings) != stage.values(work.settings)
-            versions[stage.name] = (
-                work.make(stage, settings, inputs).version if touched else work.inputs[stage.name]
-            )
+            versions[stage.name] = work.make(stage, settings, inputs).version if touched else work.inputs[stage.name]
     return versions
 
 

@@ -68,14 +68,14 @@ def test_curate_says_what_went_in_what_came_out_and_why(shell):
 def test_plan_says_what_would_happen_and_changes_nothing(shell):
     planned = shell.run("plan", "--set", "selection.beta=0.9")
     assert "subset             compute" in planned and "selection.beta: 0.3 → 0.9" in planned
-    assert "1 of 10 assets to compute" in planned
-    assert "0 of 10 assets to compute" in shell.run("plan")
+    assert "2 of 12 assets to compute" in planned
+    assert "0 of 12 assets to compute" in shell.run("plan")
 
 
 def test_status_is_a_table_and_json(shell):
     assert "budgets" in shell.run("status") and "selection.beta" in shell.run("status")
     status = json.loads(shell.run("status", "--json"))
-    assert len(status["assets"]) == 18 and all(a["fresh"] and a["version"] for a in status["assets"])
+    assert len(status["assets"]) == 20 and all(a["fresh"] and a["version"] for a in status["assets"])
     assert status["settings"]["budget.total"] == 0.3
 
 
@@ -94,6 +94,10 @@ def test_every_table_is_a_view_that_any_client_can_read(shell):
         "loss_curves": "cluster_id seed step loss",
         "budgets": "cluster_id n_docs n_tokens sigma quality delta base_budget replay_multiplier utility budget allocated",
         "subset": "doc_id cluster_id density length_weight selection_weight repeats",
+        "diversity": "cluster_id n_docs n_selected corpus subset random",
+        "corpus_map": "doc_id cluster_id x y",
+        "knobs": "knob symbol factor value_now value documents documents_in documents_out overlap budget_moved mean_tokens mean_tokens_now",
+        "knob_budgets": "knob factor cluster_id allocated",
         "rejected": "source reason stands_for",
         "settings": "group name symbol value",
         "artifacts": "asset version run_id materialized_at reused seconds rows bytes path",

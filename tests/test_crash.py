@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from conftest import Lab, small
 
-from grip_assets.assets import STAGES
+from grip_assets.assets import CURATED
 
 pytestmark = pytest.mark.run
 
@@ -54,12 +54,13 @@ def test_a_kill_in_every_stage_and_a_restart_give_the_same_tables(tmp_path, new_
     whole = new_lab("whole")
     home = tmp_path / "killed"
     home.mkdir()
-    # Each start resumes and is killed one stage later; Dagster runs the probe before the judge, and the report on the
-    # judge before the subset.
+    # Each start resumes and is killed one stage later; Dagster runs the map of the corpus before the spread of its
+    # clusters, the probe before the judge, and the report on the judge before the subset.
     victims = [
         "corpus",
         "embeddings",
         "clusters",
+        "corpus_map",
         "sigma_k",
         "probe_set",
         "adaptation_deltas",
@@ -67,8 +68,9 @@ def test_a_kill_in_every_stage_and_a_restart_give_the_same_tables(tmp_path, new_
         "budgets",
         "judge_report",
         "subset",
+        "knobs",
     ]
-    assert set(victims) == set(STAGES)
+    assert set(victims) == set(CURATED)
     for victim in victims:
         killed = launch(home, victim, small(models, pool))
         assert killed.returncode == -9, (victim, killed.stderr[-2000:])
@@ -84,5 +86,5 @@ def test_a_kill_in_every_stage_and_a_restart_give_the_same_tables(tmp_path, new_
     lab = Lab(home, monkeypatch)
     assert lab.curate() == set(), "all is there"
     statuses = [run.status for run in lab.instance.get_runs()]
-    assert statuses.count(dg.DagsterRunStatus.FAILURE) == len(STAGES)
+    assert statuses.count(dg.DagsterRunStatus.FAILURE) == len(CURATED)
     assert statuses.count(dg.DagsterRunStatus.SUCCESS) == 2

@@ -13,19 +13,20 @@ import dagster as dg
 import pytest
 
 from grip_assets import checks
-from grip_assets.assets import STAGES
+from grip_assets.assets import CURATED, STAGES
 from grip_assets.definitions import defs
 from grip_assets.settings import GROUPS
 from grip_assets.store.artifacts import REPOSITORY
 from grip_assets.store.query import has_query
 
 BIN = Path(sys.executable).parent
+AFTER_BUDGET = {"budgets", "subset", "knobs"}
 
 
 def test_loading_imports_nothing_heavy():
     code = (
         "import sys, grip_assets.definitions, grip_assets.cli;"
-        "print([m for m in ('torch', 'transformers', 'faiss', 'numba', 'matplotlib', 'datasets', 'tree_sitter') if m in sys.modules])"
+        "print([m for m in ('torch', 'transformers', 'faiss', 'numba', 'matplotlib', 'datasets', 'tree_sitter', 'sklearn') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
@@ -52,14 +53,21 @@ def test_every_check_has_its_query_and_every_stage_has_checks():
     assert files == {f"{c.asset}__{c.name}" for c in checks.CHECKS}
 
 
+def test_what_is_made_on_request_is_in_no_job_and_does_not_run_by_itself():
+    (name,) = STAGES.keys() - CURATED.keys()
+    assert name == "stability" and defs.resolve_asset_graph().get(dg.AssetKey(name)).automation_condition is None
+    jobs = [defs.resolve_job_def(job.name) for job in defs.resolve_all_job_defs() if not job.name.startswith("__")]
+    assert not any(dg.AssetKey(name) in job.asset_layer.executable_asset_keys for job in jobs)
+
+
 @pytest.mark.run
 def test_a_fresh_run_passes_its_checks_and_says_what_it_did(lab):
-    for name in STAGES:
+    for name in CURATED:
         record = lab.instance.get_latest_materialization_event(dg.AssetKey(name)).asset_materialization
         found = record.metadata
         assert found["dagster/row_count"].value > 0 and found["dagster/column_schema"].value.columns
         assert found["reused"].value is False and found["seconds"].value > 0
-    for name in ("budgets", "subset"):
+    for name in ("budgets", "subset", "corpus_map", "knobs"):
         picture = lab.instance.get_latest_materialization_event(dg.AssetKey(name)).asset_materialization.metadata[
             "picture"
         ]
@@ -67,7 +75,7 @@ def test_a_fresh_run_passes_its_checks_and_says_what_it_did(lab):
     run = lab.instance.get_runs(limit=1)[0]
     evaluations = lab.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
     found = [e.dagster_event.event_specific_data for e in evaluations]
-    assert len(found) == len(checks.CHECKS)
+    assert len(found) == len([c for c in checks.CHECKS if c.asset in CURATED])
     assert not [f for f in found if not f.passed and f.blocking]
 
 
@@ -109,8 +117,8 @@ def test_automation_asks_for_the_unsynced_stages_and_then_rests(lab):
     assert requested == set()
     lab.change("budget", tau=0.8)
     requested, cursor = tick(cursor)
-    assert requested == {"budgets", "subset"}
-    assert lab.curate() == {"budgets", "subset"}
+    assert requested == AFTER_BUDGET
+    assert lab.curate() == AFTER_BUDGET
     assert tick(cursor)[0] == set()
 
 
@@ -126,7 +134,7 @@ def test_a_stage_that_failed_waits_for_a_change(lab):
         lab.curate(budget={"total": 10**9})
     assert asked() == set(), "it failed, and nothing has changed since"
     lab.change("budget", total=0.5)
-    assert asked() == {"budgets", "subset"}
+    assert asked() == AFTER_BUDGET
 
 
 @pytest.mark.ui

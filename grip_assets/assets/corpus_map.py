@@ -1,12 +1,13 @@
 """corpus_map: a sample of the corpus as points of the plane. It depends on the clusters alone: no budget moves it."""
 
+import time
 from typing import Any
 
 import polars as pl
 
 from grip_assets.method.projection import tsne
 from grip_assets.method.sampling import keyed_sample
-from grip_assets.progress import Progress
+from grip_assets.progress import duration
 from grip_assets.recompute import Stage, Work
 from grip_assets.store.tables import rows_of
 
@@ -19,10 +20,9 @@ def compute(work: Work) -> dict[str, Any]:
     chosen_N = keyed_sample(SEED, "corpus_map", documents["doc_id"], DOCUMENTS)
     sample = documents.filter(pl.Series(chosen_N))
     work.log(f"laying {len(sample):,} of {len(documents):,} documents out in the plane, about 5 s a thousand")
-    progress = Progress("t-SNE", len(sample), "documents", work.log)
+    started = time.monotonic()
     xy_N2 = tsne(rows_of(work.files("cluster_embeddings"), chosen_N))
-    progress.advance(len(sample))
-    progress.finish()
+    work.log(f"laid out in {duration(time.monotonic() - started)}")
     work.draft.write("corpus_map", sample.with_columns(x=pl.Series(xy_N2[:, 0]), y=pl.Series(xy_N2[:, 1])))
     return {"documents_on_the_map": len(sample)}
 

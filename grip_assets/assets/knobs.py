@@ -69,7 +69,8 @@ def compute(work: Work) -> dict[str, Any]:
     progress.finish()
     work.draft.write("knobs", pl.DataFrame(rows, TABLE))
     work.draft.write("knob_budgets", pl.concat([_no_budgets(now.budgets), *moved]))
-    return {f"overlap_at_{row['factor']:g}_{row['knob'].partition('.')[2]}": row["overlap"] for row in rows}
+    named = ((f"overlap_at_{row['factor']:g}_{row['knob'].partition('.')[2]}", row) for row in rows)
+    return {name: row["overlap"] for name, row in named if "overlap" in row}
 
 
 def turned(now: Settings) -> Iterator[tuple[str, float, float, Settings]]:

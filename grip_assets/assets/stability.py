@@ -38,7 +38,7 @@ TABLE = pl.Schema(
 def compute(work: Work) -> dict[str, Any]:
     work.must_be_in_force()
     now = _described(work, dict(work.inputs))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for varied, seed, settings in other_seeds(work.settings):
         work.log(f"{varied} with seed {seed}: {len(rows)} of {len(VARIED) * SEEDS} chains compared")
         versions = versions_under(settings, work)
@@ -103,8 +103,8 @@ stage = Stage(
     name="stability",
     code_version="1",
     compute=compute,
-    description="How much of the subset is luck: its overlap with those that other seeds of the clustering, of the probe"
-    " and of the draw give, beside the overlap of uniform draws; and how far budgets, quality and losses agree."
+    description="How much of the subset is luck: its overlap with those that other seeds of the clustering, of the"
+    " probe and of the draw give, beside the overlap of uniform draws; and how far budgets, quality and losses agree."
     " Runs parts of the chain again, so it is made only when you ask for it.",
     tables=("stability",),
     inputs=(

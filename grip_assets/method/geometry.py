@@ -27,7 +27,8 @@ def unit_rows(x_ND: np.ndarray, name: str = "embeddings") -> np.ndarray:
 
 
 class RaoEntropy:
-    """G0, Rao's quadratic entropy under squared Euclidean distance, of a distribution π over vectors that come in parts.
+    """G0, Rao's quadratic entropy under squared Euclidean distance, of a distribution π over vectors that come in
+    parts.
 
     sum_xy π(x) π(y) ||e_x - e_y||² = 2 (1 - ||sum_x π(x) e_x||²) for unit rows, in O(N d): of what came, only the
     weighted sum is kept.

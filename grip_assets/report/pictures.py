@@ -96,6 +96,54 @@ def judge_picture(tables: Mapping[str, Any]) -> bytes:
     return png(figure)
 
 
+def map_picture(tables: Mapping[str, Any]) -> bytes:
+    """The sampled documents in the plane, in the colours of their clusters; neighbouring numbers may share one."""
+    points = _table(tables, "corpus_map")
+    figure, axes = plt.subplots(figsize=(4.5, 4.5), layout="constrained")
+    axes.scatter(points["x"], points["y"], c=points["cluster_id"] % 20, cmap="tab20", vmin=0, vmax=19, s=2.5, lw=0)
+    axes.set(title=f"{len(points):,} documents by cluster", aspect="equal")
+    axes.axis("off")
+    return png(figure)
+
+
+def knobs_picture(tables: Mapping[str, Any]) -> bytes:
+    """For each knob at half and at double: what would be replaced, what budget moved, and how long documents were."""
+    rows = _table(tables, "knobs")
+    names = [f"{r['symbol']} {r['value_now']:g} → {r['value']:g}" for r in rows.iter_rows(named=True)]
+    figure, panels = plt.subplots(1, 3, figsize=(8, 3.2), sharey=True, layout="constrained")
+    for axes, values, title in (
+        (panels[0], 100 * (1 - rows["overlap"].fill_null(1)), "% of the subset replaced"),
+        (panels[1], 100 * rows["budget_moved"].fill_null(0), "% of the budget moved"),
+        (panels[2], rows["mean_tokens"].fill_null(0), "mean tokens of a document"),
+    ):
+        axes.barh(range(len(rows)), values, color=[POOL, CHOSEN] * (len(rows) // 2))
+        axes.set_title(title, fontsize=9)
+    panels[0].set_xlim(0, 100)
+    panels[0].set_yticks(range(len(rows)), names)
+    if (now := rows["mean_tokens_now"][0]) is not None:
+        panels[2].axvline(now, color="black", lw=1)
+    panels[0].invert_yaxis()
+    return png(figure)
+
+
+def stability_picture(tables: Mapping[str, Any]) -> bytes:
+    """Overlap with the subsets of other seeds, beside that of uniform draws; how far the clusters' numbers agree."""
+    rows = _table(tables, "stability")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+    left.plot(rows["varied"], rows["overlap_by_chance"], "_", ms=40, color=POOL, label="by chance")
+    left.plot(rows["varied"], rows["overlap"], "o", ms=5, color=CHOSEN, label="overlap")
+    left.set(title="Overlap of the subsets", xlabel="seed of the", ylabel="Jaccard, in tokens", ylim=(0, 1.02))
+    left.margins(x=0.25)
+    left.legend(frameon=False, fontsize=7)
+    for column, marker in (("budget_correlation", "o"), ("quality_correlation", "s"), ("delta_correlation", "^")):
+        label = column.partition("_")[0]
+        right.plot(rows["varied"], rows[column].cast(pl.Float64), marker, ms=5, alpha=0.7, label=label)
+    right.set(title="Rank correlation over documents", xlabel="seed of the", ylim=(min(0, right.get_ylim()[0]), 1.02))
+    right.margins(x=0.25)
+    right.legend(frameon=False, fontsize=7)
+    return png(figure)
+
+
 def _table(tables: Mapping[str, Any], name: str) -> pl.DataFrame:
     return pl.read_parquet(tables[name])
 
@@ -112,4 +160,7 @@ PICTURES: Mapping[str, Callable[[Mapping[str, Any]], bytes]] = {
     "subset": subset_picture,
     "quality_scores": quality_picture,
     "judge_report": judge_picture,
+    "corpus_map": map_picture,
+    "knobs": knobs_picture,
+    "stability": stability_picture,
 }

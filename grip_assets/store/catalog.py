@@ -47,8 +47,8 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
 def _tables(store: ArtifactStore, stages: Mapping[str, Stage], in_force: Mapping[str, Any]) -> Iterable[str]:
     for name, record in in_force.items():
         if store.has(name, record.version):
-            there = store.manifest(name, record.version)["tables"]  # an older one may not have a table of today
-            for table in filter(there.__contains__, stages[name].tables):
+            made = store.manifest(name, record.version)["tables"]
+            for table in (t for t in stages[name].tables if t in made):  # an older version of the stage made fewer
                 files = literal(store.parquet(name, record.version, table))
                 yield f"CREATE VIEW {table} AS SELECT * FROM read_parquet({files})"
 

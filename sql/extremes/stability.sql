@@ -1,0 +1,2 @@
+-- Every other seed.
+SELECT * FROM stability
