@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from grip_assets.report.page.context import Context
+from grip_assets.report.page.overview import short
 from grip_assets.report.page.palette import DIVERGING, LIGHT
 from grip_assets.report.page.parts import Block, Column, Figure, Section, Table, figure, say
 
@@ -45,7 +46,8 @@ def _waterfall(w: dict[str, Any]) -> Figure:
             x=[name.replace(" ", "<br>", 1) for name, _, _ in steps],
             measure=[kind for _, kind, _ in steps],
             y=[value for _, _, value in steps],
-            text=[_signed(value) if kind == "relative" else f"{value:,.0f}" for _, kind, value in steps],
+            text=[_signed(value) if kind == "relative" else short(value) for _, kind, value in steps],
+            constraintext="none",
             textposition="outside",
             cliponaxis=False,
             textfont={"size": 11.5, "color": LIGHT["ink"]},
@@ -72,7 +74,7 @@ def _waterfall(w: dict[str, Any]) -> Figure:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+,.0f}".replace("-", "−") if round(value) else "0"
+    return ("+" if value > 0 else "−") + short(abs(value)) if round(value) else "0"
 
 
 def _clusters(context: Context) -> list[Block]:
@@ -153,7 +155,9 @@ def knobs(context: Context) -> list[Block]:
             )
         ]
     )
-    drawn.update_xaxes(title="change of the subset: 1 − overlap", tickformat=".0%", rangemode="tozero")
+    drawn.update_xaxes(
+        title="change of the subset: 1 − overlap", tickformat=".0%", range=[0, 1.25 * max(most["changed"], 0.01)]
+    )
     drawn.update_yaxes(autorange="reversed")
     columns = [
         Column("symbol", "Symbol"),

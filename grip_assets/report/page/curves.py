@@ -42,9 +42,10 @@ def probes(context: Context) -> list[dict[str, Any]]:
     values = [m["settings"]["adaptation"] for m in found]
     differ = [n for n in SHOWN if len({repr(v.get(n)) for v in values}) > 1]
     for manifest, value in zip(found, values, strict=True):
-        proxy = PurePath(str(value["proxy"])).name
-        rest = [f"{n.replace('_', ' ')} {value.get(n)}" for n in differ if n not in ("proxy", "reset_depth")]
-        manifest["name"] = ", ".join([f"{proxy}, depth {value['reset_depth']}", *rest])
+        parts = [
+            PurePath(str(value[n])).name if n == "proxy" else f"{n.replace('_', ' ')} {value.get(n)}" for n in differ
+        ]
+        manifest["name"] = ", ".join(parts) or manifest["version"]
     return found
 
 

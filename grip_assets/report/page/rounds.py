@@ -4,7 +4,6 @@ import plotly.graph_objects as go
 import polars as pl
 
 from grip_assets.report.page.context import Context
-from grip_assets.report.page.inert import label
 from grip_assets.report.page.palette import SERIES
 from grip_assets.report.page.parts import Column, Section, Table, figure, say
 
@@ -42,15 +41,13 @@ def section(context: Context) -> Section:
             for i, ((cluster,), some) in enumerate(rows.group_by("cluster_id", maintain_order=True))
         ]
     )
-    ticks = [f"{r}<br>{label(p[-24:], 24, 1)}" for r, p in proxies.iter_rows()]
-    drawn.update_xaxes(
-        title="round, and its proxy", range=[-0.25, last + 0.25], tickvals=proxies["round"].to_list(), ticktext=ticks
-    )
+    drawn.update_xaxes(title="round", range=[-0.25, last + 0.25], dtick=1)
     drawn.update_yaxes(title="share of the budget", tickformat=".1%")
     prose = say(
-        "{n} rounds. The share of cluster {cluster} moved most, by {points}. A cluster that the model has learned falls"
+        "{n} rounds: {proxies}. The share of cluster {cluster} moved most, by {points}. A cluster that the model has learned falls"
         " fast and gets less; one that it still lacks gets more.",
         n=last + 1,
+        proxies="; ".join(f"{r} with {p}" for r, p in proxies.iter_rows()),
         cluster=top["cluster_id"],
         points=f"{top['movement']:.1%}",
     )
