@@ -229,6 +229,9 @@ def test_hostile_documents_make_no_element_and_no_attribute(hostile):
     assert not [a for _, a in seen.tags if any(name.startswith("on") for name in a)]
     assert not [a for tag, a in seen.tags if tag == "a" and not a["href"].startswith("#")]
     assert sum(tag == "script" and not a for tag, a in seen.tags) == 1, "ours, and no other beside plotly"
+    (policy,) = [a["content"] for tag, a in seen.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "script-src 'sha256-" in policy and "connect-src 'none'" in policy
+    assert "unsafe" not in policy.partition("style-src")[0]
     assert RTL not in text and NUL not in text and "\u2028" not in text and "[U+202E]" in text
     assert "49" not in re.findall(r"<pre>(.*?)</pre>", text, re.S), "a template in a document was run"
     payloads = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', text, re.S)

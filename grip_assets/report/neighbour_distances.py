@@ -4,6 +4,8 @@
 clusters. Memory: the vectors of the sample and one block. Cost: sample x mean cluster size x dimensions.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import polars as pl
 
@@ -23,12 +25,8 @@ def neighbour_distances(documents: pl.DataFrame, vectors: str, k: int, sample: i
     some = some.sort("u", "doc_id").head(sample).sort("row")
     rows, cluster_N = some["row"].to_numpy().astype(np.int64), documents["cluster_id"].to_numpy()
     sizes = np.bincount(cluster_N)
-    queries_SD = np.concatenate(
-        [
-            block_ND[rows[(rows >= start) & (rows < start + len(block_ND))] - start]
-            for start, block_ND in _blocks(vectors)
-        ]
-    )
+    chosen = [b_ND[rows[(rows >= start) & (rows < start + len(b_ND))] - start] for start, b_ND in _blocks(vectors)]
+    queries_SD = unit_rows(np.concatenate(chosen))
     nearest_SK = np.full((len(rows), k), np.inf, np.float32)
     asked_S = cluster_N[rows]
     for start, block_ND in _blocks(vectors):
@@ -45,13 +43,16 @@ def neighbour_distances(documents: pl.DataFrame, vectors: str, k: int, sample: i
     return found.filter(pl.Series(sizes[asked_S] > k))
 
 
-def squared(a_AD: np.ndarray, b_BD: np.ndarray) -> np.ndarray:
-    """Squared distances of unit rows, from 0 to 4."""
-    return np.clip(2 - 2 * (a_AD @ b_BD.T), 0, 4)
+def squared(unit_AD: np.ndarray, b_BD: np.ndarray) -> np.ndarray:
+    """Squared distances of unit rows to other rows as if these were unit, too; from 0 to 4."""
+    b_BD = b_BD.astype(np.float32)
+    norm_B = np.sqrt(np.einsum("bd,bd->b", b_BD, b_BD))
+    return np.clip(2 - 2 * (unit_AD @ b_BD.T) / norm_B, 0, 4)
 
 
-def _blocks(vectors: str):  # type: ignore[no-untyped-def]
+def _blocks(vectors: str) -> Iterator[tuple[int, np.ndarray]]:
+    """Blocks of rows, float16, each with the number of its first row."""
     start = 0
     for block in blocks(vectors, ["embedding"]):
-        yield start, unit_rows(matrix(block["embedding"]))
+        yield start, matrix(block["embedding"])
         start += len(block)
