@@ -122,6 +122,19 @@ def history() -> None:
 
 
 @app.command()
+def compare(
+    left: Annotated[str, typer.Argument(help="Version of a subset, or its beginning.")],
+    right: Annotated[str, typer.Argument(help="Version of another.")],
+) -> None:
+    """Any two subsets side by side: settings, budgets, documents in and out."""
+    from grip_assets.report.compare import as_text
+    from grip_assets.report.compare import compare as compared
+    from grip_assets.store.artifacts import data_root
+
+    print(as_text(compared(data_root(), left, right)))
+
+
+@app.command()
 def rollback(subset: Annotated[str, typer.Argument(help="Version of an earlier subset, or its beginning.")]) -> None:
     """Go back to the settings of an earlier subset. Nothing is computed again as long as its artifacts are there."""
     from grip_assets import operations

@@ -9,6 +9,7 @@ import dagster as dg
 
 from grip_assets.assets import STAGES
 from grip_assets.assets.data import Data
+from grip_assets.assets.report import report
 from grip_assets.assets.settings import settings_assets
 from grip_assets.assets.stage import stage_asset
 from grip_assets.console import console
@@ -61,7 +62,7 @@ def curate_job() -> dg.JobDefinition:
 
 
 defs = dg.Definitions(
-    assets=[*settings_assets, *(stage_asset(stage, STAGES) for stage in STAGES.values())],
+    assets=[*settings_assets, *(stage_asset(stage, STAGES) for stage in STAGES.values()), report],
     jobs=[curate, *changes.values(), rollback],
     schedules=schedules(curate),
     sensors=[

@@ -161,7 +161,8 @@ def status(instance: dg.DagsterInstance) -> list[AssetStatus]:
     from grip_assets.definitions import defs
 
     because = unsynced_because(instance, defs.resolve_asset_graph())
-    keys = [ledger.settings_key(group) for group in GROUPS] + [dg.AssetKey(name) for name in STAGES]
+    keys = [ledger.settings_key(group) for group in GROUPS]
+    keys += [dg.AssetKey(name) for name in (*STAGES, "report")]
     latest = ledger.latest(instance, keys)
     found = []
     for key in keys:

@@ -150,10 +150,12 @@ def make(
     log: Log,
     run_id: str,
     inspect: Callable[[Work], dict[str, Any]],
+    made_for: str | None = None,
 ) -> Made:
     """Reuse the artifact of a stage, or compute it.
 
-    ``inspect`` looks at the finished draft (checks, pictures) and returns what the manifest keeps of it.
+    ``inspect`` looks at the finished draft (checks, pictures) and returns what the manifest keeps of it. ``made_for``
+    names the report that wants to know what would be, of an artifact that nobody put in force.
     """
     started = time.monotonic()
     _consistent(stage, inputs, store)
@@ -162,8 +164,10 @@ def make(
     if version and store.has(stage.name, version):
         return Made(version, True, time.monotonic() - started, store.manifest(stage.name, version))
 
+    wanted_by = stage.name
+
     def another(stage: Stage, settings: Settings, inputs: Mapping[str, str]) -> Made:
-        return make(stage, stages, settings, inputs, store, log, run_id, inspect)
+        return make(stage, stages, settings, inputs, store, log, run_id, inspect, made_for or wanted_by)
 
     manifest: dict[str, Any] = {
         "stage": stage.name,
@@ -172,6 +176,7 @@ def make(
         "settings": stage.values(settings),
         "run_id": run_id,
         "computed_at": time.time(),
+        "made_for": made_for,
     }
     with store.publish(stage.name, manifest) as draft:
         work = Work(stage, settings, inputs, store, draft, log, stages, another, run_id)

@@ -27,6 +27,16 @@ TOPICS = {
 
 
 @pytest.fixture(scope="session")
+def chromium():
+    """The browser of this machine."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip("no Chromium: install the package chromium, or name the program in CHROMIUM")
+    return found
+
+
+@pytest.fixture(scope="session")
 def models(tmp_path_factory):
     """Folders of a tiny encoder (BERT) and a tiny proxy (Llama, head tied), with real tokenizers, as safetensors."""
     import torch

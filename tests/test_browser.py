@@ -19,12 +19,6 @@ from grip_assets.store.artifacts import REPOSITORY
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow]
 
-CHROMIUM = os.environ.get("CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-if CHROMIUM is None:
-    pytest.skip("no Chromium: install the package chromium, or name it in CHROMIUM", allow_module_level=True)
-
 RUNS = "{ runsOrError(limit: 50) { ... on Runs { results { runId jobName status tags { key value } } } } }"
 
 
@@ -98,7 +92,7 @@ def names(run: dict, tag: str) -> set[str]:
 
 
 @pytest.fixture
-def ui(tmp_path):
+def ui(tmp_path, chromium):
     from playwright.sync_api import sync_playwright
 
     with socket.socket() as probe:
@@ -115,7 +109,7 @@ def ui(tmp_path):
     try:
         _wait(port, server)
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             yield Ui(browser.new_page(viewport={"width": 1400, "height": 900}), f"http://127.0.0.1:{port}", shots)
             browser.close()
     finally:

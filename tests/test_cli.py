@@ -75,7 +75,7 @@ def test_plan_says_what_would_happen_and_changes_nothing(shell):
 def test_status_is_a_table_and_json(shell):
     assert "budgets" in shell.run("status") and "selection.beta" in shell.run("status")
     status = json.loads(shell.run("status", "--json"))
-    assert len(status["assets"]) == 20 and all(a["fresh"] and a["version"] for a in status["assets"])
+    assert len(status["assets"]) == 21 and all(a["fresh"] and a["version"] for a in status["assets"])
     assert status["settings"]["budget.total"] == 0.3
 
 

@@ -101,7 +101,7 @@ def test_rollback_makes_the_settings_of_an_earlier_subset_those_in_force_and_com
     assert lab.operations.flat(ledger.settings_in_force(lab.instance)) == before
     with pytest.raises(DagsterConfigMappingFunctionError) as refused:
         launch(lab, "rollback", {"subset": "ffff"})
-    assert "'ffff' names no subsets. The latest are: " in str(refused.value.__cause__)
+    assert "There is no subset 'ffff'. The latest: " in str(refused.value.__cause__)
 
 
 @pytest.mark.parametrize("value", [9, -0.1])

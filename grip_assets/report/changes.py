@@ -7,12 +7,13 @@ import dagster as dg
 
 from grip_assets.errors import GripError
 from grip_assets.recompute import Stage
+from grip_assets.report.compare import find, latest
 from grip_assets.report.metadata import markdown_table
 from grip_assets.settings import group_type
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.query import query
 
-MOVED = 5
+MOVED, ALL = 5, 10**9
 
 
 def causes(before: str, after: str, stage: Stage, stages: Mapping[str, Stage], store: ArtifactStore) -> list[str]:
@@ -59,13 +60,8 @@ def settings_of_subset(store: ArtifactStore, version: str) -> dict[str, dict[str
 
     GripError where there is no such subset. A version may be given by its first characters.
     """
-    made = [m["version"] for m in store.manifests("subset") if m["version"].startswith(version)]
-    if len(made) != 1:
-        latest = sorted(store.manifests("subset"), key=lambda m: -m["computed_at"])
-        near = ", ".join(m["version"] for m in latest[:5]) or "none: nothing was curated in this data folder"
-        raise GripError(f"'{version}' names {len(made) or 'no'} subsets. The latest are: {near}.")
     found: dict[str, dict[str, Any]] = {}
-    for name, made_from in lineage("subset", made[0], store).items():
+    for name, made_from in lineage("subset", find(store, version)["version"], store).items():
         for group, values in store.manifest(name, made_from)["settings"].items():
             known = group_type(group).model_fields
             found.setdefault(group, {}).update({n: v for n, v in values.items() if n in known})
@@ -75,7 +71,9 @@ def settings_of_subset(store: ArtifactStore, version: str) -> dict[str, dict[str
 def history(store: ArtifactStore, stages: Mapping[str, Stage]) -> list[dict[str, Any]]:
     """Every subset of a data folder, the latest first: version, computed_at, documents, tokens, and what had
     changed since the one before."""
-    made = sorted(store.manifests("subset"), key=lambda m: (m["computed_at"], m["version"]))
+    made = latest(store, ALL)[::-1]
+    if not made:
+        raise GripError("Nothing was curated in this data folder. Run `grip curate`.")
     return [
         {
             "version": m["version"],

@@ -1,0 +1,46 @@
+"""report: one HTML page of all that is in force, at ``<data>/report/index.html``. Read by people, never by a stage.
+
+It is no stage: it has no table, and only the latest is kept. Its version is a digest of what it shows.
+"""
+
+import dagster as dg
+
+from grip_assets import ledger
+from grip_assets.assets import STAGES
+from grip_assets.assets.data import Data
+from grip_assets.automation import on_change
+
+KEY = dg.AssetKey("report")
+
+
+@dg.asset(
+    key=KEY,
+    deps=[dg.AssetKey(name) for name in STAGES],
+    group_name="reports",
+    kinds={"html"},
+    owners=["team:grip"],
+    description="One HTML file that opens with no server and no network: map, clusters, the paper's figures from your"
+    " data, budget, stability, diversity, and any two of the latest runs side by side.",
+    code_version="1",
+    automation_condition=on_change,
+)
+def report(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResult:
+    from grip_assets.report.page.write import write  # plotly and jinja2: not needed to load the definitions
+
+    store = data.store()
+    made = write(
+        store,
+        ledger.versions_in_force(context.instance, STAGES),
+        ledger.settings_in_force(context.instance),
+        context.assets_def.code_versions_by_key[KEY] or "",
+    )
+    context.log.info(f"{made.path} ({made.bytes:,} bytes){' is current' if made.reused else ''}")
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(made.digest),
+        metadata={
+            "path": dg.MetadataValue.path(str(made.path)),
+            "reused": made.reused,
+            "sections": made.sections,
+            "bytes": made.bytes,
+        },
+    )

@@ -1,0 +1,167 @@
+"""Any two subsets side by side: settings, budgets, documents in and out. Both are artifacts of the store; nothing is run."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from grip_assets.errors import GripError
+from grip_assets.report.page.inert import visible
+from grip_assets.settings import GROUPS, trait
+from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.store.query import query
+
+EXAMPLES = 5
+HEAD = 200
+MOVED = 10  # clusters in the text
+
+
+def compare(root: Path, left: str, right: str) -> dict[str, Any]:
+    """``left`` and ``right``: versions of ``subset``, or beginnings of them that only one has. GripError otherwise."""
+    store = ArtifactStore(root)
+    pair = [described(store, find(store, name)) for name in (left, right)]
+    found = between(store, *pair)
+    add_examples(store, [found])
+    return found
+
+
+def find(store: ArtifactStore, name: str) -> dict[str, Any]:
+    manifests = [m for m in store.manifests("subset") if name and m["version"].startswith(name)]
+    if len(manifests) == 1:
+        return manifests[0]
+    known = ", ".join(m["version"] for m in latest(store, 6)) or "none"
+    many = f"{len(manifests)} subsets begin with" if manifests else "There is no subset"
+    raise GripError(
+        f"{many} '{name}'. The latest: {known} (grip sql \"SELECT * FROM artifacts WHERE asset = 'subset'\")"
+    )
+
+
+def latest(store: ArtifactStore, most: int) -> list[dict[str, Any]]:
+    """The last subsets, newest first; without those that were made to see what other seeds do."""
+    mine = [m for m in store.manifests("subset") if not m.get("made_for")]
+    return sorted(mine, key=lambda m: (-m["computed_at"], m["version"]))[:most]
+
+
+def described(store: ArtifactStore, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A subset with the versions of all that it was made from and every setting that they read."""
+    versions, settings = {"subset": manifest["version"]}, {}
+    open_ = [manifest]
+    while open_:
+        current = open_.pop()
+        for group, values in current["settings"].items():
+            settings.update({f"{group}.{name}": value for name, value in values.items()})
+        for name, version in current["inputs"].items():
+            if name not in versions and store.has(name, version):
+                versions[name] = version
+                open_.append(store.manifest(name, version))
+    when = datetime.fromtimestamp(manifest["computed_at"], UTC)
+    return {
+        "version": manifest["version"],
+        "computed": f"{when:%Y-%m-%d %H:%M} UTC",
+        "documents": manifest["metrics"]["documents_selected"],
+        "tokens": manifest["metrics"]["tokens_selected"],
+        "versions": versions,
+        "settings": settings,
+    }
+
+
+def between(store: ArtifactStore, left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
+    """All of the comparison but the texts of the examples."""
+    tables = {
+        name: store.parquet("subset", side["version"], "subset") for name, side in (("first", left), ("second", right))
+    }
+    counted = {row["part"]: row for row in query("report/compare_counts", tables).iter_rows(named=True)}
+    turned = {"first": tables["second"], "second": tables["first"]}
+    return {
+        "left": left,
+        "right": right,
+        "settings": _settings(left["settings"], right["settings"]),
+        "budgets": _budgets(store, left["versions"], right["versions"]),
+        "both": _part(counted, "both", "tokens_second"),
+        "out": _part(counted, "first", "tokens_first")
+        | {"examples": query("report/compare_examples", tables, most=EXAMPLES).to_dicts()},
+        "in": _part(counted, "second", "tokens_second")
+        | {"examples": query("report/compare_examples", turned, most=EXAMPLES).to_dicts()},
+    }
+
+
+def _part(counted: Mapping[str, Any], part: str, tokens: str) -> dict[str, int]:
+    row = counted.get(part, {})
+    return {"documents": row.get("documents", 0), "tokens": row.get(tokens, 0)}
+
+
+def _settings(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[dict[str, Any]]:
+    names = sorted(n for n in {*left, *right} if left.get(n) != right.get(n))
+    return [{"name": n, "symbol": _symbol(n), "left": left.get(n), "right": right.get(n)} for n in names]
+
+
+def _symbol(name: str) -> str:
+    group, _, field = name.partition(".")
+    known = GROUPS[group].model_fields if group in GROUPS else {}
+    return trait(known[field], "symbol") if field in known else ""
+
+
+def _budgets(store: ArtifactStore, left: Mapping[str, str], right: Mapping[str, str]) -> list[dict[str, Any]] | None:
+    """By cluster, largest change of share first; None where the clusters are others, or the budgets are gone."""
+    if left.get("clusters") != right.get("clusters") or not {"budgets"} <= {*left} & {*right}:
+        return None
+    tables = {n: store.parquet("budgets", v["budgets"], "budgets") for n, v in (("first", left), ("second", right))}
+    return query("report/compare_budgets", tables).to_dicts()
+
+
+def add_examples(store: ArtifactStore, found: Sequence[Mapping[str, Any]]) -> None:
+    """Source and first characters of all examples, in one pass over each corpus."""
+    wanted: dict[str, list[dict[str, Any]]] = {}
+    for pair in found:
+        for side, part in (("left", "out"), ("right", "in")):
+            wanted.setdefault(pair[side]["versions"].get("corpus", ""), []).extend(pair[part]["examples"])
+    for version, examples in wanted.items():
+        heads = _heads(store, version, examples) if version else {}
+        for example in examples:
+            head = heads.get(example["doc_id"], {"source": "", "language": None, "head": ""})
+            example |= {name: head[name] for name in ("source", "language", "head")}
+
+
+def _heads(store: ArtifactStore, version: str, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    ids = sorted({example["doc_id"] for example in examples})
+    rows = query("report/heads", {"corpus": store.parquet("corpus", version, "corpus")}, ids=ids, chars=HEAD)
+    return {row["doc_id"]: row for row in rows.iter_rows(named=True)}
+
+
+def as_text(found: Mapping[str, Any]) -> str:
+    """The comparison for a terminal."""
+    left, right = found["left"], found["right"]
+    lines = [_side("from", left), _side("to", right), "", "settings"]
+    lines += [f"  {s['name']:<32} {json.dumps(s['left'])} → {json.dumps(s['right'])}" for s in found["settings"]]
+    lines += [] if found["settings"] else ["  none differs"]
+    total = found["both"]["documents"] + found["out"]["documents"]
+    share = f" ({found['both']['documents'] / total:.1%} of the first)" if total else ""
+    lines += ["", f"both      {_count(found['both'])}{share}"]
+    for part, sign in (("in", "+"), ("out", "−")):
+        lines += [f"{part:<9} {_count(found[part])}"]
+        lines += [f"  {sign} {visible(e['source'])}  ({e['n_tokens']:,} tokens)" for e in found[part]["examples"]]
+    return "\n".join([*lines, "", *_budget_lines(found["budgets"])])
+
+
+def _side(name: str, side: Mapping[str, Any]) -> str:
+    return (
+        f"{name:<9} {side['version']}  {side['computed']}  {side['documents']:,} documents, {side['tokens']:,} tokens"
+    )
+
+
+def _count(part: Mapping[str, int]) -> str:
+    return f"{part['documents']:,} documents, {part['tokens']:,} tokens"
+
+
+def _budget_lines(rows: list[dict[str, Any]] | None) -> list[str]:
+    if rows is None:
+        return ["budgets   the clusters are others, so budgets cannot be compared cluster by cluster"]
+    moved = [row for row in rows if row["change"]][:MOVED]
+    if not moved:
+        return ["budgets   the same in every cluster"]
+    head = f"budgets   the {len(moved)} clusters whose share moved most"
+    return [head] + [
+        f"  cluster {r['cluster_id']:>5}  {r['first']:>12,} → {r['second']:>12,}  ({r['share_first']:.1%} → {r['share_second']:.1%})"
+        for r in moved
+    ]

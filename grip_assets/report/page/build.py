@@ -1,0 +1,98 @@
+"""Puts the sections together into one file that needs no server and no network.
+
+Everything is in it: plotly's script, ours, the style, the data. A content security policy allows the two scripts by
+their hashes and nothing else, and no connection at all: what a document says could not run even if it got out.
+"""
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from grip_assets.report.page import (
+    budget,
+    clusters,
+    corpus_map,
+    curves,
+    diversity,
+    lengths,
+    overview,
+    rounds,
+    runs,
+    scores,
+    stability,
+)
+from grip_assets.report.page.context import Context
+from grip_assets.report.page.inert import json_text, visible
+from grip_assets.report.page.palette import DARK, LIGHT, css
+from grip_assets.report.page.parts import Section
+
+HERE = Path(__file__).parent
+SHORT = {
+    "overview": "Overview",
+    "map": "Map",
+    "clusters": "Clusters",
+    "lengths": "Length",
+    "scores": "Quality",
+    "curves": "Loss",
+    "budget": "Budget",
+    "stability": "Stability",
+    "runs": "Compare",
+    "diversity": "Diversity",
+    "rounds": "Rounds",
+}
+SECTIONS = (overview, corpus_map, clusters, lengths, scores, curves, budget, stability, runs, diversity, rounds)
+
+
+def build(root: Path, digest: str = "") -> tuple[str, list[Section]]:
+    """The page of the data folder ``root``, and what is on it. The same tables give the same text."""
+    with Context(root) as context:
+        sections = [module.section(context) for module in SECTIONS]
+        title = overview.title(context)
+    return render(sections, title, digest), sections
+
+
+def render(sections: list[Section], title: str, digest: str) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["json"] = lambda value: Markup(json_text(value))
+    plotly, ours = _plotly(), (HERE / "page.js").read_text()
+    values: dict[str, Any] = {
+        "sections": sections,
+        "short": SHORT,
+        "title": title,
+        "digest": digest,
+        "style": Markup(f":root {{ {css(LIGHT)} }}\n{(HERE / 'page.css').read_text()}"),
+        "dark": Markup(css(DARK)),
+        "scripts": [Markup(plotly), Markup(ours)],
+        "hashes": [_hash(plotly), _hash(ours)],
+        "palette": LIGHT,
+    }
+    return environment.get_template("page.html.j2").render(values)
+
+
+def _shown(value: Any) -> Any:
+    """What is filled in: our own markup as it is, all else with what cannot be seen made visible."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    text = get_plotlyjs()
+    if "</script" in text.lower() or "\r" in text:  # its element would end early, or its hash would be another
+        raise ValueError("this plotly.min.js cannot stand in a script element as it is")
+    return text
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

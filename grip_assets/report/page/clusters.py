@@ -1,0 +1,97 @@
+"""Section 2: what each cluster is, and what became of it."""
+
+from collections import defaultdict
+from typing import Any
+
+from grip_assets.report.page.context import Context
+from grip_assets.report.page.parts import Column, Section, Special, Table, say
+
+CARDS = 200  # the clusters whose share changed most; the table has all
+REPRESENTATIVES = 3
+COLUMNS = [
+    Column("cluster_id", "Cluster", "d"),
+    Column("about", "About"),
+    Column("n_docs", "Documents", ",d"),
+    Column("n_tokens", "Tokens", ",d"),
+    Column("sigma", "σ_k", ".3f", "spread of the embeddings"),
+    Column("quality", "Q_k", ".3f", "quality, 0 to 1"),
+    Column("standard_error", "± SE", ".3f", "standard error of Q_k"),
+    Column("delta", "δ_k", ".3f", "drop of the loss"),
+    Column("delta_spread", "± spread", ".3f", "over seeds"),
+    Column("replay_multiplier", "r_k", ".2f", "replay multiplier"),
+    Column("base_budget", "Base budget", ",.0f"),
+    Column("allocated", "Allocated", ",d"),
+    Column("ratio", "Change of share", ".2f", "share of the budget over share of the pool"),
+    Column("share_selected", "Selected", ".1%", "share of its documents"),
+]
+SORTS = [
+    ("gain", "Gain of share"),
+    ("n_docs", "Documents"),
+    ("quality", "Quality"),
+    ("delta", "Adaptation delta"),
+    ("sigma", "Spread σ"),
+    ("replay_multiplier", "Replay multiplier"),
+    ("share_selected", "Share selected"),
+    ("cluster_id", "Number"),
+]
+
+
+def section(context: Context) -> Section:
+    needed = context.lacks("corpus", "clusters", "cluster_quality", "adaptation_deltas", "budgets", "subset")
+    if needed:
+        return Section("clusters", "Clusters", needed)
+    rows = context.ask("report/clusters").to_dicts()
+    languages = defaultdict(list)
+    for row in context.ask("report/languages_of_clusters", most=3).iter_rows(named=True):
+        languages[row["cluster_id"]].append(row)
+    shown = sorted(rows, key=lambda r: (-abs(r["budget_share"] - r["pool_share"]), r["cluster_id"]))[:CARDS]
+    near = context.ask("report/representatives", most=REPRESENTATIVES, shown=[r["cluster_id"] for r in shown])
+    heads = context.heads(near["doc_id"], 280)
+    typical = defaultdict(list)
+    for row in near.iter_rows(named=True):
+        typical[row["cluster_id"]].append(heads[row["doc_id"]] | {"cosine": row["cosine"]})
+    for row in rows:
+        row["languages"] = languages[row["cluster_id"]]
+        row["gain"] = row["budget_share"] - row["pool_share"]
+        first = typical[row["cluster_id"]][:1]
+        row["about"] = f"{row['languages'][0]['language']}: {_name(first[0]['source'])}" if first else ""
+    ids = {r["cluster_id"] for r in shown}
+    cards = [_card(r, typical[r["cluster_id"]]) for r in rows if r["cluster_id"] in ids]
+    grown = sum(r["gain"] > 0 for r in rows)
+    intro = say(
+        "{grown} of {n} clusters have a larger share of the budget than of the pool. Quality is the mean of the judged"
+        " probe documents with one standard error; δ is how far the loss of a proxy falls, with its spread over seeds;"
+        " σ is how far apart the documents are.{seeds}{left}",
+        grown=grown,
+        n=len(rows),
+        seeds=" The proxy was run with one seed, so its spread is not known." if not _spread(rows) else "",
+        left=f" Cards are shown of the {CARDS} whose share changed most; the table has all."
+        if len(rows) > CARDS
+        else "",
+    )
+    return Section(
+        "clusters",
+        "Clusters",
+        [intro, Special("cards", {"cards": cards, "sorts": SORTS}), Table("All clusters", COLUMNS, rows, folded=True)],
+    )
+
+
+def _spread(rows: list[dict[str, Any]]) -> bool:
+    return any(row["delta_spread"] is not None for row in rows)
+
+
+def _name(source: str) -> str:
+    return source if len(source) <= 48 else "…" + source[-47:]
+
+
+def _card(row: dict[str, Any], documents: list[dict[str, Any]]) -> dict[str, Any]:
+    top = max(row["pool_share"], row["budget_share"], 1e-12)
+    return row | {
+        "documents": documents,
+        "sort": {name: "" if row[name] is None else repr(row[name]) for name, _ in SORTS},
+        "bars": [
+            ("pool", row["pool_share"], row["pool_share"] / top),
+            ("base", row["base_share"], min(row["base_share"] / top, 1)),
+            ("budget", row["budget_share"], row["budget_share"] / top),
+        ],
+    }

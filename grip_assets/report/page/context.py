@@ -1,0 +1,62 @@
+"""What a section may ask: the catalog, read-only and in bounded memory; the store; texts of a few documents."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from grip_assets.memory import budget
+from grip_assets.recompute import owners
+from grip_assets.report.page.parts import Prose, say
+from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.store.catalog import connect
+from grip_assets.store.query import sql_text
+
+OWNERS = owners(STAGES)
+
+
+class Context:
+    def __init__(self, root: Path):
+        self.store = ArtifactStore(root)
+        self.connection = connect(root)
+        self.connection.execute(f"SET memory_limit = '{budget()}B'")
+        self.connection.execute("SET threads = 1")  # sums have one order: same tables, same page
+        self.views = set(self.ask("report/views")["view_name"])
+
+    def __enter__(self) -> "Context":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
+    def ask(self, name: str, /, **parameters: Any) -> pl.DataFrame:
+        """Rows of ``sql/<name>.sql`` on the catalog."""
+        return self.connection.sql(sql_text(name), params=parameters or None).pl()
+
+    def table(self, name: str, order: str) -> pl.DataFrame:
+        return self.connection.table(name).order(order).pl()
+
+    def lacks(self, *tables: str) -> list[Prose]:
+        """One sentence for each asset that has to be materialized first; none where all tables are there."""
+        assets = dict.fromkeys(OWNERS.get(t, t) for t in tables if t not in self.views)
+        return [missing(asset) for asset in assets]
+
+    def setting(self, group: str, name: str) -> Any:
+        rows = self.ask("report/setting", group=group, name=name)["value"]
+        return json.loads(rows[0]) if len(rows) else None
+
+    def heads(self, ids: Iterable[str], chars: int = 200) -> dict[str, dict[str, Any]]:
+        """Source, language, tokens and the first characters of some documents, in one pass over the corpus."""
+        rows = self.ask("report/heads", ids=sorted(set(ids)), chars=chars)
+        return {row["doc_id"]: row for row in rows.iter_rows(named=True)}
+
+
+def missing(asset: str) -> Prose:
+    said = say(
+        "Nothing to show yet: materialize the asset <code>{asset}</code> (<code>grip curate</code>, or in the UI),"
+        " then <code>report</code>.",
+        asset=asset,
+    )
+    return Prose(said.text, "missing")

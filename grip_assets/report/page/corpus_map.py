@@ -1,0 +1,137 @@
+"""Section 1: the corpus in two dimensions, coloured by what decided about a document."""
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import polars as pl
+
+from grip_assets.report.page.context import Context
+from grip_assets.report.page.inert import label
+from grip_assets.report.page.palette import CATEGORIES, LIGHT, SEQUENTIAL
+from grip_assets.report.page.parts import Choice, Column, Section, Table, figure, say
+
+NUMBERS = {"quality": "Quality Q_k", "delta": "Adaptation delta δ_k", "replay_multiplier": "Replay multiplier r_k"}
+
+
+def section(context: Context) -> Section:
+    needed = context.lacks("corpus_map", "corpus", "budgets", "subset")
+    if needed:
+        return Section("map", "Corpus map", needed)
+    points = context.ask("report/map")
+    heads = context.heads(points["doc_id"], 240)
+    hover = [_hover(row, heads.get(row["doc_id"], {})) for row in points.iter_rows(named=True)]
+    centres = points.group_by("cluster_id").agg(
+        pl.col("x", "y").median(), n=pl.len(), chosen=(pl.col("repeats") > 0).mean()
+    )
+    centres = centres.sort("n", "cluster_id", descending=[True, False])
+    drawn = go.Figure(
+        [
+            go.Scatter(
+                x=points["x"].to_list(),
+                y=points["y"].to_list(),
+                mode="markers",
+                text=hover,
+                hovertemplate="%{text}<extra></extra>",
+                marker={"size": 6, "line": {"width": 0.4, "color": LIGHT["card"]}, **_by_cluster(points)},
+            ),
+            _names(centres, points),
+        ]
+    )
+    hidden = {"visible": False, "automargin": False}
+    drawn.update_layout(xaxis=hidden, yaxis=hidden, showlegend=False, dragmode="pan", margin={"l": 4, "r": 4, "b": 4})
+    table = Table(
+        "Documents of the sample by cluster",
+        [
+            Column("cluster_id", "Cluster", "d"),
+            Column("n", "Documents shown", ",d"),
+            Column("chosen", "Share selected", ".1%"),
+            Column("x", "x", ".2f"),
+            Column("y", "y", ".2f"),
+        ],
+        centres.sort("cluster_id").to_dicts(),
+        folded=True,
+    )
+    made = figure(
+        "corpus-map",
+        "Documents by content",
+        "Each dot is a document; near dots have similar embeddings, as far as two dimensions can show."
+        " Numbers name clusters. Point at a dot to see how its document begins.",
+        drawn,
+        height=560,
+        table=table,
+        choices=_choices(points),
+        choose="Colour by",
+        pan=True,
+    )
+    chosen = int((points["repeats"] > 0).sum())
+    intro = say(
+        "{n} documents of the corpus, {chosen} of them selected ({share})."
+        " Look for regions that one colouring separates and another does not: where a cluster is large and pale,"
+        " a few documents stand for many.",
+        n=f"{len(points):,}",
+        chosen=f"{chosen:,}",
+        share=f"{chosen / max(len(points), 1):.0%}",
+    )
+    return Section("map", "Corpus map", [intro, made])
+
+
+def _hover(row: dict[str, Any], head: dict[str, Any]) -> str:
+    state = f"selected, {row['repeats']} times" if row["repeats"] > 1 else "selected" if row["repeats"] else "left out"
+    about = f"{head.get('language') or 'unknown language'}, {head.get('n_tokens', 0):,} tokens, {state}"
+    source = label(head.get("source", row["doc_id"])[-90:], 60, 2)
+    return f"<b>{source}</b><br>cluster {row['cluster_id']}: {label(about)}<br><br>{label(head.get('head', ''), 60, 5)}"
+
+
+def _by_cluster(points: pl.DataFrame) -> dict[str, Any]:
+    return {
+        "color": [CATEGORIES[c % len(CATEGORIES)] for c in points["cluster_id"]],
+        "symbol": "circle",
+        "opacity": 0.8,
+    }
+
+
+def _names(centres: pl.DataFrame, points: pl.DataFrame) -> go.Scatter:
+    """Numbers of the clusters, largest first, where they do not cover each other."""
+    width, height = (max(float(points[a].max() - points[a].min()), 1e-9) for a in ("x", "y"))  # type: ignore[operator, arg-type]
+    kept: list[dict[str, Any]] = []
+    for row in centres.iter_rows(named=True):
+        near = [k for k in kept if abs(k["x"] - row["x"]) < 0.06 * width and abs(k["y"] - row["y"]) < 0.05 * height]
+        kept += [] if near or len(kept) >= 60 else [row]
+    return go.Scatter(
+        x=[k["x"] for k in kept],
+        y=[k["y"] for k in kept],
+        mode="markers+text",
+        text=[f"<b>{k['cluster_id']}</b>" for k in kept],
+        textfont={"size": 12, "color": LIGHT["ink"]},
+        marker={"size": 22, "color": LIGHT["card"], "opacity": 0.75, "line": {"width": 1, "color": LIGHT["line"]}},
+        hoverinfo="skip",
+    )
+
+
+def _choices(points: pl.DataFrame) -> list[Choice]:
+    colours = "ten colours, used again after ten clusters; the numbers tell them apart"
+    found = [Choice("Cluster", [{"marker": _by_cluster(points)}], colours)]
+    chosen = (points["repeats"] > 0).to_list()
+    marks = {
+        "color": [LIGHT["s1"] if c else LIGHT["pool"] for c in chosen],
+        "symbol": ["circle" if c else "circle-open" for c in chosen],
+        "opacity": 0.85,
+    }
+    found.append(Choice("Selected or not", [{"marker": marks}], "filled blue: selected; open grey: left out"))
+    for name, said in NUMBERS.items():
+        values = points[name].cast(pl.Float64)
+        if values.null_count() < len(values):
+            low, high = np.nanquantile(values.fill_null(np.nan).to_numpy(), [0.02, 0.98])
+            scale = {
+                "color": [None if v is None else float(f"{v:.4g}") for v in values],
+                "colorscale": SEQUENTIAL,
+                "cmin": float(low),
+                "cmax": float(high) if high > low else float(low) + 1e-6,
+                "showscale": True,
+                "colorbar": {"thickness": 10, "len": 0.5, "x": 1, "xanchor": "right", "y": 0.98, "yanchor": "top"},
+                "symbol": "circle",
+                "opacity": 0.9,
+            }
+            found.append(Choice(said, [{"marker": scale}], "from pale (low) to strong (high)"))
+    return found

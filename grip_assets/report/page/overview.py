@@ -1,0 +1,60 @@
+"""The numbers at the top: what went in, what came out, when."""
+
+from datetime import UTC, datetime
+
+from grip_assets.report.page.context import Context
+from grip_assets.report.page.parts import Block, Section, Special, say
+
+
+def section(context: Context) -> Section:
+    needed = context.lacks("corpus", "embeddings", "clusters", "probe_set", "budgets", "subset")
+    if needed:
+        return Section("overview", "What this run did", needed)
+    t = context.ask("questions/totals").to_dicts()[0]
+    shares = context.ask("questions/share_by_cluster")
+    path = context.ask("report/run").filter(asset="subset")["version"][0]
+    made = datetime.fromtimestamp(context.store.manifest("subset", path)["computed_at"], UTC)
+    moved = float(shares["gain"].clip(0).sum())
+    tiles = [
+        ("Documents in", f"{t['documents']:,}", f"{t['rejected']:,} rejected, {t['duplicates']:,} of them duplicates"),
+        ("Tokens in", short(t["tokens"]), f"{t['tokens']:,}"),
+        (
+            "Documents out",
+            f"{t['documents_selected']:,}",
+            f"{t['documents_selected'] / t['documents']:.1%} of those in",
+        ),
+        ("Tokens out", short(t["tokens_selected"]), f"{t['tokens_selected'] / max(t['tokens'], 1):.1%} of those in"),
+        ("Budget", short(t["budget"]), f"{t['budget']:,} {t['unit']}"),
+        ("Clusters", f"{t['clusters']:,}", f"probed with {t['probe_documents']:,} documents"),
+    ]
+    top, bottom = shares.row(0, named=True), shares.row(-1, named=True)
+    blocks: list[Block] = [
+        say(
+            "Subset <code>{version}</code>, computed {when} UTC.", version=path, when=f"{made.day} {made:%B %Y, %H:%M}"
+        ),
+        Special("tiles", {"tiles": tiles}),
+        say(
+            "GRIP gave {moved} of the {unit} to other clusters than a random draw of the same size would have."
+            " Cluster {top} grew most, to {high} times its share of the pool;"
+            " cluster {bottom} shrank most, to {low} times. The sections below say why.",
+            moved=f"{moved:.0%}",
+            unit=t["unit"],
+            top=top["cluster_id"],
+            high=f"{top['ratio']:.2f}",
+            bottom=bottom["cluster_id"],
+            low=f"{bottom['ratio']:.2f}",
+        ),
+    ]
+    return Section("overview", "What this run did", blocks)
+
+
+def title(context: Context) -> str:
+    return str(context.setting("corpus", "title") or "")
+
+
+def short(n: float) -> str:
+    """4,321,000 as 4.32 M."""
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k")):
+        if n >= size:
+            return f"{n / (1e3 if unit == 'k' else size):.3g} {unit}"
+    return f"{n:,.0f}"

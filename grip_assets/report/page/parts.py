@@ -1,0 +1,149 @@
+"""What a section is made of: paragraphs, figures, tables. How they look is said in page.html.j2, page.css and page.js."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from markupsafe import Markup, escape
+
+from grip_assets.report.page.palette import FONT, LIGHT
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+@dataclass(frozen=True)
+class Column:
+    """``format``: a format of Python for a number; empty for text."""
+
+    name: str
+    label: str
+    format: str = ""
+    hint: str = ""
+
+    def cell(self, row: Mapping[str, Any]) -> str:
+        value = row.get(self.name)
+        if value is None or value != value:
+            return "–"
+        return format(value, self.format).replace("-", "−") if self.format else str(value)
+
+    def sort_key(self, row: Mapping[str, Any]) -> str:
+        value = row.get(self.name)
+        return "" if value is None or value != value else repr(value) if self.format else str(value)
+
+
+@dataclass(frozen=True)
+class Table:
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Mapping[str, Any]]
+    folded: bool = False  # behind "Show the numbers"
+    kind: ClassVar[str] = "table"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Another way to colour a figure: for each trace, what changes of it; what the colours then say."""
+
+    name: str
+    changes: Sequence[Mapping[str, Any]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """``says``: the caption, in words that stand for the picture. ``pan``: can be dragged and zoomed."""
+
+    id: str
+    title: str
+    says: str
+    data: Sequence[Mapping[str, Any]]
+    layout: Mapping[str, Any]
+    table: Table | None = None
+    choices: Sequence[Choice] = ()
+    choose: str = ""
+    pan: bool = False
+    kind: ClassVar[str] = "figure"
+
+    @property
+    def height(self) -> int:
+        return int(self.layout["height"])
+
+    def payload(self) -> dict[str, Any]:
+        choices = [{"name": c.name, "changes": list(c.changes), "note": c.note} for c in self.choices]
+        return {"data": self.data, "layout": self.layout, "choices": choices, "pan": self.pan}
+
+
+@dataclass(frozen=True)
+class Prose:
+    text: Markup
+    tone: str = ""  # "missing": which asset to materialize
+    kind: ClassVar[str] = "prose"
+
+
+@dataclass(frozen=True)
+class Special:
+    """A part with a form of its own: ``kind`` names its macro in the template."""
+
+    kind: str
+    data: Mapping[str, Any]
+
+
+Block = Prose | Figure | Table | Special
+
+
+@dataclass(frozen=True)
+class Section:
+    id: str
+    title: str
+    blocks: Sequence[Block] = field(default_factory=list)
+
+
+def say(text: str, /, **values: Any) -> Prose:
+    """A paragraph. ``text`` is ours and may have tags; what is filled in is escaped."""
+    return Prose(Markup(text).format(**{name: escape(value) for name, value in values.items()}))
+
+
+def figure(id: str, title: str, says: str, drawn: "go.Figure", height: int = 380, **more: Any) -> Figure:
+    drawn.update_layout(template=style(), height=height)
+    made = drawn.to_plotly_json()
+    return Figure(id, title, says, plain(made["data"]), plain(made["layout"]), **more)
+
+
+def style() -> dict[str, Any]:
+    axis = {
+        "gridcolor": LIGHT["grid"],
+        "linecolor": LIGHT["line"],
+        "zerolinecolor": LIGHT["line"],
+        "tickfont": {"color": LIGHT["muted"], "size": 12},
+        "title": {"font": {"color": LIGHT["muted"], "size": 12.5}, "standoff": 10},
+        "automargin": True,
+    }
+    layout = {
+        "font": {"family": FONT, "size": 13, "color": LIGHT["ink"]},
+        "paper_bgcolor": LIGHT["card"],
+        "plot_bgcolor": LIGHT["card"],
+        "margin": {"l": 56, "r": 16, "t": 16, "b": 48},
+        "xaxis": axis,
+        "yaxis": axis,
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12.5}},
+        "hoverlabel": {
+            "bgcolor": LIGHT["card"],
+            "bordercolor": LIGHT["line"],
+            "font": {"color": LIGHT["ink"], "family": FONT, "size": 12.5},
+            "align": "left",
+        },
+        "colorway": [LIGHT[f"s{i}"] for i in range(1, 7)],
+    }
+    return {"layout": layout, "data": {"bar": [{"marker": {"line": {"width": 0}}}]}}
+
+
+def plain(value: Any) -> Any:
+    """Lists and numbers of Python, as JSON has them; floats of six digits, which is more than a screen shows."""
+    if isinstance(value, Mapping):
+        return {k: plain(v) for k, v in value.items()}
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return [plain(v) for v in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value

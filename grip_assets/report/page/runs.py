@@ -1,0 +1,47 @@
+"""Section 6: any two of the latest subsets; the page has all pairs, and two lists choose one."""
+
+from itertools import combinations
+from typing import Any
+
+from grip_assets.report import compare
+from grip_assets.report.page.context import Context
+from grip_assets.report.page.parts import Section, Special, say
+
+MOST = 6
+CLUSTERS = 25  # of a pair's budgets
+
+
+def section(context: Context) -> Section:
+    runs = compared(context)
+    if len(runs) < 2:
+        text = "{n} subset so far. Change a setting and curate again, and the two can be compared here."
+        return Section("runs", "Comparison of runs", [say(text, n=len(runs) or "No")])
+    intro = say(
+        "The last {n} subsets, newest first. Choose two: what was set otherwise, how budgets moved, and which documents"
+        " came in and went out. Examples are drawn by hash, not picked."
+        " <code>grip compare</code> says the same of any two subsets.",
+        n=len(runs),
+    )
+    pairs = [compare.between(context.store, *pair) for pair in combinations(runs, 2)]
+    compare.add_examples(context.store, pairs)
+    data = {"runs": [_run(r, runs) for r in runs], "pairs": [_pair(p) for p in pairs]}
+    return Section("runs", "Comparison of runs", [intro, Special("compare", {"payload": data})])
+
+
+def compared(context: Context) -> list[dict[str, Any]]:
+    return [compare.described(context.store, m) for m in compare.latest(context.store, MOST)]
+
+
+def _run(run: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """A run by what tells it from the others."""
+    names = sorted({n for r in runs for n in r["settings"] if r["settings"][n] != run["settings"].get(n)})
+    said = ", ".join(f"{n} {run['settings'].get(n)}" for n in names[:4])
+    return {n: run[n] for n in ("version", "computed", "documents", "tokens")} | {"said": said}
+
+
+def _pair(pair: dict[str, Any]) -> dict[str, Any]:
+    rows = pair["budgets"]
+    kept = {name: pair[name] for name in ("settings", "both", "in", "out")}
+    kept["left"], kept["right"] = pair["left"]["version"], pair["right"]["version"]
+    kept["budgets"] = None if rows is None else [r for r in rows if r["change"]][:CLUSTERS]
+    return kept

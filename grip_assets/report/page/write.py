@@ -1,0 +1,61 @@
+"""Writes the page, where what it shows has changed: aside, then swapped by one rename."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from grip_assets.operations import flat
+from grip_assets.recompute import Settings
+from grip_assets.report.compare import latest
+from grip_assets.settings import digest
+from grip_assets.store.artifacts import ArtifactStore
+
+DIGEST = re.compile(r'<meta name="grip-digest" content="([0-9a-f]*)">')
+HEAD_CHARS = 4000
+
+
+@dataclass(frozen=True)
+class Written:
+    path: Path
+    digest: str
+    reused: bool
+    sections: int
+    bytes: int
+
+
+def page_path(root: Path) -> Path:
+    return root / "report" / "index.html"
+
+
+def write(store: ArtifactStore, in_force: Mapping[str, str], settings: Settings, code_version: str) -> Written:
+    """The page of a data folder. ``in_force``: versions of the stages; they must be those of the catalog."""
+    from grip_assets.report.page.build import SECTIONS, build
+
+    path, name = page_path(store.root), named(store, in_force, settings, code_version)
+    if shown(path) == name:
+        return Written(path, name, True, len(SECTIONS), path.stat().st_size)
+    html, sections = build(store.root, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with store.scratch() as folder:
+        (folder / "index.html").write_text(html, encoding="utf-8", newline="\n")
+        (folder / "index.html").replace(path)
+    return Written(path, name, False, len(sections), path.stat().st_size)
+
+
+def named(store: ArtifactStore, in_force: Mapping[str, str], settings: Settings, code_version: str) -> str:
+    """A digest of all that the page shows: tables in force, what they are compared with, settings."""
+    from grip_assets.report.page.runs import MOST
+
+    subsets = [m["version"] for m in latest(store, MOST)]
+    probes = sorted(m["version"] for m in store.manifests("adaptation_deltas"))
+    return digest([code_version, dict(in_force), subsets, probes, flat(settings)])
+
+
+def shown(path: Path) -> str | None:
+    """The digest of the page that is there."""
+    if not path.exists():
+        return None
+    with path.open(encoding="utf-8") as file:
+        found = DIGEST.search(file.read(HEAD_CHARS))
+    return found[1] if found else None

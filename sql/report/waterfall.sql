@@ -1,0 +1,20 @@
+-- From the base budget to what is allocated: what replay asks for more, what dividing by the sum of utilities takes off,
+-- what caps cut, and where the cut is given instead (rounding is in it).
+-- in: budgets   out: one row
+WITH summed AS (
+    SELECT
+        any_value(unit) AS unit,
+        sum(base_budget) AS base,
+        sum(utility - base_budget) AS replay,
+        sum(budget) - sum(utility) AS normalised,
+        -sum(greatest(budget - capacity, 0))::DOUBLE AS cut,
+        sum(allocated)::DOUBLE AS total,
+        sum(greatest(budget - base_budget, 0)) / sum(base_budget) AS moved_by_replay,
+        sum(greatest(allocated - budget, 0)) / nullif(sum(budget), 0) AS moved_by_caps,
+        count(*) FILTER (allocated = capacity) AS at_cap,
+        count(*) FILTER (replay_multiplier > 1) AS replayed,
+        count(*) FILTER (NOT gate_open) AS gated,
+        count(*) AS clusters
+    FROM budgets
+)
+SELECT *, total - (base + replay + normalised + cut) AS given FROM summed
