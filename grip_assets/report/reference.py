@@ -7,6 +7,7 @@ import types
 import typing
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import typer.main
 
@@ -117,11 +118,12 @@ def automations() -> Iterator[str]:
     from grip_assets.definitions import defs
 
     repository = defs.get_repository_def()
-    for title, found in (
-        ("Jobs", [j for j in repository.get_all_jobs() if not j.name.startswith("__")]),
-        ("Schedules", repository.schedule_defs),
-        ("Sensors", repository.sensor_defs),
-    ):
+    kinds: dict[str, list[Any]] = {
+        "Jobs": [j for j in repository.get_all_jobs() if not j.name.startswith("__")],
+        "Schedules": list(repository.schedule_defs),
+        "Sensors": list(repository.sensor_defs),
+    }
+    for title, found in kinds.items():
         yield f"### {title}\n\n| name | what it does |\n|---|---|"
         yield from (
             f"| `{d.name}` | {' '.join((d.description or '').split())} |" for d in sorted(found, key=lambda d: d.name)

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from grip_assets.assets import STAGES
 from grip_assets.memory import budget
 from grip_assets.recompute import owners
 from grip_assets.report.page.parts import Prose, say
