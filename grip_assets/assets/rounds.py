@@ -64,7 +64,7 @@ stage = Stage(
     description="The loop over rounds t: each checkpoint that was the proxy, the drops ΔL_k that it showed on the same"
     " probe, and the share of the budget of every cluster that follows from them.",
     tables=("rounds",),
-    inputs=("sigma_k", "quality_scores", "adaptation_deltas"),
+    inputs=("sigma_k", "quality_scores", "adaptation_deltas", "budgets"),  # budgets that cannot be are said once
     reads={"budget": None, "adaptation": ("delta",)},
     facts=_measured,
     group="reports",
