@@ -4,26 +4,24 @@ An export is written part by part beside its target, and resumed part by part. T
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from grip_assets.errors import GripError
 from grip_assets.export.card import card
 from grip_assets.export.formats import Format, HuggingFace, Jsonl, JsonlGzip, JsonlZstd, Parquet
 from grip_assets.export.lineage import Lineage, lineage
+from grip_assets.export.rows import Rows
 from grip_assets.export.trainers import Mds, Megatron
 from grip_assets.export.workplace import MANIFEST, Workplace, refuse_other, workplace
-from grip_assets.memory import budget
 from grip_assets.progress import Progress
 from grip_assets.settings import digest
-from grip_assets.store.catalog import connect, literal
-from grip_assets.store.query import sql_text
+from grip_assets.store.catalog import connect
 
 VERSION = 1  # goes up when the same export has other bytes
 FORMATS: dict[str, type[Format]] = {
@@ -68,7 +66,8 @@ def export(
         writer = kind(root, tokenizer, made_from.tokenizer)
         export = Export(kind.name, expand or kind.expands, shuffle, writer.tokenizer, writer.facts())
         with workplace(path, export.key(made_from.version)) as work:
-            counts = _write_parts(connection, export, writer, work, log)
+            rows = Rows(connection, made_from.corpus, export.expand, shuffle, PART_BYTES, work.folder / "spilled")
+            counts = _write_parts(rows, writer, work, log)
             log(f"exporting: putting {len(work.parts()):,} parts together")
             writer.assemble(work.parts(), work.target())
             manifest = {"grip_export": VERSION, "subset": made_from.version, **asdict(export), **counts}
@@ -87,53 +86,20 @@ def _format(path: Path, format: str | None) -> str:
     return format or said or "parquet"
 
 
-def _write_parts(
-    connection: duckdb.DuckDBPyConnection, export: Export, writer: Format, work: Workplace, log: Callable[[str], None]
-) -> dict[str, int]:
+def _write_parts(rows: Rows, writer: Format, work: Workplace, log: Callable[[str], None]) -> dict[str, int]:
     """Write the parts that are not there yet; return the totals of all."""
-    sizes = _plan(connection, export, work)
-    done = {part for part in sizes if work.has(part)}
-    if done:
-        log(f"exporting: {len(done):,} of {len(sizes):,} parts are there from an export that was stopped")
-    missing = [part for part in sizes if part not in done]
-    progress = Progress("exporting", sum(sizes[part] for part in missing), "documents", log)
-    for part, rows in _parts(connection, missing):
+    missing = [part for part in rows.sizes if not work.has(part)]
+    if there := len(rows.sizes) - len(missing):
+        log(f"exporting: {there:,} of {len(rows.sizes):,} parts are there from an export that was stopped")
+    progress = Progress("exporting", sum(rows.sizes[part] for part in missing), "documents", log)
+    for part, table in rows.of(missing):
         with work.part(part) as folder:
-            note = {"rows": len(rows), "tokens": pc.sum(pc.multiply(rows["n_tokens"], rows["repeats"])).as_py()}
-            note |= writer.write(rows.drop_columns(["part", "position"]), folder)
-            (folder / "part.json").write_text(json.dumps(note))
-        progress.advance(len(rows))
+            note = {"rows": len(table), "tokens": pc.sum(pc.multiply(table["n_tokens"], table["repeats"])).as_py()}
+            (folder / "part.json").write_text(json.dumps(note | writer.write(table, folder)))
+        progress.advance(len(table))
     progress.finish()
     notes = [json.loads((part / "part.json").read_text()) for part in work.parts()]
     return {name: sum(note[name] for note in notes) for name in ("rows", "tokens")}
-
-
-def _plan(connection: duckdb.DuckDBPyConnection, export: Export, work: Workplace) -> dict[int, int]:
-    """Put the rows in order without their texts; the number of rows of each part."""
-    connection.execute(f"SET memory_limit = {literal(f'{budget()}B')}")
-    connection.execute(f"SET temp_directory = {literal(str(work.folder / 'spilled'))}")
-    parameters = {
-        "expand": export.expand,
-        "shuffle": None if export.shuffle is None else str(export.shuffle),
-        "part_bytes": PART_BYTES,
-    }
-    connection.execute(sql_text("export"), parameters)
-    sizes = connection.execute("SELECT part, count(*) FROM export_rows GROUP BY part ORDER BY part").fetchall()
-    if not sizes:
-        raise GripError("The subset has no documents. Raise budget.total and run `grip curate`.")
-    return dict(sizes)
-
-
-def _parts(connection: duckdb.DuckDBPyConnection, missing: list[int]) -> Iterator[tuple[int, pa.Table]]:
-    """Each part's rows in their order. A pass over the corpus fetches as many parts as an eighth of the memory holds:
-    an order by cluster is no order of the corpus, and DuckDB does not sort texts within a memory limit."""
-    at_once = max(budget() // 8 // PART_BYTES, 1)
-    for start in range(0, len(missing), at_once):
-        group = missing[start : start + at_once]
-        bounds = {"first": group[0], "last": group[-1]}
-        rows = connection.sql(sql_text("export_part"), params=bounds).to_arrow_table()
-        for part in group:
-            yield part, rows.filter(pc.equal(rows["part"], part)).sort_by("position")
 
 
 def _describe(

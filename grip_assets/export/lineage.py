@@ -13,9 +13,10 @@ from grip_assets.store.artifacts import ArtifactStore
 
 @dataclass(frozen=True)
 class Lineage:
-    """``manifests`` by asset, the pool first and the subset last."""
+    """``manifests`` by asset, the pool first and the subset last; ``corpus``: glob of the pool's files."""
 
     manifests: Mapping[str, Mapping[str, Any]]
+    corpus: str
 
     @property
     def version(self) -> str:
@@ -54,4 +55,4 @@ def lineage(connection: duckdb.DuckDBPyConnection, root: Path) -> Lineage:
         found[asset] = manifest
 
     visit("subset", in_force["subset"])
-    return Lineage(found)
+    return Lineage(found, store.parquet("corpus", found["corpus"]["version"], "corpus"))
