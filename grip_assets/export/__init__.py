@@ -64,13 +64,13 @@ def export(
     with connect(root) as connection:
         made_from = lineage(connection, root)
         writer = kind(root, tokenizer, made_from.tokenizer)
-        export = Export(kind.name, expand or kind.expands, shuffle, writer.tokenizer, writer.facts())
-        with workplace(path, export.key(made_from.version)) as work:
-            rows = Rows(connection, made_from.corpus, export.expand, shuffle, PART_BYTES, work.folder / "spilled")
+        what = Export(kind.name, expand or kind.expands, shuffle, writer.tokenizer, writer.facts())
+        with workplace(path, what.key(made_from.version)) as work:
+            rows = Rows(connection, made_from.corpus, what.expand, shuffle, PART_BYTES, work.folder / "spilled")
             counts = _write_parts(rows, writer, work, log)
             log(f"exporting: putting {len(work.parts()):,} parts together")
             writer.assemble(work.parts(), work.target())
-            manifest = {"grip_export": VERSION, "subset": made_from.version, **asdict(export), **counts}
+            manifest = {"grip_export": VERSION, "subset": made_from.version, **asdict(what), **counts}
             _describe(connection, kind, made_from, manifest, path, work)
             work.publish(kind.directory)
     return counts["rows"]

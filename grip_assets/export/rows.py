@@ -54,7 +54,7 @@ class Rows:
             for number, rows in tables.items():
                 found = pa.Table.from_batches(texts.pop(number)).combine_chunks()
                 places = pc.index_in(rows["doc_id"], value_set=found["doc_id"])
-                yield number, rows.add_column(1, "text", found["text"].take(places))
+                yield number, rows.add_column(1, "text", found["text"].take(places).cast(pa.string()))
 
     def _without_texts(self, number: int) -> pa.Table:
         return self.connection.sql(sql_text("export_part"), params={"part": number}).to_arrow_table()
