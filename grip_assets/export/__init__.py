@@ -68,7 +68,7 @@ def export(
         with workplace(path, what.key(made_from.version)) as work:
             rows = Rows(connection, made_from.corpus, what.expand, shuffle, PART_BYTES, work.folder / "spilled")
             counts = _write_parts(rows, writer, work, log)
-            log(f"exporting: putting {len(work.parts()):,} parts together")
+            log(f"exporting: putting {what.format} together, parts: {len(work.parts()):,}")
             writer.assemble(work.parts(), work.target())
             manifest = {"grip_export": VERSION, "subset": made_from.version, **asdict(what), **counts}
             _describe(connection, kind, made_from, manifest, path, work)
