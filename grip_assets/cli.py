@@ -183,14 +183,24 @@ def sql(
 
 @app.command()
 def export(
-    path: Annotated[Path, typer.Argument(help="File to write.")],
-    format: Annotated[str, typer.Option(help="parquet or jsonl")] = "parquet",
+    path: Annotated[Path, typer.Argument(help="File or folder to write.")],
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="parquet, jsonl, jsonl.gz, jsonl.zst, huggingface, mds or megatron; by default as PATH says."
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="For megatron: a model's name or folder; by default settings/corpus.tokenizer.")
+    ] = None,
+    expand: Annotated[bool, typer.Option("--expand", help="A document is there as often as it is repeated.")] = False,
+    shuffle: Annotated[int | None, typer.Option(metavar="SEED", help="In random order, not by cluster.")] = None,
 ) -> None:
-    """Write the documents of the subset, with their columns, to one file."""
+    """Write the documents of the subset for a trainer, with a card of where they come from."""
+    from grip_assets.export import export as write
     from grip_assets.store.artifacts import data_root
-    from grip_assets.store.export import export as write
 
-    rows = write(data_root(), path, format)
+    rows = write(data_root(), path, format, tokenizer, expand, shuffle, lambda line: print(line, file=sys.stderr))
     print(f"{rows:,} documents written to {path}")
 
 

@@ -54,9 +54,14 @@ class _Catcher(torch.nn.Module):
         raise _Reached(Boundary(hidden[0], rest, named))
 
 
+def open_tokenizer(name: str, setting: str, root: Path) -> Any:
+    """The tokenizer of the model ``name``; GripError naming ``setting`` where it cannot be loaded."""
+    return _from_pretrained(transformers.AutoTokenizer, _converted(locate(name, setting), root), setting)
+
+
 def load_tokenizer(name: str, setting: str, root: Path) -> Callable[[str], int]:
     """A counter of the tokens of a text. The text is plain: nothing in it is read as a special token."""
-    tokenizer = _from_pretrained(transformers.AutoTokenizer, _converted(locate(name, setting), root), setting)
+    tokenizer = open_tokenizer(name, setting, root)
     inner = getattr(tokenizer, "backend_tokenizer", None)
     if inner is None:
         return lambda text: len(tokenize(tokenizer, text))
@@ -64,7 +69,8 @@ def load_tokenizer(name: str, setting: str, root: Path) -> Callable[[str], int]:
     return lambda text: len(inner.encode(text, add_special_tokens=False))  # the ids never become Python's
 
 
-def tokenize(tokenizer: Any, text: str) -> list[int]:
+def tokenize(tokenizer: Any, text: Any) -> Any:
+    """Token ids of a text, or of each of several."""
     return tokenizer(
         text, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False, verbose=False
     )["input_ids"]

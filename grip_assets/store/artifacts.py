@@ -109,7 +109,7 @@ class ArtifactStore:
             yield Draft(folder)
             manifest["tables"] = {t.name: describe(t) for t in sorted(folder.iterdir()) if t.is_dir()}
             (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
-            _sync(folder)
+            sync(folder)
             final = self.folder(stage, manifest["version"])
             final.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -166,7 +166,8 @@ def _sweep(root: Path) -> None:
             lock.unlink(missing_ok=True)
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
+    """Bring all that is in a folder to the disk."""
     for path in [*folder.rglob("*"), folder]:
         handle = os.open(path, os.O_RDONLY)
         try:

@@ -1,0 +1,183 @@
+"""The card of an exported data set: Markdown under the front matter that the Hub reads, made from lineage.
+
+Names of files, titles and paths are somebody else's: nothing in them is read as Markdown or HTML, and what lets
+somebody in (a password in a URL, a signed query) is left out.
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import duckdb
+import yaml
+
+from grip_assets.export.formats import Format
+from grip_assets.export.lineage import Lineage
+from grip_assets.settings import GROUPS, trait
+from grip_assets.store.query import sql_text
+
+MOVED = 5  # clusters that are listed in either direction
+LANGUAGES = 20
+SHOWN = 200  # characters of a name
+SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B", "n>10B")
+JUDGES = {
+    "static": "Quality was judged by static analysis, which reads form and not truth: well-kept nonsense scores well."
+    " It ranks clusters; it is no judge of single documents.",
+    "llm": "Quality was judged by a language model, which can be wrong, and can be talked into high scores.",
+}
+LIMITS = (
+    "Exact duplicates were removed; near-duplicates were not.",
+    "The licences of the documents are those of their sources. They were not checked.",
+    "Personal data and secrets in the documents were neither looked for nor removed.",
+)
+
+
+def card(
+    connection: duckdb.DuckDBPyConnection,
+    lineage: Lineage,
+    manifest: Mapping[str, Any],
+    kind: type[Format],
+    name: str,
+) -> str:
+    """The card of the export that ``manifest`` describes. The same export has the same card."""
+    totals = _rows(connection, "questions/totals")[0]
+    settings = list(lineage.settings())
+    values = {f"{group}.{setting}": value for group, setting, value in settings}
+    title = without_credentials(totals["title"] or f"subset {lineage.version}")
+    parts = [
+        _front_matter(title, manifest["rows"], kind, name),
+        f"# {plain(title)}",
+        "Documents for pre-training, picked out of a larger pool by GRIP"
+        " ([arXiv:2603.00031](https://arxiv.org/abs/2603.00031)).",
+        "## Source\n\n" + table(("", ""), _source(totals, values, manifest)),
+        "## Figures\n\n" + table(("", "pool", "subset"), _figures(totals, lineage)),
+        "Share of the tokens by language:\n\n"
+        + table(("language", "pool", "subset", "documents"), _languages(connection)),
+        *_clusters(connection, totals["unit"]),
+        "## Settings\n\nAll values that the subset was made with.\n\n"
+        + table(("setting", "symbol", "value"), ((f"{g}.{n}", _symbol(g, n), _value(v)) for g, n, v in settings)),
+        "## Versions\n\n"
+        + table(("asset", "version", "computed (UTC)", "code", "run"), map(_version, lineage.manifests.values())),
+        f"Made with grip-assets {version('grip-assets')}.",
+        "## Limits\n\n" + "\n".join(f"- {line}" for line in (JUDGES[values["quality.judge"]], *LIMITS)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(title: str, rows: int, kind: type[Format], name: str) -> str:
+    size = SIZES[min(max(len(str(rows)) - 3, 0), len(SIZES) - 1)]
+    fields: dict[str, Any] = {
+        "pretty_name": title,
+        "license": "other",
+        "size_categories": [size],
+        "task_categories": ["text-generation"],
+        "tags": ["grip", "data-selection", "pre-training"],
+    }
+    files = kind.split or (None if kind.directory else name)
+    if files:
+        data = [{"split": "train", "path": files}]
+        fields["configs"] = [{"config_name": "default", "data_files": data}]
+    return f"---\n{yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)}---"
+
+
+def _source(totals: Mapping[str, Any], values: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tuple]:
+    order = "by cluster" if manifest["shuffle"] is None else f"shuffled, seed {manifest['shuffle']}"
+    expanded = "a document is there as often as it is repeated"
+    rows = [
+        ("pool", values["corpus.path"] or "the source code installed on the machine"),
+        ("read", f"{totals['read']:,} documents of {totals['listed']:,}"),
+        ("rejected", f"{totals['rejected']:,} documents, {totals['duplicates']:,} of them exact duplicates"),
+        ("budget", f"{totals['budget']:,} {totals['unit']}"),
+        ("format", manifest["format"]),
+        ("rows", f"{manifest['rows']:,}, {order}"),
+        ("replay", expanded if manifest["expand"] else "the column repeats says how often to train on a document"),
+        ("tokens are counted by", values["corpus.tokenizer"]),
+    ]
+    if manifest["tokenizer"]:
+        rows.append(("token ids", f"{manifest['tokens']:,} of {manifest['tokenizer']}, with an end of each document"))
+    return rows
+
+
+def _figures(totals: Mapping[str, Any], lineage: Lineage) -> list[tuple]:
+    metrics = lineage.manifests["subset"]["metrics"]
+    return [
+        ("documents", f"{totals['documents']:,}", f"{totals['documents_selected']:,}"),
+        ("tokens, with repeats", f"{totals['tokens']:,}", f"{totals['tokens_selected']:,}"),
+        (
+            "diversity: Rao's entropy, within clusters",
+            *(metrics[f"diversity_of_the_{of}"] for of in ("corpus", "subset")),
+        ),
+    ]
+
+
+def _languages(connection: duckdb.DuckDBPyConnection) -> list[tuple]:
+    rows = _rows(connection, "questions/share_by_language")[:LANGUAGES]
+    return [(r["language"], f"{r['pool_share']:.1%}", f"{r['subset_share']:.1%}", f"{r['n_selected']:,}") for r in rows]
+
+
+def _clusters(connection: duckdb.DuckDBPyConnection, unit: str) -> list[str]:
+    shares = _rows(connection, "questions/share_by_cluster")
+    names = {r["cluster_id"]: r for r in _rows(connection, "questions/cluster_names")}
+    heads = ("cluster", "pool", "subset", "quality Q_k", "loss drop", "replay r_k", "language", "typical document")
+
+    def row(s: Mapping[str, Any]) -> tuple:
+        name = names[s["cluster_id"]]
+        shown = (s["quality"], s["delta"], s["replay_multiplier"], name["language"], name["typical"])
+        return (s["cluster_id"], f"{s['pool_share']:.1%}", f"{s['budget_share']:.1%}", *shown)
+
+    moved = {
+        "grew": [s for s in shares if s["gain"] > 0][:MOVED],
+        "shrank": [s for s in reversed(shares) if s["gain"] < 0][:MOVED],
+    }
+    return [
+        f"Clusters whose share of the {unit} {how} most:\n\n{table(heads, map(row, rows))}"
+        for how, rows in moved.items()
+        if rows
+    ]
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _symbol(group: str, name: str) -> str:
+    field = GROUPS[group].model_fields.get(name)
+    return trait(field, "symbol") if field else ""
+
+
+def _version(manifest: Mapping[str, Any]) -> tuple:
+    when = datetime.fromtimestamp(manifest["computed_at"], UTC).strftime("%Y-%m-%d %H:%M")
+    return manifest["stage"], manifest["version"], when, manifest["code_version"], manifest["run_id"]
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, name: str) -> list[dict[str, Any]]:
+    return connection.sql(sql_text(name)).pl().to_dicts()
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [heads, ["---"] * len(heads), *([_cell(value) for value in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return plain(f"{value:.4g}" if isinstance(value, float) else str(value))
+
+
+def plain(text: str) -> str:
+    """A text that reads as itself in Markdown: no markup, no HTML, no link, no line of its own."""
+    shown = without_credentials(text)
+    shown = shown if len(shown) <= SHOWN else shown[:SHOWN] + "…"
+    shown = "".join(" " if c.isspace() else "\ufffd" if unicodedata.category(c)[0] == "C" else c for c in shown)
+    shown = re.sub(r"[\\`*_\[\]#!|~@$^]|:(?=/)|(?<=www)\.", r"\\\g<0>", shown)
+    return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def without_credentials(text: str) -> str:
+    """URLs lose what stands before an ``@`` and after a ``?``."""
+    return re.sub(r"(?<=://)[^/\s]*@", "", re.sub(r"(://[^\s?]*)\?\S*", r"\1", text))

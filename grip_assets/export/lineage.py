@@ -1,0 +1,58 @@
+"""What a subset was made from: every artifact up to the pool, and the settings they were made with."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from grip_assets.errors import GripError
+from grip_assets.store.artifacts import ArtifactStore
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """``manifests`` by asset, the pool first and the subset last; ``corpus``: glob of the pool's files."""
+
+    manifests: Mapping[str, Mapping[str, Any]]
+    corpus: str
+
+    @property
+    def version(self) -> str:
+        return self.manifests["subset"]["version"]
+
+    @property
+    def tokenizer(self) -> str:
+        """The one that counted ``n_tokens``."""
+        return self.manifests["corpus"]["settings"]["corpus"]["tokenizer"]
+
+    def settings(self) -> Iterator[tuple[str, str, Any]]:
+        """Group, name and value of every setting that an artifact was made with."""
+        seen = {}
+        for manifest in self.manifests.values():
+            for group, values in manifest["settings"].items():
+                seen.update({(group, name): value for name, value in values.items()})
+        return ((group, name, value) for (group, name), value in sorted(seen.items()))
+
+
+def lineage(connection: duckdb.DuckDBPyConnection, root: Path) -> Lineage:
+    """GripError where there is no subset in force, or where it was made from what is no longer in force: its
+    documents and figures would be another's."""
+    in_force = dict(connection.execute("SELECT asset, version FROM artifacts WHERE in_force").fetchall())
+    if "subset" not in in_force:
+        raise GripError("There is no subset to export yet. Run `grip curate`.")
+    store, found = ArtifactStore(root), dict[str, Mapping[str, Any]]()
+
+    def visit(asset: str, version: str) -> None:
+        if in_force.get(asset) != version:
+            raise GripError(
+                f"The subset was made from {asset} {version}, which is no longer in force. Run `grip curate`."
+            )
+        manifest = store.manifest(asset, version)
+        for name, made in manifest["inputs"].items():
+            visit(name, made)
+        found[asset] = manifest
+
+    visit("subset", in_force["subset"])
+    return Lineage(found, store.parquet("corpus", found["corpus"]["version"], "corpus"))

@@ -1,0 +1,157 @@
+"""The two formats that trainers read as they are: MosaicML's MDS and Megatron's .bin/.idx."""
+
+import json
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from grip_assets.errors import GripError
+from grip_assets.export.formats import Format
+
+BLOCK = 256  # documents tokenized at once
+PREFIX = "text_document"  # Megatron's own name of what its preprocessing makes
+
+
+class Mds(Format):
+    """One shard a part, as ``streaming`` reads it. Written here: that library cannot be installed beside this
+    program, since it requires transformers<5 and numpy<2.2, and imports torchvision.
+
+    A shard is the number of samples n, n + 1 offsets from the file's start (uint32), its own description as JSON, and
+    the samples. A sample is the sizes of its columns that vary (uint32), then its columns in the order of their names.
+    """
+
+    name, directory, expands = "mds", True, True
+
+    def write(self, rows: pa.Table, folder: Path) -> dict[str, Any]:
+        columns = sorted(rows.column_names)
+        kinds = [_kind(rows.schema.field(name).type) for name in columns]
+        shard = {
+            "column_encodings": kinds,
+            "column_names": columns,
+            "column_sizes": [None if kind == "str" else 8 for kind in kinds],
+            "compression": None,
+            "format": "mds",
+            "hashes": [],
+            "size_limit": None,
+            "version": 2,
+        }
+        size = _shard(rows.select(columns), kinds, json.dumps(shard, sort_keys=True).encode(), folder / "shard.mds")
+        return {"shard": shard | {"samples": len(rows), "raw_data": {"bytes": size, "hashes": {}}, "zip_data": None}}
+
+    def assemble(self, parts: list[Path], out: Path) -> None:
+        out.mkdir()
+        shards = []
+        for number, part in enumerate(parts):
+            shard = json.loads((part / "part.json").read_text())["shard"]
+            shard["raw_data"]["basename"] = f"shard.{number:05}.mds"
+            _place(part / "shard.mds", out / shard["raw_data"]["basename"])
+            shards.append(shard)
+        (out / "index.json").write_text(json.dumps({"shards": shards, "version": 2}, sort_keys=True))
+
+
+def _place(file: Path, name: Path) -> None:
+    """Give a file another name; a copy where the file system knows no links."""
+    try:
+        name.hardlink_to(file)
+    except OSError:
+        shutil.copyfile(file, name)
+
+
+def _kind(type: pa.DataType) -> str:
+    return "str" if pa.types.is_string(type) else "int" if pa.types.is_integer(type) else "float64"
+
+
+def _shard(rows: pa.Table, kinds: list[str], description: bytes, path: Path) -> int:
+    """Write a shard; return its size in bytes."""
+    samples = [_sample(values, kinds) for batch in rows.to_batches(BLOCK) for values in _rows(batch)]
+    start = 4 * (len(samples) + 2) + len(description)
+    ends_N = start + np.cumsum([0, *map(len, samples)])
+    if ends_N[-1] >= 2**32:
+        raise GripError("MDS shards are below 4 GB, and the subset has longer documents. Lower corpus.max_bytes.")
+    with path.open("wb") as file:
+        file.write(np.uint32(len(samples)).tobytes() + ends_N.astype("<u4").tobytes() + description)
+        file.writelines(samples)
+    return int(ends_N[-1])
+
+
+def _rows(batch: pa.RecordBatch) -> Any:
+    return zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def _sample(values: tuple, kinds: list[str]) -> bytes:
+    """MDS has no null: a text that is not there is empty, a number is 0."""
+    data = [_ENCODE[kind](value or ("" if kind == "str" else 0)) for value, kind in zip(values, kinds, strict=True)]
+    sizes = [len(d) for d, kind in zip(data, kinds, strict=True) if kind == "str"]
+    return np.array(sizes, "<u4").tobytes() + b"".join(data)
+
+
+_ENCODE: dict[str, Any] = {
+    "str": str.encode,
+    "int": lambda value: np.array(value, "<i8").tobytes(),
+    "float64": lambda value: np.array(value, "<f8").tobytes(),
+}
+
+
+class Megatron(Format):
+    """Token ids of each document and the end-of-text token, by Megatron Core's own builder."""
+
+    name, directory, expands = "megatron", True, True
+
+    def __init__(self, root: Path, tokenizer: str | None, counter: str):
+        from grip_assets.models.files import content_hash, locate
+        from grip_assets.models.proxy import open_tokenizer
+
+        setting = "--tokenizer" if tokenizer else "settings/corpus.tokenizer"
+        self.tokenizer = tokenizer or counter
+        self.library = _megatron()
+        self.content = content_hash(locate(self.tokenizer, setting), root)
+        self.model = open_tokenizer(self.tokenizer, setting, root)
+        self.end = self.model.eos_token_id
+        self.dtype = self.library.DType.optimal_dtype(len(self.model))
+        if self.end is None:
+            raise GripError(
+                f"{setting}: the tokenizer '{self.tokenizer}' has no end-of-text token, which Megatron puts after each"
+                " document. Name another one with --tokenizer."
+            )
+
+    def facts(self) -> dict[str, Any]:
+        return {"tokenizer": self.content, "end_of_text": self.end, "dtype": np.dtype(self.dtype).name}
+
+    def write(self, rows: pa.Table, folder: Path) -> dict[str, Any]:
+        from grip_assets.models.proxy import tokenize
+
+        builder = self._builder(folder)
+        n_tokens = 0
+        for batch in rows.select(["text"]).to_batches(BLOCK):
+            for ids in tokenize(self.model, batch["text"].to_pylist()):
+                builder.add_document(np.array([*ids, self.end]), [len(ids) + 1])
+                n_tokens += len(ids) + 1
+        builder.finalize(str(folder / f"{PREFIX}.idx"))
+        return {"tokens": n_tokens}
+
+    def assemble(self, parts: list[Path], out: Path) -> None:
+        out.mkdir()
+        builder = self._builder(out)
+        for part in parts:
+            builder.add_index(str(part / PREFIX))
+        builder.finalize(str(out / f"{PREFIX}.idx"))
+
+    def _builder(self, folder: Path) -> Any:
+        return self.library.IndexedDatasetBuilder(str(folder / f"{PREFIX}.bin"), dtype=self.dtype)
+
+
+def _megatron() -> Any:
+    """The module that reads and writes Megatron's files; GripError where it is not installed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that Transformer Engine and Apex, which train, are not there
+            from megatron.core.datasets import indexed_dataset
+    except ImportError as error:
+        raise GripError(
+            f"--format megatron needs Megatron Core ({error}). Run: pip install 'grip-assets[export]'"
+        ) from None
+    return indexed_dataset
