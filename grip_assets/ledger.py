@@ -59,8 +59,15 @@ def versions_in_force(instance: dg.DagsterInstance, stages: Iterable[str]) -> di
 
 def settings_in_force(instance: dg.DagsterInstance) -> dict[str, Group]:
     """Every settings group as last materialized; the defaults where none was. Fields gone since then are left out."""
-    found = latest(instance, [settings_key(group) for group in GROUPS])
-    return {group: _values(group, found.get(settings_key(group))) for group in GROUPS}
+    return in_force(instance, [])[1]
+
+
+def in_force(instance: dg.DagsterInstance, stages: Iterable[str]) -> tuple[dict[str, Record], dict[str, Group]]:
+    """``records`` and ``settings_in_force`` in one look at the event log."""
+    names = {dg.AssetKey(name): name for name in stages}
+    found = latest(instance, [*names, *(settings_key(group) for group in GROUPS)])
+    records = {name: found[key] for key, name in names.items() if key in found}
+    return records, {group: _values(group, found.get(settings_key(group))) for group in GROUPS}
 
 
 def _values(group: str, record: Record | None) -> Group:

@@ -40,10 +40,9 @@ class Data(dg.ConfigurableResource):
         """Write the catalog anew: what the event log says is in force, what this step ``made`` and the log does not
         have yet, and the same of other runs going on."""
         with self.alone():
-            records = ledger.records(instance, stages)
+            records, in_force = ledger.in_force(instance, stages)
             for stage, record in catalog.shown(self.store().root).items():
                 known = records.get(stage)
                 if (known is None or known.timestamp < record.timestamp) and instance.has_run(record.run_id):
                     records[stage] = record
-            settings = {**ledger.settings_in_force(instance), **(settings or {})}
-            catalog.rebuild(self.store(), stages, settings, records | dict(made or {}))
+            catalog.rebuild(self.store(), stages, {**in_force, **(settings or {})}, records | dict(made or {}))

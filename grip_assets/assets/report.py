@@ -28,10 +28,11 @@ def report(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResul
     from grip_assets.report.page.write import write  # plotly and jinja2: not needed to load the definitions
 
     store = data.store()
+    records, settings = ledger.in_force(context.instance, STAGES)
     made = write(
         store,
-        ledger.versions_in_force(context.instance, STAGES),
-        ledger.settings_in_force(context.instance),
+        {name: record.version for name, record in records.items()},
+        settings,
         context.assets_def.code_versions_by_key[KEY] or "",
     )
     context.log.info(f"{made.path} ({made.bytes:,} bytes){' is current' if made.reused else ''}")

@@ -45,13 +45,14 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
     )
     def _asset(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResult:
         instance, store = context.instance, data.store()
-        before = ledger.versions_in_force(instance, stages).get(stage.name)
+        records, settings = ledger.in_force(instance, stages)
+        before = records[stage.name].version if stage.name in records else None
         with legible():
             made = make(
                 stage,
                 stages,
-                ledger.settings_in_force(instance),
-                _input_versions(instance, stage),
+                settings,
+                _input_versions(stage, records),
                 store,
                 context.log.info,
                 context.run_id,
@@ -94,10 +95,8 @@ def code_references(what: Any, query: str | None = None) -> dg.CodeReferencesMet
     return dg.CodeReferencesMetadataValue(code_references=list(found))
 
 
-def _input_versions(instance: dg.DagsterInstance, stage: Stage) -> dict[str, str]:
-    keys = [dg.AssetKey(name) for name in stage.inputs] + [ledger.settings_key(group) for group in stage.reads]
-    found = ledger.latest(instance, keys)
-    missing = [key.to_user_string() for key in keys if key not in found]
+def _input_versions(stage: Stage, records: Mapping[str, ledger.Record]) -> dict[str, str]:
+    missing = [name for name in stage.inputs if name not in records]
     if missing:
         raise GripError(f"{stage.name} needs {', '.join(missing)}. Materialize {missing[0]} first, or run `curate`.")
-    return {name: found[dg.AssetKey(name)].version for name in stage.inputs}
+    return {name: records[name].version for name in stage.inputs}
