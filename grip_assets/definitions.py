@@ -14,9 +14,10 @@ from grip_assets.assets.settings import settings_assets
 from grip_assets.assets.stage import stage_asset
 from grip_assets.console import console
 from grip_assets.ledger import settings_key
+from grip_assets.operations import run_config
 from grip_assets.report.changes import settings_of_subset
 from grip_assets.settings import GROUPS
-from grip_assets.triggers import new_checkpoint, new_documents, run_config, schedules
+from grip_assets.triggers import new_checkpoint, new_documents, schedules
 
 curate = dg.define_asset_job(
     "curate",

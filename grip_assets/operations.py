@@ -74,6 +74,11 @@ def after(instance: dg.DagsterInstance, changes: Changes) -> dict[str, Group]:
     return {g: validate(g, values.model_dump() | changes.get(g, {})) for g, values in settings.items()}
 
 
+def run_config(changes: Changes) -> dict[str, Any]:
+    """The run config of a job that changes settings, by group."""
+    return {"ops": {f"settings__{group}": {"config": values} for group, values in changes.items()}}
+
+
 def plan(instance: dg.DagsterInstance, changes: Changes) -> list[recompute.Step]:
     versions = ledger.versions_in_force(instance, STAGES)
     return recompute.plan(STAGES, after(instance, changes), versions, ArtifactStore(data_root()))
@@ -96,10 +101,13 @@ def curate(instance: dg.DagsterInstance, changes: Changes) -> Run:
     from grip_assets.definitions import curate_job  # after DAGSTER_HOME and GRIP_DATA are known
 
     ledger.close_runs_of_dead_processes(instance)
-    _judge_is_ready(after(instance, changes)["quality"], plan(instance, changes))
+    settings = after(instance, changes)
+    _judge_is_ready(settings["quality"], plan(instance, changes))
     config: dict[str, Any] = {"loggers": {"console": {"config": {}}}}
     if changes:
-        config["ops"] = {f"settings__{group}": {"config": values} for group, values in changes.items()}
+        # As validated: what was written '1e-3' is a number now.
+        values = {group: settings[group].model_dump(mode="json") for group in changes}
+        config |= run_config({group: {name: values[group][name] for name in changes[group]} for group in changes})
     tags = ledger.process_tags()
     if curate_job().executor_def is dg.in_process_executor:
         return _outcome(curate_job().execute_in_process(config, instance, raise_on_error=False, tags=tags))

@@ -19,6 +19,7 @@ from grip_assets.assets import STAGES
 from grip_assets.assets.data import Data
 from grip_assets.errors import GripError
 from grip_assets.models.files import locate
+from grip_assets.operations import read_profile, run_config
 from grip_assets.recompute import known_version
 from grip_assets.settings import Adaptation
 
@@ -49,15 +50,8 @@ def schedules(job: Any) -> list[dg.ScheduleDefinition]:
 
 
 def _profile(schedule: str) -> dict[str, Any]:
-    from grip_assets.operations import read_profile
-
     name = os.environ.get(f"GRIP_{schedule.upper()}_PROFILE")
     return run_config(read_profile(name)) if name else {}
-
-
-def run_config(changes: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The run config of a job that changes settings, by group."""
-    return {"ops": {f"settings__{group}": {"config": values} for group, values in changes.items()}}
 
 
 def interval() -> int:

@@ -195,10 +195,11 @@ def test_a_person_runs_schedules_and_inspects_in_the_browser(ui, tmp_path, model
     time.sleep(15)
     assert {run["runId"] for run in ui.runs()} == known
 
-    # Back to the first subset: nothing is computed.
-    first = _versions(tmp_path / "data")[0]
-    run = ui.launch("rollback", {"subset": first}, "rollback")
-    assert run["status"] == "SUCCESS" and not names(run, "grip/computed") & {"embeddings", "clusters", "subset"}
+    # Back to the subset before the checkpoint: nothing of the chain is computed.
+    before_it = _versions(tmp_path / "data")[2]
+    run = ui.launch("rollback", {"subset": before_it}, "rollback")
+    assert run["status"] == "SUCCESS" and "adaptation.proxy" in run["tags"]["grip/changed"]
+    assert not names(run, "grip/computed") & {s.name for s in STAGES.values() if s.group == "curation"}
 
 
 def _latest(ui: Ui, asset: str) -> dict:

@@ -1,25 +1,130 @@
-"""The README says what the code says, and a result that changes is noticed."""
+"""The documentation says what the code says, its commands run, and a result that changes is noticed."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import polars as pl
 import pytest
 
-from grip_assets.report.reference import README, filled
+from grip_assets.assets import STAGES
+from grip_assets.assets.columns import columns
+from grip_assets.report.reference import README, REFERENCE, filled, reference
 from grip_assets.store.artifacts import REPOSITORY, ArtifactStore
 from grip_assets.store.catalog import literal
 
+PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
+# Lines of code that this file does not run, by their beginning, and where they are run or why they cannot be.
+ELSEWHERE = {
+    "make run": "every session, from a fresh clone",
+    "make test": ".ci/run",
+    "make ui": "tests/test_browser.py: the same command",
+    "make bench": "by hand; tests/test_bench.py runs its parts",
+    "make check-slow": "by hand",
+    "grip bench": "tests/test_bench.py",
+    "python -m grip_assets.bench": "tests/test_bench.py, by hand",
+    "export GRIP_": "tests/test_triggers.py, tests/test_concurrency.py",
+    "pip install '.[postgres]'": "tests/test_concurrency.py needs what it installs",
+    "cp dagster_home/postgres.yaml": "tests/test_concurrency.py",
+    "subset: ": "tests/test_browser.py: the form of rollback",
+    "grip curate --corpus s3://": "no bucket here",
+    "grip curate --set embedding.model=Qwen/": "no hub here",
+    "grip curate --set adaptation.proxy=HuggingFaceTB/": "no hub here",
+}
 
-def test_the_generated_parts_of_the_readme_are_current():
+
+def code(page: Path) -> list[str]:
+    """Indented lines of code, without comments. The section on LLM judges is run by tests/test_llm_chain.py."""
+    before, _, rest = page.read_text().partition("## Use an LLM as the judge")
+    text = before + "\n## " + rest.partition("\n## ")[2]
+    lines = [line for line in text.splitlines() if line.startswith("    ")]
+    return [re.split(r"\s{2,}#", line.strip())[0].strip() for line in lines]
+
+
+def test_the_generated_pages_are_current():
     assert filled(README.read_text()) == README.read_text(), "run: make docs"
+    assert reference() == REFERENCE.read_text(), "run: make docs"
 
 
-def test_every_command_and_profile_is_in_the_readme():
+def test_everything_is_in_the_reference():
     from grip_assets.cli import app
+    from grip_assets.definitions import defs
     from grip_assets.operations import profiles
+    from grip_assets.settings import GROUPS
 
-    text = README.read_text()
-    names = [c.name or c.callback.__name__ for c in app.registered_commands]
-    assert all(f"grip {name}" in text for name in names)
-    assert all(f"`{name}`" in text for name in profiles())
+    text = REFERENCE.read_text()
+    names = [f"`{g}.{name}`" for g, schema in GROUPS.items() for name in schema.model_fields]
+    names += [f"#### `{stage}`" for stage in STAGES] + [f"Table `{t}`" for s in STAGES.values() for t in s.tables]
+    names += [f"#### `grip {c.name or c.callback.__name__}" for c in app.registered_commands]
+    repository = defs.get_repository_def()
+    found = [*repository.get_all_jobs(), *repository.schedule_defs, *repository.sensor_defs]
+    names += [f"| `{d.name}` |" for d in found if not d.name.startswith("__")]
+    files = "\n".join(file.read_text() for file in (REPOSITORY / "grip_assets").rglob("*.py"))
+    names += [f"| `{name}` |" for name in set(re.findall(r'environ[^\n]{0,20}"(GRIP_[A-Z]+)"', files))]
+    assert [name for name in names if name not in text] == []
+    assert all(f"`{name}`" in README.read_text() for name in profiles())
+
+
+@pytest.mark.run
+def test_every_column_is_documented(lab):
+    for stage in STAGES.values():
+        for table in stage.tables:
+            assert list(columns()[table]) == lab.sql(f"SELECT * FROM {table}").columns, table
+    for rows in columns().values():
+        for column in rows.values():
+            assert all(name in columns()[table] for table, name in column.sources)
+
+
+def test_every_link_leads_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+            assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_line_of_code_is_run_somewhere():
+    for page in PAGES:
+        for line in code(page):
+            assert line.startswith(("grip ", *ELSEWHERE)), f"{page.name}: {line}"
+
+
+@pytest.mark.run
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [p for p in PAGES if p.name != "reference.md"], ids=lambda p: p.name)
+def test_the_commands_of_a_page_run_as_they_are_written(page, lab, pool, models, tmp_path):
+    import datasets
+
+    texts = [{"body": file.read_text(), "url": file.name} for file in sorted(pool.rglob("*.py"))]
+    pl.DataFrame(texts).rename({"body": "text"}).write_parquet(tmp_path / "part.parquet")
+    (tmp_path / "parquet_folder").mkdir()
+    (tmp_path / "part.parquet").rename(tmp_path / "parquet_folder" / "part.parquet")
+    pl.DataFrame(texts).write_ndjson(tmp_path / "pool.jsonl.zst", compression="zstd")
+    datasets.Dataset.from_list([{"text": t["body"]} for t in texts]).save_to_disk(tmp_path / "saved_dataset")
+    (tmp_path / "home" / "code").parent.mkdir()
+    shutil.copytree(pool, tmp_path / "home" / "code")
+    old = lab.sql("SELECT version FROM artifacts WHERE asset = 'subset' AND in_force")["version"][0]
+    lab.curate(selection={"beta": 0.9})
+    new = lab.sql("SELECT version FROM artifacts WHERE asset = 'subset' AND in_force")["version"][0]
+    real = {
+        "SOURCE": "parse/parse_03.py",
+        "OLD": old,
+        "NEW": new,
+        "/checkpoints/step_20000": str(models / "proxy"),
+        "/checkpoints": str(tmp_path),
+    }
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path / "home")}
+    ran = 0
+    for line in code(page):
+        if line.startswith(tuple(ELSEWHERE)):
+            continue
+        for name, value in real.items():
+            line = re.sub(rf"{name}(?![\w/])", value, line)
+        done = subprocess.run(["bash", "-c", line], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0 and done.stdout, line + done.stderr
+        ran += 1
+    assert ran or page.name in ("performance.md", "teams.md")
 
 
 def test_every_query_is_run_by_somebody():
