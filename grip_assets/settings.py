@@ -15,6 +15,7 @@ import types
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -55,6 +56,13 @@ class Corpus(Group):
     tokenizer: str = knob("SmolLM2-135M", "Model whose tokenizer counts n_tokens (the proxy's).", given=True)
     seed: int = knob(0, "Seed of the sample.", ge=0)
     title: str = knob("", "Name of the pool in reports.", hashed=False, given=True)
+
+    @field_validator("path")
+    @classmethod
+    def no_password(cls, value: str | None) -> str | None:
+        if value and urlsplit(value).password:  # it would stand in the event log, in tags and in reports
+            raise ValueError("holds a password; leave it out, and give it to the driver as FSSPEC_<PROTOCOL>_PASSWORD")
+        return value
 
 
 class Embedding(Group):

@@ -56,7 +56,10 @@ def _profile(schedule: str) -> dict[str, Any]:
 
 def interval() -> int:
     """Seconds from one look to the next, and how long a folder has to be quiet."""
-    return int(os.environ.get("GRIP_WATCH_SECONDS") or 30)
+    said = os.environ.get("GRIP_WATCH_SECONDS") or "30"
+    if not said.isdigit() or not int(said):
+        raise GripError(f"GRIP_WATCH_SECONDS is '{said}'. Give whole seconds, for example 30.")
+    return int(said)
 
 
 def new_documents(job: Any) -> dg.SensorDefinition:

@@ -14,6 +14,9 @@ settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("search", max_examples=5000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
+# What a changed budget computes: the chain from there, and the reports that read it.
+AFTER_BUDGET = {"budgets", "subset", "knobs", "rounds", "stability"}
+
 TOPICS = {
     "parse": "def parse_{i}(text, limit={j}):\n    '''Read {i} fields, because the header has them.'''\n    out = []\n"
     "    for line in text.splitlines():\n        if len(line) > limit:\n            raise ValueError(line)\n"

@@ -158,6 +158,7 @@ def test_export_writes_the_subset_whole(shell, format):
             ["--set", "embedding.model=/no/model"],
             "settings/embedding.model is '/no/model', and there is no such file",
         ),
+        (["--set", "corpus.path=s3://me:secret@host/pool"], "holds a password; leave it out"),
         (["--set", "adaptation.proxy=./none"], "settings/adaptation.proxy is './none'"),
         (["--profile", "quick"], "no profile 'quick'. Did you mean 'quickstart'?"),
     ],

@@ -89,6 +89,7 @@ def test_two_curations_at_once_and_a_reader_throughout(lab, reader):
     assert reader.looks > 10 and not reader.errors
 
 
+@pytest.mark.slow
 def test_a_knob_that_turns_during_a_curation(lab, reader):
     curation = start(*CLI, "curate", "--set", "clustering.k=5", "--set", "adaptation.learning_rate=0.001")
     time.sleep(4)

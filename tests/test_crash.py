@@ -67,8 +67,10 @@ def test_a_kill_in_every_stage_and_a_restart_give_the_same_tables(tmp_path, new_
         "quality_scores",
         "budgets",
         "judge_report",
+        "rounds",
         "subset",
         "knobs",
+        "stability",
     ]
     assert set(victims) == set(STAGES)
     for victim in victims:

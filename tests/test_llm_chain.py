@@ -13,7 +13,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
-from conftest import TOPICS
+from conftest import AFTER_BUDGET, TOPICS
 
 from grip_assets.assets.judge_report import read_gold
 from grip_assets.bench.endpoint import Behaviour, FakeEndpoint, serving
@@ -47,11 +47,11 @@ def asked(endpoint):
 
 @pytest.mark.run
 def test_a_changed_setting_pays_for_nothing_twice(lab, endpoint):
-    assert lab.curate(quality=LLM) == {"quality_scores", "budgets", "subset", "judge_report"}
+    assert lab.curate(quality=LLM) == {"quality_scores", "judge_report"} | AFTER_BUDGET
     first = asked(endpoint)
     scores = lab.sql("SELECT * FROM quality_scores")
     assert first == len(scores) + 20 and set(scores["judge"]) == {"a-model"}
-    assert lab.curate(budget={"alpha": 1.0}) == {"budgets", "subset"}
+    assert lab.curate(budget={"alpha": 1.0}) == AFTER_BUDGET
     lab.curate(quality={"shrinkage": 0.0})
     assert lab.curate(quality={"max_calls": 10_000, "price_in": 3.0}) == set(), "money changes no result"
     assert asked(endpoint) == first
@@ -82,7 +82,7 @@ def test_what_failed_is_said_stops_what_follows_and_is_asked_again(lab, endpoint
     assert (quality["n_judged"] <= quality["n_asked"]).all() and quality["standard_error"].is_not_null().all()
     once = asked(endpoint)
     endpoint.behaviour = Behaviour()
-    assert lab.curate() == {"quality_scores", "budgets", "subset", "judge_report"}
+    assert lab.curate() == {"quality_scores", "judge_report"} | AFTER_BUDGET
     assert asked(endpoint) == once + len(failed) + 20
     assert (lab.sql("SELECT * FROM quality_scores")["status"] == "ok").all()
     assert lab.curate() == set()
@@ -210,7 +210,7 @@ def test_the_judge_is_judged(lab, endpoint, tmp_path):
     gold.write_text("source,architecture\n" + "".join(f"{s},5\n" for s in sources["source"][:30]))
     assert lab.curate() == {"judge_report"}, "the labels are an input"
     budgets = lab.curate(budget={"quality_bound": 1.0})
-    assert budgets == {"budgets", "subset"}
+    assert budgets == AFTER_BUDGET
     bound = lab.sql("SELECT * FROM budgets JOIN cluster_quality USING (cluster_id)")
     assert np.allclose(bound["quality_used"], np.maximum(bound["quality"] - bound["standard_error"], 0))
 

@@ -4,6 +4,7 @@ import shutil
 
 import dagster as dg
 import pytest
+from conftest import AFTER_BUDGET
 
 from grip_assets.assets import STAGES
 from grip_assets.definitions import defs
@@ -23,7 +24,6 @@ CHANGES = {
     "selection": {"beta": 0.9},
     "reports": {"stability_seeds": 1},
 }
-AFTER_BUDGET = {"budgets", "subset", "knobs", "rounds", "stability"}
 SAME_RESULT = {
     "corpus": {"title": "Another name"},
     "embedding": {"batch_windows": 4},

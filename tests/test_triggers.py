@@ -140,6 +140,13 @@ def test_a_failed_stage_says_what_to_do_and_a_retry_resumes(lab):
     assert launch(lab, "change_budget", {"ops": {"settings__budget": {"config": {"total": 0.5}}}}).success
 
 
+def test_a_number_that_yaml_takes_for_text_is_a_number(lab):
+    changes = lab.operations.read_assignments(["selection.beta=9e-1"])
+    assert changes == {"selection": {"beta": "9e-1"}}
+    assert "subset" in lab.operations.curate(lab.instance, changes).computed
+    assert ledger.settings_in_force(lab.instance)["selection"].beta == 0.9
+
+
 def test_schedules_follow_the_environment(monkeypatch):
     from grip_assets.definitions import curate
     from grip_assets.triggers import schedules

@@ -27,6 +27,7 @@ KEY = dg.AssetKey("report")
 def report(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResult:
     from grip_assets.report.page.write import write  # plotly and jinja2: not needed to load the definitions
 
+    data.show(context.instance, STAGES)
     store = data.store()
     records, settings = ledger.in_force(context.instance, STAGES)
     made = write(

@@ -14,6 +14,7 @@ import polars as pl
 from grip_assets import checks
 from grip_assets.assets.budgets import MEASURED
 from grip_assets.assets.knobs import chosen_under
+from grip_assets.assets.quality_scores import READS as QUALITY
 from grip_assets.errors import GripError
 from grip_assets.method.agreement import overlap, overlap_by_chance, rank_correlation
 from grip_assets.recompute import Settings, Stage, Work, versions_under
@@ -140,7 +141,7 @@ stage = Stage(
     reads={
         "clustering": None,
         "probe": None,
-        "quality": None,
+        "quality": QUALITY,
         "adaptation": None,
         "budget": None,
         "selection": None,

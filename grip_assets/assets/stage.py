@@ -59,7 +59,8 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
                 partial(inspect, stages=stages),
             )
         because = causes(before, made.version, stage, stages, store) if before else ["made for the first time"]
-        data.show(instance, stages, {stage.name: ledger.current(made.version, context.run_id, made.reused)})
+        if made.version != before:  # otherwise the catalog shows it already; the last step, report, writes it anew
+            data.show(instance, stages, {stage.name: ledger.current(made.version, context.run_id, made.reused)})
         with data.alone():
             ledger.tag_run(instance, context.run_id, stage.name, made.reused, because if before else [])
         return dg.MaterializeResult(
