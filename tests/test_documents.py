@@ -96,12 +96,12 @@ def test_every_line_of_code_is_run_somewhere():
 def test_the_commands_of_a_page_run_as_they_are_written(page, lab, pool, models, tmp_path):
     import datasets
 
-    texts = [{"body": file.read_text(), "url": file.name} for file in sorted(pool.rglob("*.py"))]
-    pl.DataFrame(texts).rename({"body": "text"}).write_parquet(tmp_path / "part.parquet")
+    texts = [{"body": f.read_text(), "text": f.read_text(), "url": f.name} for f in sorted(pool.rglob("*.py"))]
+    pl.DataFrame(texts).write_parquet(tmp_path / "part.parquet")
     (tmp_path / "parquet_folder").mkdir()
     (tmp_path / "part.parquet").rename(tmp_path / "parquet_folder" / "part.parquet")
     pl.DataFrame(texts).write_ndjson(tmp_path / "pool.jsonl.zst", compression="zstd")
-    datasets.Dataset.from_list([{"text": t["body"]} for t in texts]).save_to_disk(tmp_path / "saved_dataset")
+    datasets.Dataset.from_list(texts).save_to_disk(tmp_path / "saved_dataset")
     (tmp_path / "home" / "code").parent.mkdir()
     shutil.copytree(pool, tmp_path / "home" / "code")
     old = lab.sql("SELECT version FROM artifacts WHERE asset = 'subset' AND in_force")["version"][0]

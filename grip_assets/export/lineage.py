@@ -42,17 +42,12 @@ def lineage(connection: duckdb.DuckDBPyConnection, root: Path) -> Lineage:
     in_force = dict(connection.execute("SELECT asset, version FROM artifacts WHERE in_force").fetchall())
     if "subset" not in in_force:
         raise GripError("There is no subset to export yet. Run `grip curate`.")
-    store, found = ArtifactStore(root), dict[str, Mapping[str, Any]]()
-
-    def visit(asset: str, version: str) -> None:
-        if in_force.get(asset) != version:
+    store = ArtifactStore(root)
+    found = store.lineage("subset", in_force["subset"])
+    for asset, manifest in found.items():
+        if in_force.get(asset) != manifest["version"]:
             raise GripError(
-                f"The subset was made from {asset} {version}, which is no longer in force. Run `grip curate`."
+                f"The subset was made from {asset} {manifest['version']}, which is no longer in force."
+                " Run `grip curate`."
             )
-        manifest = store.manifest(asset, version)
-        for name, made in manifest["inputs"].items():
-            visit(name, made)
-        found[asset] = manifest
-
-    visit("subset", in_force["subset"])
     return Lineage(found, store.parquet("corpus", found["corpus"]["version"], "corpus"))

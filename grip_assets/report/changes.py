@@ -47,22 +47,14 @@ def setting_changes(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapp
                 yield f"{group}.{name}: {was!r} → {value!r}"
 
 
-def lineage(stage: str, version: str, store: ArtifactStore) -> dict[str, str]:
-    """Versions of all stages that an artifact was made from, itself included."""
-    found = {stage: version}
-    for name, made_from in store.manifest(stage, version)["inputs"].items():
-        found |= lineage(name, made_from, store)
-    return found
-
-
 def settings_of_subset(store: ArtifactStore, version: str) -> dict[str, dict[str, Any]]:
     """The settings by group that a subset, and all that it was made from, were computed with.
 
     GripError where there is no such subset. A version may be given by its first characters.
     """
     found: dict[str, dict[str, Any]] = {}
-    for name, made_from in lineage("subset", find(store, version)["version"], store).items():
-        for group, values in store.manifest(name, made_from)["settings"].items():
+    for manifest in store.lineage("subset", find(store, version)["version"]).values():
+        for group, values in manifest["settings"].items():
             known = group_type(group).model_fields
             found.setdefault(group, {}).update({n: v for n, v in values.items() if n in known})
     return found
@@ -116,4 +108,5 @@ def _both(stage: str, table: str, before: str, after: str, store: ArtifactStore)
 
 
 def _same_clusters(stage: str, before: str, after: str, store: ArtifactStore) -> bool:
-    return lineage(stage, before, store)["clusters"] == lineage(stage, after, store)["clusters"]
+    one, other = (store.lineage(stage, version)["clusters"]["version"] for version in (before, after))
+    return one == other

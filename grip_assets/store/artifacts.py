@@ -78,6 +78,14 @@ class ArtifactStore:
                 f" it is computed from its inputs and gets the same name."
             ) from None
 
+    def lineage(self, stage: str, version: str) -> dict[str, dict[str, Any]]:
+        """Manifests of an artifact and of all that it was made from, by stage; what it was made from comes first."""
+        manifest = self.manifest(stage, version)
+        found: dict[str, dict[str, Any]] = {}
+        for name, made_from in manifest["inputs"].items():
+            found |= self.lineage(name, made_from)
+        return found | {stage: manifest}
+
     def parquet(self, stage: str, version: str, table: str) -> str:
         """The files of a table, as a glob for DuckDB or polars; their order is the order of the rows."""
         return str(self.folder(stage, version) / table / "*.parquet")
