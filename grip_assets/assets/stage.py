@@ -1,11 +1,11 @@
 """One factory turns a stage into a Dagster asset: versioned, reused where it is there, checked as it is made."""
 
-import inspect as source
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
+from inspect import getfile, getsourcelines
 from typing import Any
 
 import dagster as dg
@@ -89,7 +89,8 @@ def legible() -> Iterator[None]:
 
 def code_references(what: Any, query: str | None = None) -> dg.CodeReferencesMetadataValue:
     """Where a reader finds a function or class, and its query where it has one."""
-    file, line = str(source.getsourcefile(what)), source.getsourcelines(what)[1]
+    code = getattr(what, "__code__", None)  # a class has none
+    file, line = (code.co_filename, code.co_firstlineno) if code else (getfile(what), getsourcelines(what)[1])
     found = [dg.LocalFileCodeReference(file_path=file, line_number=line)]
     if query and has_query(query):
         found.append(dg.LocalFileCodeReference(file_path=str(SQL / f"{query}.sql"), line_number=1))
