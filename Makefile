@@ -24,7 +24,7 @@ ui: install
 	DAGSTER_HOME=$(abspath $(DAGSTER_HOME)) $(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port 3000
 
 test: install
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" -n 2
 
 # What it measures against is installed here only: hnswlib compiles.
 bench: install

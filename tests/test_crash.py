@@ -50,6 +50,7 @@ def launch(home, victim, changes):
     )
 
 
+@pytest.mark.slow
 def test_a_kill_in_every_stage_and_a_restart_give_the_same_tables(tmp_path, new_lab, models, pool, monkeypatch):
     whole = new_lab("whole")
     home = tmp_path / "killed"

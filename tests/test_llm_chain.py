@@ -297,6 +297,7 @@ def test_answers_are_durable_and_say_what_was_shown(lab, endpoint):
 
 
 @pytest.mark.run
+@pytest.mark.slow
 def test_the_readme_section_runs_as_it_is_written(lab, endpoint):
     section = README.read_text().partition("## Use an LLM as the judge")[2].partition("\n## ")[0]
     commands = [line.strip() for line in section.splitlines() if line.startswith("    ")]

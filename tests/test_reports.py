@@ -124,6 +124,7 @@ def test_every_knob_does_what_a_run_with_it_then_does(lab):
     as_runs_do(lab, rows)
 
 
+@pytest.mark.slow
 def test_knobs_count_copies(lab):
     lab.curate(budget={"total": 160, "unit": "documents", "overflow": "repeat", "max_repeats": 3})
     as_runs_do(lab, table(lab, "knobs", "knob, factor").filter(factor=2.0, knob="budget.tau"))
@@ -205,6 +206,7 @@ def test_a_report_on_a_subset_of_other_settings_is_refused(lab):
 # stability
 
 
+@pytest.mark.slow
 def test_other_seeds_are_compared_once_and_nothing_in_force_changes(lab, monkeypatch):
     assert table(lab, "stability", "seed")["varied"].to_list() == ["draw"] * 3, "what costs nothing"
     lab.change("reports", stability_seeds=3)
