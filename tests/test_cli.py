@@ -68,14 +68,14 @@ def test_curate_says_what_went_in_what_came_out_and_why(shell):
 def test_plan_says_what_would_happen_and_changes_nothing(shell):
     planned = shell.run("plan", "--set", "selection.beta=0.9")
     assert "subset             compute" in planned and "selection.beta: 0.3 → 0.9" in planned
-    assert "2 of 12 assets to compute" in planned
-    assert "0 of 12 assets to compute" in shell.run("plan")
+    assert "3 of 14 assets to compute" in planned, "the subset, knobs and stability"
+    assert "0 of 14 assets to compute" in shell.run("plan")
 
 
 def test_status_is_a_table_and_json(shell):
     assert "budgets" in shell.run("status") and "selection.beta" in shell.run("status")
     status = json.loads(shell.run("status", "--json"))
-    assert len(status["assets"]) == 21 and all(a["fresh"] and a["version"] for a in status["assets"])
+    assert len(status["assets"]) == 24 and all(a["fresh"] and a["version"] for a in status["assets"])
     assert status["settings"]["budget.total"] == 0.3
 
 

@@ -85,7 +85,7 @@ def test_the_page_has_every_section_and_names_what_is_missing(lab):
     text = page_path(lab.data).read_text()
     seen = Seen(without_plotly(text))
     assert {*SHORT} <= set(seen.ids) and len(seen.ids) == len(set(seen.ids)), "an id is there twice"
-    assert "stability</code> in the UI" in text, "what is made on request is asked for"
+    assert "reports.stability_seeds=3" in text, "what costs something is asked for"
     for id in (
         "corpus-map",
         "fig2-distance",

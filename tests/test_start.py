@@ -34,10 +34,12 @@ def test_a_run_with_nothing_to_do_loads_neither_torch_nor_anything_compiled(lab)
 @pytest.mark.run
 def test_a_changed_exponent_loads_no_model(lab):
     computed, heavy = curate({"budget": {"tau": 0.7}})
-    assert computed == ["budgets", "subset"] and not {"torch", "transformers"} & set(heavy)
+    assert computed == ["budgets", "subset", "knobs", "rounds", "stability"] and not {"torch", "transformers"} & set(
+        heavy
+    )
 
 
 @pytest.mark.run
 def test_one_process_a_step_computes_what_one_process_for_all_does(lab):
-    assert curate({"selection": {"beta": 0.9}}, GRIP_EXECUTOR="multiprocess")[0] == ["subset"]
+    assert curate({"selection": {"beta": 0.9}}, GRIP_EXECUTOR="multiprocess")[0] == ["subset", "knobs", "stability"]
     assert curate()[0] == []

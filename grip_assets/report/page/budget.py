@@ -124,6 +124,9 @@ def knobs(context: Context) -> list[Block]:
     rows = context.table("knobs", "knob, factor").with_columns(
         changed=1 - pl.col("overlap"), length=pl.col("mean_tokens") / pl.col("mean_tokens_now") - 1
     )
+    rows = rows.drop_nulls("overlap")  # a value that budget.overflow refuses has no numbers
+    if rows.is_empty():
+        return [say("<strong>What each knob does.</strong> No other value is possible with these settings.")]
     most = rows.sort("changed", "knob", descending=[True, False]).row(0, named=True)
     prose = say(
         "At half and at double its value, {symbol} ({knob}) changes the subset most: at {value} instead of {now},"
