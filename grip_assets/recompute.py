@@ -8,7 +8,7 @@ answers (no recipe says what it will say, and what it did not answer is asked fo
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -264,15 +264,19 @@ def _why(
     if stage.name not in in_force or not store.has(stage.name, in_force[stage.name]):
         return "never computed in this data folder"
     made_with = store.manifest(stage.name, in_force[stage.name])["settings"]
-    changed = [
-        f"{group}.{name}: {old!r} → {new!r}"
-        for group, values in stage.values(settings).items()
-        for name, new in values.items()
-        if (old := made_with.get(group, {}).get(name)) != new
-    ]
+    changed = list(setting_changes(made_with, stage.values(settings)))
     moved = [name for name in stage.inputs if versions[name] is None or versions[name] != in_force.get(name)]
     reasons = changed + [f"{name} changes" for name in moved]
     return ", ".join(reasons) or stage.otherwise
+
+
+def setting_changes(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """``group.field: old → new`` for each that differs."""
+    for group, values in new.items():
+        for name, value in values.items():
+            was = old.get(group, {}).get(name)
+            if was != value:
+                yield f"{group}.{name}: {was!r} → {value!r}"
 
 
 def _last_seconds(stage: str, store: ArtifactStore) -> float | None:

@@ -6,8 +6,8 @@ from typing import Any
 import dagster as dg
 
 from grip_assets.errors import GripError
-from grip_assets.recompute import Stage
-from grip_assets.report.compare import find, latest
+from grip_assets.recompute import Stage, setting_changes
+from grip_assets.report.compare import counts, find, latest
 from grip_assets.report.metadata import markdown_table
 from grip_assets.settings import group_type
 from grip_assets.store.artifacts import ArtifactStore
@@ -36,15 +36,6 @@ def _causes(before: str, after: str, stage: Stage, stages: Mapping[str, Stage], 
         if name in old["inputs"]:
             found += _causes(old["inputs"][name], new["inputs"][name], stages[name], stages, store)
     yield from found or [f"{stage.name}: {stage.otherwise}"]
-
-
-def setting_changes(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """``group.field: old → new`` for each that differs."""
-    for group, values in new.items():
-        for name, value in values.items():
-            was = old.get(group, {}).get(name)
-            if was != value:
-                yield f"{group}.{name}: {was!r} → {value!r}"
 
 
 def settings_of_subset(store: ArtifactStore, version: str) -> dict[str, dict[str, Any]]:
@@ -88,7 +79,8 @@ def moved(stage: Stage, before: str, after: str, store: ArtifactStore) -> dict[s
 def _budgets(before: str, after: str, store: ArtifactStore) -> dict[str, Any]:
     if not _same_clusters("budgets", before, after, store):
         return {"budget_moves": "the clusters are others than before: their budgets cannot be compared one by one"}
-    rows = query("changes/budgets", _both("budgets", "budgets", before, after, store))
+    tables = {name: store.parquet("budgets", v, "budgets") for name, v in (("before", before), ("after", after))}
+    rows = query("changes/budgets", tables)
     moves = [*rows.head(MOVED).to_dicts(), *rows.tail(MOVED).to_dicts()] if len(rows) > 2 * MOVED else rows.to_dicts()
     return {
         "budget_moved": float(rows["move"].abs().sum() / 2),
@@ -97,14 +89,17 @@ def _budgets(before: str, after: str, store: ArtifactStore) -> dict[str, Any]:
 
 
 def _subset(before: str, after: str, store: ArtifactStore) -> dict[str, Any]:
-    return query("changes/subset", _both("subset", "subset", before, after, store)).to_dicts()[0]
+    part = counts(store, before, after)
+    return {
+        "documents_entered": part["second"]["documents"],
+        "documents_left": part["first"]["documents"],
+        "documents_kept": part["both"]["documents"],
+        "tokens_entered": part["second"]["tokens"],
+        "tokens_left": part["first"]["tokens"],
+    }
 
 
 MOVES = {"budgets": _budgets, "subset": _subset}
-
-
-def _both(stage: str, table: str, before: str, after: str, store: ArtifactStore) -> dict[str, str]:
-    return {"before": store.parquet(stage, before, table), "after": store.parquet(stage, after, table)}
 
 
 def _same_clusters(stage: str, before: str, after: str, store: ArtifactStore) -> bool:

@@ -71,24 +71,30 @@ def between(store: ArtifactStore, left: Mapping[str, Any], right: Mapping[str, A
     tables = {
         name: store.parquet("subset", side["version"], "subset") for name, side in (("first", left), ("second", right))
     }
-    counted = {row["part"]: row for row in query("report/compare_counts", tables).iter_rows(named=True)}
+    part = counts(store, left["version"], right["version"])
     turned = {"first": tables["second"], "second": tables["first"]}
     return {
         "left": left,
         "right": right,
         "settings": _settings(left["settings"], right["settings"]),
         "budgets": _budgets(store, left["versions"], right["versions"]),
-        "both": _part(counted, "both", "tokens_second"),
-        "out": _part(counted, "first", "tokens_first")
-        | {"examples": query("report/compare_examples", tables, most=EXAMPLES).to_dicts()},
-        "in": _part(counted, "second", "tokens_second")
-        | {"examples": query("report/compare_examples", turned, most=EXAMPLES).to_dicts()},
+        "both": part["both"],
+        "out": part["first"] | {"examples": query("report/compare_examples", tables, most=EXAMPLES).to_dicts()},
+        "in": part["second"] | {"examples": query("report/compare_examples", turned, most=EXAMPLES).to_dicts()},
     }
 
 
-def _part(counted: Mapping[str, Any], part: str, tokens: str) -> dict[str, int]:
-    row = counted.get(part, {})
-    return {"documents": row.get("documents", 0), "tokens": row.get(tokens, 0)}
+def counts(store: ArtifactStore, first: str, second: str) -> dict[str, dict[str, int]]:
+    """Documents and tokens that are in the ``first`` subset only, in the ``second`` only, and in ``both``."""
+    tables = {name: store.parquet("subset", v, "subset") for name, v in (("first", first), ("second", second))}
+    counted = {row["part"]: row for row in query("report/compare_counts", tables).iter_rows(named=True)}
+    tokens = {"first": "tokens_first", "second": "tokens_second", "both": "tokens_second"}
+    return {
+        part: {"documents": counted[part]["documents"], "tokens": counted[part][column]}
+        if part in counted
+        else {"documents": 0, "tokens": 0}
+        for part, column in tokens.items()
+    }
 
 
 def _settings(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[dict[str, Any]]:

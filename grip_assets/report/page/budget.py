@@ -104,8 +104,6 @@ def _clusters(context: Context) -> list[Block]:
         Column("cluster_id", "Cluster", "d"),
         Column("base_budget", "Base", ",.0f"),
         Column("replay_multiplier", "r_k", ".2f"),
-    ]
-    columns += [
         Column("budget", "After replay", ",.0f"),
         Column("capacity", "Cap", ",d"),
         Column("allocated", "Allocated", ",d"),
@@ -167,8 +165,6 @@ def knobs(context: Context) -> list[Block]:
         Column("knob", "Knob"),
         Column("value_now", "Now", "g"),
         Column("value", "Tried", "g"),
-    ]
-    columns += [
         Column("documents_in", "In", ",d"),
         Column("documents_out", "Out", ",d"),
         Column("overlap", "Overlap", ".1%"),

@@ -76,8 +76,6 @@ def _scatter(rows: pl.DataFrame) -> list[Block]:
         Column("cluster_id", "Cluster", "d"),
         Column("n_docs", "Documents", ",d"),
         Column("quality", "Q_k", ".3f"),
-    ]
-    columns += [
         Column("standard_error", "± SE", ".3f"),
         Column("delta", "δ_k", ".3f"),
         Column("delta_spread", "± spread", ".3f"),
