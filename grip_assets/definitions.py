@@ -19,17 +19,26 @@ from grip_assets.report.changes import settings_of_subset
 from grip_assets.settings import GROUPS
 from grip_assets.triggers import new_checkpoint, new_documents, schedules
 
+evaluation = dg.AssetSelection.groups("evaluation")
+curated = dg.AssetSelection.all() - evaluation
 curate = dg.define_asset_job(
     "curate",
-    selection=dg.AssetSelection.all(),
-    description="Bring every asset up to date. What is there already is reused.",
+    selection=curated,
+    description="Bring every asset up to date but the evaluation. What is there already is reused.",
+)
+evaluate = dg.define_asset_job(
+    "evaluate",
+    selection=dg.AssetSelection.groups("settings", "curation", "evaluation"),
+    description="Curate, train small models on what each strategy selects, and say whether the difference is there."
+    " A model that was trained is not trained again.",
 )
 
 # The Launchpad form of one group; the run is that group and exactly what depends on it.
 changes = {
     group: dg.define_asset_job(
         f"change_{group}",
-        selection=dg.AssetSelection.assets(settings_key(group)).downstream(),
+        selection=dg.AssetSelection.assets(settings_key(group)).downstream()
+        - (evaluation if group != "evaluation" else dg.AssetSelection.keys()),
         description=f"Change fields of settings/{group}, and recompute what depends on them.",
     )
     for group in GROUPS
@@ -37,7 +46,7 @@ changes = {
 
 rollback = dg.define_asset_job(
     "rollback",
-    selection=dg.AssetSelection.all(),
+    selection=curated,
     config=dg.ConfigMapping(
         config_schema={"subset": dg.Field(str, description="Version of an earlier subset; `grip history` lists them.")},
         config_fn=lambda given: run_config(settings_of_subset(Data().store(), given["subset"])),
@@ -64,7 +73,7 @@ def curate_job() -> dg.JobDefinition:
 
 defs = dg.Definitions(
     assets=[*settings_assets, *(stage_asset(stage, STAGES) for stage in STAGES.values()), report],
-    jobs=[curate, *changes.values(), rollback],
+    jobs=[curate, evaluate, *changes.values(), rollback],
     schedules=schedules(curate),
     sensors=[
         new_documents(curate),

@@ -11,7 +11,7 @@ import dagster as dg
 import yaml
 
 from grip_assets import ledger, recompute
-from grip_assets.assets import STAGES
+from grip_assets.assets import CURATED, STAGES
 from grip_assets.automation import unsynced_because
 from grip_assets.errors import GripError
 from grip_assets.settings import GROUPS, Group, Quality, group_type, nearest, validate
@@ -80,8 +80,8 @@ def run_config(changes: Changes) -> dict[str, Any]:
 
 
 def plan(instance: dg.DagsterInstance, changes: Changes) -> list[recompute.Step]:
-    versions = ledger.versions_in_force(instance, STAGES)
-    return recompute.plan(STAGES, after(instance, changes), versions, ArtifactStore(data_root()))
+    versions = ledger.versions_in_force(instance, CURATED)
+    return recompute.plan(CURATED, after(instance, changes), versions, ArtifactStore(data_root()))
 
 
 @dataclass(frozen=True)

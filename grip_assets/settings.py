@@ -23,6 +23,30 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from grip_assets.errors import GripError
 
 
+Strategy = Literal[
+    "random",
+    "static",
+    "quality_replay",
+    "loss_replay",
+    "diversity",
+    "grip",
+    "by_cluster",
+    "by_language",
+    "top_quality",
+    "semdedup",
+    "d4",
+    "dsir",
+    "longest",
+    "shortest",
+    "no_sigma",
+    "no_quality",
+    "no_replay",
+    "no_gate",
+    "no_density",
+    "no_length",
+]
+
+
 def knob(
     default: Any, description: str, symbol: str = "", hashed: bool = True, given: bool = False, **bounds: Any
 ) -> Any:
@@ -177,7 +201,9 @@ class Budget(Group):
 class Selection(Group):
     """Length-rectified density draw inside a cluster [G8, G9, A12 to A15, A26]."""
 
-    weight: Literal["uniform", "density"] = knob("density", "Weights of the draw.")
+    weight: Literal["uniform", "length", "density"] = knob(
+        "density", "Weights of the draw: all alike, the length term alone, or both terms."
+    )
     beta: float = knob(0.3, "Exponent of the length.", "β", ge=0, le=3)
     neighbours: int = knob(10, "Nearest neighbours in the density.", "k", ge=1)
     bandwidth: str = knob("median", "median (of the neighbour distances of the cluster) or a number.", "h")
@@ -214,6 +240,40 @@ class Reports(Group):
     )
 
 
+class Evaluation(Group):
+    """A small language model, trained from nothing on what each strategy selects, and how well it then predicts."""
+
+    strategies: list[Strategy] = knob(
+        list(typing.get_args(Strategy)), "What is compared: Panel B, baselines, GRIP without one part.", min_length=1
+    )
+    seeds: int = knob(3, "Draws and trainings of each strategy, under the same seeds for all.", ge=2, le=50)
+    seed: int = knob(0, "First seed.", ge=0)
+    tokens: int = knob(800_000, "Tokens that a model is trained on; a smaller subset is read more than once.", gt=0)
+    vocabulary: int = knob(4096, "Tokens of the byte-level BPE that is learned on the pool.", ge=300)
+    hidden: int = knob(192, "Width of the model, a Llama.", gt=0)
+    layers: int = knob(4, "Blocks.", gt=0)
+    heads: int = knob(3, "Attention heads; they divide the width.", gt=0)
+    context: int = knob(256, "Tokens of a training window.", ge=16)
+    batch_tokens: int = knob(2048, "Tokens of a step.", gt=0)
+    learning_rate: float = knob(3e-3, "Peak of the learning rate; warm-up over a tenth, then a cosine to a tenth.", gt=0)
+    dtype: Literal["float32", "bfloat16"] = knob("bfloat16", "Number format of products; weights are float32.")
+    device: Literal["cpu", "cuda"] = knob("cpu", "Where models are trained.")
+    documents: int = knob(400, "Held-out documents that are predicted, at most.", gt=0)
+    passage: int = knob(1000, "Bytes of a held-out document that are predicted, at most.", ge=100)
+    target: str | None = knob(
+        None,
+        "Your target set (folder, JSONL, Parquet): predicted too, and what DSIR selects for; null: the benchmarks.",
+        given=True,
+    )
+    pass_at_1: bool = knob(
+        False, "Run what the models write for the benchmarks' problems, in a process of its own: only in a sandbox."
+    )
+    other_proxy: str | None = knob(
+        None, "Proxy that `sensitivity` compares with; null: a model trained here on a random subset.", given=True
+    )
+    other_encoder: str = knob("SmolLM2-135M", "Encoder that `length_slopes` compares with.", given=True)
+
+
 GROUPS: dict[str, type[Group]] = {
     "corpus": Corpus,
     "embedding": Embedding,
@@ -224,6 +284,7 @@ GROUPS: dict[str, type[Group]] = {
     "budget": Budget,
     "selection": Selection,
     "reports": Reports,
+    "evaluation": Evaluation,
 }
 
 

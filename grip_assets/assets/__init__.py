@@ -36,3 +36,4 @@ STAGES = {
         stability,
     )
 }
+CURATED = {name: stage for name, stage in STAGES.items() if stage.group != "evaluation"}  # what the job curate makes

@@ -6,7 +6,7 @@ It is no stage: it has no table, and only the latest is kept. Its version is a d
 import dagster as dg
 
 from grip_assets import ledger
-from grip_assets.assets import STAGES
+from grip_assets.assets import CURATED, STAGES
 from grip_assets.assets.data import Data
 from grip_assets.automation import on_change
 
@@ -15,7 +15,7 @@ KEY = dg.AssetKey("report")
 
 @dg.asset(
     key=KEY,
-    deps=[dg.AssetKey(name) for name in STAGES],
+    deps=[dg.AssetKey(name) for name in CURATED],
     group_name="reports",
     kinds={"html"},
     owners=["team:grip"],
@@ -29,7 +29,7 @@ def report(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResul
 
     data.show(context.instance, STAGES)
     store = data.store()
-    records, settings = ledger.in_force(context.instance, STAGES)
+    records, settings = ledger.in_force(context.instance, CURATED)
     made = write(
         store,
         {name: record.version for name, record in records.items()},

@@ -59,7 +59,7 @@ def with_keys(documents: pl.DataFrame, settings: Selection) -> pl.DataFrame:
     else:
         k = max(min(settings.neighbours, len(documents) - 1), 1)
         length_N = selection.length_weight(documents["n_tokens"].to_numpy(), settings.beta)
-        density_N = documents["density"].to_numpy()
+        density_N = documents["density"].to_numpy() if settings.weight == "density" else np.ones(len(documents))
         weight_N = selection.selection_weight(density_N, length_N, k, settings.rho_floor, settings.clip_quantile)
     u_N = keyed_uniform(settings.seed, "subset", documents["doc_id"])
     columns = {"length_weight": length_N, "selection_weight": weight_N, "key": selection.keys(u_N, weight_N)}
@@ -81,7 +81,7 @@ def with_distances(
     clusters: Iterable[Cluster], settings: Selection, format: "Format", bytes_each: int = 0
 ) -> Iterator[tuple[Cluster, np.ndarray | None]]:
     """Each cluster with the distances of its documents to their neighbours; a large one is the work of all threads."""
-    if settings.weight == "uniform":
+    if settings.weight != "density":
         yield from ((cluster, None) for cluster in clusters)
         return
     from grip_assets.method import neighbours  # compiled
