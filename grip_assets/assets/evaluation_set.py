@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from grip_assets.models.small import Item
 
+LANGUAGES = {"humaneval": "python"}
 LEARNED_FROM = 20_000_000  # bytes that the tokenizer is learned from
 BANDS = ("low", "middle", "high")
 LENGTHS = {"short": 0, "medium": 500, "long": 2000}  # tokens, from
@@ -66,7 +67,7 @@ def _benchmark(name: str) -> pl.DataFrame:
             "item_id": f"{name}:{p.id}",
             "set": name,
             "source": p.id,
-            "language": p.language,
+            "language": LANGUAGES[name],
             "prompt": p.prompt,
             "text": p.solution,
         }
