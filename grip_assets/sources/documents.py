@@ -15,6 +15,7 @@ class Reason(StrEnum):
     MISSING_FIELD = "missing field"
     UNREADABLE = "unreadable"
     DUPLICATE = "duplicate"
+    CONTAMINATED = "contaminated"
 
 
 @dataclass(frozen=True)
