@@ -1,7 +1,7 @@
 """Problems of code benchmarks, out of the packages that ship them. Read when asked for, never on import.
 
-Only HumanEval (Chen et al. 2021; MIT) comes inside a package that installs beside this project; others load their problems
-from a hub, and so cannot be held to a content hash before a run.
+Only HumanEval (Chen et al. 2021; MIT) comes inside a package that installs beside this project; the packages of others
+(MBPP, BigCodeBench, EvalPlus, LiveCodeBench) load their problems from a hub when they run.
 """
 
 import gzip

