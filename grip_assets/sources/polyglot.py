@@ -3,9 +3,9 @@
 From packages of Debian, npm and PyPI, at the versions below. It has what real pools have: generated code, minified
 bundles, licences, data files, near-duplicates, vendored copies. Files lie at ``<set>/<project>/...``, so
 ``project_depth: 2`` names a project, and projects of every language can be held out. Copied are files that the corpus
-reads (languages.py), up to ``MAX_BYTES``, and never a link. A part appears by one rename and says what it was made from,
-so a second run gets only what is missing or has another version here. 450 MB are downloaded in a few minutes; it needs
-Debian 12 with npm and pip.
+reads (languages.py), up to ``MAX_BYTES``, and never a link. A part appears by one rename and says what it was made
+from, so a second run gets only what is missing or has another row here. 450 MB are downloaded in a few minutes; it
+needs Debian 12 with npm and pip.
 """
 
 import os
@@ -110,7 +110,7 @@ PARTS = [*DEBIAN, *_listed("npm", NPM, "@"), *_listed("pypi", PYPI, "==")]
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 GET: dict[str, Callable[[Part], tuple[str, ...]]] = {
     "debian": lambda p: ("apt-get", "--quiet=2", "download", f"{p.name}={p.version}"),
-    "npm": lambda p: ("npm", "pack", "--silent", f"{p.name}@{p.version}"),
+    "npm": lambda p: ("npm", "pack", "--loglevel=error", f"{p.name}@{p.version}"),
     "pypi": lambda p: (*PIP, "download", "--quiet", "--no-deps", "--only-binary=:all:", f"{p.name}=={p.version}"),
 }
 NEWEST: dict[str, tuple[Callable[[Part], tuple[str, ...]], str]] = {
@@ -124,7 +124,7 @@ Files = Iterator[tuple[str, int, Callable[[], bytes]]]  # name, size, content
 def build(folder: Path, parts: list[Part], log: Callable[[str], None]) -> None:
     """Bring every part of the pool to ``folder``. GripError names the package that cannot be had."""
     for n, part in enumerate(parts, 1):
-        if _made_from(folder / part.target) == str(part):
+        if _made_from(folder / part.target) == repr(part):
             continue
         scratch = folder / ".scratch"  # on the pool's own file system, for the rename; hidden from the pool
         shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
@@ -132,7 +132,7 @@ def build(folder: Path, parts: list[Part], log: Callable[[str], None]) -> None:
         copied = copy(files(download(part, scratch), part.archive), part, scratch / "part")
         if not copied:
             raise GripError(f"{part} has no file of a known language in '{part.inside}'. Its row in PARTS is wrong.")
-        (scratch / "part" / MARKER).write_text(str(part))
+        (scratch / "part" / MARKER).write_text(repr(part))
         publish(scratch / "part", folder / part.target)
         shutil.rmtree(scratch)
         log(f"{n} of {len(parts)}: {part.target}, {copied:,} files")
@@ -154,10 +154,11 @@ def download(part: Part, folder: Path) -> Path:
     done = _run(GET[part.registry](part), folder)
     found = [f for f in folder.iterdir() if f.is_file()]
     if done.returncode or len(found) != 1:
-        said = (done.stderr.strip() or done.stdout.strip() or "nothing was said").splitlines()[-1]
+        lines = done.stderr.strip().splitlines() or ["nothing was said"]
+        said = next((line for line in lines if re.search("not found|no matching|unable", line, re.I)), lines[-1])
         raise GripError(
-            f"{part} cannot be had: {said} The newest version there is {newest(part)}. For Debian run `apt-get update`"
-            " first; where the version is gone, put the newest one into grip_assets/sources/polyglot.py."
+            f"{part} cannot be had ({said}). The newest version there is {newest(part)}. For Debian run `apt-get"
+            " update` first; where the version is gone, put the newest one into grip_assets/sources/polyglot.py."
         )
     return found[0]
 
@@ -215,9 +216,11 @@ def copy(found: Files, part: Part, folder: Path) -> int:
 def placed(name: str, part: Part) -> str | None:
     """Where in its part a file goes; None for one that does not belong into the pool, or would lie outside."""
     path = PurePosixPath(name)
+    if path.is_absolute():
+        return None
     if part.registry == "npm":  # all below one folder, mostly 'package'
         path = PurePosixPath(*path.parts[1:])
-    if path.is_absolute() or not path.is_relative_to(part.inside):
+    if not path.is_relative_to(part.inside):
         return None
     *folders, file = path.relative_to(part.inside).parts or ("",)
     wanted = not part.only or any(PurePosixPath(*folders).is_relative_to(o) for o in part.only)
