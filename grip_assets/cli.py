@@ -77,8 +77,9 @@ def plan(corpus: Corpus = None, profile: Profile = None, set: Set = None) -> Non
 
 def _changes(corpus: str | None, profile: str | None, assignments: list[str] | None) -> dict:
     from grip_assets import operations
+    from grip_assets.profiles import read_profile
 
-    layers = [operations.read_profile(profile)] if profile else []
+    layers = [read_profile(profile)] if profile else []
     if corpus is not None:
         path = corpus if "://" in corpus else str(Path(corpus).expanduser().resolve())
         layers.append({"corpus": {"path": path, "format": None}})
