@@ -107,7 +107,8 @@ def _outcome(result: dg.ExecuteInProcessResult | dg.JobExecutionResult) -> Run:
         for event in result.get_asset_materialization_events()
         if event.asset_key and event.asset_key.path[0] in STAGES
     }
-    return Run(result.run_id, [s for s in STAGES if not reused[s]], [s for s in STAGES if reused[s]])
+    made = [name for name in STAGES if name in reused]  # of a job that makes them all, or some
+    return Run(result.run_id, [s for s in made if not reused[s]], [s for s in made if reused[s]])
 
 
 def _judge_is_ready(quality: Group, steps: list[recompute.Step]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import regex
 
 from grip_assets.errors import GripError
 from grip_assets.parallel import default_workers
@@ -20,6 +21,9 @@ Blocks = Callable[[], Iterable[list[str]]]
 """Starts a fresh pass over the texts of the pool, in blocks."""
 
 SMOOTHING = 1e-8  # the package's
+# Words of the package's default, NLTK's WordPunctTokenizer. NLTK 3.10 gives it a limit of five seconds a text, which a
+# long document on a busy machine may exceed, and a form that no other process can be sent.
+WORDS = regex.compile(r"\w+|[^\w\s]+")
 
 
 def must_be_there() -> None:
@@ -43,7 +47,8 @@ def log_weights(
     from data_selection import HashedNgramDSIR
 
     model = HashedNgramDSIR([], [], str(folder), num_proc=1)
-    with _processes(min(default_workers(), n_blocks)) as each:
+    model.tokenizer = WORDS.findall
+    with _processes(max(min(default_workers(), n_blocks // 4), 1)) as each:
         pool_F: Any = 0
         for counts_F, n in each(_counts, model, blocks()):
             pool_F = pool_F + counts_F

@@ -71,9 +71,7 @@ def semdedup_kept(x: np.ndarray, cosine: np.ndarray, threshold: float) -> set[in
 def test_likeness_is_the_largest_cosine_to_what_is_preferred(n, block, monkeypatch):
     monkeypatch.setattr(baselines, "ROWS", block)
     x, cosine = rows(n), np.random.default_rng(1).uniform(size=n).round(1)  # with ties
-    slow = [
-        max([x[i] @ x[j] for j in range(n) if (cosine[j], j) < (cosine[i], i)], default=-1.0) for i in range(n)
-    ]
+    slow = [max([x[i] @ x[j] for j in range(n) if (cosine[j], j) < (cosine[i], i)], default=-1.0) for i in range(n)]
     assert baselines.likeness(x, cosine) == pytest.approx(np.array(slow), abs=2e-6)
 
 
