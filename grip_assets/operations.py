@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,12 +78,32 @@ class Run:
 
 
 def curate(instance: dg.DagsterInstance, changes: Changes) -> Run:
-    """Make the changes and bring every asset up to date.
-
-    The plan is made first, so a path or a model that is not there is refused before any setting is changed.
-    """
+    """Make the changes and bring every asset up to date, but the evaluation."""
     from grip_assets.definitions import curate_job  # after DAGSTER_HOME and GRIP_DATA are known
 
+    return _run(instance, curate_job, changes, None)
+
+
+def evaluate(instance: dg.DagsterInstance, changes: Changes, only: Sequence[str] = ()) -> Run:
+    """Make the changes, curate, and bring the evaluation up to date: all of it, or these assets and what they need."""
+    from grip_assets.definitions import defs, evaluate_job
+
+    unknown = [name for name in only if name not in STAGES or name in CURATED]
+    if unknown:
+        known = {name: stage for name, stage in STAGES.items() if name not in CURATED}
+        raise GripError(f"There is no asset '{unknown[0]}' in the evaluation. {nearest(unknown[0], known)}")
+    wanted = dg.AssetSelection.groups("settings") | dg.AssetSelection.assets(*only).upstream()
+    keys = list(wanted.resolve(defs.resolve_asset_graph())) if only else None
+    return _run(instance, evaluate_job, changes, keys)
+
+
+def _run(
+    instance: dg.DagsterInstance,
+    find_job: Callable[[], dg.JobDefinition],
+    changes: Changes,
+    only: list[dg.AssetKey] | None,
+) -> Run:
+    """The plan is made first, so a path or a model that is not there is refused before any setting is changed."""
     ledger.close_runs_of_dead_processes(instance)
     settings = after(instance, changes)
     _judge_is_ready(settings["quality"], plan(instance, changes))
@@ -93,9 +113,14 @@ def curate(instance: dg.DagsterInstance, changes: Changes) -> Run:
         values = {group: settings[group].model_dump(mode="json") for group in changes}
         config |= run_config({group: {name: values[group][name] for name in changes[group]} for group in changes})
     tags = ledger.process_tags()
-    if curate_job().executor_def is dg.in_process_executor:
-        return _outcome(curate_job().execute_in_process(config, instance, raise_on_error=False, tags=tags))
-    with dg.execute_job(dg.reconstructable(curate_job), instance, config, tags=tags, raise_on_error=False) as result:
+    job = find_job()
+    if job.executor_def is dg.in_process_executor:
+        return _outcome(
+            job.execute_in_process(config, instance, raise_on_error=False, tags=tags, asset_selection=only)
+        )
+    with dg.execute_job(
+        dg.reconstructable(find_job), instance, config, tags=tags, raise_on_error=False, asset_selection=only
+    ) as result:
         return _outcome(result)
 
 
@@ -107,7 +132,7 @@ def _outcome(result: dg.ExecuteInProcessResult | dg.JobExecutionResult) -> Run:
         for event in result.get_asset_materialization_events()
         if event.asset_key and event.asset_key.path[0] in STAGES
     }
-    made = [name for name in STAGES if name in reused]  # of a job that makes them all, or some
+    made = [stage for stage in STAGES if stage in reused]
     return Run(result.run_id, [s for s in made if not reused[s]], [s for s in made if reused[s]])
 
 

@@ -255,7 +255,7 @@ class Evaluation(Group):
     heads: int = knob(3, "Attention heads; they divide the width.", gt=0)
     context: int = knob(256, "Tokens of a training window.", ge=16)
     batch_tokens: int = knob(2048, "Tokens of a step.", gt=0)
-    learning_rate: float = knob(3e-3, "Peak of the learning rate; warm-up over a tenth, then a cosine to a tenth.", gt=0)
+    learning_rate: float = knob(3e-3, "Peak rate: a tenth of the steps warms up, then a cosine to a tenth.", gt=0)
     dtype: Literal["float32", "bfloat16"] = knob("bfloat16", "Number format of products; weights are float32.")
     device: Literal["cpu", "cuda"] = knob("cpu", "Where models are trained.")
     documents: int = knob(400, "Held-out documents that are predicted, at most.", gt=0)
@@ -272,6 +272,13 @@ class Evaluation(Group):
         None, "Proxy that `sensitivity` compares with; null: a model trained here on a random subset.", given=True
     )
     other_encoder: str = knob("SmolLM2-135M", "Encoder that `length_slopes` compares with.", given=True)
+
+    @field_validator("strategies")
+    @classmethod
+    def with_random(cls, value: list[str]) -> list[str]:
+        if "random" not in value:
+            raise ValueError("must have 'random', which all others are compared with")
+        return list(dict.fromkeys(value))
 
 
 GROUPS: dict[str, type[Group]] = {
