@@ -70,6 +70,8 @@ CHECKS = [
     Check("rounds", "shares_sum_to_one", True, "In every round the clusters' shares of the budget sum to 1."),
     Check("stability", "in_range", True, "Overlaps are from 0 to 1, correlations from -1 to 1."),
     Check("stability", "above_chance", False, "Other clusters or another probe leave more of the subset than chance."),
+    Check("strategies", "same_budget", True, "Every strategy takes the same tokens, within a document."),
+    Check("strategies", "of_the_pool", True, "Every strategy takes documents of the corpus, each in one row."),
 ]
 
 

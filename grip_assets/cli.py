@@ -97,8 +97,9 @@ def evaluate(
 
 def _changes(corpus: str | None, profile: str | None, assignments: list[str] | None) -> dict:
     from grip_assets import operations
+    from grip_assets.profiles import read_profile
 
-    layers = [operations.read_profile(profile)] if profile else []
+    layers = [read_profile(profile)] if profile else []
     if corpus is not None:
         path = corpus if "://" in corpus else str(Path(corpus).expanduser().resolve())
         layers.append({"corpus": {"path": path, "format": None}})

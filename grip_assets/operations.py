@@ -4,7 +4,6 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -14,11 +13,9 @@ from grip_assets import ledger, recompute
 from grip_assets.assets import CURATED, STAGES
 from grip_assets.automation import unsynced_because
 from grip_assets.errors import GripError
+from grip_assets.profiles import Changes
 from grip_assets.settings import GROUPS, Group, Quality, group_type, nearest, validate
 from grip_assets.store.artifacts import REPOSITORY, ArtifactStore, data_root
-
-PROFILES = Path(__file__).parent / "profiles"
-Changes = dict[str, dict[str, Any]]
 
 
 def open_instance() -> dg.DagsterInstance:
@@ -29,19 +26,6 @@ def open_instance() -> dg.DagsterInstance:
         shutil.copy(REPOSITORY / "dagster_home" / "dagster.yaml", home)
     os.environ["DAGSTER_HOME"] = str(home)
     return dg.DagsterInstance.get()
-
-
-def profiles() -> list[str]:
-    return sorted(file.stem for file in PROFILES.glob("*.yaml"))
-
-
-def read_profile(name: str) -> Changes:
-    """Fields that a profile sets, by group. A profile is a run config, and works in the Launchpad as it is."""
-    file = PROFILES / f"{name}.yaml"
-    if name not in profiles():
-        raise GripError(f"There is no profile '{name}'. {nearest(name, dict.fromkeys(profiles()))}")
-    ops = yaml.safe_load(file.read_text())["ops"]
-    return {op.removeprefix("settings__"): body["config"] for op, body in ops.items()}
 
 
 def read_assignments(assignments: list[str]) -> Changes:

@@ -347,6 +347,9 @@ def _complaint(group: str, error: Mapping[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return f"settings/{group} has no field '{name}'. {nearest(name, GROUPS[group].model_fields)}"
     field = GROUPS[group].model_fields[name]
+    if error["type"] == "literal_error":
+        allowed = dict.fromkeys(choices(field.annotation))
+        return f"settings/{group}.{name} cannot be {error['input']!r}. {nearest(str(error['input']), allowed)}"
     return (
         f"settings/{group}.{name} cannot be {error['input']!r}: {error['msg']}."
         f" It is: {field.description} Default: {json.dumps(field.get_default())}."

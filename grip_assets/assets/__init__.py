@@ -14,6 +14,7 @@ from grip_assets.assets import (
     rounds,
     sigma_k,
     stability,
+    strategies,
     subset,
 )
 
@@ -34,6 +35,7 @@ STAGES = {
         knobs,
         rounds,
         stability,
+        strategies,
     )
 }
 CURATED = {name: stage for name, stage in STAGES.items() if stage.group != "evaluation"}  # what the job curate makes
