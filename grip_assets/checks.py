@@ -72,6 +72,10 @@ CHECKS = [
     Check("stability", "above_chance", False, "Other clusters or another probe leave more of the subset than chance."),
     Check("strategies", "same_budget", True, "Every strategy takes the same tokens, within a document."),
     Check("strategies", "of_the_pool", True, "Every strategy takes documents of the corpus, each in one row."),
+    Check("evaluation_set", "apart", True, "No held-out document that is predicted is in the pool."),
+    Check("evaluation_set", "something_to_predict", True, "Every item has a text, and is there once."),
+    Check("trainings", "complete", True, "Every strategy and seed has finite bits above 0 for every item."),
+    Check("evaluation", "in_their_intervals", True, "Every mean lies in its interval; verdicts are what these say."),
 ]
 
 

@@ -7,6 +7,8 @@ from grip_assets.assets import (
     corpus,
     corpus_map,
     embeddings,
+    evaluation,
+    evaluation_set,
     judge_report,
     knobs,
     probe_set,
@@ -16,6 +18,7 @@ from grip_assets.assets import (
     stability,
     strategies,
     subset,
+    trainings,
 )
 
 STAGES = {
@@ -35,7 +38,10 @@ STAGES = {
         knobs,
         rounds,
         stability,
+        evaluation_set,
         strategies,
+        trainings,
+        evaluation,
     )
 }
 CURATED = {name: stage for name, stage in STAGES.items() if stage.group != "evaluation"}  # what the job curate makes
