@@ -79,6 +79,14 @@ class Corpus(Group):
     max_documents: int | None = knob(None, "Random sample of the pool; null: all of it.", "N", gt=0)
     tokenizer: str = knob("SmolLM2-135M", "Model whose tokenizer counts n_tokens (the proxy's).", given=True)
     seed: int = knob(0, "Seed of the sample.", ge=0)
+    held_out: float = knob(
+        0.0, "Share of the projects set aside for evaluation, out of the pool.", given=True, ge=0, lt=1
+    )
+    project_depth: int = knob(2, "Folders of a file's path that name its project.", given=True, ge=1)
+    project_field: str | None = knob(None, "Column of the project; null: a row is a project of its own.", given=True)
+    benchmarks: list[Literal["humaneval"]] = knob(
+        ["humaneval"], "Benchmarks whose problems must not be in the pool.", given=True
+    )
     title: str = knob("", "Name of the pool in reports.", hashed=False, given=True)
 
     @field_validator("path")

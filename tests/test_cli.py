@@ -50,7 +50,7 @@ def shell(tmp_path_factory, models):
 def test_curate_says_what_went_in_what_came_out_and_why(shell):
     for words in (
         "121 documents read",
-        "(1 duplicates)",
+        "(1 duplicates, 0 contaminated)",
         "120 documents with",
         "budget",
         "out  ",
