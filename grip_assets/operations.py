@@ -115,9 +115,7 @@ def _run(
     tags = ledger.process_tags()
     job = find_job()
     if job.executor_def is dg.in_process_executor:
-        return _outcome(
-            job.execute_in_process(config, instance, raise_on_error=False, tags=tags, asset_selection=only)
-        )
+        return _outcome(job.execute_in_process(config, instance, raise_on_error=False, tags=tags, asset_selection=only))
     with dg.execute_job(
         dg.reconstructable(find_job), instance, config, tags=tags, raise_on_error=False, asset_selection=only
     ) as result:

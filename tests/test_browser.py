@@ -14,7 +14,7 @@ import pytest
 import yaml
 from conftest import small
 
-from grip_assets.assets import STAGES
+from grip_assets.assets import CURATED
 from grip_assets.store.artifacts import REPOSITORY
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow]
@@ -142,10 +142,10 @@ def test_a_person_runs_schedules_and_inspects_in_the_browser(ui, tmp_path, model
     # Everything, for the first time: a profile pasted into the Launchpad of curate.
     settings = small(models, mine, adaptation={"checkpoints": str(checkpoints)})
     run = ui.launch("curate", config(**settings), "curate")
-    assert run["status"] == "SUCCESS" and names(run, "grip/computed") == set(STAGES)
+    assert run["status"] == "SUCCESS" and names(run, "grip/computed") == set(CURATED)
 
     # One knob: only the subset and what reads it.
-    reads_subset = {s.name for s in STAGES.values() if "subset" in (s.name, *s.inputs) or "selection" in s.reads}
+    reads_subset = {s.name for s in CURATED.values() if "subset" in (s.name, *s.inputs) or "selection" in s.reads}
     run = ui.launch("change_selection", config(selection={"beta": 0.9}), "launchpad")
     assert run["status"] == "SUCCESS" and run["tags"]["grip/changed"] == "selection.beta: 0.3 → 0.9"
     assert {"subset"} <= names(run, "grip/computed") <= reads_subset
@@ -199,7 +199,7 @@ def test_a_person_runs_schedules_and_inspects_in_the_browser(ui, tmp_path, model
     before_it = _versions(tmp_path / "data")[2]
     run = ui.launch("rollback", {"subset": before_it}, "rollback")
     assert run["status"] == "SUCCESS" and "adaptation.proxy" in run["tags"]["grip/changed"]
-    assert not names(run, "grip/computed") & {s.name for s in STAGES.values() if s.group == "curation"}
+    assert not names(run, "grip/computed") & {s.name for s in CURATED.values() if s.group == "curation"}
 
 
 def _latest(ui: Ui, asset: str) -> dict:

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from conftest import Lab, small
 
-from grip_assets.assets import STAGES
+from grip_assets.assets import CURATED
 
 pytestmark = pytest.mark.run
 
@@ -73,7 +73,7 @@ def test_a_kill_in_every_stage_and_a_restart_give_the_same_tables(tmp_path, new_
         "knobs",
         "stability",
     ]
-    assert set(victims) == set(STAGES)
+    assert set(victims) == set(CURATED)
     for victim in victims:
         killed = launch(home, victim, small(models, pool))
         assert killed.returncode == -9, (victim, killed.stderr[-2000:])
@@ -89,5 +89,5 @@ def test_a_kill_in_every_stage_and_a_restart_give_the_same_tables(tmp_path, new_
     lab = Lab(home, monkeypatch)
     assert lab.curate() == set(), "all is there"
     statuses = [run.status for run in lab.instance.get_runs()]
-    assert statuses.count(dg.DagsterRunStatus.FAILURE) == len(STAGES)
+    assert statuses.count(dg.DagsterRunStatus.FAILURE) == len(CURATED)
     assert statuses.count(dg.DagsterRunStatus.SUCCESS) == 2

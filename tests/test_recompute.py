@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 from conftest import AFTER_BUDGET
 
-from grip_assets.assets import STAGES
+from grip_assets.assets import CURATED, STAGES
 from grip_assets.definitions import defs
 from grip_assets.ledger import settings_key
 from grip_assets.settings import GROUPS
@@ -34,7 +34,7 @@ SAME_RESULT = {
 def descendants(group: str) -> set[str]:
     """The stages of the job `curate` that depend on a settings group."""
     keys = dg.AssetSelection.assets(settings_key(group)).downstream().resolve(defs.resolve_asset_graph())
-    return {key.to_user_string() for key in keys} & set(STAGES)
+    return {key.to_user_string() for key in keys} & set(CURATED)
 
 
 def computed_by(lab, run_id: str) -> set[str]:
@@ -67,7 +67,7 @@ def test_a_setting_recomputes_exactly_its_descendants_and_going_back_costs_nothi
 
 
 def test_a_field_that_a_stage_does_not_read_leaves_it_alone(lab):
-    assert run(lab, clustering={"sigma_center": "mean"}) == set(STAGES) - {
+    assert run(lab, clustering={"sigma_center": "mean"}) == set(CURATED) - {
         "corpus",
         "embeddings",
         "clusters",
@@ -83,7 +83,7 @@ def test_a_touched_file_embeds_one_document_and_the_rest_follows(new_lab, pool, 
     (mine / "parse" / "parse_03.py").touch()
     assert run(lab) == set(), "same text, another time stamp"
     (mine / "parse" / "parse_03.py").write_text("def changed(x):\n    return x + 1\n")
-    assert run(lab) == set(STAGES)
+    assert run(lab) == set(CURATED)
     record = lab.instance.get_latest_materialization_event(dg.AssetKey("embeddings"))
     assert record.asset_materialization.metadata["documents_embedded_now"].value == 1
 
@@ -125,7 +125,7 @@ def test_the_plan_says_what_the_run_then_does(lab):
 def test_a_second_data_folder_gives_the_same_bytes(new_lab):
     first, second = new_lab("first"), new_lab("second")
     files = sorted(p.relative_to(first.data) for p in first.data.glob("[!.]*/[!.]*/*/*.parquet"))
-    assert {file.parts[2] for file in files} == {table for stage in STAGES.values() for table in stage.tables}
+    assert {file.parts[2] for file in files} == {table for stage in CURATED.values() for table in stage.tables}
     for file in files:
         assert (first.data / file).read_bytes() == (second.data / file).read_bytes(), file
 

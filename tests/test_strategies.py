@@ -121,7 +121,9 @@ def test_densities_are_made_where_the_subset_in_force_has_none(chosen):
     select(chosen, strategies=["random", "diversity", "grip", "no_density"], seeds=2)
     assert rows(chosen).equals(before.filter(pl.col("strategy").is_in(rows(chosen)["strategy"].unique().to_list())))
     after = {a.asset: a.version for a in chosen.operations.status(chosen.instance)}
-    assert {name: after[name] for name in CURATED} == {name: in_force[name] for name in CURATED}, "it is not put in force"
+    assert {name: after[name] for name in CURATED} == {name: in_force[name] for name in CURATED}, (
+        "it is not put in force"
+    )
 
 
 @pytest.mark.run
@@ -214,7 +216,7 @@ def test_settings_changed_since_are_refused(lab):
 def test_dsir_without_its_package_is_refused_before_anything_is_done(lab, monkeypatch):
     monkeypatch.setitem(sys.modules, "data_selection", None)
     monkeypatch.setitem(rules.RULES, "longest", lambda pool: pytest.fail("done before it was looked at"))
-    assert "pip install '.[evaluation]'" in refusal(lab, strategies=["longest", "dsir"])
+    assert "pip install '.[evaluation]'" in refusal(lab, strategies=["random", "longest", "dsir"])
 
 
 # DSIR
@@ -228,7 +230,9 @@ def test_dsir_takes_what_is_like_the_target(lab, tmp_path):
     for n, text in enumerate(texts["text"]):
         (tmp_path / "target" / f"{n}.py").write_text(text)
     select(lab, strategies=["random", "dsir"], seeds=2, target=str(tmp_path / "target"))
-    sources = lab.sql("SELECT strategy, s.seed, source, n.n_tokens FROM strategies AS n JOIN corpus USING (doc_id), (SELECT 0 AS seed) AS s")
+    sources = lab.sql(
+        "SELECT strategy, s.seed, source, n.n_tokens FROM strategies AS n JOIN corpus USING (doc_id), (SELECT 0 AS seed) AS s"
+    )
     share = {
         name: group.filter(pl.col("source").str.starts_with("matrix"))["n_tokens"].sum() / group["n_tokens"].sum()
         for (name,), group in sources.group_by("strategy")
@@ -239,10 +243,15 @@ def test_dsir_takes_what_is_like_the_target(lab, tmp_path):
         store.rename(tmp_path / store.name)
     select(lab)
     assert rows(lab).equals(before), "the noise is that of the seed"
+    assert len(set(lab.data.glob("strategies/[!.]*"))) == 1
     (tmp_path / "target" / "12.py").write_text("another = 1\n")
-    with pytest.raises(AssertionError):
-        select(lab)
-        assert rows(lab, "strategy_costs").equals(before)
+    select(lab)
+    assert len(set(lab.data.glob("strategies/[!.]*"))) == 2, "another target is another selection"
+    assert rows(lab).filter(strategy="random").equals(before.filter(strategy="random"))
+    select(lab, target=None)
+    assert rows(lab).filter(strategy="dsir")["doc_id"].n_unique() > 10, "the benchmarks"
+    lab.curate(corpus={"benchmarks": []})
+    assert "there is none" in refusal(lab)
 
 
 def test_weights_are_those_of_the_package_itself(tmp_path):
@@ -265,6 +274,8 @@ def test_weights_are_those_of_the_package_itself(tmp_path):
     for size in (64, 8):  # 8 blocks: two processes where there are two cores
         parts = [texts[i : i + size] for i in range(0, 64, size)]
         done = []
-        weights, eligible = log_weights(lambda parts=parts: iter(parts), len(parts), target, tmp_path / "x", done.append)
+        weights, eligible = log_weights(
+            lambda parts=parts: iter(parts), len(parts), target, tmp_path / "x", done.append
+        )
         assert (weights == expected).all() and (eligible == long_enough).all() and 0 < eligible.sum() < 64
         assert sum(done) == 128

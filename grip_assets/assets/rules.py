@@ -14,8 +14,10 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from grip_assets.assets import evaluation_set
 from grip_assets.assets.quality_scores import to_documents
 from grip_assets.assets.subset import clusters_of
+from grip_assets.errors import GripError
 from grip_assets.method import baselines
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.sampling import keyed_sample, keyed_uniform
@@ -23,8 +25,8 @@ from grip_assets.method.selection import draw
 from grip_assets.models.judge import DIMENSIONS
 from grip_assets.progress import Progress
 from grip_assets.recompute import Settings, Work
-from grip_assets.settings import Clustering, Evaluation, Quality
-from grip_assets.sources.target import target_facts, target_texts
+from grip_assets.settings import Clustering, Corpus, Evaluation, Quality
+from grip_assets.sources.benchmarks import content_hash, problems
 from grip_assets.store.shards import Shards
 from grip_assets.store.tables import blocks, matrix, rows_of
 
@@ -180,14 +182,13 @@ def dsir(pool: Pool) -> Draw:
     from grip_assets.models.dsir import log_weights
 
     work, files, n = pool.work, pool.work.files("corpus"), len(pool.documents)
-    settings = work.settings["evaluation"]
-    assert isinstance(settings, Evaluation)
+    target = _target(work.settings)
     progress = Progress("DSIR, two passes", 2 * n, "documents", work.log)
     with tempfile.TemporaryDirectory(dir=work.draft.folder) as folder:
         weight_N, long_N = log_weights(
             lambda: (block["text"].to_pylist() for block in blocks(files, ["text"], TEXTS_AT_ONCE)),
             math.ceil(n / TEXTS_AT_ONCE),
-            target_texts(settings),
+            target,
             Path(folder),
             progress.advance,
         )
@@ -197,28 +198,46 @@ def dsir(pool: Pool) -> Draw:
     return lambda seed: pool.take(baselines.resampled(weight_N, long_N, pool.uniform(seed)))
 
 
+def _target(settings: Settings) -> list[str]:
+    """The user's target set, or the benchmarks' problems as they stand when solved."""
+    evaluation, corpus = settings["evaluation"], settings["corpus"]
+    assert isinstance(evaluation, Evaluation) and isinstance(corpus, Corpus)
+    if evaluation.target is None:
+        found = [p.prompt + p.solution for name in corpus.benchmarks for p in problems(name)]
+    else:
+        found = [document.text for document in evaluation_set.target_documents(evaluation.target, corpus)]
+    if not found:
+        raise GripError(
+            "settings/evaluation.strategies has 'dsir', which selects for a target, and there is none. Set"
+            " settings/evaluation.target to documents of yours, or name a benchmark in settings/corpus.benchmarks."
+        )
+    return found
+
+
 RULES: dict[str, Callable[[Pool], Draw]] = {
     rule.__name__: rule for rule in (by_cluster, by_language, top_quality, semdedup, d4, dsir, longest, shortest)
 }
 NEEDS = dict.fromkeys(("by_cluster", "semdedup", "d4"), ("embeddings", "clusters"))  # the others need the corpus only
 
 
-def must_be_ready(strategies: list[str]) -> None:
-    """GripError for a rule whose package is not there, before an hour is spent on the others."""
+def must_be_ready(strategies: list[str], settings: Settings) -> None:
+    """GripError for a rule whose package or target is not there, before an hour is spent on the others."""
     if "dsir" in strategies:
         from grip_assets.models.dsir import must_be_there
 
         must_be_there()
+        _target(settings)
 
 
-def rule_facts(settings: Settings) -> dict[str, Any]:
+def rule_facts(settings: Settings, root: Path) -> dict[str, Any]:
     """What the rules depend on outside of settings and tables."""
-    evaluation = settings["evaluation"]
-    assert isinstance(evaluation, Evaluation)
+    evaluation, corpus = settings["evaluation"], settings["corpus"]
+    assert isinstance(evaluation, Evaluation) and isinstance(corpus, Corpus)
     if "dsir" not in evaluation.strategies:
         return {}
     try:
         package = importlib.metadata.version("data-selection")
     except importlib.metadata.PackageNotFoundError:  # compute says what to do
         package = ""
-    return {"data-selection": package, **target_facts(evaluation)}
+    benchmarks = [content_hash(name) for name in corpus.benchmarks if evaluation.target is None]
+    return {"data-selection": package, "benchmarks": benchmarks, **evaluation_set.facts(settings, root)}

@@ -110,8 +110,8 @@ def compute(work: Work) -> dict[str, Any]:
     work.must_be_in_force()
     settings = work.settings["evaluation"]
     assert isinstance(settings, Evaluation)
-    chosen = [strategy(name, work.settings) for name in dict.fromkeys(settings.strategies)]
-    must_be_ready([s.name for s in chosen])
+    chosen = [strategy(name, work.settings) for name in settings.strategies]
+    must_be_ready([s.name for s in chosen], work.settings)
     documents, versions = work.frame("clusters"), dict(work.inputs)
     total, max_repeats = budget_of_all(work.settings, int(documents["n_tokens"].sum()))
     as_chain = _chain(work, chosen, documents, versions)
@@ -226,7 +226,7 @@ def _sum(work: Work, table: str, column: str) -> int:
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
     """The profiles, which are files, and what the rules depend on."""
-    return {"profiles": {name: read_profile(name) for name in RUNGS}, **rule_facts(settings)}
+    return {"profiles": {name: read_profile(name) for name in RUNGS}, **rule_facts(settings, root)}
 
 
 stage = Stage(
@@ -246,6 +246,7 @@ stage = Stage(
         "adaptation_deltas",
     ),
     reads={
+        "corpus": ("benchmarks",),
         "clustering": clusters.stage.reads["clustering"],
         "quality": ("dimensions",),
         "adaptation": ("delta", "epochs", "seeds"),
