@@ -123,7 +123,8 @@ def _outcome(result: dg.ExecuteInProcessResult | dg.JobExecutionResult) -> Run:
         for event in result.get_asset_materialization_events()
         if event.asset_key and event.asset_key.path[0] in STAGES
     }
-    return Run(result.run_id, [s for s in STAGES if not reused[s]], [s for s in STAGES if reused[s]])
+    ran = [stage for stage in STAGES if stage in reused]
+    return Run(result.run_id, [s for s in ran if not reused[s]], [s for s in ran if reused[s]])
 
 
 def _judge_is_ready(quality: Group, steps: list[recompute.Step]) -> None:

@@ -9,9 +9,13 @@ from grip_assets.assets import (
     embeddings,
     judge_report,
     knobs,
+    length_by_beta,
+    length_slopes,
     probe_set,
+    probe_variance,
     quality_scores,
     rounds,
+    sensitivity,
     sigma_k,
     stability,
     subset,
@@ -34,6 +38,10 @@ STAGES = {
         knobs,
         rounds,
         stability,
+        sensitivity,
+        length_slopes,
+        length_by_beta,
+        probe_variance,
     )
 }
 CURATED = {name: stage for name, stage in STAGES.items() if stage.group != "evaluation"}  # what the job curate makes
