@@ -1,9 +1,9 @@
 """length_by_beta: which lengths are selected at each exponent β. The claim of the paper's "diversity trap", tested.
 
 With β = 0 density alone decides, and long documents, which lie close together, are taken less often than at random;
-with β = 0.3 it is said to be made good. From stored densities, with the clusters' budgets in force and the draw's random
-numbers in common: between two β of one draw only β differs. Beside them `random`: uniform weights, the same budgets. It
-is the yardstick of the draw inside clusters; the pool differs from it by what budgets do to lengths.
+with β = 0.3 it is said to be made good. From stored densities, with the clusters' budgets in force and the draw's
+random numbers in common: between two β of one draw only β differs. Beside them `random`: uniform weights, the same
+budgets. It is the yardstick of the draw inside clusters; the pool differs from it by what budgets do to lengths.
 """
 
 from collections.abc import Iterator
@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from grip_assets.assets.budgets import MEASURED
-from grip_assets.assets.knobs import chosen_under
+from grip_assets.assets.knobs import drawn_under
 from grip_assets.assets.sensitivity import known
 from grip_assets.assets.subset import stage as subset
 from grip_assets.method.statistics import crossing, mean, wasserstein
@@ -96,28 +95,35 @@ def compute(work: Work) -> dict[str, Any]:
     work.must_be_in_force()
     documents = _with_density(work)
     lengths = Lengths(documents["n_tokens"].to_numpy())
-    measured = {name: work.frame(name) for name in MEASURED}
-    betas = sorted({*BETAS, _selection(work.settings).beta})
+    selection = _selection(work.settings)
+    betas = sorted({*BETAS, selection.beta})
     progress = Progress("drawing", (len(betas) + 1) * DRAWS, "subsets", work.log)
     drawn = []
+    for found in draws(work.frame("budgets"), documents, selection, betas):
+        drawn.append(found)
+        progress.advance(1)
+    progress.finish()
+    pool = lengths.described(lengths.all_N)
+    matched = pl.DataFrame(matches(drawn, betas, pool), MATCH)
+    work.draft.write("length_by_beta", pl.DataFrame([_row(drawn, beta, pool) for beta in (None, *betas)], TABLE))
+    rows = [row for beta in (None, *betas) for row in _band_rows(drawn, beta, lengths, pool)]
+    work.draft.write("length_bands", pl.DataFrame(rows, BAND_TABLE))
+    work.draft.write("length_match", matched)
+    return {f"beta_that_matches_{row['target']}_by_{row['by']}": row["matched_beta"] for row in matched.to_dicts()}
+
+
+def draws(budgets: pl.DataFrame, documents: pl.DataFrame, selection: Selection, betas: list[float]) -> Iterator[Drawn]:
+    """Every draw under every β, random first. ``documents``: with their density, in the order of ``subset``."""
+    lengths = Lengths(documents["n_tokens"].to_numpy())
     for i in range(DRAWS):
         random_N = lengths.all_N
-        for beta, settings in _turned(work.settings, betas, i):
-            repeats_N = chosen_under(settings, documents, measured).repeats_N[lengths.order]
+        for beta, turned in _turned(selection, betas, i):
+            repeats_N = drawn_under(budgets, documents, turned)[lengths.order]
             random_N = repeats_N if beta is None else random_N
             found = lengths.described(repeats_N)
             found["wasserstein"] = lengths.apart(repeats_N, lengths.all_N)
             found["wasserstein_to_random"] = lengths.apart(repeats_N, random_N)
-            drawn.append(Drawn(beta, i, found))
-            progress.advance(1)
-    progress.finish()
-    pool = lengths.described(lengths.all_N)
-    matches = pl.DataFrame(_matches(drawn, betas, pool), MATCH)
-    work.draft.write("length_by_beta", pl.DataFrame([_row(drawn, beta, pool) for beta in (None, *betas)], TABLE))
-    rows = [row for beta in (None, *betas) for row in _band_rows(drawn, beta, lengths, pool)]
-    work.draft.write("length_bands", pl.DataFrame(rows, BAND_TABLE))
-    work.draft.write("length_match", matches)
-    return {f"beta_that_matches_{row['target']}_by_{row['by']}": row["matched_beta"] for row in matches.to_dicts()}
+            yield Drawn(beta, i, found)
 
 
 def _selection(settings: Settings) -> Selection:
@@ -133,12 +139,12 @@ def _with_density(work: Work) -> pl.DataFrame:
     return pl.read_parquet(work.store.parquet("subset", made.version, "selection_weights"))
 
 
-def _turned(now: Settings, betas: list[float], draw: int) -> Iterator[tuple[float | None, Settings]]:
+def _turned(now: Selection, betas: list[float], draw: int) -> Iterator[tuple[float | None, Selection]]:
     """Random first, then each β, with the seed of this draw."""
-    selection = _selection(now).model_copy(update={"seed": _selection(now).seed + draw})
-    yield None, {**now, "selection": selection.model_copy(update={"weight": "uniform"})}
+    now = now.model_copy(update={"seed": now.seed + draw})
+    yield None, now.model_copy(update={"weight": "uniform"})
     for beta in betas:
-        yield beta, {**now, "selection": selection.model_copy(update={"weight": "density", "beta": beta})}
+        yield beta, now.model_copy(update={"weight": "density", "beta": beta})
 
 
 def _under(drawn: list[Drawn], beta: float | None, name: str) -> np.ndarray:
@@ -179,7 +185,7 @@ def _band_rows(
             }
 
 
-def _matches(drawn: list[Drawn], betas: list[float], pool: dict[str, Any]) -> list[dict[str, Any]]:
+def matches(drawn: list[Drawn], betas: list[float], pool: dict[str, Any]) -> list[dict[str, Any]]:
     """At which β the lengths are those of the pool, or of random: where the mean crosses, and where the distributions
     are nearest. Of each draw one, and their mean with its interval; null where no draw has one."""
     rows = []
@@ -205,7 +211,7 @@ stage = Stage(
     " diversity trap]: means, share of the longest fifth, distance between the distributions, over several draws."
     " `length_bands` has every fifth, `length_match` the β at which lengths are those of the pool, or of random.",
     tables=("length_by_beta", "length_bands", "length_match"),
-    inputs=("corpus", "clusters", "sigma_k", "quality_scores", "adaptation_deltas", "budgets"),
-    reads={"budget": None, "adaptation": ("delta",), "selection": None},
+    inputs=("corpus", "clusters", "budgets"),
+    reads={"selection": None},
     group="evaluation",
 )

@@ -93,7 +93,9 @@ def compute(work: Work) -> dict[str, Any]:
         _population("score", _scores(work), clusters, work.frame("sigma_k")),
         _population("loss", _losses(work, clusters), clusters, work.frame("sigma_k")),
     ]
-    rows = [row for p in populations for floor in sorted({probe.min_per_cluster, 1}) for row in compared(p, probe, floor)]
+    rows = [
+        row for p in populations for floor in sorted({probe.min_per_cluster, 1}) for row in compared(p, probe, floor)
+    ]
     work.draft.write("probe_variance", pl.DataFrame(rows, TABLE))
     wanted = [row for row in rows if row["floor"] == probe.min_per_cluster and row["allocation"] == "neyman"]
     return {f"{row['quantity']}_variance_over_proportional": row["ratio_to_proportional"] for row in wanted}
@@ -194,7 +196,9 @@ def _losses(work: Work, clusters: pl.DataFrame) -> pl.DataFrame:
     adaptation = work.settings["adaptation"]
     assert isinstance(adaptation, Adaptation)
     sample = keyed_clusters(0, "probe_variance", clusters, SAMPLE, LEAST)
-    shards = Shards(work.store, "probe_variance", digest(["1", WINDOW, _facts(work.settings, work.store.root)["proxy"]]))
+    shards = Shards(
+        work.store, "probe_variance", digest(["1", WINDOW, _facts(work.settings, work.store.root)["proxy"]])
+    )
     have = shards.index()
     wanted = {doc for doc in sample["doc_id"] if doc not in have}
     if wanted:

@@ -235,8 +235,8 @@ stage = Stage(
     code_version="1",
     compute=compute,
     description="Are the drops ΔL_k ranked alike by other probes [paper Fig. 5]? The same probe set under other reset"
-    " depths, proxies, readings (A1, A4, A7) and seeds. `sensitivity_deltas` has every drop, `sensitivity_pairs` the rank"
-    " correlation of any two, `quality_correlation` that of Q_k and ΔL_k [paper Fig. 4]. Most variants cost what"
+    " depths, proxies, readings (A1, A4, A7) and seeds. `sensitivity_deltas` has every drop, `sensitivity_pairs` the"
+    " rank correlation of any two, `quality_correlation` that of Q_k and ΔL_k [paper Fig. 4]. Most variants cost what"
     " `adaptation_deltas` costs.",
     tables=("sensitivity", "sensitivity_deltas", "sensitivity_pairs", "quality_correlation"),
     inputs=("probe_set", "quality_scores", "adaptation_deltas"),

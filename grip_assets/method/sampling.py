@@ -39,8 +39,8 @@ def keyed_sample(seed: int, stage: str, ids: Sequence[str] | pl.Series, n: int) 
 def keyed_clusters(seed: int, stage: str, documents: pl.DataFrame, n: int, least: int) -> pl.DataFrame:
     """About ``n`` of ``documents`` (doc_id, cluster_id), in their order, for what is measured inside of clusters.
 
-    A sample of a large pool has too few of each cluster. So where clusters are many, only some of them are drawn, and of
-    each the same share, but at least ``least`` documents (or all there are).
+    A sample of a large pool has too few of each cluster. So where clusters are many, only some of them are drawn, and
+    of each the same share, but at least ``least`` documents (or all there are).
     """
     if n >= len(documents):
         return documents
