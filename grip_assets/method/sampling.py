@@ -45,8 +45,9 @@ def keyed_clusters(seed: int, stage: str, documents: pl.DataFrame, n: int, least
     if n >= len(documents):
         return documents
     sizes = documents.group_by("cluster_id").len("size").sort("cluster_id")
-    order = keyed_order(seed, stage, len(sizes))[: max(n // least, 1)]
-    chosen = sizes[np.sort(order)]
+    sizes = sizes[keyed_order(seed, stage, len(sizes))]
+    before = pl.col("size").clip(upper_bound=least).cum_sum().shift(1, fill_value=0)
+    chosen = sizes.filter(before < n)
     share = n / chosen["size"].sum()
     wanted = chosen.with_columns(wanted=(pl.col("size") * share).ceil().clip(least))
     u = pl.Series("u", keyed_uniform(seed, stage, documents["doc_id"]))
