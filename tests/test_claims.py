@@ -124,6 +124,12 @@ def test_the_beta_that_undoes_a_planted_density_is_found(monkeypatch):
     assert shares[2] == pytest.approx(shares[-1], rel=0.05)
 
 
+def test_a_pool_whose_short_documents_are_dense_needs_no_length_term(monkeypatch):
+    found, betas, pool = drawn(-0.3, monkeypatch)
+    rows = {(row["target"], row["by"]): row for row in length_by_beta.matches(found, betas, pool)}
+    assert all(row["matched_beta"] == 0 and row["draws"] == 8 for row in rows.values())
+
+
 def test_lengths_are_described_as_counted_by_hand():
     lengths = length_by_beta.Lengths(np.array([8, 1, 2, 4, 16]))
     found = lengths.described(np.array([1, 0, 0, 0, 2]))  # of 1, 2, 4, 8, 16

@@ -187,12 +187,17 @@ def _band_rows(
 
 def matches(drawn: list[Drawn], betas: list[float], pool: dict[str, Any]) -> list[dict[str, Any]]:
     """At which β the lengths are those of the pool, or of random: where the mean crosses, and where the distributions
-    are nearest. Of each draw one, and their mean with its interval; null where no draw has one."""
+    are nearest. Of each draw one, the least β there is where that is long enough, and their mean with its interval;
+    null where no β is."""
     rows = []
     means_BR = np.array([_under(drawn, beta, "mean_log2_tokens") for beta in betas])
     levels = {"pool": np.full(DRAWS, pool["mean_log2_tokens"]), "random": _under(drawn, None, "mean_log2_tokens")}
     for target, level_R in levels.items():
-        crossed = [crossing(np.array(betas), means_BR[:, i], level_R[i]) for i in range(DRAWS)]
+        # A draw that is long enough without the length term needs none of it; to leave it out would raise the mean.
+        crossed = [
+            betas[0] if means_BR[0, i] >= level_R[i] else crossing(np.array(betas), means_BR[:, i], level_R[i])
+            for i in range(DRAWS)
+        ]
         distance = "wasserstein" if target == "pool" else "wasserstein_to_random"
         apart_BR = np.array([_under(drawn, beta, distance) for beta in betas])
         nearest = [betas[int(b)] for b in apart_BR.argmin(axis=0)]
