@@ -23,7 +23,8 @@ class Check:
 
 CHECKS = [
     Check("corpus", "unique_documents", True, "No document is in the corpus twice."),
-    Check("corpus", "nothing_lost", True, "Documents read = kept + rejected."),
+    Check("corpus", "nothing_lost", True, "Documents read = kept + held out + rejected."),
+    Check("corpus", "held_out_apart", True, "No document is both held out and in the corpus."),
     Check(
         "corpus",
         "few_rejected",
@@ -58,7 +59,7 @@ CHECKS = [
         "The mean drop τ_norm is above 0; otherwise nothing is replayed.",
     ),
     Check("subset", "rows_as_allocated", True, "Documents drawn = allocated; tokens within one document."),
-    Check("subset", "nothing_lost", True, "Documents read = selected + not selected + rejected."),
+    Check("subset", "nothing_lost", True, "Documents read = selected + not selected + held out + rejected."),
     Check("subset", "diversity_in_range", True, "Entropies are from 0 to 2, and of as many documents as there are."),
     Check("judge_report", "repeats_itself", False, "Judged twice, the score has a weighted kappa of at least 0.6."),
     Check("judge_report", "not_by_length", False, "Length explains at most half of the score's variance."),
@@ -81,6 +82,8 @@ CHECKS = [
         "probe_variance", "as_expected", False, "The variance over draws is that of the formula, within a factor of 2."
     ),
     Check("probe_variance", "neyman_pays", False, "Neyman's allocation estimates better than the proportional one."),
+    Check("strategies", "same_budget", True, "Every strategy takes the same tokens, within a document."),
+    Check("strategies", "of_the_pool", True, "Every strategy takes documents of the corpus, each in one row."),
 ]
 
 

@@ -75,10 +75,31 @@ def plan(corpus: Corpus = None, profile: Profile = None, set: Set = None) -> Non
         print(line)
 
 
+@app.command()
+def evaluate(
+    assets: Annotated[
+        list[str] | None, typer.Argument(help="Assets of the group evaluation; all of them when left out.")
+    ] = None,
+    corpus: Corpus = None,
+    profile: Profile = None,
+    set: Set = None,
+) -> None:
+    """Train small models on what each strategy selects, and say whether the difference is there. Stopped, the same
+    command goes on; a model that was trained is not trained again."""
+    from grip_assets import operations
+    from grip_assets.report.ladder import ladder
+    from grip_assets.store.artifacts import data_root
+
+    with operations.open_instance() as instance:
+        run = operations.evaluate(instance, _changes(corpus, profile, set), assets or [])
+        print(ladder(data_root(), run))
+
+
 def _changes(corpus: str | None, profile: str | None, assignments: list[str] | None) -> dict:
     from grip_assets import operations
+    from grip_assets.profiles import read_profile
 
-    layers = [operations.read_profile(profile)] if profile else []
+    layers = [read_profile(profile)] if profile else []
     if corpus is not None:
         path = corpus if "://" in corpus else str(Path(corpus).expanduser().resolve())
         layers.append({"corpus": {"path": path, "format": None}})

@@ -71,6 +71,10 @@ def curate_job() -> dg.JobDefinition:
     return defs.resolve_job_def("curate")
 
 
+def evaluate_job() -> dg.JobDefinition:
+    return defs.resolve_job_def("evaluate")
+
+
 defs = dg.Definitions(
     assets=[*settings_assets, *(stage_asset(stage, STAGES) for stage in STAGES.values()), report],
     jobs=[curate, evaluate, *changes.values(), rollback],

@@ -2,9 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -14,11 +13,9 @@ from grip_assets import ledger, recompute
 from grip_assets.assets import CURATED, STAGES
 from grip_assets.automation import unsynced_because
 from grip_assets.errors import GripError
+from grip_assets.profiles import Changes
 from grip_assets.settings import GROUPS, Group, Quality, group_type, nearest, validate
 from grip_assets.store.artifacts import REPOSITORY, ArtifactStore, data_root
-
-PROFILES = Path(__file__).parent / "profiles"
-Changes = dict[str, dict[str, Any]]
 
 
 def open_instance() -> dg.DagsterInstance:
@@ -29,19 +26,6 @@ def open_instance() -> dg.DagsterInstance:
         shutil.copy(REPOSITORY / "dagster_home" / "dagster.yaml", home)
     os.environ["DAGSTER_HOME"] = str(home)
     return dg.DagsterInstance.get()
-
-
-def profiles() -> list[str]:
-    return sorted(file.stem for file in PROFILES.glob("*.yaml"))
-
-
-def read_profile(name: str) -> Changes:
-    """Fields that a profile sets, by group. A profile is a run config, and works in the Launchpad as it is."""
-    file = PROFILES / f"{name}.yaml"
-    if name not in profiles():
-        raise GripError(f"There is no profile '{name}'. {nearest(name, dict.fromkeys(profiles()))}")
-    ops = yaml.safe_load(file.read_text())["ops"]
-    return {op.removeprefix("settings__"): body["config"] for op, body in ops.items()}
 
 
 def read_assignments(assignments: list[str]) -> Changes:
@@ -94,12 +78,32 @@ class Run:
 
 
 def curate(instance: dg.DagsterInstance, changes: Changes) -> Run:
-    """Make the changes and bring every asset up to date.
-
-    The plan is made first, so a path or a model that is not there is refused before any setting is changed.
-    """
+    """Make the changes and bring every asset up to date, but the evaluation."""
     from grip_assets.definitions import curate_job  # after DAGSTER_HOME and GRIP_DATA are known
 
+    return _run(instance, curate_job, changes, None)
+
+
+def evaluate(instance: dg.DagsterInstance, changes: Changes, only: Sequence[str] = ()) -> Run:
+    """Make the changes, curate, and bring the evaluation up to date: all of it, or these assets and what they need."""
+    from grip_assets.definitions import defs, evaluate_job
+
+    unknown = [name for name in only if name not in STAGES or name in CURATED]
+    if unknown:
+        known = {name: stage for name, stage in STAGES.items() if name not in CURATED}
+        raise GripError(f"There is no asset '{unknown[0]}' in the evaluation. {nearest(unknown[0], known)}")
+    wanted = dg.AssetSelection.groups("settings") | dg.AssetSelection.assets(*only).upstream()
+    keys = list(wanted.resolve(defs.resolve_asset_graph())) if only else None
+    return _run(instance, evaluate_job, changes, keys)
+
+
+def _run(
+    instance: dg.DagsterInstance,
+    find_job: Callable[[], dg.JobDefinition],
+    changes: Changes,
+    only: list[dg.AssetKey] | None,
+) -> Run:
+    """The plan is made first, so a path or a model that is not there is refused before any setting is changed."""
     ledger.close_runs_of_dead_processes(instance)
     settings = after(instance, changes)
     _judge_is_ready(settings["quality"], plan(instance, changes))
@@ -109,9 +113,14 @@ def curate(instance: dg.DagsterInstance, changes: Changes) -> Run:
         values = {group: settings[group].model_dump(mode="json") for group in changes}
         config |= run_config({group: {name: values[group][name] for name in changes[group]} for group in changes})
     tags = ledger.process_tags()
-    if curate_job().executor_def is dg.in_process_executor:
-        return _outcome(curate_job().execute_in_process(config, instance, raise_on_error=False, tags=tags))
-    with dg.execute_job(dg.reconstructable(curate_job), instance, config, tags=tags, raise_on_error=False) as result:
+    job = find_job()
+    if job.executor_def is dg.in_process_executor:
+        return _outcome(
+            job.execute_in_process(config, instance, raise_on_error=False, tags=tags, asset_selection=only)
+        )
+    with dg.execute_job(
+        dg.reconstructable(find_job), instance, config, tags=tags, raise_on_error=False, asset_selection=only
+    ) as result:
         return _outcome(result)
 
 
@@ -123,8 +132,8 @@ def _outcome(result: dg.ExecuteInProcessResult | dg.JobExecutionResult) -> Run:
         for event in result.get_asset_materialization_events()
         if event.asset_key and event.asset_key.path[0] in STAGES
     }
-    ran = [stage for stage in STAGES if stage in reused]
-    return Run(result.run_id, [s for s in ran if not reused[s]], [s for s in ran if reused[s]])
+    made = [stage for stage in STAGES if stage in reused]
+    return Run(result.run_id, [s for s in made if not reused[s]], [s for s in made if reused[s]])
 
 
 def _judge_is_ready(quality: Group, steps: list[recompute.Step]) -> None:

@@ -79,6 +79,14 @@ class Corpus(Group):
     max_documents: int | None = knob(None, "Random sample of the pool; null: all of it.", "N", gt=0)
     tokenizer: str = knob("SmolLM2-135M", "Model whose tokenizer counts n_tokens (the proxy's).", given=True)
     seed: int = knob(0, "Seed of the sample.", ge=0)
+    held_out: float = knob(
+        0.0, "Share of the projects set aside for evaluation, out of the pool.", given=True, ge=0, lt=1
+    )
+    project_depth: int = knob(2, "Folders of a file's path that name its project.", given=True, ge=1)
+    project_field: str | None = knob(None, "Column of the project; null: a row is a project of its own.", given=True)
+    benchmarks: list[Literal["humaneval"]] = knob(
+        ["humaneval"], "Benchmarks whose problems must not be in the pool.", given=True
+    )
     title: str = knob("", "Name of the pool in reports.", hashed=False, given=True)
 
     @field_validator("path")
@@ -255,7 +263,7 @@ class Evaluation(Group):
     heads: int = knob(3, "Attention heads; they divide the width.", gt=0)
     context: int = knob(256, "Tokens of a training window.", ge=16)
     batch_tokens: int = knob(2048, "Tokens of a step.", gt=0)
-    learning_rate: float = knob(3e-3, "Peak of the learning rate; warm-up over a tenth, then a cosine to a tenth.", gt=0)
+    learning_rate: float = knob(3e-3, "Peak rate: a tenth of the steps warms up, then a cosine to a tenth.", gt=0)
     dtype: Literal["float32", "bfloat16"] = knob("bfloat16", "Number format of products; weights are float32.")
     device: Literal["cpu", "cuda"] = knob("cpu", "Where models are trained.")
     documents: int = knob(400, "Held-out documents that are predicted, at most.", gt=0)
@@ -272,6 +280,13 @@ class Evaluation(Group):
         None, "Proxy that `sensitivity` compares with; null: a model trained here on a random subset.", given=True
     )
     other_encoder: str = knob("SmolLM2-135M", "Encoder that `length_slopes` compares with.", given=True)
+
+    @field_validator("strategies")
+    @classmethod
+    def with_random(cls, value: list[str]) -> list[str]:
+        if "random" not in value:
+            raise ValueError("must have 'random', which all others are compared with")
+        return list(dict.fromkeys(value))
 
 
 GROUPS: dict[str, type[Group]] = {
@@ -332,6 +347,9 @@ def _complaint(group: str, error: Mapping[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return f"settings/{group} has no field '{name}'. {nearest(name, GROUPS[group].model_fields)}"
     field = GROUPS[group].model_fields[name]
+    if error["type"] == "literal_error":
+        allowed = dict.fromkeys(choices(field.annotation))
+        return f"settings/{group}.{name} cannot be {error['input']!r}. {nearest(str(error['input']), allowed)}"
     return (
         f"settings/{group}.{name} cannot be {error['input']!r}: {error['msg']}."
         f" It is: {field.description} Default: {json.dumps(field.get_default())}."

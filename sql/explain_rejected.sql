@@ -1,6 +1,12 @@
--- Why was a document rejected before anything was computed?
--- in: catalog   parameters: doc (id or source)   out: one row a rejection
-SELECT r.source, r.reason, r.detail, r.stands_for, c.source AS stands_for_source
-FROM rejected AS r LEFT JOIN corpus AS c ON c.doc_id = r.stands_for
-WHERE r.source = $doc OR r.doc_id = $doc
-ORDER BY r.source
+-- Why was a document kept out before anything was computed?
+-- in: catalog   parameters: doc (id or source)   out: one row a rejection, or a document held out
+WITH out AS (
+    SELECT source, doc_id, reason, detail, stands_for FROM rejected
+    UNION ALL
+    SELECT source, doc_id, 'held out', 'project ' || project, NULL FROM held_out
+),
+kept AS (SELECT doc_id, source FROM corpus UNION ALL SELECT doc_id, source FROM held_out)
+SELECT o.source, o.reason, o.detail, o.stands_for, k.source AS stands_for_source
+FROM out AS o LEFT JOIN kept AS k ON k.doc_id = o.stands_for
+WHERE o.source = $doc OR o.doc_id = $doc
+ORDER BY o.source

@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 from conftest import small, write_pool
 
-from grip_assets.operations import profiles, read_assignments, read_profile
+from grip_assets.operations import read_assignments
+from grip_assets.profiles import profiles, read_profile
 
 pytestmark = pytest.mark.run
 GRIP = Path(sys.executable).parent / "grip"
@@ -49,7 +50,7 @@ def shell(tmp_path_factory, models):
 def test_curate_says_what_went_in_what_came_out_and_why(shell):
     for words in (
         "121 documents read",
-        "(1 duplicates)",
+        "(1 duplicates, 0 contaminated)",
         "120 documents with",
         "budget",
         "out  ",

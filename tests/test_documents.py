@@ -52,7 +52,7 @@ def test_the_generated_pages_are_current():
 def test_everything_is_in_the_reference():
     from grip_assets.cli import app
     from grip_assets.definitions import defs
-    from grip_assets.operations import profiles
+    from grip_assets.profiles import profiles
     from grip_assets.settings import GROUPS
 
     text = REFERENCE.read_text()

@@ -60,6 +60,8 @@ def store(tmp_path):
         {},
         corpus=corpus,
         rejected=corpus.select("source").head(0),
+        held_out=corpus.head(0),
+        contamination=corpus.select("source").head(0),
         intake=pl.DataFrame({"outcome": ["read"], "n": [160]}),
     )
     plant(store, "embeddings", {"corpus": "planted"})

@@ -18,6 +18,7 @@ from grip_assets.assets import (
     sensitivity,
     sigma_k,
     stability,
+    strategies,
     subset,
 )
 
@@ -42,6 +43,7 @@ STAGES = {
         length_slopes,
         length_by_beta,
         probe_variance,
+        strategies,
     )
 }
 CURATED = {name: stage for name, stage in STAGES.items() if stage.group != "evaluation"}  # what the job curate makes

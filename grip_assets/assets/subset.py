@@ -166,7 +166,7 @@ def compute(work: Work) -> dict[str, Any]:
     format, speed = _format(sizes)
     # a cluster's vectors in float16, in float32 as they are and without their mean, and in int8
     bytes_each = min(max(sizes), LARGE) * width(work.files("cluster_embeddings")) * 11
-    for cluster, distance_NK in with_distances(_clusters(work, documents), settings, format, bytes_each):
+    for cluster, distance_NK in with_distances(clusters_of(work, documents), settings, format, bytes_each):
         found = weigh(cluster.documents, distance_NK, settings)
         budget = budgets[found["cluster_id"][0]]
         drawn = draw(found["key"].to_numpy(), found["n_tokens"].to_numpy(), budget, deficit)
@@ -201,7 +201,7 @@ def _format(sizes: list[int]) -> tuple["Format", dict[str, float]]:
     return fastest()
 
 
-def _clusters(work: Work, documents: pl.DataFrame) -> Iterator[Cluster]:
+def clusters_of(work: Work, documents: pl.DataFrame) -> Iterator[Cluster]:
     """Clusters one after the other, without more of the vectors in memory than one cluster and one block."""
     sizes = documents.group_by("cluster_id", maintain_order=True).len()["len"].to_list()
     rows, held, start = _vectors(work), np.zeros((0, 0), np.float16), 0

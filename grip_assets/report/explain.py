@@ -26,7 +26,8 @@ def explain(root: Path, doc: str) -> str:
 
 def _rejected(row: dict[str, Any]) -> str:
     stands = f"\n  {row['stands_for_source']} ({row['stands_for']}) stands for it" if row["stands_for"] else ""
-    return f"{row['source']} is out: rejected before anything was computed ({row['reason']}: {row['detail']}){stands}"
+    how = "set aside" if row["reason"] == "held out" else "rejected"
+    return f"{row['source']} is out: {how} before anything was computed ({row['reason']}: {row['detail']}){stands}"
 
 
 def _document(d: dict[str, Any]) -> str:

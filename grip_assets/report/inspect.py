@@ -26,6 +26,7 @@ DRAWN = (
     "length_slopes",
     "length_by_beta",
     "probe_variance",
+    "evaluation",
 )
 
 

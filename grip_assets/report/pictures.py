@@ -240,6 +240,28 @@ def _whiskers(axes: Any, value: pl.Series, low: pl.Series, high: pl.Series, name
     axes.set_ylim(len(names) - 0.5, -0.5)
 
 
+def ladder_picture(tables: Mapping[str, Any]) -> bytes:
+    """Paired difference to a random subset of each strategy on each set, with its interval: left of the line is
+    better."""
+    rows = _table(tables, "ladder").filter(pl.col("strategy") != "random")
+    sets = rows["set"].unique(maintain_order=True).to_list()
+    names = rows["strategy"].unique(maintain_order=True).to_list()
+    colors = {"rung": CHOSEN, "baseline": POOL, "ablation": "#b08800"}
+    figure, panels = plt.subplots(
+        1, len(sets), figsize=(4.2 * len(sets), 0.6 + 0.24 * len(names)), sharey=True, layout="constrained", squeeze=False
+    )
+    for axes, name in zip(panels[0], sets, strict=True):
+        for row in rows.filter(set=name).iter_rows(named=True):
+            y, color = names.index(row["strategy"]), colors[row["kind"]]
+            axes.plot([row["to_random_low"], row["to_random_high"]], [y, y], color=color, lw=2)
+            axes.plot(row["to_random"], y, "o", ms=5, color=color)
+        axes.axvline(0, color="black", lw=1)
+        axes.set_title(f"{name}: bits per byte, minus random", fontsize=9)
+    panels[0][0].set_yticks(range(len(names)), names)
+    panels[0][0].invert_yaxis()
+    return png(figure)
+
+
 def _table(tables: Mapping[str, Any], name: str) -> pl.DataFrame:
     return pl.read_parquet(tables[name])
 
@@ -264,4 +286,5 @@ PICTURES: Mapping[str, Callable[[Mapping[str, Any]], bytes]] = {
     "length_slopes": slopes_picture,
     "length_by_beta": lengths_picture,
     "probe_variance": variance_picture,
+    "evaluation": ladder_picture,
 }

@@ -42,7 +42,8 @@ def _totals(t: dict[str, Any]) -> list[str]:
     title = f"{t['title']}: " if t["title"] else ""
     capped = t["documents_with_windows_left_out"]
     lines = [
-        f"in        {title}{t['read']:,} documents read{sampled}; {t['rejected']:,} rejected ({t['duplicates']:,} duplicates);"
+        f"in        {title}{t['read']:,} documents read{sampled}; {t['rejected']:,} rejected ({t['duplicates']:,} duplicates,"
+        f" {t['contaminated']:,} contaminated); {t['held_out']:,} held out;"
         f" {t['documents']:,} documents with {t['tokens']:,} tokens",
         f"clusters  {t['clusters']:,}, probed with {t['probe_documents']:,} documents",
         f"budget    {t['budget']:,} {t['unit']}",

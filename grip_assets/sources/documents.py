@@ -15,16 +15,18 @@ class Reason(StrEnum):
     MISSING_FIELD = "missing field"
     UNREADABLE = "unreadable"
     DUPLICATE = "duplicate"
+    CONTAMINATED = "contaminated"
 
 
 @dataclass(frozen=True)
 class RawDocument:
-    """``source``: stable name inside the pool, never an absolute path."""
+    """``source``: stable name inside the pool, never an absolute path. ``project``: what is held out as a whole."""
 
     text: str
     language: str | None
     source: str
     n_bytes: int
+    project: str
     doc_id: str = ""
 
 
@@ -50,7 +52,12 @@ def readable(name: str) -> str:
     return name.encode(errors="replace").decode()
 
 
-def from_bytes(data: bytes, language: str | None, source: str) -> RawDocument | Rejected:
+def project_of(source: str, depth: int) -> str:
+    """The first folders of a file's path; a file that lies higher is a project of its own."""
+    return "/".join(source.split("/")[:depth])
+
+
+def from_bytes(data: bytes, language: str | None, source: str, project: str) -> RawDocument | Rejected:
     """Decode a file. Bytes that are no UTF-8 are never replaced: the document is rejected."""
     if b"\0" in data[:65_536]:
         return Rejected(source, Reason.BINARY, "it has NUL bytes", len(data))
@@ -58,10 +65,10 @@ def from_bytes(data: bytes, language: str | None, source: str) -> RawDocument | 
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         return Rejected(source, Reason.INVALID_UTF8, f"at byte {error.start}", len(data))
-    return from_text(text, language, source)
+    return from_text(text, language, source, project)
 
 
-def from_text(text: str, language: str | None, source: str) -> RawDocument | Rejected:
+def from_text(text: str, language: str | None, source: str, project: str) -> RawDocument | Rejected:
     try:
         size = len(text.encode())
     except UnicodeEncodeError as error:  # a JSON string may hold half of a surrogate pair
@@ -70,11 +77,14 @@ def from_text(text: str, language: str | None, source: str) -> RawDocument | Rej
         return Rejected(source, Reason.BINARY, "it has NUL characters", size)
     if not text.strip():
         return Rejected(source, Reason.EMPTY, "nothing but white space" if text else "no characters", size)
-    return RawDocument(text, language, source, size)
+    return RawDocument(text, language, source, size, project)
 
 
 def deduplicate(stream: Iterator[RawDocument | Rejected]) -> Iterator[RawDocument | Rejected]:
-    """Name each document by its content, and reject later copies. Holds a name and a source for each."""
+    """Name each document by its content, and reject later copies. Holds a name and a source for each.
+
+    The first copy read stands, held out or not: so a text is never both in the pool and held out.
+    """
     seen: dict[bytes, str] = {}
     for document in stream:
         if isinstance(document, Rejected):

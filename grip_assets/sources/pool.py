@@ -17,7 +17,7 @@ import fsspec
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.sources import environment, tables
-from grip_assets.sources.documents import RawDocument, Reason, Rejected, from_bytes, readable
+from grip_assets.sources.documents import RawDocument, Reason, Rejected, from_bytes, project_of, readable
 from grip_assets.sources.languages import language_of
 
 FORMATS = ("folder", "jsonl", "parquet", "huggingface", "environment")
@@ -74,6 +74,8 @@ def open_pool(
     max_bytes: int,
     max_documents: int | None,
     seed: int,
+    project_field: str | None = None,
+    project_depth: int = 2,
 ) -> Pool:
     """The pool at ``path`` (None: this machine's installed source code).
 
@@ -83,15 +85,15 @@ def open_pool(
         raise GripError(f"settings/corpus.format is '{format}'. Choose one of: {', '.join(FORMATS)}, or null.")
     if format == "environment" or (path is None and format is None):
         entries = [Entry(*entry) for entry in environment.listing()]
-        return _of_files("the source code on this machine", entries, max_bytes, max_documents, seed)
+        return _of_files("the source code on this machine", entries, max_bytes, max_documents, seed, project_depth)
     if path is None:
         raise GripError(f"settings/corpus.format is '{format}', and settings/corpus.path is not set. Set it.")
     entries = list_files(path)
     format = format or infer(path, entries)
     label = path.rstrip("/").rpartition("/")[2] or path
     if format == "folder":
-        return _of_files(label, entries, max_bytes, max_documents, seed)
-    reader = tables.READERS[format](text_field, id_field, max_bytes)
+        return _of_files(label, entries, max_bytes, max_documents, seed, project_depth)
+    reader = tables.READERS[format](tables.Rows(text_field, id_field, project_field, max_bytes))
     chosen = [e for e in entries if tables.is_part(format, e.name)]
     if not chosen:
         raise GripError(
@@ -103,7 +105,9 @@ def open_pool(
     return pool
 
 
-def _of_files(label: str, entries: list[Entry], max_bytes: int, max_documents: int | None, seed: int) -> Pool:
+def _of_files(
+    label: str, entries: list[Entry], max_bytes: int, max_documents: int | None, seed: int, project_depth: int
+) -> Pool:
     known = [e for e in entries if language_of(e.name)]
     if not known:
         raise GripError(
@@ -115,10 +119,10 @@ def _of_files(label: str, entries: list[Entry], max_bytes: int, max_documents: i
         u = keyed_uniform(seed, "corpus", [e.name for e in known])
         known = [known[i] for i in sorted(u.argsort(kind="stable")[:max_documents])]
     hint = "All files were rejected: the table `rejected` of an earlier run, or the messages above, say why."
-    return Pool(label, known, lambda e: _read_file(e, max_bytes), hint, n_listed=n_listed)
+    return Pool(label, known, lambda e: _read_file(e, max_bytes, project_depth), hint, n_listed=n_listed)
 
 
-def _read_file(entry: Entry, max_bytes: int) -> Iterator[RawDocument | Rejected]:
+def _read_file(entry: Entry, max_bytes: int, project_depth: int) -> Iterator[RawDocument | Rejected]:
     if entry.size > max_bytes:
         detail = f"{entry.size:,} bytes; settings/corpus.max_bytes is {max_bytes:,}"
         yield Rejected(entry.name, Reason.TOO_LARGE, detail, entry.size)
@@ -129,7 +133,7 @@ def _read_file(entry: Entry, max_bytes: int) -> Iterator[RawDocument | Rejected]
     except OSError as error:
         yield Rejected(entry.name, Reason.UNREADABLE, f"{type(error).__name__}", entry.size)
         return
-    yield from_bytes(data, language_of(entry.name), entry.name)
+    yield from_bytes(data, language_of(entry.name), entry.name, project_of(entry.name, project_depth))
 
 
 def list_files(path: str) -> list[Entry]:

@@ -35,18 +35,19 @@ class Rows:
 
     text_field: str | None
     id_field: str | None
+    project_field: str | None
     max_bytes: int
 
     def document(self, row: Any, file: str, number: int) -> RawDocument | Rejected:
         place = f"{file}:{number}"
         if not isinstance(row, dict):
             return Rejected(place, Reason.BAD_JSON, f"a {type(row).__name__}, not an object")
+        for setting, field in (("id_field", self.id_field), ("project_field", self.project_field)):
+            if field and row.get(field) is None:
+                return Rejected(place, Reason.MISSING_FIELD, f"no value in '{field}' (settings/corpus.{setting})")
         if self.id_field:
-            if row.get(self.id_field) is None:
-                return Rejected(
-                    place, Reason.MISSING_FIELD, f"no value in '{self.id_field}' (settings/corpus.id_field)"
-                )
             place = readable(str(row[self.id_field]))
+        project = readable(str(row[self.project_field])) if self.project_field else place
         column = self.text_field or next((f for f in TEXT_FIELDS if f in row), "text")
         text = row.get(column)
         if not isinstance(text, str):
@@ -54,18 +55,20 @@ class Rows:
         if len(text) > self.max_bytes or len(text.encode(errors="replace")) > self.max_bytes:
             return Rejected(place, Reason.TOO_LARGE, f"settings/corpus.max_bytes is {self.max_bytes:,}", len(text))
         language = next((readable(str(row[f]).lower()) for f in LANGUAGE_FIELDS if row.get(f)), None)
-        return from_text(text, language, place)
+        return from_text(text, language, place, project)
 
     def columns(self, there: list[str], file: str) -> list[str]:
         """Columns to read of a table; GripError where the named ones are not there."""
-        for setting, wanted in (("text_field", self.text_field), ("id_field", self.id_field)):
+        for setting in ("text_field", "id_field", "project_field"):
+            wanted = getattr(self, setting)
             if wanted and wanted not in there:
                 raise GripError(_no_column(file, f"column '{wanted}'", there, setting))
         if not self.text_field and not any(f in there for f in TEXT_FIELDS):
             raise GripError(
                 _no_column(file, f"column {', '.join(TEXT_FIELDS[:-1])} or {TEXT_FIELDS[-1]}", there, "text_field")
             )
-        return [c for c in there if c in (*TEXT_FIELDS, *LANGUAGE_FIELDS, self.text_field, self.id_field)]
+        named = (self.text_field, self.id_field, self.project_field)
+        return [c for c in there if c in (*TEXT_FIELDS, *LANGUAGE_FIELDS, *named)]
 
 
 def _no_column(file: str, what: str, there: list[str], setting: str) -> str:
@@ -79,9 +82,7 @@ def _unreadable(file: str, error: Exception) -> GripError:
     )
 
 
-def jsonl(text_field: str | None, id_field: str | None, max_bytes: int) -> Callable[[Any], Iterator[Any]]:
-    rows = Rows(text_field, id_field, max_bytes)
-
+def jsonl(rows: Rows) -> Callable[[Any], Iterator[Any]]:
     def read(entry: Any) -> Iterator[RawDocument | Rejected]:
         try:
             with fsspec.open(entry.path, "rb") as raw, _plain(raw, entry.name) as lines:
@@ -112,11 +113,9 @@ def _plain(raw: IO[bytes], name: str) -> IO[bytes]:
     return raw
 
 
-def parquet(text_field: str | None, id_field: str | None, max_bytes: int) -> Callable[[Any], Iterator[Any]]:
+def parquet(rows: Rows) -> Callable[[Any], Iterator[Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
-
-    rows = Rows(text_field, id_field, max_bytes)
 
     def read(entry: Any) -> Iterator[RawDocument | Rejected]:
         try:
@@ -134,11 +133,9 @@ def parquet(text_field: str | None, id_field: str | None, max_bytes: int) -> Cal
     return read
 
 
-def huggingface(text_field: str | None, id_field: str | None, max_bytes: int) -> Callable[[Any], Iterator[Any]]:
+def huggingface(rows: Rows) -> Callable[[Any], Iterator[Any]]:
     """Arrow stream files of ``datasets.save_to_disk``; a row is named by its split folder, file and number."""
     import pyarrow as pa
-
-    rows = Rows(text_field, id_field, max_bytes)
 
     def read(entry: Any) -> Iterator[RawDocument | Rejected]:
         try:

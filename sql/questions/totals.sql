@@ -6,6 +6,8 @@ SELECT
     (SELECT sum(n) FILTER (outcome = 'read') FROM intake)::BIGINT AS read,
     (SELECT count(*) FROM rejected) AS rejected,
     (SELECT count(*) FROM rejected WHERE reason = 'duplicate') AS duplicates,
+    (SELECT count(*) FROM rejected WHERE reason = 'contaminated') AS contaminated,
+    (SELECT count(*) FROM held_out) AS held_out,
     (SELECT count(*) FROM corpus) AS documents,
     (SELECT sum(n_tokens) FROM corpus)::BIGINT AS tokens,
     (SELECT count(*) FROM centroids) AS clusters,

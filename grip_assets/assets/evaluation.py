@@ -1,0 +1,132 @@
+"""evaluation: does the subset train a better model? Bits per byte of each strategy's models, with intervals over seeds,
+the paired difference to a random subset and to the rung before, and a verdict in words beside the cost."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+
+from grip_assets.method.comparison import Estimate, estimate, verdict
+from grip_assets.recompute import Stage, Work
+from grip_assets.store.query import query
+
+FEWEST = 5  # items of a slice that is shown
+SLICES = ("language", "quality_band", "length_band")
+REAL, WHOLE, TEXT = pl.Float64(), pl.Int64(), pl.String()
+TABLE = pl.Schema(
+    {
+        "strategy": TEXT,
+        "set": TEXT,
+        "slice_by": TEXT,
+        "slice": TEXT,
+        "measure": TEXT,
+        "n_items": WHOLE,
+        "n_bytes": WHOLE,
+        "seeds": WHOLE,
+        "value": REAL,
+        "low": REAL,
+        "high": REAL,
+        "to_random": REAL,
+        "to_random_low": REAL,
+        "to_random_high": REAL,
+        "verdict": TEXT,
+        "compared_with": TEXT,
+        "to_previous": REAL,
+        "to_previous_low": REAL,
+        "to_previous_high": REAL,
+        "previous_verdict": TEXT,
+    }
+)
+
+
+def compute(work: Work) -> dict[str, Any]:
+    measured = work.frame("trainings").join(
+        work.frame("evaluation_set").select("item_id", "set", "n_bytes", *SLICES), on="item_id"
+    )
+    costs = work.frame("strategy_costs")
+    before = {
+        strategy: previous or ("grip" if kind == "ablation" else None)
+        for strategy, kind, previous in costs.select("strategy", "kind", "previous").iter_rows()
+    }
+    rows = [row for part in _parts(measured) for row in _compared(part, before)]
+    work.draft.write("evaluation", pl.DataFrame(rows, TABLE))
+    work.draft.write("ladder", query("ladder", {"evaluation": work.files("evaluation"), "costs": costs}))
+    whole = [row for row in rows if row["slice_by"] == "all" and row["measure"] == "bits_per_byte"]
+    return {f"{row['set']}_{row['strategy']}": row["value"] for row in whole} | {
+        f"verdict_{row['set']}": f"grip: {row['verdict']}" for row in whole if row["strategy"] == "grip"
+    }
+
+
+def _parts(measured: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """One row a strategy and seed: what was measured on a set, and on each slice of the held-out documents."""
+    held_out = measured.filter(set="held_out")
+    slices = [held_out.with_columns(slice_by=pl.lit(by), slice=pl.col(by)).drop_nulls("slice") for by in SLICES]
+    whole = measured.with_columns(slice_by=pl.lit("all"), slice=pl.lit("all"))
+    keys = ["set", "slice_by", "slice", "strategy", "seed"]
+    for part in (whole, *slices):
+        found = part.group_by(keys, maintain_order=True).agg(
+            pl.len().cast(pl.Int64).alias("n_items"),
+            pl.sum("n_bytes"),
+            value=pl.sum("bits") / pl.sum("n_bytes"),
+            measure=pl.lit("bits_per_byte").first(),
+            solved=pl.col("solved").mean(),
+        )
+        shown = found.filter(pl.col("n_items") >= FEWEST)
+        yield from shown.partition_by("set", "slice_by", "slice", maintain_order=True)
+        if solved := shown.filter(pl.col("solved").is_not_null() & (pl.col("slice_by") == "all")).partition_by("set"):
+            yield from (rows.with_columns(value=pl.col("solved"), measure=pl.lit("pass_at_1")) for rows in solved)
+
+
+def _compared(part: pl.DataFrame, before: dict[str, str | None]) -> Iterator[dict[str, Any]]:
+    values = {
+        strategy: dict(rows.select("seed", "value").iter_rows())
+        for (strategy,), rows in part.group_by("strategy", maintain_order=True)
+    }
+    shared = part.row(0, named=True)
+    less = shared["measure"] == "bits_per_byte"
+    for strategy, by_seed in values.items():
+        yield {
+            **{name: shared[name] for name in ("set", "slice_by", "slice", "measure", "n_items", "n_bytes")},
+            "strategy": strategy,
+            "seeds": len(by_seed),
+            **_named("", estimate(list(by_seed.values())), {"": "value"}),
+            **_paired(by_seed, values, strategy, "random", "to_random", "verdict", less),
+            "compared_with": before[strategy],
+            **_paired(by_seed, values, strategy, before[strategy], "to_previous", "previous_verdict", less),
+        }
+
+
+def _paired(
+    by_seed: dict[int, float],
+    values: dict[str, dict[int, float]],
+    strategy: str,
+    other: str | None,
+    column: str,
+    words: str,
+    less: bool,
+) -> dict[str, Any]:
+    """The difference to another strategy, seed by seed; nothing where there is none to compare with."""
+    if other is None or other == strategy or other not in values:
+        return {}
+    base = values[other]
+    difference = estimate([by_seed[seed] - base[seed] for seed in by_seed])
+    return _named(column, difference) | {words: verdict(difference, estimate(list(base.values())).mean, other, less)}
+
+
+def _named(column: str, found: Estimate, names: dict[str, str] | None = None) -> dict[str, float]:
+    prefix = f"{column}_" if column else ""
+    return {(names or {}).get(column, column): found.mean, f"{prefix}low": found.low, f"{prefix}high": found.high}
+
+
+stage = Stage(
+    name="evaluation",
+    code_version="1",
+    compute=compute,
+    description="Does the subset train a better model? Bits per byte (and pass@1 where asked for) of the models of each"
+    " strategy on benchmark solutions, held-out documents and your target set: mean and 95% interval over seeds, paired"
+    " differences to `random` and to the rung before (of an ablation: to `grip`), and a verdict. `ladder` has one row a"
+    " strategy and set, with the cost of the selection.",
+    tables=("evaluation", "ladder"),
+    inputs=("strategies", "trainings", "evaluation_set"),
+    group="evaluation",
+)

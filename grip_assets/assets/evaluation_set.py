@@ -1,0 +1,215 @@
+"""evaluation_set: what the models of the evaluation have to predict, and the tokenizer that they share.
+
+Solutions of the benchmarks after their prompts; passages of documents whose projects were set aside before curation
+(settings/corpus.held_out); and passages of your own target set. Nothing of it is in the pool.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from grip_assets.assets.corpus import pool as pool_of
+from grip_assets.errors import GripError
+from grip_assets.method.sampling import keyed_uniform
+from grip_assets.models.files import locate
+from grip_assets.recompute import Settings, Stage, Work
+from grip_assets.settings import Corpus, Embedding, Evaluation
+from grip_assets.sources.benchmarks import problems
+from grip_assets.sources.documents import RawDocument, name_of
+from grip_assets.store.tables import blocks, matrix
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tokenizers import Tokenizer
+
+    from grip_assets.models.small import Item
+
+LANGUAGES = {"humaneval": "python"}
+LEARNED_FROM = 20_000_000  # bytes that the tokenizer is learned from
+BANDS = ("low", "middle", "high")
+LENGTHS = {"short": 0, "medium": 500, "long": 2000}  # tokens, from
+ITEMS = pl.Schema(
+    {
+        "item_id": pl.String(),
+        "set": pl.String(),
+        "source": pl.String(),
+        "project": pl.String(),
+        "language": pl.String(),
+        "cluster_id": pl.Int32(),
+        "quality_band": pl.String(),
+        "length_band": pl.String(),
+        "prompt": pl.String(),
+        "text": pl.String(),
+        "n_bytes": pl.Int64(),
+    }
+)
+
+
+def compute(work: Work) -> dict[str, Any]:
+    settings, corpus = work.settings["evaluation"], work.settings["corpus"]
+    assert isinstance(settings, Evaluation) and isinstance(corpus, Corpus)
+    held_out = _held_out(work, settings)
+    items = pl.concat(
+        [*map(_benchmark, corpus.benchmarks), held_out, _target(settings, corpus)], how="diagonal_relaxed"
+    ).with_columns(prompt=pl.col("prompt").fill_null(""), n_bytes=pl.col("text").str.len_bytes().cast(pl.Int64))
+    work.draft.write("evaluation_set", items.match_to_schema(ITEMS, missing_columns="insert"))
+    tokenizer = _learn(work, settings)
+    work.draft.write("tokenizer", pl.DataFrame({"vocabulary": tokenizer.get_vocab_size(), "json": tokenizer.to_str()}))
+    return {f"items_of_{name}": n for name, n in items.group_by("set", maintain_order=True).len().iter_rows()}
+
+
+def _benchmark(name: str) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "item_id": f"{name}:{p.id}",
+            "set": name,
+            "source": p.id,
+            "language": LANGUAGES[name],
+            "prompt": p.prompt,
+            "text": p.solution,
+        }
+        for p in problems(name)
+        if p.solution
+    )
+
+
+def _held_out(work: Work, settings: Evaluation) -> pl.DataFrame:
+    """Passages of documents that were set aside: of each project one, then of each a second one, until there are
+    enough, so that no large project is the measure of all."""
+    documents = work.frame("held_out")
+    if documents.is_empty():
+        raise GripError(
+            "No document was set aside for the evaluation. Set settings/corpus.held_out to the share of the projects to"
+            " set aside, for example 0.05; where it is set, raise it or settings/corpus.project_depth."
+        )
+    u = pl.Series("u", keyed_uniform(settings.seed, "held out", documents["doc_id"]))
+    turn = pl.col("u").rank("ordinal").over("project").alias("turn")
+    chosen = documents.with_columns(u).with_columns(turn).sort("turn", "u").head(settings.documents)
+    described = _described(work, chosen)
+    texts = [passage(text, settings.passage, u) for text, u in chosen.select("text", "u").iter_rows()]
+    return described.with_columns(
+        pl.format("held_out:{}", "doc_id").alias("item_id"),
+        pl.lit("held_out").alias("set"),
+        pl.Series("text", texts),
+        pl.Series("length_band", [_length_band(n) for n in chosen["n_tokens"]]),
+    ).select("item_id", "set", "source", "project", "language", "cluster_id", "quality_band", "length_band", "text")
+
+
+def passage(text: str, longest: int, u: float) -> str:
+    """A document, or of a longer one the whole lines from a place that ``u`` in (0, 1) names, to ``longest`` bytes."""
+    data = text.encode()
+    if len(data) <= longest:
+        return text
+    start = int(u * (len(data) - longest))
+    line = data.find(b"\n", start, start + longest // 2) + 1  # 0: a line that is longer than half a passage
+    cut = data[line or start :][:longest]
+    return cut.decode(errors="ignore")
+
+
+def _length_band(tokens: int) -> str:
+    return max((name for name, least in LENGTHS.items() if tokens >= least), key=lambda name: LENGTHS[name])
+
+
+def _described(work: Work, documents: pl.DataFrame) -> pl.DataFrame:
+    """The cluster that each document would be in, and in which third of the documents the quality of that one lies."""
+    from grip_assets.models.encoder import load_encoder
+
+    settings = work.settings["embedding"]
+    assert isinstance(settings, Embedding)
+    encoder = load_encoder(
+        locate(settings.model), settings.pooling, settings.window, settings.max_windows, settings.dtype
+    )
+    x_ND = np.stack([e.vector for e in encoder.embed_documents(documents["text"], settings.batch_windows)])
+    centroids = [block for block in blocks(work.files("centroids"), ["cluster_id", "centroid"])]
+    c_KD = np.concatenate([matrix(block["centroid"]) for block in centroids]).astype(np.float32)
+    ids_K = np.concatenate([block["cluster_id"].to_numpy() for block in centroids])
+    nearest = pl.Series("cluster_id", ids_K[(x_ND.astype(np.float32) @ c_KD.T).argmax(1)], pl.Int32)
+    found = documents.with_columns(nearest).join(
+        work.frame("cluster_quality").select("cluster_id", "quality"), on="cluster_id", how="left", maintain_order="left"
+    )
+    third = ((pl.col("quality").rank("average") - 1) * 3 / pl.len()).floor().clip(0, 2).cast(pl.Int32)
+    return found.with_columns(third.replace_strict(dict(enumerate(BANDS)), return_dtype=pl.String).alias("quality_band"))
+
+
+def _target(settings: Evaluation, corpus: Corpus) -> pl.DataFrame:
+    if settings.target is None:
+        return pl.DataFrame(schema=ITEMS)
+    rows = [
+        {
+            "item_id": f"target:{name_of(d.text)}",
+            "set": "target",
+            "source": d.source,
+            "language": d.language,
+            "text": passage(d.text, settings.passage, 0.5),
+        }
+        for d in target_documents(settings.target, corpus)
+    ]
+    if not rows:
+        raise GripError(f"settings/evaluation.target '{settings.target}' has no document that can be read.")
+    return pl.DataFrame(rows).unique("item_id", maintain_order=True).head(settings.documents)
+
+
+def target_documents(path: str, corpus: Corpus) -> Iterator[RawDocument]:
+    """Documents of the target set, read as a pool is."""
+    pool = pool_of({"corpus": corpus.model_copy(update={"path": path, "format": None, "max_documents": None})})
+    return (d for d in pool.read() if isinstance(d, RawDocument))
+
+
+def _learn(work: Work, settings: Evaluation) -> "Tokenizer":
+    from grip_assets.models.small import learn_tokenizer
+
+    sizes = pl.read_parquet(work.files("corpus"), columns=["doc_id", "n_bytes"])
+    u = pl.Series("u", keyed_uniform(settings.seed, "tokenizer", sizes["doc_id"]))
+    chosen = set(sizes.with_columns(u).sort("u").filter(pl.col("n_bytes").cum_sum() <= LEARNED_FROM)["doc_id"])
+    texts = (
+        text.as_py()
+        for block in blocks(work.files("corpus"), ["doc_id", "text"], rows=256)
+        for doc, text in zip(block["doc_id"].to_pylist(), block["text"], strict=True)
+        if doc in chosen or not chosen
+    )
+    return learn_tokenizer(texts, settings.vocabulary)
+
+
+def tokenizer_of(work: Work) -> "Tokenizer":
+    """The tokenizer of the evaluation set in force."""
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_str(work.frame("tokenizer")["json"][0])
+
+
+def items_of(work: Work, tokenizer: "Tokenizer") -> dict[str, "Item"]:
+    """What is predicted, by item."""
+    from grip_assets.models.small import Item, encode
+
+    rows = work.frame("evaluation_set").select("item_id", "prompt", "text").iter_rows()
+    return {item: Item(encode(tokenizer, prompt), encode(tokenizer, text)) for item, prompt, text in rows}
+
+
+def facts(settings: Settings, root: "Path") -> dict[str, Any]:
+    evaluation, corpus = settings["evaluation"], settings["corpus"]
+    assert isinstance(evaluation, Evaluation) and isinstance(corpus, Corpus)
+    if evaluation.target is None:
+        return {}
+    target = corpus.model_copy(update={"path": evaluation.target, "format": None, "max_documents": None})
+    return {"target": pool_of({"corpus": target}).fingerprint()}
+
+
+stage = Stage(
+    name="evaluation_set",
+    code_version="1",
+    compute=compute,
+    description="What the models of the evaluation have to predict: solutions of the benchmarks, passages of held-out"
+    " projects, your target set. `tokenizer` is the one they share, learned on the pool.",
+    tables=("evaluation_set", "tokenizer"),
+    inputs=("corpus", "embeddings", "clusters", "quality_scores"),
+    reads={
+        "corpus": ("benchmarks",),
+        "embedding": None,
+        "evaluation": ("documents", "passage", "target", "vocabulary", "seed"),
+    },
+    facts=facts,
+    group="evaluation",
+)

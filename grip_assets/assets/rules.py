@@ -1,0 +1,224 @@
+"""The baselines on stored tables: each rule of method/baselines.py with what it needs to know of the documents."""
+
+import importlib.metadata
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from grip_assets.assets.quality_scores import to_documents
+from grip_assets.assets.subset import clusters_of
+from grip_assets.method import baselines
+from grip_assets.method.geometry import unit_rows
+from grip_assets.method.sampling import keyed_sample, keyed_uniform
+from grip_assets.method.selection import draw
+from grip_assets.models.judge import DIMENSIONS
+from grip_assets.progress import Progress
+from grip_assets.recompute import Settings, Work
+from grip_assets.settings import Clustering, Evaluation, Quality
+from grip_assets.sources.target import target_facts, target_texts
+from grip_assets.store.shards import Shards
+from grip_assets.store.tables import blocks, matrix, rows_of
+
+Draw = Callable[[int], np.ndarray]
+"""Seed to copies of each document, int64 (N,)."""
+
+JUDGED_AT_ONCE, TEXTS_AT_ONCE = 2048, 512
+
+
+@dataclass
+class Pool:
+    """Documents in the order of the table ``clusters``, and the budget in tokens. ``seconds``: what a rule spent in an
+    earlier run on what it found kept."""
+
+    work: Work
+    documents: pl.DataFrame
+    total: int
+    max_repeats: int
+    seconds: float = 0.0
+
+    @property
+    def lengths_N(self) -> np.ndarray:
+        return self.documents["n_tokens"].to_numpy()
+
+    def uniform(self, seed: int) -> np.ndarray:
+        """The numbers that the chain draws with, so that under one seed all strategies share their luck."""
+        return keyed_uniform(seed, "subset", self.documents["doc_id"])
+
+    def take(self, key_N: np.ndarray) -> np.ndarray:
+        return draw(key_N, self.lengths_N, self.total, self.max_repeats).repeats_N
+
+    def largest(self, value_N: np.ndarray) -> Draw:
+        """The largest values; the seed decides between equals."""
+        return lambda seed: self.take(baselines.first(self.uniform(seed), value_N))
+
+    def strata(self, stratum_N: np.ndarray) -> Draw:
+        """The same tokens of every stratum, uniform inside."""
+        return lambda seed: baselines.stratified(
+            self.uniform(seed), stratum_N, self.lengths_N, self.total, self.max_repeats
+        )
+
+    def ordered(self, column: str, of: pl.DataFrame) -> np.ndarray:
+        """A column of another table in the order of the documents."""
+        found = self.documents.select("doc_id").join(of, on="doc_id", how="left", maintain_order="left")
+        return found[column].to_numpy()
+
+
+def by_cluster(pool: Pool) -> Draw:
+    return pool.strata(pool.documents["cluster_id"].to_numpy())
+
+
+def by_language(pool: Pool) -> Draw:
+    languages = pl.read_parquet(pool.work.files("corpus"), columns=["doc_id", "language"])
+    known = languages.with_columns(stratum=pl.col("language").fill_null("").rank("dense").cast(pl.Int64) - 1)
+    return pool.strata(pool.ordered("stratum", known))
+
+
+def longest(pool: Pool) -> Draw:
+    return pool.largest(pool.lengths_N)
+
+
+def shortest(pool: Pool) -> Draw:
+    return pool.largest(-pool.lengths_N)
+
+
+def top_quality(pool: Pool) -> Draw:
+    """The static judge's score of every document, over the dimensions that the chain scores by."""
+    quality = pool.work.settings["quality"]
+    assert isinstance(quality, Quality)
+    scores = _judged(pool).with_columns(score=pl.mean_horizontal(quality.dimensions).fill_null(-1.0))  # not judged
+    return pool.largest(pool.ordered("score", scores))
+
+
+def _judged(pool: Pool) -> pl.DataFrame:
+    """Static scores of all documents. They are kept by document: what was judged once is not judged again."""
+    from grip_assets.models.static_judge import StaticJudge
+
+    work = pool.work
+    shards = Shards(work.store, "strategies", f"static-judge-{StaticJudge.version}")
+    before = shards.index()
+    progress = Progress("judging the pool", len(pool.documents) - len(before), "documents", work.log)
+    for block in blocks(work.files("corpus"), ["doc_id", "text", "language"], JUDGED_AT_ONCE):
+        missing = pl.DataFrame(block).filter(~pl.col("doc_id").is_in(list(before)))
+        if len(missing):
+            started = time.monotonic()
+            verdicts = list(StaticJudge().judge(to_documents(missing)))
+            scores = {d: pa.array([v.scores.get(d) for v in verdicts], pa.float64()) for d in DIMENSIONS}
+            each = (time.monotonic() - started) / len(missing)
+            shards.write(pa.table({"key": [v.doc_id for v in verdicts], **scores, "seconds": [each] * len(verdicts)}))
+            progress.advance(len(missing))
+    progress.finish()
+    found = pl.DataFrame(shards.read(pool.documents["doc_id"].to_list(), shards.index())).rename({"key": "doc_id"})
+    pool.seconds += float(found.filter(pl.col("doc_id").is_in(list(before)))["seconds"].sum())
+    return found
+
+
+def semdedup(pool: Pool) -> Draw:
+    repeats_N = pool.take(baselines.first(pool.uniform(0), -_likeness(pool)))
+    return lambda seed: repeats_N
+
+
+def d4(pool: Pool) -> Draw:
+    again = partial(_prototypical, pool)
+    key_N = baselines.d4(_likeness(pool), pool.uniform(0), pool.lengths_N, pool.total, again)
+    repeats_N = pool.take(key_N)
+    return lambda seed: repeats_N
+
+
+def _likeness(pool: Pool) -> np.ndarray:
+    """Of each document to what SemDeDup prefers to it, one cluster in memory at a time."""
+    progress = Progress("comparing inside clusters", len(pool.documents), "documents", pool.work.log)
+    found = []
+    for cluster in clusters_of(pool.work, pool.documents):
+        found.append(baselines.likeness(unit_rows(cluster.x_ND), cluster.documents["cosine"].to_numpy()))
+        progress.advance(len(cluster.x_ND))
+    progress.finish()
+    return np.concatenate(found)
+
+
+def _prototypical(pool: Pool, kept_N: np.ndarray) -> np.ndarray:
+    """Cosine of the kept documents to the centroids of clusters made of them alone, as settings/clustering says."""
+    from grip_assets.method import clustering  # compiled
+
+    settings = pool.work.settings["clustering"]
+    assert isinstance(settings, Clustering)
+    files = pool.work.files("cluster_embeddings")
+    ids = pool.documents["doc_id"].filter(pl.Series(kept_N))
+    sample_N = kept_N.copy()
+    sample_N[kept_N] = keyed_sample(settings.seed, "clusters", ids, settings.fit_sample)
+    return clustering.cluster(
+        lambda: _kept(files, kept_N),
+        rows_of(files, sample_N),
+        clustering.choose_k(len(ids), settings.k and min(settings.k, len(ids))),
+        settings.iterations,
+        settings.seeds,
+        settings.seed,
+        settings.min_cluster_docs,
+        pool.work.log,
+    ).cosine_N
+
+
+def _kept(files: str, kept_N: np.ndarray) -> Iterator[np.ndarray]:
+    start = 0
+    for block in blocks(files, ["embedding"]):
+        here_B = kept_N[start : start + len(block)]
+        start += len(block)
+        if here_B.any():
+            yield matrix(block["embedding"])[here_B]
+
+
+def dsir(pool: Pool) -> Draw:
+    """Documents by how much more likely they are in the target than in the pool, with the noise of each seed."""
+    from grip_assets.models.dsir import log_weights
+
+    work, files, n = pool.work, pool.work.files("corpus"), len(pool.documents)
+    settings = work.settings["evaluation"]
+    assert isinstance(settings, Evaluation)
+    progress = Progress("DSIR, two passes", 2 * n, "documents", work.log)
+    with tempfile.TemporaryDirectory(dir=work.draft.folder) as folder:
+        weight_N, long_N = log_weights(
+            lambda: (block["text"].to_pylist() for block in blocks(files, ["text"], TEXTS_AT_ONCE)),
+            math.ceil(n / TEXTS_AT_ONCE),
+            target_texts(settings),
+            Path(folder),
+            progress.advance,
+        )
+    progress.finish()
+    found = pl.read_parquet(files, columns=["doc_id"]).with_columns(weight=weight_N, long=long_N)
+    weight_N, long_N = (pool.ordered(column, found) for column in ("weight", "long"))
+    return lambda seed: pool.take(baselines.resampled(weight_N, long_N, pool.uniform(seed)))
+
+
+RULES: dict[str, Callable[[Pool], Draw]] = {
+    rule.__name__: rule for rule in (by_cluster, by_language, top_quality, semdedup, d4, dsir, longest, shortest)
+}
+NEEDS = dict.fromkeys(("by_cluster", "semdedup", "d4"), ("embeddings", "clusters"))  # the others need the corpus only
+
+
+def must_be_ready(strategies: list[str]) -> None:
+    """GripError for a rule whose package is not there, before an hour is spent on the others."""
+    if "dsir" in strategies:
+        from grip_assets.models.dsir import must_be_there
+
+        must_be_there()
+
+
+def rule_facts(settings: Settings) -> dict[str, Any]:
+    """What the rules depend on outside of settings and tables."""
+    evaluation = settings["evaluation"]
+    assert isinstance(evaluation, Evaluation)
+    if "dsir" not in evaluation.strategies:
+        return {}
+    try:
+        package = importlib.metadata.version("data-selection")
+    except importlib.metadata.PackageNotFoundError:  # compute says what to do
+        package = ""
+    return {"data-selection": package, **target_facts(evaluation)}

@@ -1,0 +1,258 @@
+"""strategies: what each way of selecting takes of the pool, all to the same tokens, and what the selection costs.
+
+Rungs are the rows of the paper's Panel B, by the profiles of their names; ablations are the last rung without one of
+its parts; baselines are the rules that a sceptic would name (rules.py). Rungs and ablations are made from stored tables
+as the chain would make them. All draw with the same random numbers under the same seed, so that two strategies differ
+by what they do and less by luck.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from grip_assets.assets import clusters
+from grip_assets.assets.budgets import MEASURED
+from grip_assets.assets.knobs import chosen_under
+from grip_assets.assets.rules import NEEDS, RULES, Draw, Pool, must_be_ready, rule_facts
+from grip_assets.errors import GripError
+from grip_assets.method.allocation import capacities, resolve_total
+from grip_assets.profiles import read_profile
+from grip_assets.progress import Progress
+from grip_assets.recompute import Settings, Stage, Work
+from grip_assets.settings import Adaptation, Budget, Evaluation, Selection, validate
+
+RUNGS = ("random", "static", "quality_replay", "loss_replay", "diversity", "grip")
+ABLATIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "no_sigma": {"budget": {"use_sigma": False}},
+    "no_quality": {"budget": {"use_quality": False}},
+    "no_replay": {"budget": {"replay": "none"}},
+    "no_gate": {"budget": {"gate": 0.0, "gate_quantile": None}},
+    "no_density": {"selection": {"weight": "length"}},
+    "no_length": {"selection": {"beta": 0.0}},
+}
+CHOSEN = ["strategy", "seed", "doc_id", "repeats", "n_tokens"]
+KEPT = ("total", "unit", "overflow", "max_repeats")  # of the budget in force: the same for all
+WHOLE, REAL, TEXT = pl.Int64(), pl.Float64(), pl.String()
+COSTS = pl.Schema(
+    {
+        "strategy": TEXT,
+        "kind": TEXT,
+        "previous": TEXT,
+        "n_docs": REAL,
+        "n_tokens": REAL,
+        "mean_tokens": REAL,
+        "encoder_tokens": WHOLE,
+        "proxy_tokens": WHOLE,
+        "judged_documents": WHOLE,
+        "seconds": REAL,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """``needs``: stages of the chain that it cannot do without; ``subset`` stands for the search of neighbours that
+    densities take. ``settings``: those of the chain; None for a baseline."""
+
+    name: str
+    kind: str
+    needs: tuple[str, ...]
+    settings: Settings | None = None
+
+
+def strategy(name: str, now: Settings) -> Strategy:
+    """What a name means under the settings in force."""
+    if name in RULES:
+        return Strategy(name, "baseline", NEEDS.get(name, ()))
+    settings = _settings(name, now)
+    budget, selection = settings["budget"], settings["selection"]
+    assert isinstance(budget, Budget) and isinstance(selection, Selection)
+    return Strategy(name, "rung" if name in RUNGS else "ablation", _needs(budget, selection), settings)
+
+
+def _settings(name: str, now: Settings) -> dict[str, Any]:
+    """Budget and selection of the profile over the settings in force, with the one change of an ablation."""
+    profile, changes = read_profile(name if name in RUNGS else "grip"), ABLATIONS.get(name, {})
+    kept = {"budget": {field: getattr(now["budget"], field) for field in KEPT}}
+    turned = {
+        group: validate(group, now[group].model_dump() | values | kept.get(group, {}) | changes.get(group, {}))
+        for group, values in profile.items()
+    }
+    return {**now, **turned}
+
+
+def _needs(budget: Budget, selection: Selection) -> tuple[str, ...]:
+    """Stages without which these settings cannot be followed. Random rows are drawn by cluster too, but a draw from
+    the whole pool would be the same in expectation, and so they need none."""
+    probed = budget.replay == "loss"
+    judged = budget.use_quality or budget.replay != "none"
+    spread = budget.use_sigma or judged or probed  # the probe set is drawn by it
+    dense = selection.weight == "density"
+    wanted = {
+        "embeddings": spread or dense or budget.tau != 1,
+        "clusters": spread or dense or budget.tau != 1,
+        "sigma_k": spread,
+        "probe_set": judged or probed,
+        "quality_scores": judged,
+        "adaptation_deltas": probed,
+        "subset": dense,
+    }
+    return tuple(name for name, is_wanted in wanted.items() if is_wanted)
+
+
+def compute(work: Work) -> dict[str, Any]:
+    work.must_be_in_force()
+    settings = work.settings["evaluation"]
+    assert isinstance(settings, Evaluation)
+    chosen = [strategy(name, work.settings) for name in dict.fromkeys(settings.strategies)]
+    must_be_ready([s.name for s in chosen])
+    documents, versions = work.frame("clusters"), dict(work.inputs)
+    total, max_repeats = budget_of_all(work.settings, int(documents["n_tokens"].sum()))
+    as_chain = _chain(work, chosen, documents, versions)
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    progress = Progress("selecting", len(chosen), "strategies", work.log)
+    schema = _rows("", 0, documents, np.zeros(len(documents), np.int64)).schema
+    costs = []
+    with work.draft.writer("strategies", schema) as writer:
+        for s in chosen:
+            pool = Pool(work, documents, total, max_repeats)
+            started = time.monotonic()
+            draw = as_chain(s) if s.settings else RULES[s.name](pool)
+            prepared = time.monotonic()
+            draws = [draw(seed) for seed in seeds]
+            drawn = (time.monotonic() - prepared) / len(seeds)
+            for seed, repeats_N in zip(seeds, draws, strict=True):
+                writer.write(_rows(s.name, seed, documents, repeats_N))
+            seconds = prepared - started + drawn + pool.seconds
+            costs.append(_cost(work, versions, s, [c.name for c in chosen], pool, draws, seconds))
+            progress.advance(1)
+    progress.finish()
+    work.draft.write("strategy_costs", pl.DataFrame(costs, COSTS))
+    return {"budget": total} | {f"mean_tokens_{row['strategy']}": row["mean_tokens"] for row in costs}
+
+
+def budget_of_all(settings: Settings, available: int) -> tuple[int, int]:
+    """(tokens of every strategy, copies of a document at most)."""
+    budget = settings["budget"]
+    assert isinstance(budget, Budget)
+    if budget.unit != "tokens":
+        raise GripError(
+            f"settings/budget.unit is '{budget.unit}', and strategies are compared at the same number of tokens."
+            " Set it to 'tokens'."
+        )
+    total = resolve_total(budget.total, available)
+    capacities(np.array([available]), total, budget.overflow, budget.max_repeats)  # refuses what the pool has not
+    return total, budget.max_repeats if budget.overflow == "repeat" else 1
+
+
+def _chain(
+    work: Work, chosen: list[Strategy], documents: pl.DataFrame, versions: dict[str, str]
+) -> Callable[[Strategy], Draw]:
+    """How rungs and ablations draw: from what was measured, and where one of them asks for densities, from those of the
+    last rung's subset, which is made if it is not there. ``versions`` gets those of its budgets and its subset."""
+    known, measured = documents, {name: work.frame(name) for name in MEASURED}
+    if any("subset" in s.needs for s in chosen):
+        settings = _settings("grip", work.settings)
+        for name in ("budgets", "subset"):
+            stage = work.stages[name]
+            versions[name] = work.make(stage, settings, {i: versions[i] for i in stage.inputs}).version
+        weights = work.store.parquet("subset", versions["subset"], "selection_weights")
+        density = pl.read_parquet(weights, columns=["doc_id", "density"])
+        known = documents.join(density, on="doc_id", how="left", maintain_order="left")
+
+    def draws(s: Strategy) -> Draw:
+        return lambda seed: _drawn(s, seed, known, measured)
+
+    return draws
+
+
+def _drawn(s: Strategy, seed: int, documents: pl.DataFrame, measured: dict[str, pl.DataFrame]) -> np.ndarray:
+    assert s.settings is not None
+    selection = s.settings["selection"].model_copy(update={"seed": seed})
+    try:
+        return chosen_under({**s.settings, "selection": selection}, documents, measured).repeats_N
+    except GripError as refused:  # with overflow: error, budgets above their cluster
+        raise GripError(f"The strategy '{s.name}': {refused}") from None
+
+
+def _rows(name: str, seed: int, documents: pl.DataFrame, repeats_N: np.ndarray) -> pa.Table:
+    """What one draw took."""
+    copies = pl.Series("repeats", repeats_N, WHOLE)
+    rows = documents.with_columns(copies, strategy=pl.lit(name), seed=pl.lit(seed, WHOLE)).filter(copies > 0)
+    return rows.select(CHOSEN).to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _cost(
+    work: Work,
+    versions: Mapping[str, str],
+    s: Strategy,
+    names: list[str],
+    pool: Pool,
+    draws: list[np.ndarray],
+    seconds: float,
+) -> dict[str, Any]:
+    """One row of ``strategy_costs``. Means over the seeds of what was drawn; ``seconds`` of the strategy itself, to
+    which those of the stages come that it needs, as they were when these were computed."""
+    adaptation = work.settings["adaptation"]
+    assert isinstance(adaptation, Adaptation)
+    copies = float(np.mean([repeats_N.sum() for repeats_N in draws]))
+    tokens = float(np.mean([(repeats_N * pool.lengths_N).sum() for repeats_N in draws]))
+    passes = adaptation.epochs * adaptation.seeds
+    judged = len(work.frame("quality_scores")) if "quality_scores" in s.needs else 0
+    before = [rung for rung in RUNGS[: RUNGS.index(s.name)] if rung in names] if s.kind == "rung" else []
+    return {
+        "strategy": s.name,
+        "kind": s.kind,
+        "previous": before[-1] if before else None,
+        "n_docs": copies,
+        "n_tokens": tokens,
+        "mean_tokens": tokens / max(copies, 1),
+        "encoder_tokens": _sum(work, "embeddings", "n_encoder_tokens") if "embeddings" in s.needs else 0,
+        "proxy_tokens": _sum(work, "adaptation_deltas", "n_tokens") * passes if "adaptation_deltas" in s.needs else 0,
+        "judged_documents": len(pool.documents) if s.name == "top_quality" else judged,
+        "seconds": seconds + sum(work.store.manifest(name, versions[name])["seconds"] for name in s.needs),
+    }
+
+
+def _sum(work: Work, table: str, column: str) -> int:
+    return int(pl.read_parquet(work.files(table), columns=[column])[column].sum())
+
+
+def facts(settings: Settings, root: Path) -> dict[str, Any]:
+    """The profiles, which are files, and what the rules depend on."""
+    return {"profiles": {name: read_profile(name) for name in RUNGS}, **rule_facts(settings)}
+
+
+stage = Stage(
+    name="strategies",
+    code_version="1",
+    compute=compute,
+    description="What each strategy of settings/evaluation selects, under each seed, all to the same tokens: Panel B,"
+    " baselines, GRIP without one part. `strategy_costs`: what each needs of encoder, proxy, judge and time.",
+    tables=("strategies", "strategy_costs"),
+    inputs=(
+        "corpus",
+        "embeddings",
+        "clusters",
+        "sigma_k",
+        "probe_set",
+        "quality_scores",
+        "adaptation_deltas",
+    ),
+    reads={
+        "clustering": clusters.stage.reads["clustering"],
+        "quality": ("dimensions",),
+        "adaptation": ("delta", "epochs", "seeds"),
+        "budget": KEPT,
+        "evaluation": ("strategies", "seeds", "seed", "target"),
+    },
+    facts=facts,
+    group="evaluation",
+    otherwise="code, a profile, the target or the package of DSIR changed",
+)

@@ -1,0 +1,87 @@
+"""DSIR's importance weights (Xie et al. 2023, eq. 2 and 3), by its authors' package ``data-selection``.
+
+Features are hashed counts of words and pairs of words, 10,000 buckets; the target and the pool are each a bag of them,
+and a document's log weight is the sum over its features of log p_target - log p_pool. Two passes over the pool, about
+1.4 MB of text a second and core each. The package's own passes read files and draw unseeded noise; here its parts are
+given texts from the store, on as many processes as there are workers, and the draw is in method/baselines.py.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import regex
+
+from grip_assets.errors import GripError
+from grip_assets.parallel import default_workers
+
+Blocks = Callable[[], Iterable[list[str]]]
+"""Starts a fresh pass over the texts of the pool, in blocks."""
+
+SMOOTHING = 1e-8  # the package's
+# Words of the package's default, NLTK's WordPunctTokenizer. NLTK 3.10 gives it a limit of five seconds a text, which a
+# long document on a busy machine may exceed, and a form that no other process can be sent.
+WORDS = regex.compile(r"\w+|[^\w\s]+")
+
+
+def must_be_there() -> None:
+    """GripError where the package is not installed."""
+    try:
+        import data_selection  # noqa: F401
+    except ImportError:
+        raise GripError(
+            "settings/evaluation.strategies has 'dsir', whose package data-selection is not installed."
+            " Run `pip install '.[evaluation]'`, or take 'dsir' out of the list."
+        ) from None
+
+
+def log_weights(
+    blocks: Blocks, n_blocks: int, target: Iterable[str], folder: Path, done: Callable[[int], None]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(log weight float64 (N,), whether the document is long enough for the package's filter (N,), of 100 words).
+
+    ``folder``: the package makes its cache there, which stays empty. ``done`` is told of each document of each pass.
+    """
+    from data_selection import HashedNgramDSIR
+
+    model = HashedNgramDSIR([], [], str(folder), num_proc=1)
+    model.tokenizer = WORDS.findall
+    with _processes(max(min(default_workers(), n_blocks // 4), 1)) as each:
+        pool_F: Any = 0
+        for counts_F, n in each(_counts, model, blocks()):
+            pool_F = pool_F + counts_F
+            done(n)
+        target_F, _ = _counts(model, list(target))
+        model.target_probs, model.raw_probs = target_F / target_F.sum(), pool_F / pool_F.sum()
+        model.log_diff = np.log(model.target_probs + SMOOTHING) - np.log(model.raw_probs + SMOOTHING)
+        weight_N, long_N = [], []
+        for weight_B, long_B in each(_weights, model, blocks()):
+            weight_N.append(weight_B)
+            long_N.append(long_B)
+            done(len(weight_B))
+    return np.concatenate(weight_N), np.concatenate(long_N)
+
+
+def _counts(model: Any, texts: list[str]) -> tuple[np.ndarray, int]:
+    return sum(map(model.featurizer, texts)), len(texts)
+
+
+def _weights(model: Any, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    features = list(map(model.featurizer, texts))
+    lengths_B = np.array([model.get_perexample_metadata({}, f) for f in features])
+    return np.array([model.importance_estimator(f) for f in features]), model.perexample_metadata_filter(lengths_B)
+
+
+@contextmanager
+def _processes(n: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """``each(function, model, blocks)``: results in the order of the blocks. Pure Python, so threads would wait for
+    each other; processes of joblib's, which do not fork."""
+    from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
+
+    with Parallel(n_jobs=n, return_as="generator") as parallel:
+        yield lambda function, model, blocks: parallel(delayed(function)(model, texts) for texts in blocks)
+    if n > 1:
+        get_reusable_executor().shutdown(wait=True)

@@ -1,0 +1,60 @@
+"""pass@1 [Chen et al. 2021]: does the program that the model writes pass the problem's test?
+
+What a model writes is run: in a process of its own, without this one's environment, in an empty folder, with limits on
+time and memory. That is no sandbox: it is off unless settings/evaluation.pass_at_1 is set, for machines that hold
+nothing of value.
+"""
+
+import resource
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+import polars as pl
+from tokenizers import Tokenizer
+
+from grip_assets.models.small import complete, encode
+from grip_assets.sources.benchmarks import Problem, problems
+
+LONGEST = 256  # tokens
+SECONDS, BYTES = 5, 1 << 30
+STOPS = ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint(", "\n@", "\nimport ", "\nfrom ")
+
+
+def solved(model: Any, tokenizer: Tokenizer, device: str, benchmark: str = "humaneval") -> pl.DataFrame:
+    """(item_id, solved), greedy decoding, one attempt."""
+    rows = []
+    for problem in problems(benchmark):
+        written = tokenizer.decode(complete(model, encode(tokenizer, problem.prompt), LONGEST, device))
+        rows.append((f"{benchmark}:{problem.id}", passes(problem, first_function(written))))
+    return pl.DataFrame(rows, {"item_id": pl.String, "solved": pl.Boolean}, orient="row")
+
+
+def first_function(written: str) -> str:
+    """The text up to where something else begins."""
+    return written[: min((at for stop in STOPS if (at := written.find(stop)) >= 0), default=len(written))]
+
+
+def passes(problem: Problem, completion: str) -> bool:
+    program = f"{problem.prompt}{completion}\n{problem.test}\ncheck({problem.entry_point})\n"
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-I", "-S", "-"],
+                input=program.encode(errors="replace"),
+                cwd=folder,
+                env={},
+                capture_output=True,
+                timeout=SECONDS + 1,
+                preexec_fn=_limited,
+            )
+        except subprocess.TimeoutExpired:
+            return False
+    return done.returncode == 0
+
+
+def _limited() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))

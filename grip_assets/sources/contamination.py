@@ -1,0 +1,122 @@
+"""Decontamination: which documents hold a benchmark's prompt or solution [Brown et al. 2020, appendix C].
+
+Words are the lower-case ``\\w+`` of a text. A document is contaminated by a problem when ``N`` consecutive words of it
+stand in the problem's prompt or in its solution; "exact" is said of one that has the whole prompt or solution, white
+space aside. Shorter texts (``return x + y``) have no N words, so they never match.
+
+Cost: one look-up a word in the benchmark's small vocabulary (HumanEval: 1,434 words). Only where N known words follow
+one another is anything else computed: a hash of each such run, and the run itself where the hash is the benchmark's.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import repeat
+from typing import NamedTuple
+
+import numpy as np
+
+from grip_assets.sources.benchmarks import problems
+from grip_assets.sources.documents import RawDocument, Reason, Rejected, name_of
+
+N = 13  # GPT-3's
+RULES = ("exact", f"{N}-gram")
+TELLING = 5
+WORD = re.compile(r"\w+")
+MULTIPLIER_N = np.random.default_rng(0).integers(1, 2**63, N, dtype=np.uint64) | np.uint64(1)
+
+
+class Finding(NamedTuple):
+    """``rule``: exact, if of any of the problems; otherwise 13-gram."""
+
+    benchmark: str
+    rule: str
+    problems: list[str]
+
+    def __str__(self) -> str:
+        more = f" and {len(self.problems) - 1} more" if len(self.problems) > 1 else ""
+        return f"{self.benchmark}: {self.problems[0]}{more}, {self.rule}"
+
+
+def words(text: str) -> list[str]:
+    return WORD.findall(_lines(text).lower())
+
+
+def spaced(text: str) -> str:
+    return " ".join(_lines(text).split())
+
+
+def _lines(text: str) -> str:
+    """A line's end that is written out, as in JSON and notebooks, is no letter of the next word."""
+    return text.replace("\\n", "\n")
+
+
+def ngrams(sequence: list) -> Iterator[tuple]:
+    return zip(*(sequence[i:] for i in range(N)), strict=False)
+
+
+def telling(run: tuple[str, ...]) -> bool:
+    """Counting is no contamination: '0 1 2 3 4 5 6 7 8 9 a b c' is in many a document."""
+    return len({word for word in run if len(word) > 1 and word.isalpha()}) >= TELLING
+
+
+class Index:
+    """The runs of N words of a benchmark's prompts and solutions, and the problems that each is of."""
+
+    def __init__(self, benchmark: str, texts: Iterable[tuple[str, str]]):
+        """``texts``: (problem, prompt or solution)."""
+        self.benchmark = benchmark
+        self.number: dict[str, int] = {}  # of each known word, from 1
+        self.owners: dict[tuple[int, ...], set[str]] = defaultdict(set)
+        self.whole: dict[str, list[str]] = defaultdict(list)
+        for problem, text in texts:
+            self.whole[problem].append(spaced(text))
+            for run in filter(telling, ngrams(words(text))):
+                self.owners[tuple(self.number.setdefault(word, len(self.number) + 1) for word in run)].add(problem)
+        self.hashes = np.unique(_hashes(np.array(list(self.owners), np.uint64).reshape(-1, N).T))
+
+    def find(self, text: str) -> Finding | None:
+        number, said = self.number, words(text)
+        numbers = np.fromiter(map(number.get, said, repeat(0)), np.uint64, len(said))
+        found: set[str] = set()
+        for start in self._candidates(numbers):
+            found |= self.owners.get(tuple(numbers[start : start + N].tolist()), set())
+        if not found:
+            return None
+        plain = spaced(text)
+        exact = any(whole in plain for p in found for whole in self.whole[p] if len(words(whole)) >= N)
+        return Finding(self.benchmark, RULES[0] if exact else RULES[1], [p for p in self.whole if p in found])
+
+    def _candidates(self, numbers: np.ndarray) -> np.ndarray:
+        """Where N known words begin whose hash is the benchmark's."""
+        known = np.concatenate([[0], np.cumsum(numbers > 0)])
+        starts = np.flatnonzero(known[N:] - known[:-N] == N)
+        hashes = _hashes(numbers[starts + i] for i in range(N))
+        nearest = np.searchsorted(self.hashes[:-1], hashes)  # np.isin would sort the benchmark's for every document
+        return starts[self.hashes[nearest] == hashes]
+
+
+def _hashes(columns: Iterable[np.ndarray]) -> np.ndarray:
+    """Of runs, given as their first words, their second words and so on."""
+    return sum(words * multiplier for words, multiplier in zip(columns, MULTIPLIER_N, strict=True))
+
+
+def index(benchmark: str) -> Index:
+    return Index(benchmark, ((p.id, text) for p in problems(benchmark) for text in (p.prompt, p.solution)))
+
+
+def decontaminate(
+    stream: Iterable[RawDocument | Rejected], indexes: list[Index], findings: list[Finding]
+) -> Iterator[RawDocument | Rejected]:
+    """Reject documents that hold a benchmark's problem, each copy of one as well, and note the findings."""
+    for document in stream:
+        if isinstance(document, Rejected):
+            yield document
+            continue
+        found = next(filter(None, (index.find(document.text) for index in indexes)), None)
+        if found:
+            findings.append(found)
+            name = name_of(document.text)
+            yield Rejected(document.source, Reason.CONTAMINATED, str(found), document.n_bytes, name)
+        else:
+            yield document

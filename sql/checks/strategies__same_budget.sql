@@ -1,0 +1,18 @@
+-- Every strategy under every seed that settings/evaluation names, within the longest document of the budget.
+WITH said AS (SELECT name, value FROM settings WHERE "group" = 'budget' OR "group" = 'evaluation'),
+pool AS (SELECT sum(n_tokens) AS tokens, max(n_tokens) AS longest FROM clusters),
+asked AS (SELECT value::DOUBLE AS total FROM said WHERE name = 'total'),
+budget AS (SELECT CASE WHEN total < 1 THEN total * tokens ELSE total END AS tokens, longest FROM asked, pool),
+wanted AS (
+    SELECT s.strategy, i.seed
+    FROM (SELECT DISTINCT unnest(value::VARCHAR[]) AS strategy FROM said WHERE name = 'strategies') AS s,
+        (
+            SELECT unnest(range(first::BIGINT, first::BIGINT + n::BIGINT)) AS seed
+            FROM (SELECT value AS first FROM said WHERE name = 'seed'), (SELECT value AS n FROM said WHERE name = 'seeds')
+        ) AS i
+),
+taken AS (SELECT strategy, seed, sum(repeats * n_tokens) AS tokens FROM strategies GROUP BY ALL)
+SELECT strategy, seed, t.tokens, b.tokens AS budget
+FROM wanted FULL JOIN taken AS t USING (strategy, seed), budget AS b
+WHERE t.tokens IS NULL OR abs(t.tokens - b.tokens) > b.longest
+ORDER BY ALL

@@ -1,0 +1,1 @@
+SELECT * FROM contamination ORDER BY benchmark, rule

@@ -1,0 +1,270 @@
+"""What is compared is selected to the same tokens; rungs are what a curation with their profile selects."""
+
+import shutil
+import sys
+from functools import partial
+
+import dagster as dg
+import polars as pl
+import pytest
+from conftest import Lab
+
+from grip_assets.assets import CURATED, STAGES, rules, strategies
+from grip_assets.assets.columns import columns
+from grip_assets.definitions import defs
+from grip_assets.errors import GripError
+from grip_assets.ledger import settings_in_force, versions_in_force
+from grip_assets.profiles import read_profile
+from grip_assets.recompute import make
+from grip_assets.report.inspect import inspect
+from grip_assets.settings import Evaluation, validate
+from grip_assets.store.artifacts import ArtifactStore
+
+WITHOUT_DSIR = [name for name in Evaluation().strategies if name != "dsir"]
+
+
+def select(lab, raise_on_error=True, **values):
+    """Materialize the strategies, after a change of settings/evaluation."""
+    if values:
+        lab.change("evaluation", **values)
+    return dg.materialize(
+        list(defs.assets),
+        selection=[dg.AssetKey("strategies")],
+        instance=lab.instance,
+        resources=defs.resources,
+        raise_on_error=raise_on_error,
+    )
+
+
+def refusal(lab, **values) -> str:
+    result = select(lab, raise_on_error=False, **values)
+    (error,) = [e.step_failure_data.error for e in result.all_events if e.is_step_failure]
+    return error.cause.message
+
+
+def rows(lab, name: str = "strategies") -> pl.DataFrame:
+    return lab.sql(f"SELECT * FROM {name} ORDER BY ALL")
+
+
+@pytest.fixture(scope="session")
+def everything(tmp_path_factory, curated):
+    """The small pool with all strategies but DSIR selected, to be copied."""
+    home = tmp_path_factory.mktemp("strategies") / "lab"
+    shutil.copytree(curated, home)
+    with pytest.MonkeyPatch.context() as patch:
+        lab = Lab(home, patch)
+        select(lab, strategies=WITHOUT_DSIR, seeds=2)
+        lab.instance.dispose()
+    return home
+
+
+@pytest.fixture
+def chosen(tmp_path, monkeypatch, everything):
+    shutil.copytree(everything, tmp_path / "lab")
+    return Lab(tmp_path / "lab", monkeypatch)
+
+
+@pytest.mark.run
+def test_all_end_within_a_document_of_the_same_tokens(chosen):
+    found = rows(chosen)
+    pool = chosen.sql("SELECT sum(n_tokens)::BIGINT AS tokens, max(n_tokens) AS longest FROM corpus").row(0)
+    taken = found.group_by("strategy", "seed").agg(tokens=(pl.col("n_tokens") * pl.col("repeats")).sum())
+    assert len(taken) == 2 * len(WITHOUT_DSIR) and set(taken["strategy"]) == set(WITHOUT_DSIR)
+    assert ((taken["tokens"] - round(pool[0] * 0.25)).abs() <= pool[1]).all()
+    assert (found["repeats"] == 1).all() and set(found["seed"]) == {0, 1}
+    for table in STAGES["strategies"].tables:
+        assert list(columns()[table]) == chosen.sql(f"SELECT * FROM {table}").columns
+    event = chosen.instance.get_latest_materialization_event(dg.AssetKey("strategies"))
+    run = event.asset_materialization.tags
+    manifest = ArtifactStore(chosen.data).manifest("strategies", run["dagster/data_version"])
+    assert [c["violations"] for c in manifest["checks"]] == [0, 0]
+
+
+def curated_with(lab, profile: str, seed: int, **changes) -> set[str]:
+    """Documents that the stages budgets and subset take with the settings of a profile."""
+    settings = settings_in_force(lab.instance)
+    for group, values in read_profile(profile).items():
+        settings[group] = validate(group, settings[group].model_dump() | values | changes.get(group, {}))
+    settings["selection"] = settings["selection"].model_copy(update={"seed": seed})
+    store, versions = ArtifactStore(lab.data), versions_in_force(lab.instance, STAGES)
+    for stage in (STAGES["budgets"], STAGES["subset"]):
+        inputs = {i: versions[i] for i in stage.inputs}
+        look = partial(inspect, stages=STAGES)
+        versions[stage.name] = make(stage, STAGES, settings, inputs, store, print, "", look).version
+    return set(pl.read_parquet(store.parquet("subset", versions["subset"], "subset"))["doc_id"])
+
+
+@pytest.mark.run
+def test_rungs_and_ablations_are_what_a_curation_with_their_settings_takes(chosen):
+    found = rows(chosen)
+
+    def taken(name, seed):
+        return set(found.filter(strategy=name, seed=seed)["doc_id"])
+
+    for name in strategies.RUNGS:
+        assert taken(name, 1) == curated_with(chosen, name, 1), name
+    for name, changes in strategies.ABLATIONS.items():
+        assert taken(name, 0) == curated_with(chosen, "grip", 0, **changes), name
+    chosen.curate(**read_profile("static"))
+    assert taken("static", 0) == set(chosen.sql("SELECT doc_id FROM subset")["doc_id"]), "the run meant is `curate`"
+    assert len({tuple(sorted(taken(name, 0))) for name in strategies.RUNGS}) > 3, "the test compares something"
+
+
+@pytest.mark.run
+def test_densities_are_made_where_the_subset_in_force_has_none(chosen):
+    before = rows(chosen)
+    chosen.curate(selection={"weight": "uniform", "beta": 0.9}, budget={"tau": 1.2})
+    shutil.rmtree(chosen.data / "subset")
+    chosen.curate()
+    in_force = {a.asset: a.version for a in chosen.operations.status(chosen.instance)}
+    assert chosen.sql("SELECT DISTINCT density FROM selection_weights").rows() == [(1.0,)]
+    select(chosen, strategies=["random", "diversity", "grip", "no_density"], seeds=2)
+    assert rows(chosen).equals(before.filter(pl.col("strategy").is_in(rows(chosen)["strategy"].unique().to_list())))
+    after = {a.asset: a.version for a in chosen.operations.status(chosen.instance)}
+    assert {name: after[name] for name in CURATED} == {name: in_force[name] for name in CURATED}, "it is not put in force"
+
+
+@pytest.mark.run
+def test_a_strategy_more_leaves_the_others_as_they_are_and_judges_nothing_again(chosen, monkeypatch):
+    from grip_assets.models.static_judge import StaticJudge
+
+    before, costs = rows(chosen), rows(chosen, "strategy_costs")
+    monkeypatch.setattr(StaticJudge, "judge", lambda self, documents: pytest.fail("judged again"))
+    select(chosen, strategies=["top_quality", "random"])
+    fewer = rows(chosen)
+    assert fewer.equals(before.filter(pl.col("strategy").is_in(["random", "top_quality"])))
+    seconds = rows(chosen, "strategy_costs").filter(strategy="top_quality")["seconds"][0]
+    first = costs.filter(strategy="top_quality")["seconds"][0]
+    assert seconds > first / 3, "what it took to judge counts, though it was done before"
+    select(chosen, strategies=WITHOUT_DSIR)
+    assert rows(chosen).equals(before)
+
+
+@pytest.mark.run
+def test_each_rule_takes_what_it_says(chosen):
+    found, pool = rows(chosen), chosen.sql("SELECT doc_id, n_tokens FROM corpus")
+    mean = {name: group["n_tokens"].mean() for (name,), group in found.group_by("strategy")}
+    assert max(mean, key=mean.get) == "longest" and min(mean, key=mean.get) == "shortest"
+    for name, worst, rest in (("longest", "min", "max"), ("shortest", "max", "min")):
+        taken = found.filter(strategy=name, seed=0)
+        left = pool.join(taken, on="doc_id", how="anti")["n_tokens"]
+        edge = getattr(taken["n_tokens"], worst)(), getattr(left, rest)()
+        assert edge[0] >= edge[1] if name == "longest" else edge[0] <= edge[1]
+    deterministic = found.filter(pl.col("strategy").is_in(["semdedup", "d4"]))
+    assert deterministic.filter(seed=0).drop("seed").equals(deterministic.filter(seed=1).drop("seed"))
+    clusters = chosen.sql("SELECT doc_id, cluster_id FROM clusters")
+    shares = found.filter(strategy="by_cluster", seed=0).join(clusters, on="doc_id")
+    tokens = shares.group_by("cluster_id").agg(pl.sum("n_tokens"))["n_tokens"]
+    assert len(tokens) == clusters["cluster_id"].n_unique()
+    assert tokens.max() - tokens.min() <= 2 * pool["n_tokens"].max()
+
+
+@pytest.mark.run
+def test_costs_count_what_a_strategy_needs(chosen):
+    costs = {row["strategy"]: row for row in rows(chosen, "strategy_costs").to_dicts()}
+    read = chosen.sql("SELECT sum(n_encoder_tokens)::BIGINT FROM embeddings").item()
+    trained = chosen.sql("SELECT sum(n_tokens)::BIGINT FROM adaptation_deltas").item() * 3
+    judged = chosen.sql("SELECT count(*) FROM quality_scores").item()
+    spent = ("encoder_tokens", "proxy_tokens", "judged_documents")
+    assert [costs["random"][c] for c in spent] == [0, 0, 0]
+    assert [costs["by_cluster"][c] for c in spent] == [read, 0, 0] == [costs["d4"][c] for c in spent]
+    assert [costs["static"][c] for c in spent] == [read, 0, judged] == [costs["no_replay"][c] for c in spent]
+    assert [costs["grip"][c] for c in spent] == [read, trained, judged]
+    assert [costs["top_quality"][c] for c in spent] == [0, 0, 120]
+    assert costs["grip"]["seconds"] > costs["static"]["seconds"] > costs["by_cluster"]["seconds"]
+    assert costs["random"]["seconds"] < costs["by_cluster"]["seconds"]
+    assert [costs[name]["previous"] for name in strategies.RUNGS] == [None, *strategies.RUNGS[:-1]]
+    kinds = {row["kind"] for row in costs.values()}
+    assert kinds == {"rung", "baseline", "ablation"} and costs["d4"]["previous"] is None
+    assert costs["longest"]["n_docs"] < costs["random"]["n_docs"] < costs["shortest"]["n_docs"]
+
+
+@pytest.mark.run
+def test_copies_are_taken_where_the_budget_is_above_the_pool(lab):
+    lab.curate(budget={"total": 0.999, "overflow": "repeat", "max_repeats": 2})
+    tokens = lab.sql("SELECT sum(n_tokens)::BIGINT FROM corpus").item()
+    lab.curate(budget={"total": round(1.4 * tokens)})
+    select(lab, strategies=["random", "grip", "by_cluster", "by_language", "semdedup", "d4", "longest"], seeds=2)
+    found = rows(lab).group_by("strategy", "seed").agg(t=(pl.col("n_tokens") * pl.col("repeats")).sum())
+    assert ((found["t"] - round(1.4 * tokens)).abs() <= lab.sql("SELECT max(n_tokens) FROM corpus").item()).all()
+    assert set(rows(lab)["repeats"]) == {1, 2}
+
+
+# What is refused
+
+
+def test_a_wrong_name_is_refused_with_the_nearest():
+    with pytest.raises(GripError, match="evaluation.strategies cannot be 'semdedupe'. Did you mean 'semdedup'?"):
+        validate("evaluation", {"strategies": ["random", "semdedupe"]})
+
+
+@pytest.mark.run
+def test_documents_as_the_unit_are_refused(lab):
+    lab.curate(budget={"unit": "documents"})
+    assert "Set it to 'tokens'" in refusal(lab, strategies=["random"])
+
+
+@pytest.mark.run
+def test_settings_changed_since_are_refused(lab):
+    lab.change("clustering", k=4)
+    assert "Materialize clusters first" in refusal(lab, strategies=["random"])
+
+
+@pytest.mark.run
+def test_dsir_without_its_package_is_refused_before_anything_is_done(lab, monkeypatch):
+    monkeypatch.setitem(sys.modules, "data_selection", None)
+    monkeypatch.setitem(rules.RULES, "longest", lambda pool: pytest.fail("done before it was looked at"))
+    assert "pip install '.[evaluation]'" in refusal(lab, strategies=["longest", "dsir"])
+
+
+# DSIR
+
+
+@pytest.mark.run
+def test_dsir_takes_what_is_like_the_target(lab, tmp_path):
+    pytest.importorskip("data_selection")
+    (tmp_path / "target").mkdir()
+    texts = lab.sql("SELECT text, source FROM corpus WHERE source LIKE 'matrix/%' ORDER BY source LIMIT 12")
+    for n, text in enumerate(texts["text"]):
+        (tmp_path / "target" / f"{n}.py").write_text(text)
+    select(lab, strategies=["random", "dsir"], seeds=2, target=str(tmp_path / "target"))
+    sources = lab.sql("SELECT strategy, s.seed, source, n.n_tokens FROM strategies AS n JOIN corpus USING (doc_id), (SELECT 0 AS seed) AS s")
+    share = {
+        name: group.filter(pl.col("source").str.starts_with("matrix"))["n_tokens"].sum() / group["n_tokens"].sum()
+        for (name,), group in sources.group_by("strategy")
+    }
+    assert share["dsir"] > 2 * share["random"]
+    before = rows(lab)
+    for store in lab.data.glob("strategies/[!.]*"):
+        store.rename(tmp_path / store.name)
+    select(lab)
+    assert rows(lab).equals(before), "the noise is that of the seed"
+    (tmp_path / "target" / "12.py").write_text("another = 1\n")
+    with pytest.raises(AssertionError):
+        select(lab)
+        assert rows(lab, "strategy_costs").equals(before)
+
+
+def test_weights_are_those_of_the_package_itself(tmp_path):
+    import json
+
+    data_selection = pytest.importorskip("data_selection")
+    import numpy as np
+
+    from grip_assets.models.dsir import log_weights
+
+    texts = [f"def f_{i}(a, b):\n    return a * {i} + b  # größer\n" * (1 + i % 9) for i in range(64)]
+    target = ["def g(x):\n    return x + 1\n" * 3, "class A:\n    pass\n"]
+    for name, lines in (("pool", texts), ("target", target)):
+        (tmp_path / name).write_text("".join(json.dumps({"text": text}) + "\n" for text in lines))
+    own = data_selection.HashedNgramDSIR([str(tmp_path / "pool")], [str(tmp_path / "target")], str(tmp_path / "cache"), num_proc=1)  # fmt: skip
+    own.fit_importance_estimator("all")
+    own.compute_importance_weights()
+    expected = np.load(tmp_path / "cache" / "log_importance_weights" / "0.npy")
+    long_enough = np.load(tmp_path / "cache" / "perexample_metadata" / "0.npy") >= 100
+    for size in (64, 8):  # 8 blocks: two processes where there are two cores
+        parts = [texts[i : i + size] for i in range(0, 64, size)]
+        done = []
+        weights, eligible = log_weights(lambda parts=parts: iter(parts), len(parts), target, tmp_path / "x", done.append)
+        assert (weights == expected).all() and (eligible == long_enough).all() and 0 < eligible.sum() < 64
+        assert sum(done) == 128
