@@ -22,7 +22,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from grip_assets.errors import GripError
 
-
 Strategy = Literal[
     "random",
     "static",

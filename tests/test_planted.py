@@ -2,17 +2,32 @@
 
 import random
 
-import numpy as np
 import polars as pl
 import pytest
 from conftest import Lab
 
-NOUNS = "order account stream packet filter vector matrix widget region branch ledger cursor bucket signal record".split()
-VERBS = "merge split rotate encode verify reduce expand rank shift trim".split()
-FIELDS = "price weight size depth offset count level score index rate".split()
-LICENCE = [f"# {line}" for line in ("This table is generated. Do not edit it by hand.", "See the manual for its format.")] + [
-    f"ROW_{i} = ({i}, 'row {i} of the table', {i * i})" for i in range(60)
+NOUNS = [
+    "order",
+    "account",
+    "stream",
+    "packet",
+    "filter",
+    "vector",
+    "matrix",
+    "widget",
+    "region",
+    "branch",
+    "ledger",
+    "cursor",
+    "bucket",
+    "signal",
+    "record",
 ]
+VERBS = ["merge", "split", "rotate", "encode", "verify", "reduce", "expand", "rank", "shift", "trim"]
+FIELDS = ["price", "weight", "size", "depth", "offset", "count", "level", "score", "index", "rate"]
+LICENCE = [
+    f"# {line}" for line in ("This table is generated. Do not edit it by hand.", "See the manual for its format.")
+] + [f"ROW_{i} = ({i}, 'row {i} of the table', {i * i})" for i in range(60)]
 TAIL = {
     "sql": "SELECT {a}, sum({b}) FROM {c} GROUP BY {a};\n",
     "css": ".{a} {{ margin: {n}px; color: #{n}{n}{n}; }}\n",
@@ -61,7 +76,10 @@ def write_planted(root):
     for ending, line in TAIL.items():
         (root / "pool" / f"tail_{ending}").mkdir()
         for i in range(8):
-            words = [dict(a=rng.choice(NOUNS), b=rng.choice(FIELDS), c=rng.choice(VERBS), n=rng.randint(1, 9)) for _ in range(20)]
+            words = [
+                dict(a=rng.choice(NOUNS), b=rng.choice(FIELDS), c=rng.choice(VERBS), n=rng.randint(1, 9))
+                for _ in range(20)
+            ]
             (root / "pool" / f"tail_{ending}" / f"{i}.{ending}").write_text("".join(line.format(**w) for w in words))
     (root / "target").mkdir()
     for i in range(60):

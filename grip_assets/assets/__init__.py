@@ -11,9 +11,13 @@ from grip_assets.assets import (
     evaluation_set,
     judge_report,
     knobs,
+    length_by_beta,
+    length_slopes,
     probe_set,
+    probe_variance,
     quality_scores,
     rounds,
+    sensitivity,
     sigma_k,
     stability,
     strategies,
@@ -42,6 +46,10 @@ STAGES = {
         strategies,
         trainings,
         evaluation,
+        sensitivity,
+        length_slopes,
+        length_by_beta,
+        probe_variance,
     )
 }
 CURATED = {name: stage for name, stage in STAGES.items() if stage.group != "evaluation"}  # what the job curate makes
