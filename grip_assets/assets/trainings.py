@@ -1,6 +1,8 @@
-"""trainings: a model from nothing for each strategy and seed, and the bits it needs for every item of the evaluation
-set. A training is one shard, named by what is selected: killed, it goes on with the next; a strategy more trains its own
-models only, and two strategies that select the same documents share theirs."""
+"""trainings: a model from nothing for each strategy and seed, and the bits it needs for every item to predict.
+
+A training is one shard, named by what is selected: killed, it goes on with the next; a strategy more trains its own
+models only, and two strategies that select the same documents share theirs.
+"""
 
 from collections.abc import Iterator
 from functools import partial
