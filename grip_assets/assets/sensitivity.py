@@ -17,6 +17,7 @@ import polars as pl
 
 from grip_assets.assets.adaptation_deltas import facts as proxy_facts
 from grip_assets.assets.adaptation_deltas import stage as adaptation_deltas
+from grip_assets.assets.trainings import RECIPE, SHAPE, proxy_of_our_own
 from grip_assets.method.agreement import rank_correlation
 from grip_assets.method.statistics import pearson, rank_agreement
 from grip_assets.models.files import content_hash, locate
@@ -78,7 +79,7 @@ class Variant:
         return self.settings.model_copy(update={"delta": "relative"})
 
 
-def variants(now: Adaptation, blocks: int, other: str | None) -> Iterator[Variant]:
+def variants(now: Adaptation, blocks: int, other: str) -> Iterator[Variant]:
     """What is compared, the settings in force first; of depths those that a proxy of so many blocks has."""
 
     def turned(name: str, **values: Any) -> Variant:
@@ -100,21 +101,18 @@ def variants(now: Adaptation, blocks: int, other: str | None) -> Iterator[Varian
         yield turned(f"reset depth {depth}", reset_depth=depth)
     if depths and depths[-1] > now.reset_depth:
         yield from seeds(f"reset depth {depths[-1]}, ", depths[-1])
-    if other:
-        yield turned(f"proxy {Path(other).name}", proxy=other)
+    yield turned(f"proxy {Path(other).name}", proxy=other)
 
 
 def _other(now: str, of: tuple[str, ...]) -> str:
     return next(value for value in of if value != now)
 
 
-def other_proxy(work: Work) -> str | None:
-    """The proxy to compare with; None where there is none."""
+def other_proxy(work: Work) -> str:
+    """The proxy to compare with: yours, or one that is trained here."""
     settings = work.settings["evaluation"]
     assert isinstance(settings, Evaluation)
-    if settings.other_proxy is None:
-        work.log("no other proxy to compare with: name one in settings/evaluation.other_proxy")
-    return settings.other_proxy
+    return settings.other_proxy or str(proxy_of_our_own(work))
 
 
 def compute(work: Work) -> dict[str, Any]:
@@ -239,8 +237,8 @@ stage = Stage(
     " rank correlation of any two, `quality_correlation` that of Q_k and ΔL_k [paper Fig. 4]. Most variants cost what"
     " `adaptation_deltas` costs.",
     tables=("sensitivity", "sensitivity_deltas", "sensitivity_pairs", "quality_correlation"),
-    inputs=("probe_set", "quality_scores", "adaptation_deltas"),
-    reads={"adaptation": None, "evaluation": ("other_proxy",)},
+    inputs=("corpus", "probe_set", "quality_scores", "adaptation_deltas", "evaluation_set"),
+    reads={"adaptation": None, "evaluation": ("other_proxy", "seed", *SHAPE, *RECIPE)},
     facts=_facts,
     group="evaluation",
 )
