@@ -1,7 +1,13 @@
 """Planted truth: a pool whose useful, memorisable and worthless parts are known, and the evaluation that has to see it."""
 
+import os
 import random
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import dagster as dg
 import polars as pl
 import pytest
 from conftest import Lab
@@ -96,7 +102,7 @@ def planted(tmp_path_factory, models):
         lab.operations.evaluate(
             lab.instance,
             {
-                "corpus": {"path": str(pool), "tokenizer": str(models / "proxy"), "held_out": 0.1},
+                "corpus": {"path": str(pool), "tokenizer": str(models / "proxy"), "held_out": 0.1, "benchmarks": []},
                 "clustering": {"k": 12, "min_cluster_docs": 8, "iterations": 10, "seeds": 2},
                 "probe": {"fraction": 0.25, "min_per_cluster": 8},
                 "adaptation": {"proxy": str(models / "proxy"), "tokens_per_cluster": 1500, "window": 64, "learning_rate": 1e-2},
@@ -104,7 +110,7 @@ def planted(tmp_path_factory, models):
                 "evaluation": {
                     "strategies": ["random", "static", "loss_replay", "grip", "longest"],
                     "target": str(target),
-                    "tokens": 60_000, "vocabulary": 512, "hidden": 64, "layers": 2, "heads": 2, "context": 64,
+                    "tokens": 40_000, "vocabulary": 512, "hidden": 64, "layers": 2, "heads": 2, "context": 64,
                     "batch_tokens": 512, "learning_rate": 5e-3, "documents": 60, "dtype": "float32",
                 },
             },
@@ -122,3 +128,75 @@ def kinds(lab) -> pl.DataFrame:
                   any_value(quality) AS quality, any_value(delta) AS delta, any_value(replay_multiplier) AS r
               FROM clusters JOIN corpus USING (doc_id) JOIN budgets USING (cluster_id) GROUP BY ALL)
         GROUP BY cluster_id ORDER BY kind""")
+
+
+def verdicts(lab, name: str) -> dict[str, dict]:
+    rows = lab.sql(f"SELECT * FROM ladder WHERE set = '{name}'")
+    return {row["strategy"]: row for row in rows.iter_rows(named=True)}
+
+
+@pytest.mark.run
+def test_clusters_are_of_one_kind(planted):
+    found = kinds(planted)
+    assert {"useful", "memorisable", "noise", "tail"} == set(found["kind"]) and found["purity"].min() > 0.7
+
+
+@pytest.mark.run
+def test_noise_is_gated_and_what_is_memorised_is_not_replayed(planted):
+    found = kinds(planted)
+    by_kind = {kind: rows for (kind,), rows in found.group_by("kind")}
+    assert (by_kind["noise"]["quality"] < 0.4).all() and (by_kind["noise"]["r"] == 1).all()
+    assert by_kind["memorisable"]["r"].max() < by_kind["useful"]["r"].min()
+    shares = planted.sql("""
+        SELECT split_part(source, '/', 1) AS kind, sum(w.n_tokens) AS pool, sum(w.n_tokens * w.repeats) AS chosen
+        FROM selection_weights AS w JOIN corpus USING (doc_id) GROUP BY kind""")
+    shares = shares.with_columns(pl.col("pool", "chosen").cast(float) / pl.col("pool", "chosen").sum())
+    gain = {row["kind"]: row["chosen"] / row["pool"] for row in shares.iter_rows(named=True)}
+    assert gain["memorisable"] < 0.5 and gain["noise"] < 1 and gain["useful"] > 2
+
+
+@pytest.mark.run
+def test_grip_is_above_random_on_the_target_by_more_than_the_interval(planted):
+    target = verdicts(planted, "target")
+    assert target["grip"]["to_random_high"] < 0 and target["grip"]["verdict"].startswith("better than random")
+    assert target["longest"]["to_random_low"] > 0 and target["longest"]["verdict"].startswith("worse than random")
+
+
+@pytest.mark.run
+def test_the_ladder_orders_as_it_must(planted):
+    target = verdicts(planted, "target")
+    means = [target[rung]["bits_per_byte"] for rung in ("random", "static", "loss_replay", "grip")]
+    assert means[0] > means[1] > means[2] and means[3] < means[1]
+    assert target["grip"]["to_previous_low"] <= 0, "the last rung is not measurably worse"
+
+
+@pytest.mark.run
+def test_what_was_trained_is_not_trained_again(planted):
+    """A strategy more trains its own models; going back trains none."""
+    lab, now = planted, planted.operations.after(planted.instance, {})["evaluation"]
+    more = [*now.strategies, "shortest"]
+    trained = []
+    for strategies in (more, now.strategies):
+        run = lab.operations.evaluate(lab.instance, {"evaluation": {"strategies": strategies}}, ["evaluation"])
+        event = lab.instance.get_latest_materialization_event(dg.AssetKey("trainings")).asset_materialization
+        trained.append((event.metadata["models_trained_now"].value, "trainings" in run.computed))
+    assert trained[0] == (now.seeds, True) and trained[1][1] is False
+
+
+@pytest.mark.run
+def test_a_killed_evaluation_goes_on_with_the_next_model(planted, tmp_path):
+    """One (strategy, seed) at a time: the process is killed once two models are there."""
+    environment = {**os.environ, "GRIP_WORKERS": "1"}
+    command = [str(Path(sys.executable).parent / "grip"), "evaluate", "evaluation", "--set", "evaluation.tokens=20000"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    folder, before = planted.data / "trainings" / ".shards", set((planted.data / "trainings").rglob("*.parquet"))
+    while len(set(folder.rglob("*.parquet")) - before) < 2:
+        assert process.poll() is None
+        time.sleep(0.2)
+    process.kill()
+    process.wait()
+    there = len(set(folder.rglob("*.parquet")) - before)
+    planted.operations.evaluate(planted.instance, {"evaluation": {"tokens": 20000}}, ["evaluation"])
+    event = planted.instance.get_latest_materialization_event(dg.AssetKey("trainings")).asset_materialization
+    n = event.metadata["models"].value
+    assert event.metadata["models_trained_now"].value == n - there and n == 15

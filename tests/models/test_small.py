@@ -1,0 +1,105 @@
+"""The small models of the evaluation: what they cost in bits, and that a training repeats itself."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from grip_assets.errors import GripError
+from grip_assets.models import small
+
+TEXTS = [f"def f{i}(x):\n    return x * {i} + {i % 7}  # añb\n" * 3 for i in range(60)]
+RECIPE = small.Recipe(tokens=3000, batch_tokens=128, learning_rate=3e-3, dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return small.learn_tokenizer(TEXTS, 400)
+
+
+@pytest.fixture(scope="module")
+def shape(tokenizer):
+    return small.Shape(tokenizer.get_vocab_size(), hidden=32, layers=2, heads=2, context=32)
+
+
+def trained(tokenizer, shape, seed=0, n=60):
+    model = small.new_model(shape, seed)
+    losses = small.train(model, [np.array(small.encode(tokenizer, t)) for t in TEXTS[:n]], shape, RECIPE, seed)
+    return model, losses
+
+
+def test_every_text_comes_back_and_no_text_ends_a_document(tokenizer):
+    for text in ("naïve 漢字 \t\r\n", f"a{small.END}b", "\x01\ufffe"):
+        ids = small.encode(tokenizer, text)
+        assert tokenizer.decode(ids, skip_special_tokens=False) == text and 0 not in ids
+
+
+def test_a_model_learns_and_the_same_seed_learns_the_same(tokenizer, shape):
+    (model, losses), (again, same), (_, other) = (trained(tokenizer, shape, seed) for seed in (1, 1, 2))
+    assert losses == same and losses != other
+    assert losses[-1] < losses[0] - 1
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_the_first_weights_depend_on_the_seed_alone(shape):
+    one = small.new_model(shape, 3)
+    torch.rand(7)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), small.new_model(shape, 3).parameters(), strict=True))
+
+
+def test_bits_are_those_of_a_slow_reading_token_by_token(tokenizer, shape):
+    model, _ = trained(tokenizer, shape)
+    model.double()
+    items = [
+        small.Item([], small.encode(tokenizer, TEXTS[3])),  # longer than a window
+        small.Item(small.encode(tokenizer, TEXTS[5]), small.encode(tokenizer, "return x * 5")),  # a long prompt
+        small.Item([], small.encode(tokenizer, "x")),
+    ]
+    found = small.bits(model, items, shape, RECIPE)
+    for item, value in zip(items, found, strict=True):
+        assert value == pytest.approx(slow_bits(model, item, shape.context), rel=1e-5)
+
+
+def slow_bits(model, item, context):
+    """One token at a time; windows begin half a context before the first token that is new to them."""
+    joined, bits = [0, *item.prompt_L, *item.text_L], 0.0
+    first = at = len(joined) - len(item.text_L)
+    for i in range(first, len(joined)):
+        start = max(at - context // 2, 0)
+        if i > start + context:
+            at = i
+            start = max(at - context // 2, 0)
+        logits = model.eval()(input_ids=torch.tensor([joined[start:i]])).logits[0, -1]
+        bits -= torch.log_softmax(logits, 0)[joined[i]].item() / math.log(2)
+    return bits
+
+
+def test_windows_hold_every_token_once_as_a_target():
+    documents = [np.arange(1, 12), np.arange(20, 26)]
+    windows = small.pack(documents, 5)
+    assert windows.tolist() == [[0, 1, 2, 3, 4, 5], [5, 6, 7, 8, 9, 10], [10, 11, 0, 20, 21, 22]]
+    with pytest.raises(GripError, match=r"budget\.total"):
+        small.pack([np.arange(3)], 50)
+
+
+def test_heads_that_do_not_divide_the_width_are_refused(shape):
+    with pytest.raises(GripError, match=r"evaluation\.heads"):
+        small.new_model(small.Shape(400, 32, 1, 3, 32), 0)
+
+
+def test_the_rate_warms_up_and_ends_at_a_tenth():
+    rates = [small.rate(step, 100) for step in range(100)]
+    assert rates[0] == 0.1 and max(rates) == 1 and rates[-1] == pytest.approx(0.1, abs=0.01)
+    assert small.rate(0, 1) == 1
+
+
+def test_a_program_passes_only_if_its_test_does():
+    from grip_assets.models.solving import first_function, passes
+    from grip_assets.sources.benchmarks import problems
+
+    problem = problems("humaneval")[0]
+    assert passes(problem, problem.solution)
+    assert not passes(problem, "    return None\n")
+    assert not passes(problem, "    while True: pass\n")
+    assert first_function("    return 1\n\ndef g():\n    pass") == "    return 1\n"
