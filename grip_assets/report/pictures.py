@@ -176,7 +176,9 @@ def sensitivity_picture(tables: Mapping[str, Any]) -> bytes:
 def slopes_picture(tables: Mapping[str, Any]) -> bytes:
     """Distance to the neighbours by length, over the mean of each encoder and reading."""
     points = _table(tables, "length_points").join(
-        _table(tables, "length_slopes").select("encoder", "reading", "neighbourhood", mean="mean_distance"),
+        _table(tables, "length_slopes")
+        .filter(from_tokens=0)
+        .select("encoder", "reading", "neighbourhood", mean="mean_distance"),
         on=["encoder", "reading", "neighbourhood"],
         maintain_order="left",
     )
@@ -248,7 +250,12 @@ def ladder_picture(tables: Mapping[str, Any]) -> bytes:
     names = rows["strategy"].unique(maintain_order=True).to_list()
     colors = {"rung": CHOSEN, "baseline": POOL, "ablation": "#b08800"}
     figure, panels = plt.subplots(
-        1, len(sets), figsize=(4.2 * len(sets), 0.6 + 0.24 * len(names)), sharey=True, layout="constrained", squeeze=False
+        1,
+        len(sets),
+        figsize=(4.2 * len(sets), 0.6 + 0.24 * len(names)),
+        sharey=True,
+        layout="constrained",
+        squeeze=False,
     )
     for axes, name in zip(panels[0], sets, strict=True):
         for row in rows.filter(set=name).iter_rows(named=True):
