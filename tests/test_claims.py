@@ -247,6 +247,11 @@ def test_the_claims_are_tested_on_a_pool_once(lab, models, other_proxy, monkeypa
             assert list(columns()[name]) == table(lab, name).columns, name
             assert len(table(lab, name)), name
         assert list((lab.data / stage).glob("*/picture.png"))
+    slopes = table(lab, "length_slopes")
+    assert slopes["from_tokens"].unique().sort().to_list() == [0, 256]
+    assert slopes.filter(from_tokens=0).group_by("encoder", "reading").len().sort("encoder", "reading")[
+        "len"
+    ].to_list() == [3, 2, 2, 2]
     the_drops_are_those_of_runs(lab)
     lengths_are_those_of_the_subset(lab)
     assert materialize(lab, *CLAIMS) == dict.fromkeys(CLAIMS, True)

@@ -28,6 +28,7 @@ from grip_assets.store.tables import blocks, matrix, rows_of, vectors
 
 SAMPLE = 800  # documents; a language model of 135M parameters embeds them in six minutes of two idle cores
 LEAST = 40  # of a cluster
+LONG = 256  # tokens; what falls among shorter ones alone is no collapse of long ones
 OTHER_WINDOW, OTHER_WINDOWS = 256, 2
 AT_ONCE = 50  # documents of a shard: what a crash can lose
 COUNTS = ("raw_tokens", "pooled_tokens")
@@ -41,6 +42,7 @@ SLOPES = pl.Schema(
         "window": WHOLE,
         "max_windows": WHOLE,
         "embedded_tokens": REAL,
+        "from_tokens": WHOLE,
         "n_docs": WHOLE,
         "n_clusters": WHOLE,
         "slope": REAL,
@@ -96,9 +98,11 @@ def compute(work: Work) -> dict[str, Any]:
                 measured = neighbour_distances(clusters, work.files("cluster_embeddings"), k)
             else:
                 measured = _distances(sample, view.x_SD, k, neighbourhood)
-            if len(measured):
-                slopes.append(names | embedded | _slope(measured))
-                points.extend(names | row for row in _bands(measured))
+            for least in (0, LONG):
+                some = measured.filter(pl.col("n_tokens") >= least)
+                if len(some):
+                    slopes.append(names | embedded | {"from_tokens": least} | _slope(some))
+            points.extend(names | row for row in _bands(measured))
     table = pl.DataFrame(slopes, SLOPES)
     work.draft.write("length_slopes", table)
     work.draft.write("length_points", pl.DataFrame(points, POINTS))
@@ -131,7 +135,11 @@ def _views(work: Work, sample: pl.DataFrame) -> Iterator[View]:
     tokens = float(stored["n_encoder_tokens"].to_numpy()[here_N].mean())
     x_SD = rows_of(work.files("embeddings"), here_N)[order_S]
     yield View(raw.encoder, "pooled", x_SD, raw.window, now.max_windows, tokens, ("cluster", "sample", "pool"))
-    yield from _embedded(work, sample, _other(work.settings), SETTING)
+    other = _other(work.settings)
+    if other.model == now.model:
+        work.log(f"{SETTING} is the encoder in force: there is no other to compare with")
+        return
+    yield from _embedded(work, sample, other, SETTING)
 
 
 def _encoder(work: Work, settings: Embedding, setting: str) -> Any:
@@ -256,7 +264,7 @@ stage = Stage(
     compute=compute,
     description="Does the distance to the nearest neighbours fall with the length of a document [paper Fig. 2, left]?"
     " Distance per doubling of the tokens, under two encoders, of one window and of the whole document, on one sample"
-    " of documents. `length_points` has the mean distance by length.",
+    " of documents; of all lengths, and of long ones alone. `length_points` has the mean distance by length.",
     tables=("length_slopes", "length_points"),
     inputs=("corpus", "embeddings", "clusters"),
     reads={"embedding": None, "selection": ("neighbours",), "evaluation": ("other_encoder",)},

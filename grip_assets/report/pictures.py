@@ -176,7 +176,9 @@ def sensitivity_picture(tables: Mapping[str, Any]) -> bytes:
 def slopes_picture(tables: Mapping[str, Any]) -> bytes:
     """Distance to the neighbours by length, over the mean of each encoder and reading."""
     points = _table(tables, "length_points").join(
-        _table(tables, "length_slopes").select("encoder", "reading", "neighbourhood", mean="mean_distance"),
+        _table(tables, "length_slopes")
+        .filter(from_tokens=0)
+        .select("encoder", "reading", "neighbourhood", mean="mean_distance"),
         on=["encoder", "reading", "neighbourhood"],
         maintain_order="left",
     )
