@@ -70,8 +70,24 @@ CHECKS = [
     Check("rounds", "shares_sum_to_one", True, "In every round the clusters' shares of the budget sum to 1."),
     Check("stability", "in_range", True, "Overlaps are from 0 to 1, correlations from -1 to 1."),
     Check("stability", "above_chance", False, "Other clusters or another probe leave more of the subset than chance."),
+    Check("sensitivity", "in_range", True, "Correlations are from -1 to 1, and every variant knows clusters."),
+    Check("sensitivity", "ranked_alike", False, "Every other probe ranks the clusters alike: Spearman's at least 0.5."),
+    Check("length_slopes", "in_range", True, "Slopes are finite, mean distances from 0 to 2."),
+    Check("length_slopes", "falls", False, "The distance falls with the length, by its interval, however it is seen."),
+    Check("length_by_beta", "in_range", True, "Every draw has documents; shares are from 0 to 1."),
+    Check("length_by_beta", "longer_with_beta", False, "The larger β, the longer the documents that are selected."),
+    Check("probe_variance", "same_size", True, "All allocations are compared at one size of the probe."),
+    Check("probe_variance", "unbiased", True, "The mean estimate is the truth, within four standard errors."),
+    Check(
+        "probe_variance", "as_expected", False, "The variance over draws is that of the formula, within a factor of 2."
+    ),
+    Check("probe_variance", "neyman_pays", False, "Neyman's allocation estimates better than the proportional one."),
     Check("strategies", "same_budget", True, "Every strategy takes the same tokens, within a document."),
     Check("strategies", "of_the_pool", True, "Every strategy takes documents of the corpus, each in one row."),
+    Check("evaluation_set", "apart", True, "No held-out document that is predicted is in the pool."),
+    Check("evaluation_set", "something_to_predict", True, "Every item has a text, and is there once."),
+    Check("trainings", "complete", True, "Every strategy and seed has finite bits above 0 for every item."),
+    Check("evaluation", "in_their_intervals", True, "Every mean lies in its interval; verdicts are what these say."),
 ]
 
 

@@ -92,7 +92,7 @@ def evaluate(instance: dg.DagsterInstance, changes: Changes, only: Sequence[str]
     if unknown:
         known = {name: stage for name, stage in STAGES.items() if name not in CURATED}
         raise GripError(f"There is no asset '{unknown[0]}' in the evaluation. {nearest(unknown[0], known)}")
-    wanted = dg.AssetSelection.groups("settings") | dg.AssetSelection.assets(*only).upstream()
+    wanted = dg.AssetSelection.groups("settings", "curation") | dg.AssetSelection.assets(*only).upstream()
     keys = list(wanted.resolve(defs.resolve_asset_graph())) if only else None
     return _run(instance, evaluate_job, changes, keys)
 

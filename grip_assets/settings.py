@@ -22,7 +22,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from grip_assets.errors import GripError
 
-
 Strategy = Literal[
     "random",
     "static",
@@ -78,7 +77,7 @@ class Corpus(Group):
     max_bytes: int = knob(10_000_000, "Longer documents are rejected, with the reason.", gt=0)
     max_documents: int | None = knob(None, "Random sample of the pool; null: all of it.", "N", gt=0)
     tokenizer: str = knob("SmolLM2-135M", "Model whose tokenizer counts n_tokens (the proxy's).", given=True)
-    seed: int = knob(0, "Seed of the sample.", ge=0)
+    seed: int = knob(0, "Seed of the sample and of what is held out.", ge=0)
     held_out: float = knob(
         0.0, "Share of the projects set aside for evaluation, out of the pool.", given=True, ge=0, lt=1
     )

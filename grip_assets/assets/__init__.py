@@ -7,15 +7,22 @@ from grip_assets.assets import (
     corpus,
     corpus_map,
     embeddings,
+    evaluation,
+    evaluation_set,
     judge_report,
     knobs,
+    length_by_beta,
+    length_slopes,
     probe_set,
+    probe_variance,
     quality_scores,
     rounds,
+    sensitivity,
     sigma_k,
     stability,
     strategies,
     subset,
+    trainings,
 )
 
 STAGES = {
@@ -35,7 +42,14 @@ STAGES = {
         knobs,
         rounds,
         stability,
+        evaluation_set,
         strategies,
+        trainings,
+        evaluation,
+        sensitivity,
+        length_slopes,
+        length_by_beta,
+        probe_variance,
     )
 }
 CURATED = {name: stage for name, stage in STAGES.items() if stage.group != "evaluation"}  # what the job curate makes

@@ -1,8 +1,12 @@
-"""corpus: the pool as documents named by their content, exact duplicates set aside, tokens counted."""
+"""corpus: the pool as documents named by their content, exact duplicates and problems of benchmarks rejected, projects
+held out for evaluation, tokens counted.
+
+What is held out is decontaminated too, and no text is on both sides: the copy that is read first stands for the others.
+"""
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -95,20 +99,13 @@ def compute(work: Work) -> dict[str, Any]:
     with ExitStack() as stack:
         tables = {name: stack.enter_context(work.draft.writer(name, schema)) for name, schema in SCHEMAS.items()}
         for batch in _batches(deduplicate(clean)):
-            refused = [d for d in batch if isinstance(d, Rejected)]
-            documents = [d for d in batch if not isinstance(d, Rejected)]
-            n_tokens = list(map_shards(count_tokens, (d.text for d in documents)))
-            held_N = set_aside(documents, settings)
-            rows: dict[str, list[dict[str, Any]]] = {"corpus": [], "held_out": [], "rejected": list(map(vars, refused))}
-            for d, n, held in zip(documents, n_tokens, held_N, strict=True):
-                rows["held_out" if held else "corpus"].append(vars(d) | {"n_tokens": n})
+            rows = _rows(batch, count_tokens, settings)
             for table, schema in SCHEMAS.items():
                 tables[table].write(pa.Table.from_pylist(rows[table], schema=schema))
                 content.update(repr([[row[name] for name in NAMED_BY[table]] for row in rows[table]]).encode())
             tokens += sum(row["n_tokens"] for row in rows["corpus"])
-            seen.update(
-                read=len(batch), kept=len(rows["corpus"]), held_out=len(rows["held_out"]), rejected=len(refused)
-            )
+            seen.update(read=len(batch), kept=len(rows["corpus"]))
+            seen.update({outcome: len(rows[outcome]) for outcome in ("held_out", "rejected")})
             progress.advance(sum(d.n_bytes or 0 for d in batch))
     progress.finish()
     _refuse_nothing(seen, source)
@@ -120,6 +117,18 @@ def compute(work: Work) -> dict[str, Any]:
     work.content = content.hexdigest()
     numbers = {f"documents_{name}": n for name, n in intake.items()}
     return numbers | {"documents_contaminated": len(findings), "tokens": tokens}
+
+
+def _rows(
+    batch: list[RawDocument | Rejected], count_tokens: Callable[[str], int], settings: Corpus
+) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each table."""
+    documents = [d for d in batch if not isinstance(d, Rejected)]
+    n_tokens = map_shards(count_tokens, (d.text for d in documents))
+    rows: dict[str, list[dict[str, Any]]] = {"corpus": [], "held_out": []}
+    for document, n, held in zip(documents, n_tokens, set_aside(documents, settings), strict=True):
+        rows["held_out" if held else "corpus"].append(vars(document) | {"n_tokens": n})
+    return rows | {"rejected": [vars(d) for d in batch if isinstance(d, Rejected)]}
 
 
 def _refuse_nothing(seen: Counter[str], source: Pool) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from grip_assets.models.small import Item
 
+LANGUAGES = {"humaneval": "python"}
 LEARNED_FROM = 20_000_000  # bytes that the tokenizer is learned from
 BANDS = ("low", "middle", "high")
 LENGTHS = {"short": 0, "medium": 500, "long": 2000}  # tokens, from
@@ -66,7 +67,7 @@ def _benchmark(name: str) -> pl.DataFrame:
             "item_id": f"{name}:{p.id}",
             "set": name,
             "source": p.id,
-            "language": p.language,
+            "language": LANGUAGES[name],
             "prompt": p.prompt,
             "text": p.solution,
         }
@@ -127,10 +128,15 @@ def _described(work: Work, documents: pl.DataFrame) -> pl.DataFrame:
     ids_K = np.concatenate([block["cluster_id"].to_numpy() for block in centroids])
     nearest = pl.Series("cluster_id", ids_K[(x_ND.astype(np.float32) @ c_KD.T).argmax(1)], pl.Int32)
     found = documents.with_columns(nearest).join(
-        work.frame("cluster_quality").select("cluster_id", "quality"), on="cluster_id", how="left", maintain_order="left"
+        work.frame("cluster_quality").select("cluster_id", "quality"),
+        on="cluster_id",
+        how="left",
+        maintain_order="left",
     )
     third = ((pl.col("quality").rank("average") - 1) * 3 / pl.len()).floor().clip(0, 2).cast(pl.Int32)
-    return found.with_columns(third.replace_strict(dict(enumerate(BANDS)), return_dtype=pl.String).alias("quality_band"))
+    return found.with_columns(
+        third.replace_strict(dict(enumerate(BANDS)), return_dtype=pl.String).alias("quality_band")
+    )
 
 
 def _target(settings: Evaluation, corpus: Corpus) -> pl.DataFrame:

@@ -96,13 +96,18 @@ def chosen_under(settings: Settings, documents: pl.DataFrame, measured: dict[str
     budget, adaptation, selection = settings["budget"], settings["adaptation"], settings["selection"]
     assert isinstance(budget, Budget) and isinstance(adaptation, Adaptation) and isinstance(selection, Selection)
     budgets = budgets_under(measured, budget, adaptation.delta)
+    return Chosen(budgets, drawn_under(budgets, documents, selection))
+
+
+def drawn_under(budgets: pl.DataFrame, documents: pl.DataFrame, selection: Selection) -> np.ndarray:
+    """Copies of each document as the stage ``subset`` draws them, int64 (N,)."""
     repeats, start, deficit = [], 0, 0
     for row in budgets.iter_rows(named=True):  # clusters in the order of their ids, as their documents are
         cluster = with_keys(documents.slice(start, row["n_docs"]), selection)
         drawn = draw(cluster["key"].to_numpy(), cluster["n_tokens"].to_numpy(), row, deficit)
         repeats.append(drawn.repeats_N)
         start, deficit = start + row["n_docs"], drawn.deficit
-    return Chosen(budgets, np.concatenate(repeats))
+    return np.concatenate(repeats)
 
 
 def _named(knob: str, factor: float, value: float, now: Settings) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import polars as pl
 from grip_assets.assets.budgets import MEASURED, budgets_under
 from grip_assets.recompute import Settings, Stage, Work
 from grip_assets.settings import Adaptation, Budget, digest
+from grip_assets.store.artifacts import ArtifactStore
 
 
 def compute(work: Work) -> dict[str, Any]:
@@ -42,9 +43,17 @@ def compute(work: Work) -> dict[str, Any]:
 
 
 def _rounds(work: Work) -> list[dict[str, Any]]:
-    """Measurements of the same probe that differ in the proxy only, in the order in which they were made."""
+    """Measurements of the same probe that differ in the proxy only, in the order in which they were made.
+
+    What a report made to compare with, and nobody put in force, is no round.
+    """
     now = work.store.manifest("adaptation_deltas", work.inputs["adaptation_deltas"])
-    alike = [m for m in work.store.manifests("adaptation_deltas") if _but_for_the_proxy(m) == _but_for_the_proxy(now)]
+    alike = [
+        m
+        for m in work.store.manifests("adaptation_deltas")
+        if _but_for_the_proxy(m) == _but_for_the_proxy(now)
+        and (not m.get("made_for") or m["version"] == now["version"])
+    ]
     return sorted(alike, key=lambda m: (m["computed_at"], m["version"]))
 
 
@@ -54,7 +63,8 @@ def _but_for_the_proxy(manifest: dict[str, Any]) -> list[Any]:
 
 
 def _measured(settings: Settings, root: Path) -> dict[str, Any]:
-    return {"measured": sorted(path.parent.name for path in root.glob("adaptation_deltas/*/manifest.json"))}
+    manifests = ArtifactStore(root).manifests("adaptation_deltas")
+    return {"measured": [m["version"] for m in manifests if not m.get("made_for")]}
 
 
 stage = Stage(

@@ -39,7 +39,7 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
         description=stage.description,
         code_version=stage.code_version,
         metadata={"dagster/code_references": code_references(stage.compute, stage.name)},
-        automation_condition=on_change,
+        automation_condition=None if stage.group == "evaluation" else on_change,  # costly: made when asked for
         freshness_policy=FRESH.get(stage.name),
         check_specs=checks.specs(stage.name),
     )

@@ -1,9 +1,13 @@
-"""trainings: a model from nothing for each strategy and seed, and the bits it needs for every item of the evaluation
-set. A training is one shard, named by what is selected: killed, it goes on with the next; a strategy more trains its own
-models only, and two strategies that select the same documents share theirs."""
+"""trainings: a model from nothing for each strategy and seed, and the bits it needs for every item to predict.
+
+A training is one shard, named by what is selected: killed, it goes on with the next; a strategy more trains its own
+models only, and two strategies that select the same documents share theirs.
+"""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,6 +124,43 @@ def in_order(work: Work, tokenizer: "Tokenizer", selected: pl.DataFrame, seed: i
     copies = [(doc, copy) for doc in sorted(repeats) for copy in range(repeats[doc])]
     order = np.argsort(keyed_uniform(seed, "order", [f"{doc}:{copy}" for doc, copy in copies]), kind="stable")
     return (tokens[copies[i][0]] for i in order)
+
+
+def proxy_of_our_own(work: Work) -> Path:
+    """Folder of a model trained on random documents of the pool with settings/evaluation: a second proxy, where there
+    is no other. Made once."""
+    import torch
+    from transformers import PreTrainedTokenizerFast
+
+    from grip_assets.assets.evaluation_set import tokenizer_of
+    from grip_assets.models.small import END, new_model, train
+
+    settings = work.settings["evaluation"]
+    assert isinstance(settings, Evaluation)
+    made_from = [stage.code_version, hashed_values(settings, (*SHAPE, *RECIPE, "seed")), work.inputs["evaluation_set"]]
+    folder = work.store.root / ".models" / f"trained-here-{digest(made_from)}"
+    if folder.exists():
+        return folder
+    tokenizer = tokenizer_of(work)
+    shape, recipe = shape_and_recipe(settings, tokenizer)
+    documents = pl.read_parquet(work.files("corpus"), columns=["doc_id", "n_tokens"])
+    u = pl.Series("u", keyed_uniform(settings.seed, "own proxy", documents["doc_id"]))
+    enough = pl.col("n_tokens").cum_sum().shift(1, fill_value=0) < settings.tokens
+    selected = documents.with_columns(u, repeats=1).sort("u").filter(enough)
+    torch.set_num_threads(1)
+    progress = Progress("training a proxy", settings.tokens, "tokens", work.log)
+    model = new_model(shape, settings.seed)
+    train(
+        model, list(in_order(work, tokenizer, selected, settings.seed)), shape, recipe, settings.seed, progress.advance
+    )
+    progress.finish()
+    with work.store.scratch() as scratch:
+        model.cpu().save_pretrained(scratch / "model")
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END).save_pretrained(scratch / "model")
+        folder.parent.mkdir(exist_ok=True)
+        with suppress(OSError):  # another run was first, with the same
+            (scratch / "model").rename(folder)
+    return folder
 
 
 stage = Stage(

@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 
 class Estimate(NamedTuple):
@@ -14,7 +15,7 @@ class Estimate(NamedTuple):
     high: float
 
 
-def estimate(values_S: np.ndarray) -> Estimate:
+def estimate(values_S: npt.ArrayLike) -> Estimate:
     """Mean ± t(0.975, S - 1) s / sqrt(S) [Student 1908]."""
     from scipy.stats import t
 

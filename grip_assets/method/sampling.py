@@ -36,6 +36,29 @@ def keyed_sample(seed: int, stage: str, ids: Sequence[str] | pl.Series, n: int) 
     return chosen_N
 
 
+def keyed_clusters(seed: int, stage: str, documents: pl.DataFrame, n: int, least: int) -> pl.DataFrame:
+    """About ``n`` of ``documents`` (doc_id, cluster_id), in their order, for what is measured inside of clusters.
+
+    A sample of a large pool has too few of each cluster. So where clusters are many, only some of them are drawn, and
+    of each the same share, but at least ``least`` documents (or all there are).
+    """
+    if n >= len(documents):
+        return documents
+    sizes = documents.group_by("cluster_id").len("size").sort("cluster_id")
+    sizes = sizes[keyed_order(seed, stage, len(sizes))]
+    before = pl.col("size").clip(upper_bound=least).cum_sum().shift(1, fill_value=0)
+    chosen = sizes.filter(before < n)
+    share = n / chosen["size"].sum()
+    wanted = chosen.with_columns(wanted=(pl.col("size") * share).ceil().clip(least))
+    u = pl.Series("u", keyed_uniform(seed, stage, documents["doc_id"]))
+    return (
+        documents.with_columns(u)
+        .join(wanted.select("cluster_id", "wanted"), on="cluster_id", maintain_order="left")
+        .filter(pl.col("u").rank("ordinal").over("cluster_id") <= pl.col("wanted"))
+        .drop("u", "wanted")
+    )
+
+
 def keyed_order(seed: int, stage: str, n: int) -> np.ndarray:
     """The numbers 0 to n - 1 in an order that (seed, stage) names."""
     key = _key(seed, stage)

@@ -48,9 +48,15 @@ def quiet() -> Iterator[None]:
 
 
 def load_encoder(
-    files: ModelFiles, pooling: str | None, window: int | None, max_windows: int | None, dtype: str
+    files: ModelFiles,
+    pooling: str | None,
+    window: int | None,
+    max_windows: int | None,
+    dtype: str,
+    setting: str = "settings/embedding.model",
 ) -> "Encoder":
-    """Load through transformers from safetensors; ``None`` means the model's own pooling, window, or all windows."""
+    """Load through transformers from safetensors; ``None`` means the model's own pooling, window, or all windows.
+    ``setting`` is what an error names."""
     local = {"local_files_only": True} if files.folder else {}
     with quiet():
         try:
@@ -59,7 +65,7 @@ def load_encoder(
                 files.source(), dtype=getattr(torch, dtype), use_safetensors=True, **local
             )
         except (OSError, ValueError) as error:
-            raise GripError(f"settings/embedding.model '{files.name}' cannot be loaded: {error}") from error
+            raise GripError(f"{setting} '{files.name}' cannot be loaded: {error}") from error
     device = "cuda" if torch.cuda.is_available() else "cpu"
     own = _own_window(files, model.config, tokenizer)
     if window and window > own:
@@ -93,6 +99,13 @@ class Encoder:
             yield embedded
 
     def embed(self, text: str, batch_windows: int = 1) -> Embedded:
+        units_WD, weights_W, n_windows = self.embed_windows(text, batch_windows)
+        vector = document_vector(units_WD, weights_W, text)
+        return Embedded(vector, int(weights_W.sum()), n_windows, len(weights_W))
+
+    def embed_windows(self, text: str, batch_windows: int = 1) -> tuple[np.ndarray, np.ndarray, int]:
+        """Unit vectors of the windows that are embedded, float64 (W, d), their content tokens (W,), and how many
+        windows there are."""
         windows = self.windows(text)
         chosen = _evenly(len(windows), self.max_windows)
         kept = [windows[i] for i in chosen]
@@ -101,12 +114,7 @@ class Encoder:
             len(kept), batch_windows, lambda i, j: found.update({i: self._forward(kept[i:j])}), "windows of the encoder"
         )
         units_WD = np.concatenate(list(found.values()))
-        weights_W = np.array([len(w) for w in kept], np.float64)
-        total_D = weights_W @ units_WD
-        norm = float(np.linalg.norm(total_D))
-        if not norm > 0:
-            raise GripError(f"The encoder gave no direction for the document that begins {text[:60]!r}.")
-        return Embedded((total_D / norm).astype(np.float16), int(weights_W.sum()), len(windows), len(kept))
+        return units_WD, np.array([len(w) for w in kept], np.float64), len(windows)
 
     def windows(self, text: str) -> list[list[int]]:
         """Content tokens in consecutive windows, at least one. A document's text is never read as special tokens."""
@@ -133,6 +141,15 @@ class Encoder:
             hidden_WLD = self.model(input_ids=ids_WL, **masked).last_hidden_state.float()
         pooled_WD = pool(hidden_WLD, mask_WL, self.pooling).double().cpu().numpy()
         return pooled_WD / np.linalg.norm(pooled_WD, axis=1, keepdims=True)
+
+
+def document_vector(units_WD: np.ndarray, weights_W: np.ndarray, text: str) -> np.ndarray:
+    """The windows' unit vectors weighted by their tokens, summed and normalised: float16 (d,)."""
+    total_D = weights_W @ units_WD
+    norm = float(np.linalg.norm(total_D))
+    if not norm > 0:
+        raise GripError(f"The encoder gave no direction for the document that begins {text[:60]!r}.")
+    return (total_D / norm).astype(np.float16)
 
 
 def pool(hidden_WLD: torch.Tensor, mask_WL: torch.Tensor, pooling: str) -> torch.Tensor:

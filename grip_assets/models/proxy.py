@@ -56,7 +56,7 @@ class _Catcher(torch.nn.Module):
 
 def open_tokenizer(name: str, setting: str, root: Path) -> Any:
     """The tokenizer of the model ``name``; GripError naming ``setting`` where it cannot be loaded."""
-    return _from_pretrained(transformers.AutoTokenizer, _converted(locate(name, setting), root), setting)
+    return _from_pretrained(transformers.AutoTokenizer, converted(locate(name, setting), root), setting)
 
 
 def load_tokenizer(name: str, setting: str, root: Path) -> Callable[[str], int]:
@@ -77,7 +77,7 @@ def tokenize(tokenizer: Any, text: Any) -> Any:
 
 
 def load_proxy(name: str, root: Path, setting: str = "settings/adaptation.proxy") -> "Proxy":
-    files = _converted(locate(name, setting), root)
+    files = converted(locate(name, setting), root)
     tokenizer = _from_pretrained(transformers.AutoTokenizer, files, setting)
     model = _from_pretrained(
         transformers.AutoModelForCausalLM, files, setting, dtype=torch.float32, use_safetensors=True
@@ -88,7 +88,7 @@ def load_proxy(name: str, root: Path, setting: str = "settings/adaptation.proxy"
 class Proxy:
     """A causal language model as a stack of blocks under a final norm.
 
-    Its own head is not used: the probe's head is always a new matrix, so a head that is tied to the input embedding
+    The probe does not use the head: its own is always a new matrix, so a head that is tied to the input embedding
     (as in SmolLM2 and most small models) stays as it is, and the frozen part with it.
     """
 
@@ -102,6 +102,13 @@ class Proxy:
 
     def tokenize(self, text: str) -> list[int]:
         return tokenize(self.tokenizer, text)
+
+    @torch.no_grad()
+    def loss(self, window: list[int]) -> float:
+        """Of the model as it is, with its own head: nats per predicted token of a window of two tokens or more."""
+        ids = torch.tensor([window])
+        logits_LV = self.model(input_ids=ids, use_cache=False).logits[0, :-1]
+        return float(torch.nn.functional.cross_entropy(logits_LV.float(), ids[0, 1:]))
 
     def boundary(self, window: list[int], depth: int) -> Boundary:
         """States that enter the last ``depth`` blocks; for depth 0 those that enter the head."""
@@ -169,7 +176,7 @@ def _from_pretrained(kind: Any, files: ModelFiles, setting: str, **options: Any)
         raise GripError(f"{setting} '{files.name}' cannot be loaded: {error}") from error
 
 
-def _converted(files: ModelFiles, root: Path) -> ModelFiles:
+def converted(files: ModelFiles, root: Path) -> ModelFiles:
     """Files as they are, or for a GGUF its safetensors copy, made on first use."""
     if not files.gguf_file:
         return files

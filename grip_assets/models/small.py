@@ -9,6 +9,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ def encode(tokenizer: Tokenizer, text: str) -> list[int]:
     return tokenizer.encode(text, add_special_tokens=False).ids
 
 
-def new_model(shape: Shape, seed: int) -> LlamaForCausalLM:
+def new_model(shape: Shape, seed: int) -> Any:
     """The initialisation that ``seed`` names, the same for every subset."""
     if shape.hidden % shape.heads:
         raise GripError(
@@ -97,7 +98,7 @@ def new_model(shape: Shape, seed: int) -> LlamaForCausalLM:
 
 
 def train(
-    model: LlamaForCausalLM,
+    model: Any,
     documents: Sequence[np.ndarray],
     shape: Shape,
     recipe: Recipe,
@@ -162,7 +163,7 @@ def rate(step: int, steps: int) -> float:
     return 0.1 + 0.45 * (1 + math.cos(math.pi * (step - warm) / max(steps - warm, 1)))
 
 
-def _nats(model: LlamaForCausalLM, tokens_BL: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+def _nats(model: Any, tokens_BL: torch.Tensor, recipe: Recipe) -> torch.Tensor:
     """Loss of each token after the first, (B, L - 1), float32."""
     half = recipe.dtype == "bfloat16"
     with torch.autocast(recipe.device, torch.bfloat16, enabled=half):
@@ -171,7 +172,7 @@ def _nats(model: LlamaForCausalLM, tokens_BL: torch.Tensor, recipe: Recipe) -> t
 
 
 @torch.no_grad()
-def bits(model: LlamaForCausalLM, items: Sequence[Item], shape: Shape, recipe: Recipe) -> np.ndarray:
+def bits(model: Any, items: Sequence[Item], shape: Shape, recipe: Recipe) -> np.ndarray:
     """Bits that the text of each item costs, float64.
 
     A text that is longer than a window is read in windows that overlap by half, so that every token but the first few
@@ -205,7 +206,7 @@ def _spans(i: int, item: Item, context: int) -> Iterator[tuple[int, list[int], i
 
 
 @torch.no_grad()
-def complete(model: LlamaForCausalLM, prompt_L: list[int], longest: int, device: str) -> list[int]:
+def complete(model: Any, prompt_L: list[int], longest: int, device: str) -> list[int]:
     """The most likely continuation, token by token, to END or ``longest``."""
     model.eval()
     ids = torch.tensor([[0, *prompt_L]], device=device)

@@ -13,7 +13,21 @@ from grip_assets import checks
 from grip_assets.recompute import Stage, Work
 from grip_assets.store.query import has_query, query
 
-DRAWN = ("quality_scores", "budgets", "subset", "judge_report", "corpus_map", "knobs", "rounds", "stability")
+DRAWN = (
+    "quality_scores",
+    "budgets",
+    "subset",
+    "judge_report",
+    "corpus_map",
+    "knobs",
+    "rounds",
+    "stability",
+    "sensitivity",
+    "length_slopes",
+    "length_by_beta",
+    "probe_variance",
+    "evaluation",
+)
 
 
 def inspect(work: Work, stages: Mapping[str, Stage]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def ladder(root: Path, run: Run) -> str:
             *lines,
             f"computed: {', '.join(run.computed) or 'nothing'}",
             f"reused:   {', '.join(run.reused) or 'nothing'}",
-            f'tables:   {catalog_path(root)}   (grip sql "SELECT * FROM ladder")',
+            f"tables:   {catalog_path(root)}   (ladder, evaluation, strategy_costs and others: docs/evidence.md)",
         ]
     )
 
@@ -41,7 +41,7 @@ def line(row: dict[str, Any]) -> str:
         interval(row["to_random"], row["to_random_low"], row["to_random_high"]),
         interval(row["to_previous"], row["to_previous_low"], row["to_previous_high"]),
     ]
-    said = "; ".join(filter(None, [row["verdict"], row["previous_verdict"]]))
+    said = "; ".join(dict.fromkeys(filter(None, [row["verdict"], row["previous_verdict"]])))
     return f"  {row['strategy']:<15} " + "  ".join(f"{c:>17}" for c in cells) + f"  {row['seconds']:>6,.0f} s  {said}"
 
 

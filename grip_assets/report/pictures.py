@@ -160,6 +160,113 @@ def stability_picture(tables: Mapping[str, Any]) -> bytes:
     return png(figure)
 
 
+def sensitivity_picture(tables: Mapping[str, Any]) -> bytes:
+    """Rank correlation of each variant with the drops in force; the drops in force against quality."""
+    rows = _table(tables, "sensitivity").slice(1)
+    both = _table(tables, "adaptation_deltas").join(_table(tables, "cluster_quality"), on="cluster_id")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6), width_ratios=(3, 2), layout="constrained")
+    _whiskers(left, rows["spearman"], rows["low"], rows["high"], rows["variant"].to_list())
+    left.axvline(1, color=POOL, lw=1, zorder=0)
+    left.set(title="Are clusters ranked alike?", xlabel="Spearman's with the drops in force, 95%", xlim=(-1.05, 1.05))
+    right.plot(both["quality"], both["relative_delta"], "o", ms=4, alpha=0.6, color=CHOSEN)
+    right.set(title="Quality and drop", xlabel="$Q_k$", ylabel="$\\delta_k$")
+    return png(figure)
+
+
+def slopes_picture(tables: Mapping[str, Any]) -> bytes:
+    """Distance to the neighbours by length, over the mean of each encoder and reading."""
+    points = _table(tables, "length_points").join(
+        _table(tables, "length_slopes").select("encoder", "reading", "neighbourhood", mean="mean_distance"),
+        on=["encoder", "reading", "neighbourhood"],
+        maintain_order="left",
+    )
+    figure, panels = plt.subplots(1, 2, figsize=(8, 3.4), sharey=True, layout="constrained")
+    for axes, chosen, title in (
+        (panels[0], ("cluster", "pool"), "Neighbours in the cluster"),
+        (panels[1], ("sample",), "Neighbours anywhere"),
+    ):
+        some = points.filter(pl.col("neighbourhood").is_in(chosen), pl.col("n") > 3)
+        for names, line in some.group_by("encoder", "reading", "neighbourhood", maintain_order=True):
+            label = f"{names[0]}, {names[1]}" + (", whole pool" if names[2] == "pool" else "")
+            y, low, high = (line[c] / line["mean"] for c in ("mean_distance", "low", "high"))
+            axes.fill_between(line["length_band"], low, high, alpha=0.15, lw=0)
+            axes.plot(line["length_band"], y, "o-", ms=3, lw=1.2, label=label)
+        axes.set(xscale="log", xlabel="tokens of the document", title=title)
+        axes.legend(frameon=False, fontsize=7)
+    panels[0].set_ylabel("distance ÷ its mean")
+    return png(figure)
+
+
+def lengths_picture(tables: Mapping[str, Any]) -> bytes:
+    """Mean length and share of the longest fifth at each β, beside random and the pool."""
+    rows = _table(tables, "length_by_beta")
+    random, drawn = rows.filter(pl.col("beta").is_null()), rows.filter(pl.col("beta").is_not_null())
+    figure, panels = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+    for axes, name, title in (
+        (panels[0], "mean_log2_tokens", "Mean of log₂ tokens"),
+        (panels[1], "long_share", "Share of the pool's longest fifth"),
+    ):
+        axes.fill_between(drawn["beta"], drawn[f"{name}_low"], drawn[f"{name}_high"], color=CHOSEN, alpha=0.2, lw=0)
+        axes.plot(drawn["beta"], drawn[name], "o-", ms=3, color=CHOSEN, label="selected")
+        axes.axhline(random[name][0], color="black", lw=1, label="random, same budgets")
+        axes.axhline(random[f"{name}_pool"][0], color=POOL, lw=1, ls="--", label="pool")
+        axes.set(title=title, xlabel="β")
+    panels[0].legend(frameon=False, fontsize=7)
+    return png(figure)
+
+
+def variance_picture(tables: Mapping[str, Any]) -> bytes:
+    """Variance of the estimated mean over that of the proportional probe."""
+    rows = _table(tables, "probe_variance").filter(pl.col("allocation") != "proportional")
+    quantities = rows["quantity"].unique(maintain_order=True).to_list()
+    figure, panels = plt.subplots(
+        1, len(quantities), figsize=(8, 3.2), sharex=True, squeeze=False, layout="constrained"
+    )
+    for axes, quantity in zip(panels[0], quantities, strict=True):
+        some = rows.filter(quantity=quantity)
+        names = [f"{r['allocation']}, at least {r['floor']}" for r in some.iter_rows(named=True)]
+        _whiskers(axes, some["ratio_to_proportional"], some["low"], some["high"], names)
+        axes.plot(some["expected_ratio"].cast(pl.Float64), range(len(some)), "|", ms=12, color="black")
+        axes.axvline(1, color=POOL, lw=1, zorder=0)
+        axes.set(title=f"Mean {quantity}", xlabel="variance ÷ proportional", xlim=(0, None))
+    return png(figure)
+
+
+def _whiskers(axes: Any, value: pl.Series, low: pl.Series, high: pl.Series, names: list[str]) -> None:
+    """A row for each name, the first on top: a dot, and its interval where there is one."""
+    axes.hlines(range(len(names)), low.cast(pl.Float64), high.cast(pl.Float64), color=POOL, lw=2)
+    axes.plot(value.cast(pl.Float64), range(len(names)), "o", ms=5, color=CHOSEN)
+    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+
+
+def ladder_picture(tables: Mapping[str, Any]) -> bytes:
+    """Paired difference to a random subset of each strategy on each set, with its interval: left of the line is
+    better."""
+    rows = _table(tables, "ladder").filter(pl.col("strategy") != "random")
+    sets = rows["set"].unique(maintain_order=True).to_list()
+    names = rows["strategy"].unique(maintain_order=True).to_list()
+    colors = {"rung": CHOSEN, "baseline": POOL, "ablation": "#b08800"}
+    figure, panels = plt.subplots(
+        1,
+        len(sets),
+        figsize=(4.2 * len(sets), 0.6 + 0.24 * len(names)),
+        sharey=True,
+        layout="constrained",
+        squeeze=False,
+    )
+    for axes, name in zip(panels[0], sets, strict=True):
+        for row in rows.filter(set=name).iter_rows(named=True):
+            y, color = names.index(row["strategy"]), colors[row["kind"]]
+            axes.plot([row["to_random_low"], row["to_random_high"]], [y, y], color=color, lw=2)
+            axes.plot(row["to_random"], y, "o", ms=5, color=color)
+        axes.axvline(0, color="black", lw=1)
+        axes.set_title(f"{name}: bits per byte, minus random", fontsize=9)
+    panels[0][0].set_yticks(range(len(names)), names)
+    panels[0][0].invert_yaxis()
+    return png(figure)
+
+
 def _table(tables: Mapping[str, Any], name: str) -> pl.DataFrame:
     return pl.read_parquet(tables[name])
 
@@ -180,4 +287,9 @@ PICTURES: Mapping[str, Callable[[Mapping[str, Any]], bytes]] = {
     "knobs": knobs_picture,
     "rounds": rounds_picture,
     "stability": stability_picture,
+    "sensitivity": sensitivity_picture,
+    "length_slopes": slopes_picture,
+    "length_by_beta": lengths_picture,
+    "probe_variance": variance_picture,
+    "evaluation": ladder_picture,
 }

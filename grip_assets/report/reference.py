@@ -92,7 +92,7 @@ def graph() -> str:
 def assets() -> Iterator[str]:
     from grip_assets.definitions import defs
 
-    for group in ("curation", "reports"):
+    for group in ("curation", "reports", "evaluation"):
         yield f"### Group `{group}`\n"
         for stage in (s for s in STAGES.values() if s.group == group):
             reads = [f"`settings/{g}`" for g in stage.reads]

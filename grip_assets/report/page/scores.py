@@ -6,10 +6,10 @@ import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 
+from grip_assets.method.statistics import Estimate, pearson, spearman
 from grip_assets.report.page.context import Context
 from grip_assets.report.page.palette import LIGHT, SERIES
 from grip_assets.report.page.parts import Block, Column, Section, Table, figure, say
-from grip_assets.report.page.statistics import Estimate, pearson, spearman
 
 TITLE = "Quality and learnability (Fig. 4 of the paper)"
 PAPER = -0.202

@@ -1,0 +1,222 @@
+"""length_by_beta: which lengths are selected at each exponent β. The claim of the paper's "diversity trap", tested.
+
+With β = 0 density alone decides, and long documents, which lie close together, are taken less often than at random;
+with β = 0.3 it is said to be made good. From stored densities, with the clusters' budgets in force and the draw's
+random numbers in common: between two β of one draw only β differs. Beside them `random`: uniform weights, the same
+budgets. It is the yardstick of the draw inside clusters; the pool differs from it by what budgets do to lengths.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from grip_assets.assets.knobs import drawn_under
+from grip_assets.assets.sensitivity import known
+from grip_assets.assets.subset import stage as subset
+from grip_assets.method.statistics import crossing, mean, wasserstein
+from grip_assets.progress import Progress
+from grip_assets.recompute import Settings, Stage, Work
+from grip_assets.settings import Selection
+
+BETAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0)
+DRAWS = 20
+BANDS = 5  # of the pool's documents, from short to long: fifths
+MEASURES = ("mean_tokens", "mean_log2_tokens", "long_share", "long_tokens_share", "short_share")
+WHOLE, REAL = pl.Int64(), pl.Float64()
+INTERVALS = {"": REAL, "_low": REAL, "_high": REAL}
+TABLE = pl.Schema(
+    {"beta": REAL, "draws": WHOLE, "documents": REAL}
+    | {f"{name}{end}": type_ for name in (*MEASURES, "wasserstein") for end, type_ in INTERVALS.items()}
+    | {f"{name}_pool": REAL for name in MEASURES}
+    | {"wasserstein_to_random": REAL}
+)
+BAND_TABLE = pl.Schema(
+    {
+        "beta": REAL,
+        "band": WHOLE,
+        "from_tokens": WHOLE,
+        "to_tokens": WHOLE,
+        "share_of_documents": REAL,
+        "share_of_tokens": REAL,
+        "documents_over_pool": REAL,
+        "documents_over_random": REAL,
+        "low": REAL,
+        "high": REAL,
+    }
+)
+MATCH = pl.Schema(
+    {"target": pl.String(), "by": pl.String(), "matched_beta": REAL, "low": REAL, "high": REAL, "draws": WHOLE}
+)
+
+
+class Lengths:
+    """The pool's documents by length, and what a selection of them looks like. N documents, shortest first."""
+
+    def __init__(self, tokens_N: np.ndarray):
+        self.order = np.argsort(tokens_N, kind="stable")
+        self.tokens_N = tokens_N[self.order]
+        self.log_N = np.log2(np.maximum(self.tokens_N, 1))
+        self.band_N = np.arange(len(tokens_N)) * BANDS // len(tokens_N)
+        self.all_N = np.ones(len(tokens_N))
+
+    def described(self, repeats_N: np.ndarray) -> dict[str, Any]:
+        """Of copies in this order."""
+        documents, tokens = repeats_N.sum(), repeats_N @ self.tokens_N
+        by_band = [np.bincount(self.band_N, weights=w, minlength=BANDS) for w in (repeats_N, repeats_N * self.tokens_N)]
+        shares, token_shares = by_band[0] / documents, by_band[1] / tokens
+        return {
+            "documents": float(documents),
+            "mean_tokens": float(tokens / documents),
+            "mean_log2_tokens": float(repeats_N @ self.log_N / documents),
+            "long_share": float(shares[-1]),
+            "long_tokens_share": float(token_shares[-1]),
+            "short_share": float(shares[0]),
+            "shares": shares,
+            "token_shares": token_shares,
+        }
+
+    def apart(self, one_N: np.ndarray, other_N: np.ndarray) -> float:
+        return wasserstein(self.log_N, one_N, other_N)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a draw under one β (None: random) looks like."""
+
+    beta: float | None
+    draw: int
+    found: dict[str, Any]
+
+
+def compute(work: Work) -> dict[str, Any]:
+    work.must_be_in_force()
+    documents = _with_density(work)
+    lengths = Lengths(documents["n_tokens"].to_numpy())
+    selection = _selection(work.settings)
+    betas = sorted({*BETAS, selection.beta})
+    progress = Progress("drawing", (len(betas) + 1) * DRAWS, "subsets", work.log)
+    drawn = []
+    for found in draws(work.frame("budgets"), documents, selection, betas):
+        drawn.append(found)
+        progress.advance(1)
+    progress.finish()
+    pool = lengths.described(lengths.all_N)
+    matched = pl.DataFrame(matches(drawn, betas, pool), MATCH)
+    work.draft.write("length_by_beta", pl.DataFrame([_row(drawn, beta, pool) for beta in (None, *betas)], TABLE))
+    rows = [row for beta in (None, *betas) for row in _band_rows(drawn, beta, lengths, pool)]
+    work.draft.write("length_bands", pl.DataFrame(rows, BAND_TABLE))
+    work.draft.write("length_match", matched)
+    return {f"beta_that_matches_{row['target']}_by_{row['by']}": row["matched_beta"] for row in matched.to_dicts()}
+
+
+def draws(budgets: pl.DataFrame, documents: pl.DataFrame, selection: Selection, betas: list[float]) -> Iterator[Drawn]:
+    """Every draw under every β, random first. ``documents``: with their density, in the order of ``subset``."""
+    lengths = Lengths(documents["n_tokens"].to_numpy())
+    for i in range(DRAWS):
+        random_N = lengths.all_N
+        for beta, turned in _turned(selection, betas, i):
+            repeats_N = drawn_under(budgets, documents, turned)[lengths.order]
+            random_N = repeats_N if beta is None else random_N
+            found = lengths.described(repeats_N)
+            found["wasserstein"] = lengths.apart(repeats_N, lengths.all_N)
+            found["wasserstein_to_random"] = lengths.apart(repeats_N, random_N)
+            yield Drawn(beta, i, found)
+
+
+def _selection(settings: Settings) -> Selection:
+    selection = settings["selection"]
+    assert isinstance(selection, Selection)
+    return selection
+
+
+def _with_density(work: Work) -> pl.DataFrame:
+    """Documents with their density: stored, or where the weights in force know none, measured for this."""
+    settings = {**work.settings, "selection": _selection(work.settings).model_copy(update={"weight": "density"})}
+    made = work.make(subset, settings, {name: work.inputs[name] for name in subset.inputs})
+    return pl.read_parquet(work.store.parquet("subset", made.version, "selection_weights"))
+
+
+def _turned(now: Selection, betas: list[float], draw: int) -> Iterator[tuple[float | None, Selection]]:
+    """Random first, then each β, with the seed of this draw."""
+    now = now.model_copy(update={"seed": now.seed + draw})
+    yield None, now.model_copy(update={"weight": "uniform"})
+    for beta in betas:
+        yield beta, now.model_copy(update={"weight": "density", "beta": beta})
+
+
+def _under(drawn: list[Drawn], beta: float | None, name: str) -> np.ndarray:
+    """A measure of every draw under one β, (R, ...)."""
+    return np.array([d.found[name] for d in drawn if d.beta == beta])
+
+
+def _row(drawn: list[Drawn], beta: float | None, pool: dict[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {"beta": beta, "draws": DRAWS, "documents": float(_under(drawn, beta, "documents").mean())}
+    for name in (*MEASURES, "wasserstein"):
+        found = mean(_under(drawn, beta, name))
+        row |= {name: found.value, f"{name}_low": known(found.low), f"{name}_high": known(found.high)}
+    row |= {f"{name}_pool": pool[name] for name in MEASURES}
+    return row | {"wasserstein_to_random": float(_under(drawn, beta, "wasserstein_to_random").mean())}
+
+
+def _band_rows(
+    drawn: list[Drawn], beta: float | None, lengths: Lengths, pool: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Shares of each fifth; over random with the interval of the ratio, draw by draw."""
+    shares_RB, tokens_RB = _under(drawn, beta, "shares"), _under(drawn, beta, "token_shares")
+    ratio_RB = shares_RB / np.maximum(_under(drawn, None, "shares"), 1e-12)
+    for band in range(BANDS):
+        here = lengths.tokens_N[lengths.band_N == band]
+        if len(here):
+            ratio = mean(ratio_RB[:, band])
+            yield {
+                "beta": beta,
+                "band": band + 1,
+                "from_tokens": int(here[0]),
+                "to_tokens": int(here[-1]),
+                "share_of_documents": float(shares_RB[:, band].mean()),
+                "share_of_tokens": float(tokens_RB[:, band].mean()),
+                "documents_over_pool": float(shares_RB[:, band].mean() / pool["shares"][band]),
+                "documents_over_random": ratio.value,
+                "low": known(ratio.low),
+                "high": known(ratio.high),
+            }
+
+
+def matches(drawn: list[Drawn], betas: list[float], pool: dict[str, Any]) -> list[dict[str, Any]]:
+    """At which β the lengths are those of the pool, or of random: where the mean crosses, and where the distributions
+    are nearest. Of each draw one, the least β there is where that is long enough, and their mean with its interval;
+    null where no β is."""
+    rows = []
+    means_BR = np.array([_under(drawn, beta, "mean_log2_tokens") for beta in betas])
+    levels = {"pool": np.full(DRAWS, pool["mean_log2_tokens"]), "random": _under(drawn, None, "mean_log2_tokens")}
+    for target, level_R in levels.items():
+        # A draw that is long enough without the length term needs none of it; to leave it out would raise the mean.
+        crossed = [
+            betas[0] if means_BR[0, i] >= level_R[i] else crossing(np.array(betas), means_BR[:, i], level_R[i])
+            for i in range(DRAWS)
+        ]
+        distance = "wasserstein" if target == "pool" else "wasserstein_to_random"
+        apart_BR = np.array([_under(drawn, beta, distance) for beta in betas])
+        nearest = [betas[int(b)] for b in apart_BR.argmin(axis=0)]
+        for by, values in (("mean_log2_tokens", crossed), ("wasserstein", nearest)):
+            found = mean(np.array(values))
+            limits = {"matched_beta": found.value, "low": found.low, "high": found.high}
+            rows.append({"target": target, "by": by, **{n: known(v) for n, v in limits.items()}, "draws": found.n})
+    return rows
+
+
+stage = Stage(
+    name="length_by_beta",
+    code_version="1",
+    compute=compute,
+    description="Lengths of the documents that are selected at each β, beside a random draw and the pool [paper's"
+    " diversity trap]: means, share of the longest fifth, distance between the distributions, over several draws."
+    " `length_bands` has every fifth, `length_match` the β at which lengths are those of the pool, or of random.",
+    tables=("length_by_beta", "length_bands", "length_match"),
+    inputs=("corpus", "clusters", "budgets"),
+    reads={"selection": None},
+    group="evaluation",
+)

@@ -1,0 +1,265 @@
+"""length_slopes: do long documents lie closer to their neighbours? The claim of the paper's Fig. 2 (left), tested.
+
+The mean distance to the k nearest documents against the length, under two encoders and two readings of a document:
+`raw`, its first window alone, as most users embed; `pooled`, windows from all of it. The same sample of documents under
+all four, so that they can be compared; a fifth, the stored vectors of the whole pool, is what the chain itself sees.
+The other encoder embeds at most 2 windows of 256 tokens, since it may be a language model, many times as slow.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from grip_assets.method.sampling import keyed_clusters
+from grip_assets.method.statistics import mean, slope_over_groups, spearman
+from grip_assets.models.files import content_hash, locate
+from grip_assets.parallel import map_shards
+from grip_assets.progress import Progress
+from grip_assets.recompute import Settings, Stage, Work
+from grip_assets.report.neighbour_distances import neighbour_distances
+from grip_assets.settings import Embedding, Evaluation, Selection, digest, hashed_values
+from grip_assets.store.shards import Shards
+from grip_assets.store.tables import blocks, matrix, rows_of, vectors
+
+SAMPLE = 800  # documents; a language model of 135M parameters embeds them in six minutes of two idle cores
+LEAST = 40  # of a cluster
+OTHER_WINDOW, OTHER_WINDOWS = 256, 2
+AT_ONCE = 50  # documents of a shard: what a crash can lose
+COUNTS = ("raw_tokens", "pooled_tokens")
+SETTING = "settings/evaluation.other_encoder"
+TEXT, WHOLE, REAL = pl.String(), pl.Int64(), pl.Float64()
+SLOPES = pl.Schema(
+    {
+        "encoder": TEXT,
+        "reading": TEXT,
+        "neighbourhood": TEXT,
+        "window": WHOLE,
+        "max_windows": WHOLE,
+        "embedded_tokens": REAL,
+        "n_docs": WHOLE,
+        "n_clusters": WHOLE,
+        "slope": REAL,
+        "low": REAL,
+        "high": REAL,
+        "spearman": REAL,
+        "mean_distance": REAL,
+    }
+)
+POINTS = pl.Schema(
+    {
+        "encoder": TEXT,
+        "reading": TEXT,
+        "neighbourhood": TEXT,
+        "length_band": WHOLE,
+        "n": WHOLE,
+        "mean_distance": REAL,
+        "low": REAL,
+        "high": REAL,
+    }
+)
+
+
+@dataclass(frozen=True)
+class View:
+    """Documents as one encoder and reading has them: vectors (S, d) in the order of the sample, and what went in."""
+
+    encoder: str
+    reading: str
+    x_SD: np.ndarray
+    window: int
+    max_windows: int | None
+    embedded_tokens: float
+    neighbourhoods: tuple[str, ...] = ("cluster", "sample")
+
+
+def compute(work: Work) -> dict[str, Any]:
+    work.must_be_in_force()
+    selection = work.settings["selection"]
+    assert isinstance(selection, Selection)
+    k = selection.neighbours
+    clusters = work.frame("clusters").select("doc_id", "cluster_id", "n_tokens")
+    sample = keyed_clusters(0, "length_slopes", clusters, SAMPLE, max(LEAST, 4 * k))
+    work.log(f"{len(sample):,} documents of {sample['cluster_id'].n_unique()} clusters stand for {len(clusters):,}")
+    slopes: list[dict[str, Any]] = []
+    points: list[dict[str, Any]] = []
+
+    for view in _views(work, sample):
+        embedded = {name: getattr(view, name) for name in ("window", "max_windows", "embedded_tokens")}
+        for neighbourhood in view.neighbourhoods:
+            names = {"encoder": view.encoder, "reading": view.reading, "neighbourhood": neighbourhood}
+            if neighbourhood == "pool":
+                measured = neighbour_distances(clusters, work.files("cluster_embeddings"), k)
+            else:
+                measured = _distances(sample, view.x_SD, k, neighbourhood)
+            if len(measured):
+                slopes.append(names | embedded | _slope(measured))
+                points.extend(names | row for row in _bands(measured))
+    table = pl.DataFrame(slopes, SLOPES)
+    work.draft.write("length_slopes", table)
+    work.draft.write("length_points", pl.DataFrame(points, POINTS))
+    falls = table.filter(pl.col("high") < 0)
+    return {"slopes": len(table), "slopes_below_0": len(falls), "documents": len(sample)}
+
+
+def _embedding(work: Work) -> Embedding:
+    settings = work.settings["embedding"]
+    assert isinstance(settings, Embedding)
+    return settings
+
+
+def _other(settings: Settings) -> Embedding:
+    """The other encoder as settings: mean over the tokens, whatever its makers do, of few windows."""
+    evaluation = settings["evaluation"]
+    assert isinstance(evaluation, Evaluation)
+    return Embedding(model=evaluation.other_encoder, pooling="mean", max_windows=OTHER_WINDOWS)
+
+
+def _views(work: Work, sample: pl.DataFrame) -> Iterator[View]:
+    now = _embedding(work)
+    first = now.model_copy(update={"max_windows": 1})
+    raw = next(_embedded(work, sample, first, "settings/embedding.model"))
+    yield raw
+    stored = pl.read_parquet(work.files("embeddings"), columns=["doc_id", "n_encoder_tokens"])
+    here_N = stored["doc_id"].is_in(sample["doc_id"].implode()).to_numpy()
+    place = {doc: row for row, doc in enumerate(stored["doc_id"].filter(pl.Series(here_N)))}
+    order_S = [place[doc] for doc in sample["doc_id"]]
+    tokens = float(stored["n_encoder_tokens"].to_numpy()[here_N].mean())
+    x_SD = rows_of(work.files("embeddings"), here_N)[order_S]
+    yield View(raw.encoder, "pooled", x_SD, raw.window, now.max_windows, tokens, ("cluster", "sample", "pool"))
+    yield from _embedded(work, sample, _other(work.settings), SETTING)
+
+
+def _encoder(work: Work, settings: Embedding, setting: str) -> Any:
+    from grip_assets.models.encoder import Encoder, load_encoder
+    from grip_assets.models.proxy import converted
+
+    files = converted(locate(settings.model, setting), work.store.root)
+    own = load_encoder(files, settings.pooling, settings.window, settings.max_windows, settings.dtype, setting)
+    if setting != SETTING or own.window <= OTHER_WINDOW:
+        return own
+    return Encoder(own.tokenizer, own.model, own.pooling, OTHER_WINDOW, own.max_windows)
+
+
+def _embedded(work: Work, sample: pl.DataFrame, settings: Embedding, setting: str) -> Iterator[View]:
+    """The sample under an encoder, raw and pooled, from one pass over its windows."""
+    model = content_hash(locate(settings.model, setting), work.store.root)
+    how = OTHER_WINDOW if setting == SETTING else None
+    shards = Shards(work.store, "length_slopes", digest(["1", hashed_values(settings) | {"model": model}, how]))
+    have = shards.index()
+    missing = [doc for doc in sample["doc_id"] if doc not in have]
+    if missing:
+        _embed(work, missing, settings, setting, shards)
+    rows = shards.read(sample["doc_id"].to_list(), shards.index())
+    for reading, windows in (("raw", 1), ("pooled", settings.max_windows)):
+        tokens = float(np.mean(rows[f"{reading}_tokens"].to_numpy()))
+        window = int(rows["window"][0].as_py())
+        yield View(Path(settings.model).name, reading, matrix(rows[reading]), window, windows, tokens)
+
+
+def _embed(work: Work, missing: list[str], settings: Embedding, setting: str, shards: Shards) -> None:
+    from grip_assets.models.encoder import document_vector, torch
+
+    encoder, wanted = _encoder(work, settings, setting), set(missing)
+    torch.set_num_threads(1)
+    progress = Progress(f"embedding with {Path(settings.model).name}", len(missing), "documents", work.log)
+
+    def texts() -> Iterator[tuple[str, str]]:
+        for block in blocks(work.files("corpus"), ["doc_id", "text"], rows=256):
+            for doc, text in zip(block["doc_id"].to_pylist(), block["text"].to_pylist(), strict=True):
+                if doc in wanted:
+                    yield doc, text
+
+    def embed(document: tuple[str, str]) -> dict[str, Any]:
+        doc, text = document
+        units_WD, weights_W, _ = encoder.embed_windows(text)
+        return {
+            "key": doc,
+            "raw": document_vector(units_WD[:1], weights_W[:1], text),
+            "pooled": document_vector(units_WD, weights_W, text),
+            "raw_tokens": int(weights_W[0]),
+            "pooled_tokens": int(weights_W.sum()),
+            "window": encoder.window,
+        }
+
+    rows: list[dict[str, Any]] = []
+    for row in map_shards(embed, texts()):
+        rows.append(row)
+        progress.advance(1)
+        if len(rows) == AT_ONCE:
+            shards.write(_table(rows))
+            rows = []
+    if rows:
+        shards.write(_table(rows))
+    progress.finish()
+
+
+def _table(rows: list[dict[str, Any]]) -> pa.Table:
+    columns = {name: [row[name] for row in rows] for name in ("key", "raw_tokens", "pooled_tokens", "window")}
+    both = {name: vectors(np.stack([row[name] for row in rows])) for name in ("raw", "pooled")}
+    return pa.table({**columns, **both})
+
+
+def _distances(sample: pl.DataFrame, x_SD: np.ndarray, k: int, neighbourhood: str) -> pl.DataFrame:
+    """Of the sample, each document's mean ``distance`` to its k nearest; without those that have fewer neighbours."""
+    from grip_assets.method import neighbours  # compiled
+    from grip_assets.method.geometry import unit_rows
+
+    group_S = sample["cluster_id"].to_numpy() if neighbourhood == "cluster" else np.zeros(len(sample), int)
+    distance_S = np.full(len(sample), np.nan)
+    for group in np.unique(group_S):
+        rows = np.flatnonzero(group_S == group)
+        if len(rows) > k:
+            together = neighbours.Cluster.of(unit_rows(x_SD[rows]), "float32")
+            distance_S[rows] = neighbours.nearest(together, 0, len(rows), k).mean(axis=1)
+    return sample.with_columns(distance=pl.Series(distance_S)).filter(pl.col("distance").is_not_nan())
+
+
+def _doublings(measured: pl.DataFrame) -> np.ndarray:
+    return np.log2(measured["n_tokens"].clip(1).to_numpy())
+
+
+def _slope(measured: pl.DataFrame) -> dict[str, Any]:
+    """Distance per doubling of the length; whole clusters are resampled, since their documents are alike."""
+    x, y = _doublings(measured), measured["distance"].cast(pl.Float64).to_numpy()
+    found, ranks = slope_over_groups(x, y, measured["cluster_id"].to_numpy()), spearman(x, y)
+    values = {"slope": found.value, "low": found.low, "high": found.high, "spearman": ranks.value}
+    return {
+        "n_docs": len(measured),
+        "n_clusters": measured["cluster_id"].n_unique(),
+        **{name: value if np.isfinite(value) else None for name, value in values.items()},
+        "mean_distance": float(y.mean()),
+    }
+
+
+def _bands(measured: pl.DataFrame) -> Iterator[dict[str, Any]]:
+    """Mean distance by length, a band to each doubling."""
+    bands = measured.with_columns(band=2 ** pl.Series(np.floor(_doublings(measured))).cast(pl.Int64))
+    for (band,), some in bands.sort("band").group_by("band", maintain_order=True):
+        found = mean(some["distance"].cast(pl.Float64).to_numpy())
+        limits = (found.low, found.high) if found.n > 3 else (None, None)
+        values = {"mean_distance": found.value, "low": limits[0], "high": limits[1]}
+        yield {"length_band": band, "n": found.n, **values}
+
+
+def _facts(settings: Settings, root: Path) -> dict[str, Any]:
+    return {"model": content_hash(locate(_other(settings).model, SETTING), root)}
+
+
+stage = Stage(
+    name="length_slopes",
+    code_version="1",
+    compute=compute,
+    description="Does the distance to the nearest neighbours fall with the length of a document [paper Fig. 2, left]?"
+    " Distance per doubling of the tokens, under two encoders, of one window and of the whole document, on one sample"
+    " of documents. `length_points` has the mean distance by length.",
+    tables=("length_slopes", "length_points"),
+    inputs=("corpus", "embeddings", "clusters"),
+    reads={"embedding": None, "selection": ("neighbours",), "evaluation": ("other_encoder",)},
+    facts=_facts,
+    group="evaluation",
+)

@@ -1,0 +1,269 @@
+"""probe_variance: does Neyman's allocation [G3] estimate the pool better than simpler ones of the same size?
+
+Probes are drawn many times under each allocation, and the mean of the pool is estimated from each, by strata. What is
+estimated must be known of every document: the score, which the static judge gives to all (an answer is kept, so a
+document is judged once), and the loss of the proxy, with its own head, on one window of each document of a sample.
+The drop of a reset head, which the probe measures, is defined for a cluster and not for a document; the loss is what it
+falls from and to. For the loss, the sample is the pool.
+
+The optimum, n_k ∝ N_k s_k with the true spread s_k of what is estimated, is what no probe can know beforehand: σ_k is
+as good as it is near s_k. Floors of the probe count for all; since they may leave nothing to allocate, all is shown
+with one document of each cluster as the floor, too.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from grip_assets.assets.quality_scores import judged
+from grip_assets.assets.quality_scores import stage as quality_scores
+from grip_assets.assets.sensitivity import known
+from grip_assets.method.agreement import rank_correlation
+from grip_assets.method.allocation import neyman_probe
+from grip_assets.method.sampling import keyed_clusters
+from grip_assets.method.statistics import stratified_estimates, stratified_variance, variance_ratio
+from grip_assets.models.files import content_hash, locate
+from grip_assets.models.judge import DIMENSIONS, judge_for
+from grip_assets.parallel import map_shards
+from grip_assets.progress import Progress
+from grip_assets.recompute import Settings, Stage, Work
+from grip_assets.settings import Adaptation, Probe, Quality, digest
+from grip_assets.store.shards import Shards
+from grip_assets.store.tables import blocks
+
+DRAWS = 200
+SAMPLE = 1_500  # documents whose loss is measured
+LEAST = 40  # of a cluster
+WINDOW = 128  # tokens of a document that its loss is measured on
+AT_ONCE = 256  # documents that are judged, and kept, at once
+PROPORTIONAL, NO_CLUSTERS = "proportional", "no clusters"
+TEXT, WHOLE, REAL = pl.String(), pl.Int64(), pl.Float64()
+TABLE = pl.Schema(
+    {
+        "quantity": TEXT,
+        "floor": WHOLE,
+        "allocation": TEXT,
+        "n_docs": WHOLE,
+        "n_clusters": WHOLE,
+        "probe_size": WHOLE,
+        "at_floor": WHOLE,
+        "mean": REAL,
+        "bias": REAL,
+        "variance": REAL,
+        "expected_variance": REAL,
+        "ratio_to_proportional": REAL,
+        "low": REAL,
+        "high": REAL,
+        "expected_ratio": REAL,
+        "spread_correlation": REAL,
+        "draws": WHOLE,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Population:
+    """A quantity of every document, by cluster, and the σ_k of the clusters."""
+
+    quantity: str
+    values_K: list[np.ndarray]
+    sigma_K: np.ndarray
+
+    @property
+    def size_K(self) -> np.ndarray:
+        return np.array([len(values) for values in self.values_K])
+
+    @property
+    def spread_K(self) -> np.ndarray:
+        """s_k: standard deviation in the cluster, 0 for a single document."""
+        return np.array([values.std(ddof=1) if len(values) > 1 else 0.0 for values in self.values_K])
+
+
+def compute(work: Work) -> dict[str, Any]:
+    work.must_be_in_force()
+    probe = work.settings["probe"]
+    assert isinstance(probe, Probe)
+    clusters = work.frame("clusters").select("doc_id", "cluster_id")
+    populations = [
+        _population("score", _scores(work), clusters, work.frame("sigma_k")),
+        _population("loss", _losses(work, clusters), clusters, work.frame("sigma_k")),
+    ]
+    rows = [
+        row for p in populations for floor in sorted({probe.min_per_cluster, 1}) for row in compared(p, probe, floor)
+    ]
+    work.draft.write("probe_variance", pl.DataFrame(rows, TABLE))
+    wanted = [row for row in rows if row["floor"] == probe.min_per_cluster and row["allocation"] == "neyman"]
+    return {f"{row['quantity']}_variance_over_proportional": row["ratio_to_proportional"] for row in wanted}
+
+
+def _population(quantity: str, found: pl.DataFrame, clusters: pl.DataFrame, sigma: pl.DataFrame) -> Population:
+    """``found``: doc_id and the quantity; documents without it are left out."""
+    known_ones = clusters.join(found, on="doc_id", maintain_order="left").drop_nulls(quantity)
+    parts = known_ones.partition_by("cluster_id", maintain_order=True)
+    sigma_of = dict(sigma.select("cluster_id", "sigma").iter_rows())
+    return Population(
+        quantity,
+        [part[quantity].to_numpy() for part in parts],
+        np.array([sigma_of[part["cluster_id"][0]] for part in parts]),
+    )
+
+
+def allocations(population: Population) -> dict[str, np.ndarray]:
+    """What n_k is in proportion to, (K,)."""
+    size_K = population.size_K
+    return {
+        PROPORTIONAL: size_K,
+        "neyman": size_K * population.sigma_K,
+        "uniform": np.ones(len(size_K)),
+        "optimum": size_K * population.spread_K,
+    }
+
+
+def compared(population: Population, probe: Probe, floor: int) -> Iterator[dict[str, Any]]:
+    """A row for each allocation of probes of one size."""
+    size_K, spread_K, values_K = population.size_K, population.spread_K, population.values_K
+    total = round(probe.fraction * int(size_K.sum()))
+    names = allocations(population)
+    n_AK = np.stack([neyman_probe(target_K, size_K, floor, total) for target_K in names.values()])
+    estimate_AR = stratified_estimates(values_K, n_AK, DRAWS)
+    expected_A = [stratified_variance(size_K, n_K, spread_K**2) for n_K in n_AK]
+    everything = np.concatenate(values_K)
+    # The sceptic's: documents of the whole pool, as if there were no clusters.
+    size = int(n_AK[0].sum())
+    anywhere_R = stratified_estimates([everything], np.array([[size]]), DRAWS)[0]
+    spread = everything.var(ddof=1) if len(everything) > 1 else 0.0
+    expected_anywhere = stratified_variance(np.array([len(everything)]), np.array([size]), np.array([spread]))
+    found = list(zip(names, estimate_AR, expected_A, (n_AK <= floor).sum(axis=1), strict=True))
+    for name, estimate_R, expected, at_floor in [*found, (NO_CLUSTERS, anywhere_R, expected_anywhere, None)]:
+        ratio = variance_ratio(estimate_R, estimate_AR[0])
+        yield {
+            "quantity": population.quantity,
+            "floor": floor,
+            "allocation": name,
+            "n_docs": int(size_K.sum()),
+            "n_clusters": len(size_K),
+            "probe_size": size,
+            "at_floor": at_floor,
+            "mean": float(everything.mean()),
+            "bias": float(estimate_R.mean() - everything.mean()),
+            "variance": float(estimate_R.var(ddof=1)),
+            "expected_variance": expected,
+            "ratio_to_proportional": known(ratio.value),
+            "low": known(ratio.low),
+            "high": known(ratio.high),
+            "expected_ratio": expected / expected_A[0] if expected_A[0] > 0 else None,
+            "spread_correlation": known(rank_correlation(population.sigma_K, spread_K)),
+            "draws": DRAWS,
+        }
+
+
+def _scores(work: Work) -> pl.DataFrame:
+    """The static judge's score of every document (doc_id, score), each judged once."""
+    quality = work.settings["quality"]
+    assert isinstance(quality, Quality)
+    shards = Shards(work.store, "probe_variance", digest(["static judge", quality_scores.code_version]))
+    have = shards.index()
+    ids = [doc for block in blocks(work.files("corpus"), ["doc_id"]) for doc in block["doc_id"].to_pylist()]
+    missing = sum(doc not in have for doc in ids)
+    if missing:
+        _judge(work, quality.model_copy(update={"judge": "static"}), shards, have.keys(), missing)
+    rows = pl.from_arrow(shards.read(ids, shards.index()))
+    assert isinstance(rows, pl.DataFrame)
+    return rows.select(doc_id="key", score=pl.mean_horizontal(quality.dimensions, ignore_nulls=False) / 10)
+
+
+def _judge(work: Work, static: Quality, shards: Shards, have: Any, missing: int) -> None:
+    progress = Progress("judging all documents", missing, "documents", work.log)
+    columns = ["doc_id", "text", "language"]
+    with judge_for(static, work.store.root, work.run_id, work.log) as judge:
+        for block in blocks(work.files("corpus"), columns, rows=AT_ONCE):
+            documents = pl.DataFrame(block).filter([doc not in have for doc in block["doc_id"].to_pylist()])
+            if len(documents):
+                rows, _ = judged(judge, static, documents.with_columns(cluster_id=0), lambda line: None)
+                kept = rows.select(pl.col("doc_id").alias("key"), *DIMENSIONS)
+                shards.write(kept.to_arrow(compat_level=pl.CompatLevel.oldest()))
+                progress.advance(len(documents))
+    progress.finish()
+
+
+def _losses(work: Work, clusters: pl.DataFrame) -> pl.DataFrame:
+    """The proxy's loss per token (doc_id, loss) of a sample of documents; null where a document is one token."""
+    adaptation = work.settings["adaptation"]
+    assert isinstance(adaptation, Adaptation)
+    sample = keyed_clusters(0, "probe_variance", clusters, SAMPLE, LEAST)
+    shards = Shards(
+        work.store, "probe_variance", digest(["1", WINDOW, _facts(work.settings, work.store.root)["proxy"]])
+    )
+    have = shards.index()
+    wanted = {doc for doc in sample["doc_id"] if doc not in have}
+    if wanted:
+        _measure(work, adaptation.proxy, shards, wanted)
+    rows = pl.from_arrow(shards.read(sample["doc_id"].to_list(), shards.index()))
+    assert isinstance(rows, pl.DataFrame)
+    return rows.select(doc_id="key", loss="loss")
+
+
+def _measure(work: Work, name: str, shards: Shards, wanted: set[str]) -> None:
+    import torch
+
+    from grip_assets.method.adaptation import probe_batch
+    from grip_assets.models.proxy import load_proxy
+
+    torch.set_num_threads(1)
+    proxy = load_proxy(name, work.store.root)
+    window = min(WINDOW, proxy.context)
+    progress = Progress("loss of documents", len(wanted), "documents", work.log)
+
+    def texts() -> Iterator[tuple[str, str]]:
+        for block in blocks(work.files("corpus"), ["doc_id", "text"], rows=AT_ONCE):
+            for doc, text in zip(block["doc_id"].to_pylist(), block["text"].to_pylist(), strict=True):
+                if doc in wanted:
+                    yield doc, text
+
+    def loss(document: tuple[str, str]) -> tuple[str, float | None]:
+        doc, text = document
+        windows = probe_batch([(doc, proxy.tokenize(text))], window, window, False, 0).train
+        return doc, proxy.loss(windows[0]) if windows else None
+
+    rows: list[tuple[str, float | None]] = []
+    for row in map_shards(loss, texts()):
+        rows.append(row)
+        progress.advance(1)
+        if len(rows) == AT_ONCE:
+            shards.write(_table(rows))
+            rows = []
+    if rows:
+        shards.write(_table(rows))
+    progress.finish()
+
+
+def _table(rows: list[tuple[str, float | None]]) -> pa.Table:
+    ids, losses = zip(*rows, strict=True)
+    return pa.table({"key": pa.array(ids), "loss": pa.array(losses, pa.float64())})
+
+
+def _facts(settings: Settings, root: Path) -> dict[str, Any]:
+    adaptation = settings["adaptation"]
+    assert isinstance(adaptation, Adaptation)
+    proxy = content_hash(locate(adaptation.proxy, "settings/adaptation.proxy"), root)
+    return {"proxy": proxy, "judge": quality_scores.code_version}
+
+
+stage = Stage(
+    name="probe_variance",
+    code_version="1",
+    compute=compute,
+    description="Variance of the pool's mean as estimated from a probe, over many draws: Neyman's allocation [paper eq."
+    " 4], proportional, uniform, the optimum, and no clusters at all, at equal size. For the static judge's score of"
+    " every document, and for the proxy's loss on a sample.",
+    tables=("probe_variance",),
+    inputs=("corpus", "clusters", "sigma_k"),
+    reads={"probe": ("fraction", "min_per_cluster"), "quality": ("dimensions",), "adaptation": ("proxy",)},
+    facts=_facts,
+    group="evaluation",
+)

@@ -1,0 +1,244 @@
+"""sensitivity: are the clusters ranked alike by other probes? The claim of the paper's Fig. 5, tested.
+
+adaptation_deltas is made again on the same probe set, one setting turned at a time: reset depth, proxy, the readings
+that the paper leaves open (evaluation [A7], form of the drop [A1], steps [A4]), and seeds. Seeds say what agreement can
+be at best: two measurements of the same thing do not agree better. Each costs what `adaptation_deltas` costs, a cluster
+that is measured is not measured again; the form, and fewer steps, are read from the curves and cost nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from grip_assets.assets.adaptation_deltas import facts as proxy_facts
+from grip_assets.assets.adaptation_deltas import stage as adaptation_deltas
+from grip_assets.assets.trainings import RECIPE, SHAPE, proxy_of_our_own
+from grip_assets.method.agreement import rank_correlation
+from grip_assets.method.statistics import pearson, rank_agreement
+from grip_assets.models.files import content_hash, locate
+from grip_assets.recompute import Settings, Stage, Work
+from grip_assets.settings import Adaptation, Evaluation
+from grip_assets.store.query import query
+
+IN_FORCE = "in force"
+DEPTHS = (0, 1, 2, 4)  # of the paper's Fig. 5
+FURTHER_SEEDS = 2
+FEWER_STEPS = (1, 3)
+FORMS = ("relative", "absolute")
+READINGS = {"held_out": "loss held out", "train": "loss on what it trains on"}
+TEXT, WHOLE, REAL = pl.String(), pl.Int64(), pl.Float64()
+TABLE = pl.Schema(
+    {
+        "variant": TEXT,
+        "reset_depth": WHOLE,
+        "proxy": TEXT,
+        "evaluate": TEXT,
+        "form": TEXT,
+        "epochs": WHOLE,
+        "seed": WHOLE,
+        "n_clusters": WHOLE,
+        "spearman": REAL,
+        "low": REAL,
+        "high": REAL,
+        "mean_delta": REAL,
+        "seconds": REAL,
+        "tokens": WHOLE,
+    }
+)
+PAIRS = pl.Schema({"variant": TEXT, "other": TEXT, "spearman": REAL})
+QUALITY = pl.Schema(
+    {
+        "variant": TEXT,
+        "spearman": REAL,
+        "low": REAL,
+        "high": REAL,
+        "pearson": REAL,
+        "pearson_low": REAL,
+        "pearson_high": REAL,
+        "n": WHOLE,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A measurement: settings of adaptation_deltas, and the step that its curves are read at (None: the last)."""
+
+    name: str
+    settings: Adaptation
+    step: int | None = None
+
+    @property
+    def measured_as(self) -> Adaptation:
+        """The settings without what is no more than another look at the same curves."""
+        return self.settings.model_copy(update={"delta": "relative"})
+
+
+def variants(now: Adaptation, blocks: int, other: str) -> Iterator[Variant]:
+    """What is compared, the settings in force first; of depths those that a proxy of so many blocks has."""
+
+    def turned(name: str, **values: Any) -> Variant:
+        return Variant(name, now.model_copy(update=values))
+
+    def seeds(name: str, depth: int) -> Iterator[Variant]:
+        for i in range(1, FURTHER_SEEDS + 1):  # no initialisation is used twice
+            yield turned(f"{name}seed + {i}", reset_depth=depth, seed=now.seed + i * now.seeds)
+
+    yield Variant(IN_FORCE, now)
+    yield from seeds("", now.reset_depth)
+    for step in FEWER_STEPS:
+        if step < now.epochs:
+            yield Variant(f"after {step} step{'s' * (step > 1)}", now, step)
+    yield turned(f"{_other(now.delta, FORMS)} drop", delta=_other(now.delta, FORMS))
+    yield turned(READINGS[reading := _other(now.evaluate, tuple(READINGS))], evaluate=reading)
+    depths = [depth for depth in DEPTHS if depth != now.reset_depth and depth <= blocks]
+    for depth in depths:
+        yield turned(f"reset depth {depth}", reset_depth=depth)
+    if depths and depths[-1] > now.reset_depth:
+        yield from seeds(f"reset depth {depths[-1]}, ", depths[-1])
+    yield turned(f"proxy {Path(other).name}", proxy=other)
+
+
+def _other(now: str, of: tuple[str, ...]) -> str:
+    return next(value for value in of if value != now)
+
+
+def other_proxy(work: Work) -> str:
+    """The proxy to compare with: yours, or one that is trained here."""
+    settings = work.settings["evaluation"]
+    assert isinstance(settings, Evaluation)
+    return settings.other_proxy or str(proxy_of_our_own(work))
+
+
+def compute(work: Work) -> dict[str, Any]:
+    from grip_assets.models.proxy import load_proxy  # torch
+
+    work.must_be_in_force()
+    now = work.settings["adaptation"]
+    assert isinstance(now, Adaptation)
+    other = other_proxy(work)
+    blocks = len(load_proxy(now.proxy, work.store.root).blocks)
+    chosen = list(variants(now, blocks, other))
+    rows, found = [], {}
+    for i, variant in enumerate(chosen):
+        work.log(f"{i + 1} of {len(chosen)}: {variant.name}")
+        found[variant.name], cost = _measured(work, variant)
+        rows.append(_row(variant, found[variant.name], found[IN_FORCE], cost))
+        work.log(f"{variant.name}: Spearman's with {IN_FORCE} {rows[-1]['spearman']:.3f}")
+    work.draft.write("sensitivity", pl.DataFrame(rows, TABLE))
+    named = [deltas.select(pl.lit(name).alias("variant"), "cluster_id", "delta") for name, deltas in found.items()]
+    work.draft.write("sensitivity_deltas", pl.concat(named))
+    work.draft.write("sensitivity_pairs", pl.DataFrame(_pairs(found), PAIRS, orient="row"))
+    quality = pl.DataFrame(_with_quality(found, work.frame("cluster_quality")), QUALITY)
+    work.draft.write("quality_correlation", quality)
+    others = [row["spearman"] for row in rows[1:] if row["spearman"] is not None]
+    return {
+        "lowest_rank_correlation": min(others, default=None),
+        "correlation_of_quality_and_delta": quality["pearson"][0],
+    }
+
+
+def _measured(work: Work, variant: Variant) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Drops of the clusters (cluster_id, delta), and what they cost: nothing where they are read from curves."""
+    settings = {**work.settings, "adaptation": variant.measured_as}
+    made = work.make(adaptation_deltas, settings, {"probe_set": work.inputs["probe_set"]})
+    parquet = work.store.parquet("adaptation_deltas", made.version, "loss_curves")
+    sizes = pl.read_parquet(work.store.parquet("adaptation_deltas", made.version, "adaptation_deltas"))
+    curves = pl.read_parquet(parquet).join(sizes.select("cluster_id", "n_tokens", "n_docs"), on="cluster_id")
+    if variant.step is not None:
+        curves = curves.filter(pl.col("step") <= variant.step)
+    drops = query("adaptation_deltas", {"curves": curves})
+    form = "relative_delta" if variant.settings.delta == "relative" else "delta"
+    free = variant.name != IN_FORCE and made.version == work.inputs["adaptation_deltas"]
+    tokens = int(drops["n_tokens"].sum()) * variant.settings.seeds
+    cost = {"seconds": 0.0 if free else made.manifest["seconds"], "tokens": 0 if free else tokens}
+    return drops.select("cluster_id", delta=form), cost
+
+
+def _row(variant: Variant, deltas: pl.DataFrame, reference: pl.DataFrame, cost: dict[str, Any]) -> dict[str, Any]:
+    now, then = _together(reference, deltas, "delta")
+    found = rank_agreement(now, then)
+    settings = variant.settings
+    return {
+        "variant": variant.name,
+        "reset_depth": settings.reset_depth,
+        "proxy": Path(settings.proxy).name,
+        "evaluate": settings.evaluate,
+        "form": settings.delta,
+        "epochs": variant.step or settings.epochs,
+        "seed": settings.seed,
+        "n_clusters": found.n,
+        "spearman": known(found.value),
+        "low": known(found.low),
+        "high": known(found.high),
+        "mean_delta": deltas["delta"].mean(),
+        **cost,
+    }
+
+
+def _pairs(found: dict[str, pl.DataFrame]) -> list[tuple]:
+    return [
+        (one, other, known(rank_correlation(*_together(found[one], found[other], "delta"))))
+        for one, other in combinations(found, 2)
+    ]
+
+
+def _with_quality(found: dict[str, pl.DataFrame], quality: pl.DataFrame) -> list[dict[str, Any]]:
+    """Q_k and the drop over clusters: the paper's Fig. 4 has Pearson's at about -0.2."""
+    rows = []
+    for name, deltas in found.items():
+        q, delta = _together(quality, deltas, "quality")
+        ranks, straight = rank_agreement(q, delta), pearson(q, delta)
+        values = {
+            "spearman": ranks.value,
+            "low": ranks.low,
+            "high": ranks.high,
+            "pearson": straight.value,
+            "pearson_low": straight.low,
+            "pearson_high": straight.high,
+        }
+        rows.append({"variant": name, **{key: known(value) for key, value in values.items()}, "n": ranks.n})
+    return rows
+
+
+def _together(one: pl.DataFrame, deltas: pl.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """``column`` of one and the drops of the other, of the clusters that both know."""
+    both = one.select("cluster_id", one=column).join(
+        deltas.select("cluster_id", "delta"), on="cluster_id", maintain_order="left"
+    )
+    both = both.drop_nulls()
+    return both["one"].to_numpy(), both["delta"].to_numpy()
+
+
+def known(value: float) -> float | None:
+    """None for what is not defined: a table has no NaN."""
+    return value if np.isfinite(value) else None
+
+
+def _facts(settings: Settings, root: Path) -> dict[str, Any]:
+    evaluation = settings["evaluation"]
+    assert isinstance(evaluation, Evaluation)
+    other = evaluation.other_proxy
+    found = content_hash(locate(other, "settings/evaluation.other_proxy"), root) if other else None
+    return {**proxy_facts(settings, root), "other": found}
+
+
+stage = Stage(
+    name="sensitivity",
+    code_version="1",
+    compute=compute,
+    description="Are the drops ΔL_k ranked alike by other probes [paper Fig. 5]? The same probe set under other reset"
+    " depths, proxies, readings (A1, A4, A7) and seeds. `sensitivity_deltas` has every drop, `sensitivity_pairs` the"
+    " rank correlation of any two, `quality_correlation` that of Q_k and ΔL_k [paper Fig. 4]. Most variants cost what"
+    " `adaptation_deltas` costs.",
+    tables=("sensitivity", "sensitivity_deltas", "sensitivity_pairs", "quality_correlation"),
+    inputs=("corpus", "probe_set", "quality_scores", "adaptation_deltas", "evaluation_set"),
+    reads={"adaptation": None, "evaluation": ("other_proxy", "seed", *SHAPE, *RECIPE)},
+    facts=_facts,
+    group="evaluation",
+)

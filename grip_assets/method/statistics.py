@@ -1,0 +1,212 @@
+"""How sure a number is that is shown: correlations, slopes, means and variances with 95% intervals.
+
+Shapes: N points, G groups of points, K clusters, R draws or resamples, A allocations. In float64. A bootstrap repeats
+itself: its random numbers are those of a seed.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from grip_assets.method.agreement import mean_ranks, rank_correlation
+
+Z = 1.959964
+RESAMPLES = 1000
+CELLS = 4_000_000  # random numbers that are held at once
+
+
+@dataclass(frozen=True)
+class Estimate:
+    value: float
+    low: float
+    high: float
+    n: int
+    digits: int = 2
+
+    @property
+    def known(self) -> bool:
+        return bool(np.isfinite(self.value))
+
+    @property
+    def signal(self) -> bool:
+        """Whether 0 is outside the interval."""
+        return self.low > 0 or self.high < 0
+
+    def __str__(self) -> str:
+        if not self.known:
+            return "not defined"
+        if not np.isfinite(self.low):
+            return f"{minus(self.value, self.digits)} (n = {self.n}, too few for an interval)"
+        value, low, high = (minus(v, self.digits) for v in (self.value, self.low, self.high))
+        return f"{value} (95% interval {low} to {high}, n = {self.n:,})"
+
+
+def minus(value: float, digits: int = 2) -> str:
+    """A number with a minus sign that is one."""
+    text = f"{value:.{digits}f}"
+    return (text.removeprefix("-") if float(text) == 0 else text).replace("-", "−")
+
+
+def pearson(x: np.ndarray, y: np.ndarray, spread: float = 1.0) -> Estimate:
+    """With Fisher's interval: atanh(r) ± 1.96 sqrt(spread / (n − 3))."""
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    both = np.isfinite(x) & np.isfinite(y)
+    x, y = x[both], y[both]
+    n = len(x)
+    if n < 3 or x.std() == 0 or y.std() == 0:
+        return Estimate(np.nan, np.nan, np.nan, n)
+    r = float(np.clip(np.mean((x - x.mean()) * (y - y.mean())) / (x.std() * y.std()), -1, 1))
+    if n < 4:
+        return Estimate(r, np.nan, np.nan, n)
+    middle, half = np.arctanh(np.clip(r, -0.9999999, 0.9999999)), Z * np.sqrt(spread / (n - 3))
+    return Estimate(r, float(np.tanh(middle - half)), float(np.tanh(middle + half)), n)
+
+
+def spearman(x: np.ndarray, y: np.ndarray) -> Estimate:
+    """Of ranks; the interval is Fisher's with the variance of Fieller, Hartley and Pearson (1957)."""
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    both = np.isfinite(x) & np.isfinite(y)
+    return pearson(mean_ranks(x[both]), mean_ranks(y[both]), spread=1.06)
+
+
+def rank_agreement(x: np.ndarray, y: np.ndarray, seed: int = 0) -> Estimate:
+    """Spearman's, with a bootstrap interval over the points: nothing is assumed about how they are distributed."""
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    both = np.isfinite(x) & np.isfinite(y)
+    x, y = x[both], y[both]
+    value = rank_correlation(x, y)
+    if len(x) < 4 or not np.isfinite(value):
+        return Estimate(value, np.nan, np.nan, len(x))
+    return Estimate(value, *bootstrap(lambda rows: rank_correlation(x[rows], y[rows]), len(x), seed), len(x))
+
+
+def bootstrap(statistic: Callable[[np.ndarray], float], n: int, seed: int = 0) -> tuple[float, float]:
+    """Percentile interval of a statistic of n things; it is given the numbers (n,) of those drawn with replacement."""
+    rows_RN = np.random.default_rng(seed).integers(0, n, (RESAMPLES, n), dtype=np.int32)
+    return _middle(np.array([statistic(rows) for rows in rows_RN]))
+
+
+def _middle(found_R: np.ndarray) -> tuple[float, float]:
+    """From the 2.5th to the 97.5th percentile of what is defined."""
+    found_R = found_R[np.isfinite(found_R)]
+    if not len(found_R):
+        return np.nan, np.nan
+    low, high = np.quantile(found_R, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def slope(x: np.ndarray, y: np.ndarray) -> tuple[Estimate, float]:
+    """Slope of a straight line through (x, y) with a bootstrap interval over the points, and its intercept."""
+    n = len(x)
+    if n < 3 or np.std(x) == 0:
+        return Estimate(np.nan, np.nan, np.nan, n), np.nan
+    low, high = bootstrap(lambda rows: _slope(x[rows], y[rows]), n)
+    value = _slope(x, y)
+    return Estimate(value, low, high, n, digits=3), float(np.mean(y) - value * np.mean(x))
+
+
+def _slope(x: np.ndarray, y: np.ndarray) -> float:
+    deviation = x - x.mean()
+    total = float(deviation @ deviation)
+    return float(deviation @ (y - y.mean()) / total) if total > 0 else np.nan
+
+
+def slope_over_groups(x: np.ndarray, y: np.ndarray, group_N: np.ndarray, seed: int = 0) -> Estimate:
+    """Slope of a straight line through (x, y) with a bootstrap interval over groups, whose points are alike.
+
+    Whole groups are drawn with replacement, since points of one group say less than as many independent ones. A group
+    goes in by its sums (n, x, y, x², xy), so that a resample costs G, not N. Fewer than four groups have no interval.
+    """
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if len(x) < 3 or x.std() == 0:
+        return Estimate(np.nan, np.nan, np.nan, len(x), digits=3)
+    x_N, y_N = x - x.mean(), y - y.mean()  # sums of squares do not cancel
+    _, group_N = np.unique(group_N, return_inverse=True)
+    terms_NT = np.stack([np.ones(len(x)), x_N, y_N, x_N * x_N, x_N * y_N], axis=1)
+    sums_GT = np.stack([np.bincount(group_N, weights=column) for column in terms_NT.T], axis=1)
+    n = len(sums_GT)
+    value = _slope(x, y)
+    if n < 4:
+        return Estimate(value, np.nan, np.nan, len(x), digits=3)
+    rows_RG = np.random.default_rng(seed).integers(0, n, (RESAMPLES, n))
+    n_R, x_R, y_R, xx_R, xy_R = sums_GT[rows_RG].sum(axis=1).T
+    spread_R = xx_R - x_R * x_R / n_R
+    found_R = (xy_R - x_R * y_R / n_R) / np.where(spread_R > 0, spread_R, np.nan)
+    return Estimate(value, *_middle(found_R), len(x), digits=3)
+
+
+def mean(values: np.ndarray) -> Estimate:
+    """Mean of what is known of independent values, with Student's interval."""
+    from scipy.stats import t
+
+    known = np.asarray(values, np.float64)
+    known = known[np.isfinite(known)]
+    n = len(known)
+    if not n:
+        return Estimate(np.nan, np.nan, np.nan, 0)
+    middle = float(known.mean())
+    if n < 2:
+        return Estimate(middle, np.nan, np.nan, n)
+    half = float(t.ppf(0.975, n - 1) * known.std(ddof=1) / np.sqrt(n))
+    return Estimate(middle, middle - half, middle + half, n)
+
+
+def crossing(x: np.ndarray, y: np.ndarray, level: float) -> float:
+    """The first x at which the line through the points (x, y), x ascending, is at ``level``; NaN where it never is."""
+    above = np.asarray(y, np.float64) - level
+    for i in range(len(above) - 1):
+        if above[i] == 0:
+            return float(x[i])
+        if above[i] * above[i + 1] < 0:
+            return float(x[i] + (x[i + 1] - x[i]) * above[i] / (above[i] - above[i + 1]))
+    return float(x[-1]) if len(above) and above[-1] == 0 else np.nan
+
+
+def wasserstein(x_N: np.ndarray, one_N: np.ndarray, other_N: np.ndarray) -> float:
+    """Wasserstein-1 distance, in the unit of x, of two distributions over the same ascending points x: the area between
+    their distribution functions. Weights need not sum to 1. NaN where one has none."""
+    if not np.any(one_N) or not np.any(other_N):
+        return np.nan
+    apart_N = np.cumsum(one_N) / np.sum(one_N) - np.cumsum(other_N) / np.sum(other_N)
+    return float(np.abs(apart_N[:-1]) @ np.diff(x_N))
+
+
+def stratified_variance(size_K: np.ndarray, n_K: np.ndarray, variance_K: np.ndarray) -> float:
+    """Of sum_k N_k/N mean_k, means of n_k draws without replacement: sum_k (N_k/N)² (1 - n_k/N_k) S_k²/n_k.
+
+    ``variance_K``: S_k², with N_k - 1 below [Cochran 1977, eq. 5.7].
+    """
+    size_K, n_K = np.asarray(size_K, np.float64), np.asarray(n_K, np.float64)
+    share_K = size_K / size_K.sum()
+    return float(np.sum(share_K**2 * (1 - n_K / size_K) * np.asarray(variance_K) / n_K))
+
+
+def stratified_estimates(values_K: Sequence[np.ndarray], n_AK: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
+    """sum_k N_k/N mean_k under each allocation, float64 (A, R), of ``draws`` draws without replacement.
+
+    The allocations take their documents off the same shuffled clusters, so that what differs between them is not luck.
+    """
+    total = sum(map(len, values_K))
+    found_AR = np.zeros((len(n_AK), draws))
+    for k, values in enumerate(values_K):
+        random = np.random.default_rng([seed, k])
+        step = max(CELLS // len(values), 1)
+        for start in range(0, draws, step):
+            order_RN = np.argsort(random.random((min(step, draws - start), len(values))), axis=1)
+            sums_RN = np.cumsum(values[order_RN], axis=1)
+            for a, n in enumerate(n_AK[:, k]):
+                found_AR[a, start : start + step] += len(values) / total * sums_RN[:, n - 1] / n
+    return found_AR
+
+
+def variance_ratio(one_R: np.ndarray, other_R: np.ndarray, seed: int = 0) -> Estimate:
+    """Variance of one estimator over that of another in the same draws, with a bootstrap interval over the draws."""
+    below = float(other_R.var(ddof=1))
+    if not below > 0:
+        return Estimate(np.nan, np.nan, np.nan, len(one_R))
+
+    def ratio(rows: np.ndarray) -> float:
+        return float(one_R[rows].var() / max(other_R[rows].var(), 1e-300))
+
+    return Estimate(float(one_R.var(ddof=1)) / below, *bootstrap(ratio, len(one_R), seed), len(one_R))
