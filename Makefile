@@ -2,7 +2,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DAGSTER_HOME ?= dagster_home
 
-.PHONY: install run test check-slow bench ui lint docs
+.PHONY: install run evaluate test check-slow bench ui lint docs
 
 install: $(VENV)/.installed
 
@@ -22,6 +22,10 @@ run: install
 
 ui: install
 	DAGSTER_HOME=$(abspath $(DAGSTER_HOME)) $(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port 3000
+
+# Trains about sixty small models on what each strategy selects; stopped, it goes on where it was.
+evaluate: install
+	$(BIN)/grip evaluate --profile evaluate_cpu --set corpus.held_out=0.1 --set budget.total=0.1
 
 test: install
 	$(BIN)/pytest -m "not slow" -n 2
