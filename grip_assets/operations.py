@@ -173,16 +173,18 @@ class AssetStatus:
 
 
 def status(instance: dg.DagsterInstance) -> list[AssetStatus]:
-    """Every asset, settings first, in pipeline order."""
+    """Every asset, settings first, in pipeline order; of the evaluation what was made once."""
     from grip_assets.definitions import defs
 
     because = unsynced_because(instance, defs.resolve_asset_graph())
     keys = [ledger.settings_key(group) for group in GROUPS]
-    keys += [dg.AssetKey(name) for name in (*STAGES, "report")]
+    keys += [dg.AssetKey(name) for name in (*CURATED, "report", *STAGES)]
     latest = ledger.latest(instance, keys)
     found = []
-    for key in keys:
+    for key in dict.fromkeys(keys):
         record = latest.get(key)
+        if record is None and key.path[0] in STAGES and key.path[0] not in CURATED:
+            continue  # an evaluation that nobody asked for is no gap
         version, when, run = (record.version, record.timestamp, record.run_id) if record else (None, None, None)
         found.append(AssetStatus(key.to_user_string(), version, when, run, because.get(key, [])))
     return found

@@ -76,7 +76,7 @@ def test_plan_says_what_would_happen_and_changes_nothing(shell):
 def test_status_is_a_table_and_json(shell):
     assert "budgets" in shell.run("status") and "selection.beta" in shell.run("status")
     status = json.loads(shell.run("status", "--json"))
-    assert len(status["assets"]) == 24 and all(a["fresh"] and a["version"] for a in status["assets"])
+    assert len(status["assets"]) == 25 and all(a["fresh"] and a["version"] for a in status["assets"])
     assert status["settings"]["budget.total"] == 0.3
 
 
@@ -205,6 +205,8 @@ def test_profiles_are_complete_and_name_only_what_is_a_method():
         "paper",
         "robust",
         "quickstart",
+        "evaluate_cpu",
+        "evaluate_gpu",
         "random",
         "static",
         "quality_replay",

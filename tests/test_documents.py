@@ -24,6 +24,10 @@ ELSEWHERE = {
     "make ui": "tests/test_browser.py: the same command",
     "make bench": "by hand; tests/test_bench.py runs its parts",
     "make check-slow": "by hand",
+    "make evaluate": "by hand, for docs/evidence.md; tests/test_planted.py runs its parts",
+    "grip evaluate": "tests/test_planted.py",
+    "python -m grip_assets.report.evidence": "tests/test_planted.py",
+    "python -m grip_assets.sources.polyglot": "by hand: it downloads; tests/sources/test_polyglot.py",
     "grip bench": "tests/test_bench.py",
     "python -m grip_assets.bench": "tests/test_bench.py, by hand",
     "export GRIP_": "tests/test_triggers.py, tests/test_concurrency.py",
@@ -130,7 +134,7 @@ def test_every_query_is_run_by_somebody():
     code = "\n".join(f.read_text() for f in (REPOSITORY / "grip_assets").rglob("*.py"))
     for file in (REPOSITORY / "sql").rglob("*.sql"):
         name = file.relative_to(REPOSITORY / "sql").with_suffix("").as_posix()
-        known = name.startswith(("checks/", "extremes/")) or f'"{name}"' in code or f"'{name}'" in code
+        known = name.startswith(("checks/", "extremes/", "evidence/")) or f'"{name}"' in code or f"'{name}'" in code
         assert known, f"{name}.sql is used by nothing"
 
 

@@ -12,6 +12,8 @@ import polars as pl
 import pytest
 from conftest import Lab
 
+from grip_assets.report.evidence import filled
+
 NOUNS = [
     "order",
     "account",
@@ -200,3 +202,16 @@ def test_a_killed_evaluation_goes_on_with_the_next_model(planted, tmp_path):
     event = planted.instance.get_latest_materialization_event(dg.AssetKey("trainings")).asset_materialization
     n = event.metadata["models"].value
     assert event.metadata["models_trained_now"].value == n - there and n == 15
+
+
+@pytest.mark.run
+def test_the_page_of_evidence_is_filled_from_what_is_there(planted, tmp_path):
+    blocks = ("run", "pool", "ladder", "costs", "slices", "evaluation_picture", "sensitivity")
+    text = "".join(f"<!-- mine:{name} -->\nold\n<!-- /mine:{name} -->\nwords\n" for name in blocks)
+    found, made = filled(text, "mine", planted.data, tmp_path)
+    assert made == [*blocks[:-1]] and found.count("words") == len(blocks)
+    assert "<!-- mine:sensitivity -->\nold\n" in found, "what was not measured keeps what it had"
+    assert "better than random by" in found and "| grip |" in found
+    assert (tmp_path / "evidence-mine-evaluation.png").stat().st_size > 5000
+    again, _ = filled(found, "mine", planted.data, tmp_path)
+    assert again == found
