@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from grip_assets.method.comparison import Estimate, estimate, verdict
+from grip_assets.method.statistics import Estimate, mean, verdict
 from grip_assets.recompute import Stage, Work
 from grip_assets.store.query import query
 
@@ -89,7 +89,7 @@ def _compared(part: pl.DataFrame, before: dict[str, str | None]) -> Iterator[dic
             **{name: shared[name] for name in ("set", "slice_by", "slice", "measure", "n_items", "n_bytes")},
             "strategy": strategy,
             "seeds": len(by_seed),
-            **_named("", estimate(list(by_seed.values())), {"": "value"}),
+            **_named("", mean(list(by_seed.values())), {"": "value"}),
             **_paired(by_seed, values, strategy, "random", "to_random", "verdict", less),
             "compared_with": before[strategy],
             **_paired(by_seed, values, strategy, before[strategy], "to_previous", "previous_verdict", less),
@@ -109,13 +109,13 @@ def _paired(
     if other is None or other == strategy or other not in values:
         return {}
     base = values[other]
-    difference = estimate([by_seed[seed] - base[seed] for seed in by_seed])
-    return _named(column, difference) | {words: verdict(difference, estimate(list(base.values())).mean, other, less)}
+    difference = mean([by_seed[seed] - base[seed] for seed in by_seed])
+    return _named(column, difference) | {words: verdict(difference, mean(list(base.values())).value, other, less)}
 
 
 def _named(column: str, found: Estimate, names: dict[str, str] | None = None) -> dict[str, float]:
     prefix = f"{column}_" if column else ""
-    return {(names or {}).get(column, column): found.mean, f"{prefix}low": found.low, f"{prefix}high": found.high}
+    return {(names or {}).get(column, column): found.value, f"{prefix}low": found.low, f"{prefix}high": found.high}
 
 
 stage = Stage(

@@ -20,15 +20,14 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from grip_assets.assets.quality_scores import judged
 from grip_assets.assets.quality_scores import stage as quality_scores
+from grip_assets.assets.quality_scores import static_scores
 from grip_assets.assets.sensitivity import known
 from grip_assets.method.agreement import rank_correlation
 from grip_assets.method.allocation import neyman_probe
 from grip_assets.method.sampling import keyed_clusters
 from grip_assets.method.statistics import stratified_estimates, stratified_variance, variance_ratio
 from grip_assets.models.files import content_hash, locate
-from grip_assets.models.judge import DIMENSIONS, judge_for
 from grip_assets.parallel import map_shards
 from grip_assets.progress import Progress
 from grip_assets.recompute import Settings, Stage, Work
@@ -40,7 +39,7 @@ DRAWS = 200
 SAMPLE = 1_500  # documents whose loss is measured
 LEAST = 40  # of a cluster
 WINDOW = 128  # tokens of a document that its loss is measured on
-AT_ONCE = 256  # documents that are judged, and kept, at once
+AT_ONCE = 256  # documents whose losses are kept at once
 PROPORTIONAL, NO_CLUSTERS = "proportional", "no clusters"
 TEXT, WHOLE, REAL = pl.String(), pl.Int64(), pl.Float64()
 TABLE = pl.Schema(
@@ -166,29 +165,8 @@ def _scores(work: Work) -> pl.DataFrame:
     """The static judge's score of every document (doc_id, score), each judged once."""
     quality = work.settings["quality"]
     assert isinstance(quality, Quality)
-    shards = Shards(work.store, "probe_variance", digest(["static judge", quality_scores.code_version]))
-    have = shards.index()
-    ids = [doc for block in blocks(work.files("corpus"), ["doc_id"]) for doc in block["doc_id"].to_pylist()]
-    missing = sum(doc not in have for doc in ids)
-    if missing:
-        _judge(work, quality.model_copy(update={"judge": "static"}), shards, have.keys(), missing)
-    rows = pl.from_arrow(shards.read(ids, shards.index()))
-    assert isinstance(rows, pl.DataFrame)
-    return rows.select(doc_id="key", score=pl.mean_horizontal(quality.dimensions, ignore_nulls=False) / 10)
-
-
-def _judge(work: Work, static: Quality, shards: Shards, have: Any, missing: int) -> None:
-    progress = Progress("judging all documents", missing, "documents", work.log)
-    columns = ["doc_id", "text", "language"]
-    with judge_for(static, work.store.root, work.run_id, work.log) as judge:
-        for block in blocks(work.files("corpus"), columns, rows=AT_ONCE):
-            documents = pl.DataFrame(block).filter([doc not in have for doc in block["doc_id"].to_pylist()])
-            if len(documents):
-                rows, _ = judged(judge, static, documents.with_columns(cluster_id=0), lambda line: None)
-                kept = rows.select(pl.col("doc_id").alias("key"), *DIMENSIONS)
-                shards.write(kept.to_arrow(compat_level=pl.CompatLevel.oldest()))
-                progress.advance(len(documents))
-    progress.finish()
+    mean = pl.mean_horizontal(quality.dimensions, ignore_nulls=False)
+    return static_scores(work).select("doc_id", score=mean / 10)
 
 
 def _losses(work: Work, clusters: pl.DataFrame) -> pl.DataFrame:

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from grip_assets.errors import Capped, GripError
 from grip_assets.method.allocation import further_probe
@@ -16,10 +18,13 @@ from grip_assets.progress import Progress
 from grip_assets.recompute import Log, Settings, Stage, Work
 from grip_assets.settings import Quality, digest, hashed_values
 from grip_assets.store.query import query
+from grip_assets.store.shards import Shards
+from grip_assets.store.tables import blocks
 
 REPORT_ONLY = ("repeats", "gold")
 READS = tuple(name for name in Quality.model_fields if name not in REPORT_ONLY)
 STATIC_READS = ("judge", "dimensions", "shrinkage", "target_error", "min_judged", "max_failed", "seed")
+JUDGED_AT_ONCE = 2048  # documents that are one shard of what the static judge says of a whole pool
 ROUNDS = 20  # of further documents; each at most doubles what a cluster has
 SCHEMA = {
     "doc_id": pl.String,
@@ -94,6 +99,31 @@ def judged(
     progress.finish()
     found = pl.DataFrame(rows, schema=SCHEMA)
     return documents.select("doc_id", "cluster_id").join(found, on="doc_id", how="left", maintain_order="left"), capped
+
+
+def static_scores(work: Work) -> pl.DataFrame:
+    """What the static judge says of every document of the corpus, not of the probe alone: what the evaluation compares
+    with. doc_id, the four scores (null where it has none), and the ``seconds`` that it took when it was judged: kept by
+    document, what was judged once is not judged again."""
+    from grip_assets.models.static_judge import StaticJudge
+
+    shards = Shards(work.store, stage.name, f"static-{StaticJudge.version}")
+    have = shards.index()
+    columns = ["doc_id", "text", "language"]
+    ids = [doc for block in blocks(work.files("corpus"), ["doc_id"]) for doc in block["doc_id"].to_pylist()]
+    missing = [doc for doc in ids if doc not in have]
+    progress = Progress("judging the pool", len(missing), "documents", work.log)
+    for block in blocks(work.files("corpus"), columns, JUDGED_AT_ONCE) if missing else ():
+        documents = pl.DataFrame(block).filter([doc not in have for doc in block["doc_id"].to_pylist()])
+        if len(documents):
+            started = time.monotonic()
+            verdicts = list(StaticJudge().judge(to_documents(documents)))
+            scores = {d: pa.array([v.scores.get(d) for v in verdicts], pa.float64()) for d in DIMENSIONS}
+            each = (time.monotonic() - started) / len(documents)
+            shards.write(pa.table({"key": [v.doc_id for v in verdicts], **scores, "seconds": [each] * len(verdicts)}))
+            progress.advance(len(documents))
+    progress.finish()
+    return pl.DataFrame(shards.read(ids, shards.index())).rename({"key": "doc_id"})
 
 
 def to_documents(rows: pl.DataFrame) -> Iterable[Document]:

@@ -12,28 +12,25 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from grip_assets.assets import evaluation_set
-from grip_assets.assets.quality_scores import to_documents
+from grip_assets.assets.quality_scores import static_scores
 from grip_assets.assets.subset import clusters_of
 from grip_assets.errors import GripError
 from grip_assets.method import baselines
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.sampling import keyed_sample, keyed_uniform
 from grip_assets.method.selection import draw
-from grip_assets.models.judge import DIMENSIONS
 from grip_assets.progress import Progress
 from grip_assets.recompute import Settings, Work
 from grip_assets.settings import Clustering, Corpus, Evaluation, Quality
 from grip_assets.sources.benchmarks import content_hash, problems
-from grip_assets.store.shards import Shards
 from grip_assets.store.tables import blocks, matrix, rows_of
 
 Draw = Callable[[int], np.ndarray]
 """Seed to copies of each document, int64 (N,)."""
 
-JUDGED_AT_ONCE, TEXTS_AT_ONCE = 2048, 512
+TEXTS_AT_ONCE = 512
 
 
 @dataclass
@@ -96,31 +93,11 @@ def top_quality(pool: Pool) -> Draw:
     """The static judge's score of every document, over the dimensions that the chain scores by."""
     quality = pool.work.settings["quality"]
     assert isinstance(quality, Quality)
-    scores = _judged(pool).with_columns(score=pl.mean_horizontal(quality.dimensions).fill_null(-1.0))  # not judged
+    started = time.monotonic()
+    found = static_scores(pool.work)
+    pool.seconds += max(float(found["seconds"].sum()) - (time.monotonic() - started), 0)  # spent in an earlier run
+    scores = found.with_columns(score=pl.mean_horizontal(quality.dimensions).fill_null(-1.0))  # not judged
     return pool.largest(pool.ordered("score", scores))
-
-
-def _judged(pool: Pool) -> pl.DataFrame:
-    """Static scores of all documents. They are kept by document: what was judged once is not judged again."""
-    from grip_assets.models.static_judge import StaticJudge
-
-    work = pool.work
-    shards = Shards(work.store, "strategies", f"static-judge-{StaticJudge.version}")
-    before = shards.index()
-    progress = Progress("judging the pool", len(pool.documents) - len(before), "documents", work.log)
-    for block in blocks(work.files("corpus"), ["doc_id", "text", "language"], JUDGED_AT_ONCE):
-        missing = pl.DataFrame(block).filter(~pl.col("doc_id").is_in(list(before)))
-        if len(missing):
-            started = time.monotonic()
-            verdicts = list(StaticJudge().judge(to_documents(missing)))
-            scores = {d: pa.array([v.scores.get(d) for v in verdicts], pa.float64()) for d in DIMENSIONS}
-            each = (time.monotonic() - started) / len(missing)
-            shards.write(pa.table({"key": [v.doc_id for v in verdicts], **scores, "seconds": [each] * len(verdicts)}))
-            progress.advance(len(missing))
-    progress.finish()
-    found = pl.DataFrame(shards.read(pool.documents["doc_id"].to_list(), shards.index())).rename({"key": "doc_id"})
-    pool.seconds += float(found.filter(pl.col("doc_id").is_in(list(before)))["seconds"].sum())
-    return found
 
 
 def semdedup(pool: Pool) -> Draw:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from grip_assets.method.agreement import mean_ranks, rank_correlation
 
@@ -136,7 +137,7 @@ def slope_over_groups(x: np.ndarray, y: np.ndarray, group_N: np.ndarray, seed: i
     return Estimate(value, *_middle(found_R), len(x), digits=3)
 
 
-def mean(values: np.ndarray) -> Estimate:
+def mean(values: npt.ArrayLike) -> Estimate:
     """Mean of what is known of independent values, with Student's interval."""
     from scipy.stats import t
 
@@ -150,6 +151,14 @@ def mean(values: np.ndarray) -> Estimate:
         return Estimate(middle, np.nan, np.nan, n)
     half = float(t.ppf(0.975, n - 1) * known.std(ddof=1) / np.sqrt(n))
     return Estimate(middle, middle - half, middle + half, n)
+
+
+def verdict(difference: Estimate, base: float, other: str, less_is_better: bool = True) -> str:
+    """What a paired difference to ``other``, whose mean is ``base``, says in words."""
+    if not difference.signal:
+        return f"no measurable difference to {other}"
+    better = (difference.value < 0) == less_is_better
+    return f"{'better' if better else 'worse'} than {other} by {abs(difference.value / base):.1%}"
 
 
 def crossing(x: np.ndarray, y: np.ndarray, level: float) -> float:

@@ -131,3 +131,20 @@ def test_neyman_halves_the_variance_where_spreads_differ():
     expected = found.stratified_variance(size, neyman, true) / found.stratified_variance(size, plain, true)
     assert expected < 0.5 and ratio.low < expected < ratio.high and ratio.high < 0.6
     assert np.abs(drawn.mean(axis=1) - np.concatenate(values).mean()).max() < 4 * drawn.std() / np.sqrt(600)
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    inside = [(e := found.mean(rng.normal(0, 1, 3))).low <= 0 <= e.high for _ in range(4000)]
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.015)
+
+
+def test_a_verdict_needs_an_interval_without_zero():
+    def said(low: float, middle: float, high: float, **how: bool) -> str:
+        return found.verdict(found.Estimate(middle, low, high, 3), 2, "random", **how)
+
+    assert said(-0.2, -0.1, 0.0) == "no measurable difference to random"
+    assert said(-0.15, -0.1, -0.05) == "better than random by 5.0%"
+    assert said(0.05, 0.1, 0.15) == "worse than random by 5.0%"
+    assert said(0.05, 0.1, 0.15, less_is_better=False).startswith("better")
+    assert found.verdict(found.mean([0.1]), 2, "random").startswith("no measurable")
