@@ -25,7 +25,7 @@ ui: install
 
 # Trains about sixty small models on what each strategy selects; stopped, it goes on where it was.
 evaluate: install
-	$(BIN)/grip evaluate --profile evaluate_cpu --set corpus.held_out=0.1 --set budget.total=0.1
+	$(BIN)/grip evaluate evaluation --profile evaluate_cpu --set corpus.held_out=0.1 --set budget.total=0.1
 
 test: install
 	$(BIN)/pytest -m "not slow" -n 2

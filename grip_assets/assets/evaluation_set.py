@@ -189,8 +189,9 @@ def items_of(work: Work, tokenizer: "Tokenizer") -> dict[str, "Item"]:
     """What is predicted, by item."""
     from grip_assets.models.small import Item, encode
 
-    rows = work.frame("evaluation_set").select("item_id", "prompt", "text").iter_rows()
-    return {item: Item(encode(tokenizer, prompt), encode(tokenizer, text)) for item, prompt, text in rows}
+    rows = work.frame("evaluation_set")
+    pairs = zip(*(encode(tokenizer, rows[column].to_list()) for column in ("prompt", "text")), strict=True)
+    return {item: Item(*pair) for item, pair in zip(rows["item_id"], pairs, strict=True)}
 
 
 def facts(settings: Settings, root: "Path") -> dict[str, Any]:

@@ -118,9 +118,10 @@ def in_order(work: Work, tokenizer: "Tokenizer", selected: pl.DataFrame, seed: i
     repeats = dict(selected.select("doc_id", "repeats").iter_rows())
     tokens: dict[str, np.ndarray] = {}
     for block in blocks(work.files("corpus"), ["doc_id", "text"], rows=256):
-        for doc, text in zip(block["doc_id"].to_pylist(), block["text"], strict=True):
-            if doc in repeats:
-                tokens[doc] = np.array(encode(tokenizer, text.as_py()), np.uint32)
+        ids = block["doc_id"].to_pylist()
+        wanted = [row for row, doc in enumerate(ids) if doc in repeats]
+        encoded = encode(tokenizer, block["text"].take(wanted).to_pylist())
+        tokens.update((ids[row], np.array(found, np.uint32)) for row, found in zip(wanted, encoded, strict=True))
     copies = [(doc, copy) for doc in sorted(repeats) for copy in range(repeats[doc])]
     order = np.argsort(keyed_uniform(seed, "order", [f"{doc}:{copy}" for doc, copy in copies]), kind="stable")
     return (tokens[copies[i][0]] for i in order)

@@ -67,10 +67,10 @@ def learn_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     return tokenizer
 
 
-def encode(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Token ids; what looks like the separator inside a document is plain text."""
+def encode(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
+    """Token ids of each text; what looks like the separator inside a document is plain text."""
     tokenizer.encode_special_tokens = True
-    return tokenizer.encode(text, add_special_tokens=False).ids
+    return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
 
 def new_model(shape: Shape, seed: int) -> Any:
@@ -168,7 +168,10 @@ def _nats(model: Any, tokens_BL: torch.Tensor, recipe: Recipe) -> torch.Tensor:
     half = recipe.dtype == "bfloat16"
     with torch.autocast(recipe.device, torch.bfloat16, enabled=half):
         logits = model(input_ids=tokens_BL[:, :-1], use_cache=False).logits
-    return torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), tokens_BL[:, 1:], reduction="none")
+    next_BL = tokens_BL[:, 1:]
+    # Rows, not a transposed view, which takes five times as long.
+    nats = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), next_BL.flatten(), reduction="none")
+    return nats.view(next_BL.shape)
 
 
 @torch.no_grad()

@@ -26,7 +26,8 @@ def solved(model: Any, tokenizer: Tokenizer, device: str, benchmark: str = "huma
     """(item_id, solved), greedy decoding, one attempt."""
     rows = []
     for problem in problems(benchmark):
-        written = tokenizer.decode(complete(model, encode(tokenizer, problem.prompt), LONGEST, device))
+        (prompt_L,) = encode(tokenizer, [problem.prompt])
+        written = tokenizer.decode(complete(model, prompt_L, LONGEST, device))
         rows.append((f"{benchmark}:{problem.id}", passes(problem, first_function(written))))
     return pl.DataFrame(rows, {"item_id": pl.String, "solved": pl.Boolean}, orient="row")
 

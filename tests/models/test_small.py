@@ -25,13 +25,13 @@ def shape(tokenizer):
 
 def trained(tokenizer, shape, seed=0, n=60):
     model = small.new_model(shape, seed)
-    losses = small.train(model, [np.array(small.encode(tokenizer, t)) for t in TEXTS[:n]], shape, RECIPE, seed)
+    losses = small.train(model, [np.array(ids) for ids in small.encode(tokenizer, TEXTS[:n])], shape, RECIPE, seed)
     return model, losses
 
 
 def test_every_text_comes_back_and_no_text_ends_a_document(tokenizer):
-    for text in ("naïve 漢字 \t\r\n", f"a{small.END}b", "\x01\ufffe"):
-        ids = small.encode(tokenizer, text)
+    texts = ["naïve 漢字 \t\r\n", f"a{small.END}b", "\x01\ufffe"]
+    for text, ids in zip(texts, small.encode(tokenizer, texts), strict=True):
         assert tokenizer.decode(ids, skip_special_tokens=False) == text and 0 not in ids
 
 
@@ -51,11 +51,9 @@ def test_the_first_weights_depend_on_the_seed_alone(shape):
 def test_bits_are_those_of_a_slow_reading_token_by_token(tokenizer, shape):
     model, _ = trained(tokenizer, shape)
     model.double()
-    items = [
-        small.Item([], small.encode(tokenizer, TEXTS[3])),  # longer than a window
-        small.Item(small.encode(tokenizer, TEXTS[5]), small.encode(tokenizer, "return x * 5")),  # a long prompt
-        small.Item([], small.encode(tokenizer, "x")),
-    ]
+    long, prompt, end, short = small.encode(tokenizer, [TEXTS[3], TEXTS[5], "return x * 5", "x"])
+    assert min(len(long), len(prompt)) > shape.context
+    items = [small.Item([], long), small.Item(prompt, end), small.Item([], short)]
     found = small.bits(model, items, shape, RECIPE)
     for item, value in zip(items, found, strict=True):
         assert value == pytest.approx(slow_bits(model, item, shape.context), rel=1e-5)
