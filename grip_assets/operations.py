@@ -14,7 +14,7 @@ from grip_assets.assets import CURATED, STAGES
 from grip_assets.automation import unsynced_because
 from grip_assets.errors import GripError
 from grip_assets.profiles import Changes
-from grip_assets.settings import GROUPS, Group, Quality, group_type, nearest, validate
+from grip_assets.settings import GROUPS, Corpus, Group, Quality, group_type, nearest, validate
 from grip_assets.store.artifacts import REPOSITORY, ArtifactStore, data_root
 
 
@@ -88,6 +88,13 @@ def evaluate(instance: dg.DagsterInstance, changes: Changes, only: Sequence[str]
     """Make the changes, curate, and bring the evaluation up to date: all of it, or these assets and what they need."""
     from grip_assets.definitions import defs, evaluate_job
 
+    corpus = after(instance, changes)["corpus"]
+    assert isinstance(corpus, Corpus)
+    if not corpus.held_out:
+        raise GripError(
+            "settings/corpus.held_out is 0, so there is nothing that the evaluation could measure with. Add --set"
+            " corpus.held_out=0.05: a twentieth of the projects is set aside, and the pool is curated without them."
+        )
     unknown = [name for name in only if name not in STAGES or name in CURATED]
     if unknown:
         known = {name: stage for name, stage in STAGES.items() if name not in CURATED}

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from conftest import Lab
 
+from grip_assets.errors import GripError
 from grip_assets.report.evidence import filled
 
 NOUNS = [
@@ -202,6 +203,16 @@ def test_a_killed_evaluation_goes_on_with_the_next_model(planted, tmp_path):
     event = planted.instance.get_latest_materialization_event(dg.AssetKey("trainings")).asset_materialization
     n = event.metadata["models"].value
     assert event.metadata["models_trained_now"].value == n - there and n == 15
+
+
+@pytest.mark.run
+def test_an_evaluation_without_held_out_documents_is_refused_before_anything_is_done(lab):
+    runs = lab.instance.get_runs_count()
+    with pytest.raises(GripError, match=r"corpus\.held_out is 0.*--set corpus\.held_out=0\.05"):
+        lab.operations.evaluate(lab.instance, {})
+    with pytest.raises(GripError, match="no asset 'sensitivty'.*Did you mean 'sensitivity'"):
+        lab.operations.evaluate(lab.instance, {"corpus": {"held_out": 0.1}}, ["sensitivty"])
+    assert lab.instance.get_runs_count() == runs
 
 
 @pytest.mark.run

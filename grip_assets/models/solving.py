@@ -5,7 +5,6 @@ time and memory. That is no sandbox: it is off unless settings/evaluation.pass_a
 nothing of value.
 """
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,11 @@ from grip_assets.models.small import complete, encode
 from grip_assets.sources.benchmarks import Problem, problems
 
 LONGEST = 256  # tokens
-SECONDS, BYTES = 5, 1 << 30
+SECONDS = 5
+LIMITS = f"""import resource as _r
+for _what, _most in ((_r.RLIMIT_CPU, {SECONDS}), (_r.RLIMIT_AS, 1 << 30), (_r.RLIMIT_FSIZE, 1 << 20)):
+    _r.setrlimit(_what, (_most, _most))
+"""  # set by the process itself: between fork and exec nothing may run beside threads
 STOPS = ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint(", "\n@", "\nimport ", "\nfrom ")
 
 
@@ -38,7 +41,7 @@ def first_function(written: str) -> str:
 
 
 def passes(problem: Problem, completion: str) -> bool:
-    program = f"{problem.prompt}{completion}\n{problem.test}\ncheck({problem.entry_point})\n"
+    program = f"{LIMITS}{problem.prompt}{completion}\n{problem.test}\ncheck({problem.entry_point})\n"
     with tempfile.TemporaryDirectory() as folder:
         try:
             done = subprocess.run(
@@ -48,14 +51,7 @@ def passes(problem: Problem, completion: str) -> bool:
                 env={},
                 capture_output=True,
                 timeout=SECONDS + 1,
-                preexec_fn=_limited,
             )
         except subprocess.TimeoutExpired:
             return False
     return done.returncode == 0
-
-
-def _limited() -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))

@@ -100,4 +100,17 @@ def test_a_program_passes_only_if_its_test_does():
     assert passes(problem, problem.solution)
     assert not passes(problem, "    return None\n")
     assert not passes(problem, "    while True: pass\n")
+    assert not passes(problem, "    x = [0] * (1 << 28)\n" + problem.solution), "more memory than it may have"
     assert first_function("    return 1\n\ndef g():\n    pass") == "    return 1\n"
+
+
+def test_what_a_model_writes_is_run_and_counted(tokenizer, shape, monkeypatch):
+    from grip_assets.models import solving
+
+    model, _ = trained(tokenizer, shape)
+    problem = solving.problems("humaneval")[0]
+    monkeypatch.setattr(solving, "problems", lambda name: [problem])
+    monkeypatch.setattr(solving, "LONGEST", 8)
+    assert solving.solved(model, tokenizer, "cpu").rows() == [(f"humaneval:{problem.id}", False)]
+    monkeypatch.setattr(solving, "complete", lambda *given: small.encode(tokenizer, [problem.solution])[0])
+    assert solving.solved(model, tokenizer, "cpu")["solved"].all()
