@@ -26,6 +26,8 @@ ELSEWHERE = {
     "make check-slow": "by hand",
     "make evaluate": "by hand, for docs/evidence.md; tests/test_planted.py runs its parts",
     "grip evaluate": "tests/test_planted.py",
+    "grip curate --profile evaluate_cpu --corpus ~/polyglot": "by hand, for docs/evidence.md: an hour",
+    "export GRIP_DATA=~/polyglot-data": "as above",
     "python -m grip_assets.report.evidence": "tests/test_planted.py",
     "python -m grip_assets.sources.polyglot": "by hand: it downloads; tests/sources/test_polyglot.py",
     "grip bench": "tests/test_bench.py",
