@@ -312,9 +312,23 @@ def test_uniform_weights_in_force_know_no_density_and_it_is_measured(lab):
 
 
 @pytest.mark.run
-def test_without_another_proxy_there_is_no_row_for_one(lab):
+def test_without_another_proxy_one_is_trained_once(lab, monkeypatch):
+    small = {
+        "tokens": 2000,
+        "vocabulary": 300,
+        "hidden": 16,
+        "heads": 2,
+        "layers": 1,
+        "context": 32,
+        "batch_tokens": 64,
+    }
+    lab.change("evaluation", **small)
     materialize(lab, "sensitivity")
-    assert table(lab, "sensitivity")["proxy"].unique().to_list() == ["proxy"]
+    (trained,) = (lab.data / ".models").glob("trained-here-*")
+    assert table(lab, "sensitivity")["proxy"].unique().sort().to_list() == ["proxy", trained.name]
+    monkeypatch.setattr("grip_assets.models.small.train", None)
+    lab.curate(quality={"shrinkage": 1.0})
+    materialize(lab, "sensitivity")
 
 
 @pytest.mark.run

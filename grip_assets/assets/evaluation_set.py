@@ -56,7 +56,7 @@ def compute(work: Work) -> dict[str, Any]:
         [*map(_benchmark, corpus.benchmarks), held_out, _target(settings, corpus)], how="diagonal_relaxed"
     ).with_columns(prompt=pl.col("prompt").fill_null(""), n_bytes=pl.col("text").str.len_bytes().cast(pl.Int64))
     work.draft.write("evaluation_set", items.match_to_schema(ITEMS, missing_columns="insert"))
-    tokenizer = _learn(work, settings)
+    tokenizer = learned_tokenizer(work, settings)
     work.draft.write("tokenizer", pl.DataFrame({"vocabulary": tokenizer.get_vocab_size(), "json": tokenizer.to_str()}))
     return {f"items_of_{name}": n for name, n in items.group_by("set", maintain_order=True).len().iter_rows()}
 
@@ -163,7 +163,8 @@ def target_documents(path: str, corpus: Corpus) -> Iterator[RawDocument]:
     return (d for d in pool.read() if isinstance(d, RawDocument))
 
 
-def _learn(work: Work, settings: Evaluation) -> "Tokenizer":
+def learned_tokenizer(work: Work, settings: Evaluation) -> "Tokenizer":
+    """A byte-level BPE of a sample of the pool."""
     from grip_assets.models.small import learn_tokenizer
 
     sizes = pl.read_parquet(work.files("corpus"), columns=["doc_id", "n_bytes"])

@@ -237,7 +237,7 @@ stage = Stage(
     " rank correlation of any two, `quality_correlation` that of Q_k and ΔL_k [paper Fig. 4]. Most variants cost what"
     " `adaptation_deltas` costs.",
     tables=("sensitivity", "sensitivity_deltas", "sensitivity_pairs", "quality_correlation"),
-    inputs=("corpus", "probe_set", "quality_scores", "adaptation_deltas", "evaluation_set"),
+    inputs=("corpus", "probe_set", "quality_scores", "adaptation_deltas"),
     reads={"adaptation": None, "evaluation": ("other_proxy", "seed", *SHAPE, *RECIPE)},
     facts=_facts,
     group="evaluation",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from grip_assets.assets.evaluation_set import items_of, learned_tokenizer, tokenizer_of
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.parallel import map_shards
@@ -61,8 +62,6 @@ def compute(work: Work) -> dict[str, Any]:
 
 def _train(work: Work, settings: Evaluation, shards: Shards, missing: dict[str, tuple[int, pl.DataFrame]]) -> None:
     import torch
-
-    from grip_assets.assets.evaluation_set import items_of, tokenizer_of
 
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise GripError("settings/evaluation.device is 'cuda', and torch sees no GPU. Set it to 'cpu'.")
@@ -133,16 +132,15 @@ def proxy_of_our_own(work: Work) -> Path:
     import torch
     from transformers import PreTrainedTokenizerFast
 
-    from grip_assets.assets.evaluation_set import tokenizer_of
     from grip_assets.models.small import END, new_model, train
 
     settings = work.settings["evaluation"]
     assert isinstance(settings, Evaluation)
-    made_from = [stage.code_version, hashed_values(settings, (*SHAPE, *RECIPE, "seed")), work.inputs["evaluation_set"]]
+    made_from = [stage.code_version, hashed_values(settings, (*SHAPE, *RECIPE, "seed")), work.inputs["corpus"]]
     folder = work.store.root / ".models" / f"trained-here-{digest(made_from)}"
     if folder.exists():
         return folder
-    tokenizer = tokenizer_of(work)
+    tokenizer = learned_tokenizer(work, settings)
     shape, recipe = shape_and_recipe(settings, tokenizer)
     documents = pl.read_parquet(work.files("corpus"), columns=["doc_id", "n_tokens"])
     u = pl.Series("u", keyed_uniform(settings.seed, "own proxy", documents["doc_id"]))
