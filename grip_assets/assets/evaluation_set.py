@@ -53,7 +53,8 @@ def compute(work: Work) -> dict[str, Any]:
     assert isinstance(settings, Evaluation) and isinstance(corpus, Corpus)
     held_out = _held_out(work, settings)
     items = pl.concat(
-        [*map(_benchmark, corpus.benchmarks), held_out, _target(settings, corpus)], how="diagonal_relaxed"
+        [pl.DataFrame(schema=ITEMS), *map(_benchmark, corpus.benchmarks), held_out, _target(settings, corpus)],
+        how="diagonal_relaxed",
     ).with_columns(prompt=pl.col("prompt").fill_null(""), n_bytes=pl.col("text").str.len_bytes().cast(pl.Int64))
     work.draft.write("evaluation_set", items.match_to_schema(ITEMS, missing_columns="insert"))
     tokenizer = learned_tokenizer(work, settings)
