@@ -15,6 +15,7 @@ from conftest import Lab
 from grip_assets.errors import GripError
 from grip_assets.report.evidence import filled
 
+pytestmark = pytest.mark.xdist_group("planted")  # one worker: the fixture is a minute of training
 NOUNS = [
     "order",
     "account",

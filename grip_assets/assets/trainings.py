@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from grip_assets.assets.evaluation_set import items_of, learned_tokenizer, tokenizer_of
 from grip_assets.errors import GripError
@@ -119,7 +120,7 @@ def in_order(work: Work, tokenizer: "Tokenizer", selected: pl.DataFrame, seed: i
     for block in blocks(work.files("corpus"), ["doc_id", "text"], rows=256):
         ids = block["doc_id"].to_pylist()
         wanted = [row for row, doc in enumerate(ids) if doc in repeats]
-        encoded = encode(tokenizer, block["text"].take(wanted).to_pylist())
+        encoded = encode(tokenizer, block["text"].take(pa.array(wanted, pa.int64())).to_pylist())
         tokens.update((ids[row], np.array(found, np.uint32)) for row, found in zip(wanted, encoded, strict=True))
     copies = [(doc, copy) for doc in sorted(repeats) for copy in range(repeats[doc])]
     order = np.argsort(keyed_uniform(seed, "order", [f"{doc}:{copy}" for doc, copy in copies]), kind="stable")
