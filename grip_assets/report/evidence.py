@@ -10,7 +10,6 @@ import os
 import platform
 import re
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -54,22 +53,23 @@ def _block(connection: duckdb.DuckDBPyConnection, name: str, pool: str, pictures
 
 
 def _picture(connection: duckdb.DuckDBPyConnection, asset: str, pool: str, pictures: Path) -> str | None:
-    found = connection.execute("SELECT path FROM artifacts WHERE asset = ? AND in_force", [asset]).fetchone()
-    if found is None or not (Path(found[0]) / "picture.png").exists():
+    found = connection.sql("SELECT path FROM artifacts WHERE asset = $asset AND in_force", params={"asset": asset}).pl()
+    picture = Path(found["path"][0]) / "picture.png" if len(found) else None
+    if picture is None or not picture.exists():
         return None
     target = pictures / f"evidence-{pool}-{asset}.png"
-    target.write_bytes((Path(found[0]) / "picture.png").read_bytes())
+    target.write_bytes(picture.read_bytes())
     return f"![{asset}]({target.name})"
 
 
 def _run(connection: duckdb.DuckDBPyConnection) -> str:
     """Date, machine, versions, and the settings that are not the defaults' or matter most."""
     wanted = ("evaluation", "budget", "corpus", "embedding", "clustering", "probe", "adaptation")
-    rows = connection.execute('SELECT "group", name, value FROM settings').fetchall()
+    rows = connection.sql('SELECT "group", name, value FROM settings').pl().rows()
     groups = {group: [f"{n} {v}" for g, n, v in rows if g == group and v not in ("null", '""')] for group in wanted}
-    made = connection.execute("SELECT max(materialized_at) FROM artifacts WHERE in_force").fetchone()
+    made = connection.sql("SELECT max(materialized_at) FROM artifacts WHERE in_force").pl().item()
     lines = [
-        f"- Date: {(made[0] if made and made[0] else datetime.now(UTC)):%Y-%m-%d}. Machine: {_processor()},"
+        f"- Date: {made:%Y-%m-%d}. Machine: {_processor()},"
         f" {os.cpu_count()} threads, no GPU used. Python {platform.python_version()}.",
         f"- Versions: {', '.join(f'{name} {_version(name)}' for name in VERSIONS)}.",
         *(f"- settings/{group}: {', '.join(values)}." for group, values in groups.items()),
