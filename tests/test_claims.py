@@ -311,6 +311,7 @@ def test_uniform_weights_in_force_know_no_density_and_it_is_measured(lab):
     assert random["mean_tokens"][0] != first["mean_tokens"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.run
 def test_without_another_proxy_one_is_trained_once(lab, monkeypatch):
     small = {

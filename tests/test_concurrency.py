@@ -76,6 +76,7 @@ def consistent(lab) -> None:
     assert {name: record.version for name, record in shown(lab.data).items()} == in_force
 
 
+@pytest.mark.slow
 def test_two_curations_at_once_and_a_reader_throughout(lab, reader):
     runs = [start(*CLI, "curate", "--set", s) for s in ("budget.tau=0.7", "selection.beta=0.9")]
     for run in runs:

@@ -15,7 +15,6 @@ from conftest import Lab
 from grip_assets.errors import GripError
 from grip_assets.report.evidence import filled
 
-pytestmark = pytest.mark.xdist_group("planted")  # one worker: the fixture is a minute of training
 NOUNS = [
     "order",
     "account",
@@ -114,8 +113,8 @@ def planted(tmp_path_factory, models):
                 "evaluation": {
                     "strategies": ["random", "static", "loss_replay", "grip", "longest"],
                     "target": str(target),
-                    "tokens": 40_000, "vocabulary": 512, "hidden": 64, "layers": 2, "heads": 2, "context": 64,
-                    "batch_tokens": 512, "learning_rate": 5e-3, "documents": 60, "dtype": "float32",
+                    "tokens": 30_000, "vocabulary": 512, "hidden": 64, "layers": 2, "heads": 2, "context": 64,
+                    "batch_tokens": 512, "learning_rate": 5e-3, "documents": 30, "dtype": "float32",
                 },
             },
             ["evaluation"],
@@ -191,7 +190,7 @@ def test_what_was_trained_is_not_trained_again(planted):
 def test_a_killed_evaluation_goes_on_with_the_next_model(planted, tmp_path):
     """One (strategy, seed) at a time: the process is killed once two models are there."""
     environment = {**os.environ, "GRIP_WORKERS": "1"}
-    command = [str(Path(sys.executable).parent / "grip"), "evaluate", "evaluation", "--set", "evaluation.tokens=20000"]
+    command = [str(Path(sys.executable).parent / "grip"), "evaluate", "evaluation", "--set", "evaluation.tokens=15000"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     folder, before = planted.data / "trainings" / ".shards", set((planted.data / "trainings").rglob("*.parquet"))
     while len(set(folder.rglob("*.parquet")) - before) < 2:
@@ -200,7 +199,7 @@ def test_a_killed_evaluation_goes_on_with_the_next_model(planted, tmp_path):
     process.kill()
     process.wait()
     there = len(set(folder.rglob("*.parquet")) - before)
-    planted.operations.evaluate(planted.instance, {"evaluation": {"tokens": 20000}}, ["evaluation"])
+    planted.operations.evaluate(planted.instance, {"evaluation": {"tokens": 15000}}, ["evaluation"])
     event = planted.instance.get_latest_materialization_event(dg.AssetKey("trainings")).asset_materialization
     n = event.metadata["models"].value
     assert event.metadata["models_trained_now"].value == n - there and n > 10

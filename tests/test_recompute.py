@@ -124,6 +124,7 @@ def test_the_plan_says_what_the_run_then_does(lab):
     assert why["budgets"] == "budget.tau: 0.5 → 0.6", "changed by somebody else, and not run yet"
 
 
+@pytest.mark.slow
 def test_a_second_data_folder_gives_the_same_bytes(new_lab):
     first, second = new_lab("first"), new_lab("second")
     files = sorted(p.relative_to(first.data) for p in first.data.glob("[!.]*/[!.]*/*/*.parquet"))

@@ -39,6 +39,7 @@ def test_a_changed_exponent_loads_no_model(lab):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.run
 def test_one_process_a_step_computes_what_one_process_for_all_does(lab):
     assert curate({"selection": {"beta": 0.9}}, GRIP_EXECUTOR="multiprocess")[0] == ["subset", "knobs", "stability"]

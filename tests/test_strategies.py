@@ -110,6 +110,7 @@ def test_rungs_and_ablations_are_what_a_curation_with_their_settings_takes(chose
     assert len({tuple(sorted(taken(name, 0))) for name in strategies.RUNGS}) > 3, "the test compares something"
 
 
+@pytest.mark.slow
 @pytest.mark.run
 def test_densities_are_made_where_the_subset_in_force_has_none(chosen):
     before = rows(chosen)
@@ -181,6 +182,7 @@ def test_costs_count_what_a_strategy_needs(chosen):
     assert costs["longest"]["n_docs"] < costs["random"]["n_docs"] < costs["shortest"]["n_docs"]
 
 
+@pytest.mark.slow
 @pytest.mark.run
 def test_copies_are_taken_where_the_budget_is_above_the_pool(lab):
     lab.curate(budget={"total": 0.999, "overflow": "repeat", "max_repeats": 2})

@@ -46,6 +46,7 @@ def served(tmp_path, monkeypatch):
         log.close()
 
 
+@pytest.mark.slow
 @pytest.mark.model
 @pytest.mark.run
 def test_a_real_model_judges_end_to_end_whatever_it_answers(lab, served, monkeypatch):
