@@ -3,7 +3,10 @@ the same lines read well in a terminal, in a file and in the Dagster event log."
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 
 class Progress:
@@ -27,6 +30,12 @@ class Progress:
             self.last = now if due else self.last
         if due:
             self.log(self.line(now))
+
+    def each(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items, each counted as one when it comes."""
+        for item in items:
+            self.advance(1)
+            yield item
 
     def line(self, now: float) -> str:
         rate = self.done / max(now - self.started, 1e-9)

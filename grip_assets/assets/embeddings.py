@@ -14,7 +14,7 @@ from grip_assets.progress import Progress
 from grip_assets.recompute import Settings, Stage, Work
 from grip_assets.settings import Embedding, digest, hashed_values
 from grip_assets.store.shards import Shards
-from grip_assets.store.tables import blocks, vectors
+from grip_assets.store.tables import blocks, texts, vectors
 
 SHARD_TOKENS = 200_000  # of the proxy's: about half a minute of two cores, which is what a crash can lose
 COUNTS = ("n_encoder_tokens", "n_windows", "n_windows_embedded")
@@ -62,15 +62,10 @@ def _embed_missing(work: Work, shards: Shards, settings: Embedding) -> int:
         locate(settings.model), settings.pooling, settings.window, settings.max_windows, settings.dtype
     )
     wanted = {doc for doc, _ in missing}
-    texts = (
-        text
-        for block in blocks(work.files("corpus"), ["doc_id", "text"], rows=256)
-        for doc, text in zip(block["doc_id"].to_pylist(), block["text"].to_pylist(), strict=True)
-        if doc in wanted
-    )
+    found = (text for _, text in texts(work.files("corpus"), wanted))
     progress = Progress("embedding", len(missing), "documents", work.log)
     # One stream: reading, tokenising and computing go on while a shard is written.
-    stream = encoder.embed_documents(texts, settings.batch_windows, progress.advance)
+    stream = encoder.embed_documents(found, settings.batch_windows, progress.advance)
     start = 0
     for group in _by_tokens([tokens for _, tokens in missing]):
         ids, embedded = [doc for doc, _ in missing[start : start + group]], list(islice(stream, group))

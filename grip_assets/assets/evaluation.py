@@ -89,7 +89,7 @@ def _compared(part: pl.DataFrame, before: dict[str, str | None]) -> Iterator[dic
             **{name: shared[name] for name in ("set", "slice_by", "slice", "measure", "n_items", "n_bytes")},
             "strategy": strategy,
             "seeds": len(by_seed),
-            **_named("", mean(list(by_seed.values())), {"": "value"}),
+            **_named(mean(list(by_seed.values())), "value", "low", "high"),
             **_paired(by_seed, values, strategy, "random", "to_random", "verdict", less),
             "compared_with": before[strategy],
             **_paired(by_seed, values, strategy, before[strategy], "to_previous", "previous_verdict", less),
@@ -110,12 +110,12 @@ def _paired(
         return {}
     base = values[other]
     difference = mean([by_seed[seed] - base[seed] for seed in by_seed])
-    return _named(column, difference) | {words: verdict(difference, mean(list(base.values())).value, other, less)}
+    said = verdict(difference, mean(list(base.values())).value, other, less)
+    return _named(difference, column, f"{column}_low", f"{column}_high") | {words: said}
 
 
-def _named(column: str, found: Estimate, names: dict[str, str] | None = None) -> dict[str, float]:
-    prefix = f"{column}_" if column else ""
-    return {(names or {}).get(column, column): found.value, f"{prefix}low": found.low, f"{prefix}high": found.high}
+def _named(found: Estimate, value: str, low: str, high: str) -> dict[str, float]:
+    return {value: found.value, low: found.low, high: found.high}
 
 
 stage = Stage(

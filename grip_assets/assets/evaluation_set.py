@@ -18,7 +18,7 @@ from grip_assets.recompute import Settings, Stage, Work
 from grip_assets.settings import Corpus, Embedding, Evaluation
 from grip_assets.sources.benchmarks import problems
 from grip_assets.sources.documents import RawDocument, name_of
-from grip_assets.store.tables import blocks, matrix
+from grip_assets.store.tables import blocks, matrix, texts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,13 +171,8 @@ def learned_tokenizer(work: Work, settings: Evaluation) -> "Tokenizer":
     sizes = pl.read_parquet(work.files("corpus"), columns=["doc_id", "n_bytes"])
     u = pl.Series("u", keyed_uniform(settings.seed, "tokenizer", sizes["doc_id"]))
     chosen = set(sizes.with_columns(u).sort("u").filter(pl.col("n_bytes").cum_sum() <= LEARNED_FROM)["doc_id"])
-    texts = (
-        text.as_py()
-        for block in blocks(work.files("corpus"), ["doc_id", "text"], rows=256)
-        for doc, text in zip(block["doc_id"].to_pylist(), block["text"], strict=True)
-        if doc in chosen or not chosen
-    )
-    return learn_tokenizer(texts, settings.vocabulary)
+    found = texts(work.files("corpus"), chosen or None)
+    return learn_tokenizer((text for _, text in found), settings.vocabulary)
 
 
 def tokenizer_of(work: Work) -> "Tokenizer":

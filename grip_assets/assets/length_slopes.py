@@ -24,7 +24,7 @@ from grip_assets.recompute import Settings, Stage, Work
 from grip_assets.report.neighbour_distances import neighbour_distances
 from grip_assets.settings import Embedding, Evaluation, Selection, digest, hashed_values
 from grip_assets.store.shards import Shards
-from grip_assets.store.tables import blocks, matrix, rows_of, vectors
+from grip_assets.store.tables import matrix, rows_of, texts, vectors
 
 SAMPLE = 800  # documents; a language model of 135M parameters embeds them in six minutes of two idle cores
 LEAST = 40  # of a cluster
@@ -176,12 +176,6 @@ def _embed(work: Work, missing: list[str], settings: Embedding, setting: str, sh
     torch.set_num_threads(1)
     progress = Progress(f"embedding with {Path(settings.model).name}", len(missing), "documents", work.log)
 
-    def texts() -> Iterator[tuple[str, str]]:
-        for block in blocks(work.files("corpus"), ["doc_id", "text"], rows=256):
-            for doc, text in zip(block["doc_id"].to_pylist(), block["text"].to_pylist(), strict=True):
-                if doc in wanted:
-                    yield doc, text
-
     def embed(document: tuple[str, str]) -> dict[str, Any]:
         doc, text = document
         units_WD, weights_W, _ = encoder.embed_windows(text)
@@ -194,15 +188,8 @@ def _embed(work: Work, missing: list[str], settings: Embedding, setting: str, sh
             "window": encoder.window,
         }
 
-    rows: list[dict[str, Any]] = []
-    for row in map_shards(embed, texts()):
-        rows.append(row)
-        progress.advance(1)
-        if len(rows) == AT_ONCE:
-            shards.write(_table(rows))
-            rows = []
-    if rows:
-        shards.write(_table(rows))
+    rows = map_shards(embed, texts(work.files("corpus"), wanted))
+    shards.write_each(progress.each(rows), _table, AT_ONCE)
     progress.finish()
 
 

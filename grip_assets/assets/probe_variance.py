@@ -33,7 +33,7 @@ from grip_assets.progress import Progress
 from grip_assets.recompute import Settings, Stage, Work
 from grip_assets.settings import Adaptation, Probe, Quality, digest
 from grip_assets.store.shards import Shards
-from grip_assets.store.tables import blocks
+from grip_assets.store.tables import texts
 
 DRAWS = 200
 SAMPLE = 1_500  # documents whose loss is measured
@@ -197,26 +197,13 @@ def _measure(work: Work, name: str, shards: Shards, wanted: set[str]) -> None:
     window = min(WINDOW, proxy.context)
     progress = Progress("loss of documents", len(wanted), "documents", work.log)
 
-    def texts() -> Iterator[tuple[str, str]]:
-        for block in blocks(work.files("corpus"), ["doc_id", "text"], rows=AT_ONCE):
-            for doc, text in zip(block["doc_id"].to_pylist(), block["text"].to_pylist(), strict=True):
-                if doc in wanted:
-                    yield doc, text
-
     def loss(document: tuple[str, str]) -> tuple[str, float | None]:
         doc, text = document
         windows = probe_batch([(doc, proxy.tokenize(text))], window, window, False, 0).train
         return doc, proxy.loss(windows[0]) if windows else None
 
-    rows: list[tuple[str, float | None]] = []
-    for row in map_shards(loss, texts()):
-        rows.append(row)
-        progress.advance(1)
-        if len(rows) == AT_ONCE:
-            shards.write(_table(rows))
-            rows = []
-    if rows:
-        shards.write(_table(rows))
+    rows = map_shards(loss, texts(work.files("corpus"), wanted))
+    shards.write_each(progress.each(rows), _table, AT_ONCE)
     progress.finish()
 
 

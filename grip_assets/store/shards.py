@@ -7,14 +7,18 @@ shards (two runs at once) is harmless: the results are the same, and the first i
 
 import hashlib
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.tables import TableWriter
+
+Row = TypeVar("Row")
 
 
 class Shards:
@@ -34,6 +38,12 @@ class Shards:
             with (scratch / "shard").open("rb") as handle:
                 os.fsync(handle.fileno())
             (scratch / "shard").rename(self.folder / f"{name}.parquet")
+
+    def write_each(self, rows: Iterable[Row], table: Callable[[list[Row]], pa.Table], at_once: int) -> None:
+        """Keep rows as they come, ``at_once`` a shard: what a crash can lose."""
+        remaining = iter(rows)
+        while some := list(islice(remaining, at_once)):
+            self.write(table(some))
 
     def index(self) -> dict[str, Path]:
         """Where each key is."""

@@ -5,7 +5,7 @@ enough to stream. Vectors are not compressed, since floats do not compress. A ro
 is read alone, so that one cluster never brings in the others.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -79,6 +79,14 @@ def blocks(files: str, columns: list[str], rows: int = 16_384) -> Iterator[pa.Ta
         # Pages as they are needed: a row group of vectors as a whole would be four blocks, coded and decoded.
         reader = pq.ParquetFile(part, buffer_size=1 << 20, pre_buffer=False)
         yield from _regular(reader.iter_batches(batch_size=rows, columns=columns), rows)
+
+
+def texts(files: str, wanted: Collection[str] | None = None) -> Iterator[tuple[str, str]]:
+    """(doc_id, text) of the wanted documents (None: of all) of the table ``corpus``, in its order."""
+    for block in blocks(files, ["doc_id", "text"], rows=256):
+        for doc, text in zip(block["doc_id"].to_pylist(), block["text"], strict=True):
+            if wanted is None or doc in wanted:
+                yield doc, text.as_py()
 
 
 def _regular(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
