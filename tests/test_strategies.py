@@ -5,6 +5,7 @@ import sys
 from functools import partial
 
 import dagster as dg
+import numpy as np
 import polars as pl
 import pytest
 from conftest import Lab
@@ -14,6 +15,7 @@ from grip_assets.assets.columns import columns
 from grip_assets.definitions import defs
 from grip_assets.errors import GripError
 from grip_assets.ledger import settings_in_force, versions_in_force
+from grip_assets.method.sampling import keyed_uniform
 from grip_assets.profiles import read_profile
 from grip_assets.recompute import make
 from grip_assets.report.inspect import inspect
@@ -101,7 +103,10 @@ def test_rungs_and_ablations_are_what_a_curation_with_their_settings_takes(chose
     def taken(name, seed):
         return set(found.filter(strategy=name, seed=seed)["doc_id"])
 
-    for name in strategies.RUNGS:
+    ids = rows(chosen, "clusters")["doc_id"]
+    by_luck = ids.gather(np.argsort(-keyed_uniform(1, "subset", ids)))
+    assert taken("random", 1) == set(by_luck[: len(taken("random", 1))]), "from the whole pool, of whatever length"
+    for name in strategies.RUNGS[1:]:
         assert taken(name, 1) == curated_with(chosen, name, 1), name
     for name, changes in strategies.ABLATIONS.items():
         assert taken(name, 0) == curated_with(chosen, "grip", 0, **changes), name

@@ -1,7 +1,7 @@
 """evaluation_set: what the models of the evaluation have to predict, and the tokenizer that they share.
 
 Solutions of the benchmarks after their prompts; passages of documents whose projects were set aside before curation
-(settings/corpus.held_out); and passages of your own target set. Nothing of it is in the pool.
+(settings/corpus.held_out); and passages of your own target set. No document of it is in the pool: a check blocks.
 """
 
 from collections.abc import Iterator
@@ -86,11 +86,15 @@ def _held_out(work: Work, settings: Evaluation) -> pl.DataFrame:
             "No document was set aside for the evaluation. Set settings/corpus.held_out to the share of the projects to"
             " set aside, for example 0.05; where it is set, raise it or settings/corpus.project_depth."
         )
-    u = pl.Series("u", keyed_uniform(settings.seed, "held out", documents["doc_id"]))
-    turn = pl.col("u").rank("ordinal").over("project").alias("turn")
-    chosen = documents.with_columns(u).with_columns(turn).sort("turn", "u").head(settings.documents)
+    ids = documents["doc_id"]
+    drawn = documents.with_columns(
+        pl.Series("u", keyed_uniform(settings.seed, "held out", ids)),
+        pl.Series("of_project", keyed_uniform(settings.seed, "held out", documents["project"])),
+        pl.Series("place", keyed_uniform(settings.seed, "passage", ids)),  # its own: small u are chosen
+    ).with_columns(turn=pl.col("u").rank("ordinal").over("project"))
+    chosen = drawn.sort("turn", "of_project", "u").head(settings.documents)
     described = _described(work, chosen)
-    texts = [passage(text, settings.passage, u) for text, u in chosen.select("text", "u").iter_rows()]
+    texts = [passage(text, settings.passage, place) for text, place in chosen.select("text", "place").iter_rows()]
     return described.with_columns(
         pl.format("held_out:{}", "doc_id").alias("item_id"),
         pl.lit("held_out").alias("set"),
@@ -155,7 +159,9 @@ def _target(settings: Evaluation, corpus: Corpus) -> pl.DataFrame:
     ]
     if not rows:
         raise GripError(f"settings/evaluation.target '{settings.target}' has no document that can be read.")
-    return pl.DataFrame(rows).unique("item_id", maintain_order=True).head(settings.documents)
+    found = pl.DataFrame(rows).unique("item_id", maintain_order=True)
+    u = pl.Series("u", keyed_uniform(settings.seed, "target", found["item_id"]))
+    return found.with_columns(u).sort("u").drop("u").head(settings.documents)
 
 
 def target_documents(path: str, corpus: Corpus) -> Iterator[RawDocument]:

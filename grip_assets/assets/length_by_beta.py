@@ -14,9 +14,8 @@ import numpy as np
 import polars as pl
 
 from grip_assets.assets.knobs import drawn_under
-from grip_assets.assets.sensitivity import known
 from grip_assets.assets.subset import stage as subset
-from grip_assets.method.statistics import crossing, mean, wasserstein
+from grip_assets.method.statistics import crossing, known, mean, wasserstein
 from grip_assets.progress import Progress
 from grip_assets.recompute import Settings, Stage, Work
 from grip_assets.settings import Selection

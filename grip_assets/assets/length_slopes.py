@@ -1,13 +1,14 @@
 """length_slopes: do long documents lie closer to their neighbours? The claim of the paper's Fig. 2 (left), tested.
 
 The mean distance to the k nearest documents against the length, under two encoders and two readings of a document:
-`raw`, its first window alone, as most users embed; `pooled`, windows from all of it. The same sample of documents under
-all four, so that they can be compared; a fifth, the stored vectors of the whole pool, is what the chain itself sees.
+`raw`, its first window alone, as most users embed; `pooled`, windows from all of it, as many as settings/embedding has,
+or a few where it has one. The same sample of documents under all four, so that they can be compared; and the stored
+vectors of the whole pool, which are what the chain itself sees.
 The other encoder embeds at most 2 windows of 256 tokens, since it may be a language model, many times as slow.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from grip_assets.method.sampling import keyed_clusters
-from grip_assets.method.statistics import mean, slope_over_groups, spearman
+from grip_assets.method.statistics import known, mean, slope_over_groups, spearman
 from grip_assets.models.files import content_hash, locate
 from grip_assets.parallel import map_shards
 from grip_assets.progress import Progress
@@ -30,6 +31,7 @@ SAMPLE = 800  # documents; a language model of 135M parameters embeds them in si
 LEAST = 40  # of a cluster
 LONG = 256  # tokens; what falls among shorter ones alone is no collapse of long ones
 OTHER_WINDOW, OTHER_WINDOWS = 256, 2
+FEW = 4  # windows of a document, where the chain reads one
 AT_ONCE = 50  # documents of a shard: what a crash can lose
 COUNTS = ("raw_tokens", "pooled_tokens")
 SETTING = "settings/evaluation.other_encoder"
@@ -125,16 +127,18 @@ def _other(settings: Settings) -> Embedding:
 
 def _views(work: Work, sample: pl.DataFrame) -> Iterator[View]:
     now = _embedding(work)
-    first = now.model_copy(update={"max_windows": 1})
-    raw = next(_embedded(work, sample, first, "settings/embedding.model"))
+    one = now.max_windows == 1
+    read = now.model_copy(update={"max_windows": FEW if one else 1})
+    raw, pooled = _embedded(work, sample, read, "settings/embedding.model")
     yield raw
-    stored = pl.read_parquet(work.files("embeddings"), columns=["doc_id", "n_encoder_tokens"])
-    here_N = stored["doc_id"].is_in(sample["doc_id"].implode()).to_numpy()
-    place = {doc: row for row, doc in enumerate(stored["doc_id"].filter(pl.Series(here_N)))}
+    table = pl.read_parquet(work.files("embeddings"), columns=["doc_id", "n_encoder_tokens"])
+    here_N = table["doc_id"].is_in(sample["doc_id"].implode()).to_numpy()
+    place = {doc: row for row, doc in enumerate(table["doc_id"].filter(pl.Series(here_N)))}
     order_S = [place[doc] for doc in sample["doc_id"]]
-    tokens = float(stored["n_encoder_tokens"].to_numpy()[here_N].mean())
+    tokens = float(table["n_encoder_tokens"].to_numpy()[here_N].mean())
     x_SD = rows_of(work.files("embeddings"), here_N)[order_S]
-    yield View(raw.encoder, "pooled", x_SD, raw.window, now.max_windows, tokens, ("cluster", "sample", "pool"))
+    stored = View(raw.encoder, "pooled", x_SD, raw.window, now.max_windows, tokens, ("cluster", "sample", "pool"))
+    yield from (pooled, replace(stored, reading="stored", neighbourhoods=("pool",))) if one else (stored,)
     other = _other(work.settings)
     if other.model == now.model:
         work.log(f"{SETTING} is the encoder in force: there is no other to compare with")
@@ -226,7 +230,7 @@ def _slope(measured: pl.DataFrame) -> dict[str, Any]:
     return {
         "n_docs": len(measured),
         "n_clusters": measured["cluster_id"].n_unique(),
-        **{name: value if np.isfinite(value) else None for name, value in values.items()},
+        **{name: known(value) for name, value in values.items()},
         "mean_distance": float(y.mean()),
     }
 

@@ -22,11 +22,10 @@ import pyarrow as pa
 
 from grip_assets.assets.quality_scores import stage as quality_scores
 from grip_assets.assets.quality_scores import static_scores
-from grip_assets.assets.sensitivity import known
 from grip_assets.method.agreement import rank_correlation
 from grip_assets.method.allocation import neyman_probe
 from grip_assets.method.sampling import keyed_clusters
-from grip_assets.method.statistics import stratified_estimates, stratified_variance, variance_ratio
+from grip_assets.method.statistics import known, stratified_estimates, stratified_variance, variance_ratio
 from grip_assets.models.files import content_hash, locate
 from grip_assets.parallel import map_shards
 from grip_assets.progress import Progress

@@ -104,26 +104,29 @@ def judged(
 def static_scores(work: Work) -> pl.DataFrame:
     """What the static judge says of every document of the corpus, not of the probe alone: what the evaluation compares
     with. doc_id, the four scores (null where it has none), and the ``seconds`` that it took when it was judged: kept by
-    document, what was judged once is not judged again."""
+    document and the language it is read as, what was judged once is not judged again."""
     from grip_assets.models.static_judge import StaticJudge
 
     shards = Shards(work.store, stage.name, f"static-{StaticJudge.version}")
     have = shards.index()
-    columns = ["doc_id", "text", "language"]
-    ids = [doc for block in blocks(work.files("corpus"), ["doc_id"]) for doc in block["doc_id"].to_pylist()]
-    missing = [doc for doc in ids if doc not in have]
+    key = pl.format("{}:{}", "doc_id", pl.col("language").fill_null("")).alias("key")
+    named = pl.read_parquet(work.files("corpus"), columns=["doc_id", "language"]).select("doc_id", key)
+    missing = named.filter(~pl.col("key").is_in(list(have)))
     progress = Progress("judging the pool", len(missing), "documents", work.log)
-    for block in blocks(work.files("corpus"), columns, JUDGED_AT_ONCE) if missing else ():
-        documents = pl.DataFrame(block).filter([doc not in have for doc in block["doc_id"].to_pylist()])
+    columns = ["doc_id", "text", "language"]
+    for block in blocks(work.files("corpus"), columns, JUDGED_AT_ONCE) if len(missing) else ():
+        documents = pl.DataFrame(block).join(missing, on="doc_id", maintain_order="left")
         if len(documents):
             started = time.monotonic()
             verdicts = list(StaticJudge().judge(to_documents(documents)))
             scores = {d: pa.array([v.scores.get(d) for v in verdicts], pa.float64()) for d in DIMENSIONS}
             each = (time.monotonic() - started) / len(documents)
-            shards.write(pa.table({"key": [v.doc_id for v in verdicts], **scores, "seconds": [each] * len(verdicts)}))
+            seconds = [each] * len(verdicts)
+            shards.write(pa.table({"key": documents["key"].to_list(), **scores, "seconds": seconds}))
             progress.advance(len(documents))
     progress.finish()
-    return pl.DataFrame(shards.read(ids, shards.index())).rename({"key": "doc_id"})
+    found = pl.DataFrame(shards.read(named["key"].to_list(), shards.index()))
+    return found.with_columns(doc_id=named["doc_id"]).drop("key")
 
 
 def to_documents(rows: pl.DataFrame) -> Iterable[Document]:

@@ -71,6 +71,13 @@ class Pool:
         return found[column].to_numpy()
 
 
+def random(pool: Pool) -> Draw:
+    """Uniform from the whole pool. The chain's own random rows are drawn cluster by cluster, and a document that is
+    longer than what a cluster may have is hardly ever the nearest end of its draw [A17]: not what all else should be
+    measured by."""
+    return lambda seed: pool.take(pool.uniform(seed))
+
+
 def by_cluster(pool: Pool) -> Draw:
     return pool.strata(pool.documents["cluster_id"].to_numpy())
 
@@ -82,7 +89,8 @@ def by_language(pool: Pool) -> Draw:
 
 
 def longest(pool: Pool) -> Draw:
-    return pool.largest(pool.lengths_N)
+    """Of those that the budget has room for."""
+    return pool.largest(np.where(pool.lengths_N <= pool.total, pool.lengths_N, -1))
 
 
 def shortest(pool: Pool) -> Draw:
@@ -192,7 +200,8 @@ def _target(settings: Settings) -> list[str]:
 
 
 RULES: dict[str, Callable[[Pool], Draw]] = {
-    rule.__name__: rule for rule in (by_cluster, by_language, top_quality, semdedup, d4, dsir, longest, shortest)
+    rule.__name__: rule
+    for rule in (random, by_cluster, by_language, top_quality, semdedup, d4, dsir, longest, shortest)
 }
 NEEDS = dict.fromkeys(("by_cluster", "semdedup", "d4"), ("embeddings", "clusters"))  # the others need the corpus only
 

@@ -1,9 +1,10 @@
 """sensitivity: are the clusters ranked alike by other probes? The claim of the paper's Fig. 5, tested.
 
 adaptation_deltas is made again on the same probe set, one setting turned at a time: reset depth, proxy, the readings
-that the paper leaves open (evaluation [A7], form of the drop [A1], steps [A4]), and seeds. Seeds say what agreement can
-be at best: two measurements of the same thing do not agree better. Each costs what `adaptation_deltas` costs, a cluster
-that is measured is not measured again; the form, and fewer steps, are read from the curves and cost nothing.
+that the paper leaves open (evaluation [A7], form of the drop [A1], steps [A4]), and seeds. Two settings under one seed
+read the same passages, and agree better for it; how far a ranking is a property of the clusters, the seeds say, which
+read others. Each costs what `adaptation_deltas` costs, a cluster that is measured is not measured again; the form, and
+fewer steps, are read from the curves and cost nothing.
 """
 
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from grip_assets.assets.adaptation_deltas import facts as proxy_facts
 from grip_assets.assets.adaptation_deltas import stage as adaptation_deltas
 from grip_assets.assets.trainings import RECIPE, SHAPE, proxy_of_our_own
 from grip_assets.method.agreement import rank_correlation
-from grip_assets.method.statistics import pearson, rank_agreement
+from grip_assets.method.statistics import known, pearson, rank_agreement
 from grip_assets.models.files import content_hash, locate
 from grip_assets.recompute import Settings, Stage, Work
 from grip_assets.settings import Adaptation, Evaluation
@@ -129,7 +130,9 @@ def compute(work: Work) -> dict[str, Any]:
         work.log(f"{i + 1} of {len(chosen)}: {variant.name}")
         found[variant.name], cost = _measured(work, variant)
         rows.append(_row(variant, found[variant.name], found[IN_FORCE], cost))
-        work.log(f"{variant.name}: Spearman's with {IN_FORCE} {rows[-1]['spearman']:.3f}")
+        agreement = rows[-1]["spearman"]
+        said = "not defined" if agreement is None else f"{agreement:.3f}"
+        work.log(f"{variant.name}: Spearman's with {IN_FORCE} {said}")
     work.draft.write("sensitivity", pl.DataFrame(rows, TABLE))
     named = [deltas.select(pl.lit(name).alias("variant"), "cluster_id", "delta") for name, deltas in found.items()]
     work.draft.write("sensitivity_deltas", pl.concat(named))
@@ -155,7 +158,7 @@ def _measured(work: Work, variant: Variant) -> tuple[pl.DataFrame, dict[str, Any
     drops = query("adaptation_deltas", {"curves": curves})
     form = "relative_delta" if variant.settings.delta == "relative" else "delta"
     free = variant.name != IN_FORCE and made.version == work.inputs["adaptation_deltas"]
-    tokens = int(drops["n_tokens"].sum()) * variant.settings.seeds
+    tokens = int(drops["n_tokens"].sum()) * variant.settings.epochs * variant.settings.seeds
     cost = {"seconds": 0.0 if free else made.manifest["seconds"], "tokens": 0 if free else tokens}
     return drops.select("cluster_id", delta=form), cost
 
@@ -213,11 +216,6 @@ def _together(one: pl.DataFrame, deltas: pl.DataFrame, column: str) -> tuple[np.
     )
     both = both.drop_nulls()
     return both["one"].to_numpy(), both["delta"].to_numpy()
-
-
-def known(value: float) -> float | None:
-    """None for what is not defined: a table has no NaN."""
-    return value if np.isfinite(value) else None
 
 
 def _facts(settings: Settings, root: Path) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 Rungs are the rows of the paper's Panel B, by the profiles of their names; ablations are the last rung without one of
 its parts; baselines are the rules that a sceptic would name (rules.py). Rungs and ablations are made from stored tables
-as the chain would make them. All draw with the same random numbers under the same seed, so that two strategies differ
-by what they do and less by luck.
+as the chain would make them, but for `random`, which is drawn from the whole pool. All draw with the same random
+numbers under the same seed, so that two strategies differ by what they do and less by luck.
 """
 
 import time
@@ -69,7 +69,7 @@ class Strategy:
 def strategy(name: str, now: Settings) -> Strategy:
     """What a name means under the settings in force."""
     if name in RULES:
-        return Strategy(name, "baseline", NEEDS.get(name, ()))
+        return Strategy(name, "rung" if name in RUNGS else "baseline", NEEDS.get(name, ()))
     settings = _settings(name, now)
     budget, selection = settings["budget"], settings["selection"]
     assert isinstance(budget, Budget) and isinstance(selection, Selection)
@@ -88,15 +88,14 @@ def _settings(name: str, now: Settings) -> dict[str, Any]:
 
 
 def _needs(budget: Budget, selection: Selection) -> tuple[str, ...]:
-    """Stages without which these settings cannot be followed. Random rows are drawn by cluster too, but a draw from
-    the whole pool would be the same in expectation, and so they need none."""
+    """Stages without which these settings cannot be followed."""
     probed = budget.replay == "loss"
     judged = budget.use_quality or budget.replay != "none"
     spread = budget.use_sigma or judged or probed  # the probe set is drawn by it
     dense = selection.weight == "density"
     wanted = {
-        "embeddings": spread or dense or budget.tau != 1,
-        "clusters": spread or dense or budget.tau != 1,
+        "embeddings": True,
+        "clusters": True,
         "sigma_k": spread,
         "probe_set": judged or probed,
         "quality_scores": judged,

@@ -37,8 +37,9 @@ READS = (*SHAPE, *RECIPE, "pass_at_1")
 def compute(work: Work) -> dict[str, Any]:
     settings = work.settings["evaluation"]
     assert isinstance(settings, Evaluation)
-    how = digest([stage.code_version, hashed_values(settings, READS), work.inputs["evaluation_set"]])
-    shards = Shards(work.store, stage.name, how)
+    items = work.frame("evaluation_set").select("item_id", "prompt", "text").rows()
+    predicted = digest([work.frame("tokenizer")["json"][0], items])
+    shards = Shards(work.store, stage.name, digest([stage.code_version, hashed_values(settings, READS), predicted]))
     selections = {
         (strategy, seed): rows
         for (strategy, seed), rows in work.frame("strategies").group_by("strategy", "seed", maintain_order=True)

@@ -154,11 +154,20 @@ def mean(values: npt.ArrayLike) -> Estimate:
 
 
 def verdict(difference: Estimate, base: float, other: str, less_is_better: bool = True) -> str:
-    """What a paired difference to ``other``, whose mean is ``base``, says in words."""
-    if not difference.signal:
+    """What a paired difference to ``other``, whose mean is ``base``, says in words. An interval of no width says
+    nothing: counts that differ by the same under every seed are few, not sure."""
+    if difference.low == difference.high == 0:
+        return f"the same as {other}"
+    if not difference.signal or difference.low == difference.high:
         return f"no measurable difference to {other}"
     better = (difference.value < 0) == less_is_better
-    return f"{'better' if better else 'worse'} than {other} by {abs(difference.value / base):.1%}"
+    by = f"{abs(difference.value / base):.1%}" if base else f"{abs(difference.value):.4f}"
+    return f"{'better' if better else 'worse'} than {other} by {by}"
+
+
+def known(value: float) -> float | None:
+    """None for what is not defined: a table has no NaN."""
+    return value if np.isfinite(value) else None
 
 
 def crossing(x: np.ndarray, y: np.ndarray, level: float) -> float:

@@ -178,9 +178,9 @@ def _nats(model: Any, tokens_BL: torch.Tensor, recipe: Recipe) -> torch.Tensor:
 def bits(model: Any, items: Sequence[Item], shape: Shape, recipe: Recipe) -> np.ndarray:
     """Bits that the text of each item costs, float64.
 
-    A text that is longer than a window is read in windows that overlap by half, so that every token but the first few
-    has at least half a window before it. Windows of about the same length are read together; what fills the shorter
-    ones up comes after them, where a causal model does not see it.
+    A prompt stays as long as a window has room for it. A text that is longer is read in windows that overlap by half,
+    so that every token but the first few has at least half a window before it. Windows of about the same length are
+    read together; what fills the shorter ones up comes after them, where a causal model does not see it.
     """
     model.eval()
     spans = [span for i, item in enumerate(items) for span in _spans(i, item, shape.context)]
@@ -202,7 +202,7 @@ def _spans(i: int, item: Item, context: int) -> Iterator[tuple[int, list[int], i
     joined = [0, *item.prompt_L, *item.text_L]
     done = len(joined) - len(item.text_L)
     while done < len(joined):
-        start = max(done - context // 2, 0)
+        start = max(min(done - context // 2, len(joined) - context - 1), 0)
         stop = min(start + context + 1, len(joined))
         yield i, joined[start:stop], stop - done
         done = stop

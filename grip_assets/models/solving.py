@@ -5,6 +5,7 @@ time and memory. That is no sandbox: it is off unless settings/evaluation.pass_a
 nothing of value.
 """
 
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -41,7 +42,9 @@ def first_function(written: str) -> str:
 
 
 def passes(problem: Problem, completion: str) -> bool:
-    program = f"{LIMITS}{problem.prompt}{completion}\n{problem.test}\ncheck({problem.entry_point})\n"
+    reached = secrets.token_hex(8)  # a completion that ends the process has passed nothing
+    tested = f"{problem.test}\ncheck({problem.entry_point})\nprint('\\n{reached}')\n"
+    program = f"{LIMITS}{problem.prompt}{completion}\n{tested}"
     with tempfile.TemporaryDirectory() as folder:
         try:
             done = subprocess.run(
@@ -54,4 +57,4 @@ def passes(problem: Problem, completion: str) -> bool:
             )
         except subprocess.TimeoutExpired:
             return False
-    return done.returncode == 0
+    return done.returncode == 0 and done.stdout.decode(errors="replace").endswith(f"\n{reached}\n")

@@ -16,6 +16,7 @@ import duckdb
 
 from grip_assets.errors import GripError
 from grip_assets.report.metadata import markdown_table
+from grip_assets.settings import GROUPS
 from grip_assets.store.artifacts import REPOSITORY, data_root
 from grip_assets.store.catalog import connect
 from grip_assets.store.query import has_query, sql_text
@@ -63,14 +64,18 @@ def _picture(connection: duckdb.DuckDBPyConnection, asset: str, pool: str, pictu
 
 
 def _run(connection: duckdb.DuckDBPyConnection) -> str:
-    """Date, machine, versions, and the settings that are not the defaults' or matter most."""
-    wanted = ("evaluation", "budget", "corpus", "embedding", "clustering", "probe", "adaptation")
+    """Date, machine, versions and settings."""
     rows = connection.sql('SELECT "group", name, value FROM settings').pl().rows()
-    groups = {group: [f"{n} {v}" for g, n, v in rows if g == group and v not in ("null", '""')] for group in wanted}
+    groups = {
+        group: [f"{n} {v}" for g, n, v in rows if g == group and v not in ("null", '""')]
+        for group in GROUPS
+        if group != "reports"
+    }
+    device = next(value for group, n, value in rows if (group, n) == ("evaluation", "device"))
     made = connection.sql("SELECT max(materialized_at) FROM artifacts WHERE in_force").pl().item()
     lines = [
         f"- Date: {made:%Y-%m-%d}. Machine: {_processor()},"
-        f" {os.cpu_count()} threads, no GPU used. Python {platform.python_version()}.",
+        f" {os.cpu_count()} threads; models trained on: {device}. Python {platform.python_version()}.",
         f"- Versions: {', '.join(f'{name} {_version(name)}' for name in VERSIONS)}.",
         *(f"- settings/{group}: {', '.join(values)}." for group, values in groups.items()),
     ]

@@ -1,6 +1,7 @@
 """An artifact's manifest as Dagster metadata: what the UI shows of a materialization, and plots over time."""
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,10 @@ def metadata(made: Made, store: ArtifactStore) -> dict[str, Any]:
 def markdown_table(rows: list[dict[str, Any]]) -> str:
     def cell(value: Any) -> str:
         text = f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
-        return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+        return re.sub(r"([\\`\[\]!|])", r"\\\1", text).replace("<", "&lt;").replace("\n", " ")
 
+    if not rows:
+        return "none"
     lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0])]
     return "\n".join(f"| {line} |" for line in lines + [" | ".join(map(cell, row.values())) for row in rows])
 

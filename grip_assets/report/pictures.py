@@ -245,8 +245,9 @@ def _whiskers(axes: Any, value: pl.Series, low: pl.Series, high: pl.Series, name
 def ladder_picture(tables: Mapping[str, Any]) -> bytes:
     """Paired difference to a random subset of each strategy on each set, with its interval: left of the line is
     better."""
-    rows = _table(tables, "ladder").filter(pl.col("strategy") != "random")
+    rows = _table(tables, "ladder")
     sets = rows["set"].unique(maintain_order=True).to_list()
+    rows = rows.filter(pl.col("strategy") != "random")
     names = rows["strategy"].unique(maintain_order=True).to_list()
     colors = {"rung": CHOSEN, "baseline": POOL, "ablation": "#b08800"}
     figure, panels = plt.subplots(

@@ -59,15 +59,25 @@ def test_bits_are_those_of_a_slow_reading_token_by_token(tokenizer, shape):
         assert value == pytest.approx(slow_bits(model, item, shape.context), rel=1e-5)
 
 
+def test_a_prompt_that_fits_is_read_whole(shape):
+    model = small.new_model(shape, 0)
+    rng = np.random.default_rng(0)
+    prompt, text = (rng.integers(1, shape.vocabulary, n).tolist() for n in (shape.context - 6, 5))
+    logits = model.eval()(input_ids=torch.tensor([[0, *prompt, *text]])).logits[0].log_softmax(-1)
+    whole = -sum(logits[len(prompt) + i, token].item() for i, token in enumerate(text)) / math.log(2)
+    recipe = small.Recipe(1, 1, 1e-3, "float32")
+    assert small.bits(model, [small.Item(prompt, text)], shape, recipe)[0] == pytest.approx(whole, rel=1e-5)
+
+
 def slow_bits(model, item, context):
     """One token at a time; windows begin half a context before the first token that is new to them."""
     joined, bits = [0, *item.prompt_L, *item.text_L], 0.0
     first = at = len(joined) - len(item.text_L)
     for i in range(first, len(joined)):
-        start = max(at - context // 2, 0)
+        start = max(min(at - context // 2, len(joined) - context - 1), 0)
         if i > start + context:
             at = i
-            start = max(at - context // 2, 0)
+            start = max(min(at - context // 2, len(joined) - context - 1), 0)
         logits = model.eval()(input_ids=torch.tensor([joined[start:i]])).logits[0, -1]
         bits -= torch.log_softmax(logits, 0)[joined[i]].item() / math.log(2)
     return bits
