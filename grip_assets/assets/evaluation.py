@@ -120,7 +120,7 @@ def _named(found: Estimate, value: str, low: str, high: str) -> dict[str, float]
 
 stage = Stage(
     name="evaluation",
-    code_version="1",
+    code_version="2",
     compute=compute,
     description="Does the subset train a better model? Bits per byte (and pass@1 where asked for) of the models of each"
     " strategy on benchmark solutions, held-out documents and your target set: mean and 95% interval over seeds, paired"

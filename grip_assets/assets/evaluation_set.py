@@ -208,7 +208,7 @@ def facts(settings: Settings, root: "Path") -> dict[str, Any]:
 
 stage = Stage(
     name="evaluation_set",
-    code_version="1",
+    code_version="2",
     compute=compute,
     description="What the models of the evaluation have to predict: solutions of the benchmarks, passages of held-out"
     " projects, your target set. `tokenizer` is the one they share, learned on the pool.",

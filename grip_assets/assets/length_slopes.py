@@ -251,7 +251,7 @@ def _facts(settings: Settings, root: Path) -> dict[str, Any]:
 
 stage = Stage(
     name="length_slopes",
-    code_version="1",
+    code_version="2",
     compute=compute,
     description="Does the distance to the nearest neighbours fall with the length of a document [paper Fig. 2, left]?"
     " Distance per doubling of the tokens, under two encoders, of one window and of the whole document, on one sample"

@@ -228,7 +228,7 @@ def _facts(settings: Settings, root: Path) -> dict[str, Any]:
 
 stage = Stage(
     name="sensitivity",
-    code_version="1",
+    code_version="2",
     compute=compute,
     description="Are the drops ΔL_k ranked alike by other probes [paper Fig. 5]? The same probe set under other reset"
     " depths, proxies, readings (A1, A4, A7) and seeds. `sensitivity_deltas` has every drop, `sensitivity_pairs` the"

@@ -230,7 +230,7 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
 
 stage = Stage(
     name="strategies",
-    code_version="1",
+    code_version="2",
     compute=compute,
     description="What each strategy of settings/evaluation selects, under each seed, all to the same tokens: Panel B,"
     " baselines, GRIP without one part. `strategy_costs`: what each needs of encoder, proxy, judge and time.",

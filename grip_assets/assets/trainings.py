@@ -166,7 +166,7 @@ def proxy_of_our_own(work: Work) -> Path:
 
 stage = Stage(
     name="trainings",
-    code_version="1",
+    code_version="2",
     compute=compute,
     description="A small language model trained from nothing on what each strategy selects, under each seed: the bits"
     " that it needs for every item of the evaluation set. `training_curves` has the training loss by tenths.",
