@@ -184,7 +184,8 @@ def test_variants_turn_one_thing_each_and_stay_within_the_proxy():
     now = validate("adaptation", {"seeds": 2})
     names = [v.name for v in sensitivity.variants(now, 30, "other/model")]
     assert names == [
-        "in force", "seed + 1", "seed + 2", "after 1 step", "after 3 steps", "absolute drop", "loss on what it trains on",
+        "in force", "seed + 1", "seed + 2", "after 1 step", "after 3 steps", "after 30 steps", "absolute drop",
+        "loss on what it trains on",
         "reset depth 1", "reset depth 2", "reset depth 4", "reset depth 4, seed + 1", "reset depth 4, seed + 2",
         "proxy model",
     ]  # fmt: skip

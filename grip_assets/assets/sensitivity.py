@@ -30,6 +30,7 @@ IN_FORCE = "in force"
 DEPTHS = (0, 1, 2, 4)  # of the paper's Fig. 5
 FURTHER_SEEDS = 2
 FEWER_STEPS = (1, 3)
+MORE_STEPS = 3  # times as many: an epoch of several smaller batches, the other reading of A4, comes to that
 FORMS = ("relative", "absolute")
 READINGS = {"held_out": "loss held out", "train": "loss on what it trains on"}
 TEXT, WHOLE, REAL = pl.String(), pl.Int64(), pl.Float64()
@@ -95,6 +96,7 @@ def variants(now: Adaptation, blocks: int, other: str) -> Iterator[Variant]:
     for step in FEWER_STEPS:
         if step < now.epochs:
             yield Variant(f"after {step} step{'s' * (step > 1)}", now, step)
+    yield turned(f"after {MORE_STEPS * now.epochs} steps", epochs=MORE_STEPS * now.epochs)
     yield turned(f"{_other(now.delta, FORMS)} drop", delta=_other(now.delta, FORMS))
     yield turned(READINGS[reading := _other(now.evaluate, tuple(READINGS))], evaluate=reading)
     depths = [depth for depth in DEPTHS if depth != now.reset_depth and depth <= blocks]
