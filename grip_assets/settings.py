@@ -29,6 +29,7 @@ Strategy = Literal[
     "loss_replay",
     "diversity",
     "grip",
+    "proportional",
     "by_cluster",
     "by_language",
     "top_quality",

@@ -106,6 +106,7 @@ def test_rungs_and_ablations_are_what_a_curation_with_their_settings_takes(chose
     ids = rows(chosen, "clusters")["doc_id"]
     by_luck = ids.gather(np.argsort(-keyed_uniform(1, "subset", ids)))
     assert taken("random", 1) == set(by_luck[: len(taken("random", 1))]), "from the whole pool, of whatever length"
+    assert taken("proportional", 1) == curated_with(chosen, "random", 1)
     for name in strategies.RUNGS[1:]:
         assert taken(name, 1) == curated_with(chosen, name, 1), name
     for name, changes in strategies.ABLATIONS.items():
@@ -175,7 +176,8 @@ def test_costs_count_what_a_strategy_needs(chosen):
     judged = chosen.sql("SELECT count(*) FROM quality_scores").item()
     spent = ("encoder_tokens", "proxy_tokens", "judged_documents")
     assert [costs["random"][c] for c in spent] == [0, 0, 0]
-    assert [costs["by_cluster"][c] for c in spent] == [read, 0, 0] == [costs["d4"][c] for c in spent]
+    for name in ("proportional", "by_cluster", "d4"):
+        assert [costs[name][c] for c in spent] == [read, 0, 0]
     assert [costs["static"][c] for c in spent] == [read, 0, judged] == [costs["no_replay"][c] for c in spent]
     assert [costs["grip"][c] for c in spent] == [read, trained, judged]
     assert [costs["top_quality"][c] for c in spent] == [0, 0, 120]

@@ -72,9 +72,9 @@ class Pool:
 
 
 def random(pool: Pool) -> Draw:
-    """Uniform from the whole pool. The chain's own random rows are drawn cluster by cluster, and a document that is
-    longer than what a cluster may have is hardly ever the nearest end of its draw [A17]: not what all else should be
-    measured by."""
+    """Uniform from the whole pool. The chain's own random row (`proportional`) is drawn cluster by cluster, where a
+    document that is longer than the cluster's budget is hardly ever the nearest end of a draw [A17]: not what all else
+    should be measured by."""
     return lambda seed: pool.take(pool.uniform(seed))
 
 

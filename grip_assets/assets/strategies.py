@@ -2,7 +2,8 @@
 
 Rungs are the rows of the paper's Panel B, by the profiles of their names; ablations are the last rung without one of
 its parts; baselines are the rules that a sceptic would name (rules.py). Rungs and ablations are made from stored tables
-as the chain would make them, but for `random`, which is drawn from the whole pool. All draw with the same random
+as the chain would make them, but for `random`, which is drawn from the whole pool; the chain's own random
+row, drawn cluster by cluster, is the baseline `proportional`. All draw with the same random
 numbers under the same seed, so that two strategies differ by what they do and less by luck.
 """
 
@@ -28,6 +29,7 @@ from grip_assets.recompute import Settings, Stage, Work
 from grip_assets.settings import Adaptation, Budget, Evaluation, Selection, validate
 
 RUNGS = ("random", "static", "quality_replay", "loss_replay", "diversity", "grip")
+PROFILES = {"proportional": "random"}  # where the name is another, and the last rung's is not meant
 ABLATIONS: dict[str, dict[str, dict[str, Any]]] = {
     "no_sigma": {"budget": {"use_sigma": False}},
     "no_quality": {"budget": {"use_quality": False}},
@@ -68,17 +70,19 @@ class Strategy:
 
 def strategy(name: str, now: Settings) -> Strategy:
     """What a name means under the settings in force."""
+    kind = "rung" if name in RUNGS else "ablation" if name in ABLATIONS else "baseline"
     if name in RULES:
-        return Strategy(name, "rung" if name in RUNGS else "baseline", NEEDS.get(name, ()))
+        return Strategy(name, kind, NEEDS.get(name, ()))
     settings = _settings(name, now)
     budget, selection = settings["budget"], settings["selection"]
     assert isinstance(budget, Budget) and isinstance(selection, Selection)
-    return Strategy(name, "rung" if name in RUNGS else "ablation", _needs(budget, selection), settings)
+    return Strategy(name, kind, _needs(budget, selection), settings)
 
 
 def _settings(name: str, now: Settings) -> dict[str, Any]:
     """Budget and selection of the profile over the settings in force, with the one change of an ablation."""
-    profile, changes = read_profile(name if name in RUNGS else "grip"), ABLATIONS.get(name, {})
+    profile = read_profile(PROFILES.get(name, name if name in RUNGS else "grip"))
+    changes = ABLATIONS.get(name, {})
     kept = {"budget": {field: getattr(now["budget"], field) for field in KEPT}}
     turned = {
         group: validate(group, now[group].model_dump() | values | kept.get(group, {}) | changes.get(group, {}))
