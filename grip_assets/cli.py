@@ -78,7 +78,7 @@ def plan(corpus: Corpus = None, profile: Profile = None, set: Set = None) -> Non
 @app.command()
 def evaluate(
     assets: Annotated[
-        list[str] | None, typer.Argument(help="Assets of the group evaluation; all of them when left out.")
+        list[str] | None, typer.Argument(help="Assets of the group evaluation; the ladder when left out.")
     ] = None,
     corpus: Corpus = None,
     profile: Profile = None,
@@ -91,7 +91,7 @@ def evaluate(
     from grip_assets.store.artifacts import data_root
 
     with operations.open_instance() as instance:
-        run = operations.evaluate(instance, _changes(corpus, profile, set), assets or [])
+        run = operations.evaluate(instance, _changes(corpus, profile, set), assets or ["evaluation"])
         print(ladder(data_root(), run))
 
 

@@ -84,8 +84,8 @@ def curate(instance: dg.DagsterInstance, changes: Changes) -> Run:
     return _run(instance, curate_job, changes, None)
 
 
-def evaluate(instance: dg.DagsterInstance, changes: Changes, only: Sequence[str] = ()) -> Run:
-    """Make the changes, curate, and bring the evaluation up to date: all of it, or these assets and what they need."""
+def evaluate(instance: dg.DagsterInstance, changes: Changes, only: Sequence[str]) -> Run:
+    """Make the changes, curate, and bring these assets of the evaluation up to date, and what they need."""
     from grip_assets.definitions import defs, evaluate_job
 
     corpus = after(instance, changes)["corpus"]
@@ -100,8 +100,7 @@ def evaluate(instance: dg.DagsterInstance, changes: Changes, only: Sequence[str]
         known = {name: stage for name, stage in STAGES.items() if name not in CURATED}
         raise GripError(f"There is no asset '{unknown[0]}' in the evaluation. {nearest(unknown[0], known)}")
     wanted = dg.AssetSelection.groups("settings", "curation") | dg.AssetSelection.assets(*only).upstream()
-    keys = list(wanted.resolve(defs.resolve_asset_graph())) if only else None
-    return _run(instance, evaluate_job, changes, keys)
+    return _run(instance, evaluate_job, changes, list(wanted.resolve(defs.resolve_asset_graph())))
 
 
 def _run(

@@ -29,6 +29,7 @@ Strategy = Literal[
     "loss_replay",
     "diversity",
     "grip",
+    "in_force",
     "proportional",
     "by_cluster",
     "by_language",
@@ -252,7 +253,9 @@ class Evaluation(Group):
     """A small language model, trained from nothing on what each strategy selects, and how well it then predicts."""
 
     strategies: list[Strategy] = knob(
-        list(typing.get_args(Strategy)), "What is compared: Panel B, baselines, GRIP without one part.", min_length=1
+        list(typing.get_args(Strategy)),
+        "What is compared: Panel B, your settings, baselines, GRIP without one part.",
+        min_length=1,
     )
     seeds: int = knob(3, "Draws and trainings of each strategy, under the same seeds for all.", ge=2, le=50)
     seed: int = knob(0, "First seed.", ge=0)

@@ -111,9 +111,13 @@ def test_rungs_and_ablations_are_what_a_curation_with_their_settings_takes(chose
         assert taken(name, 1) == curated_with(chosen, name, 1), name
     for name, changes in strategies.ABLATIONS.items():
         assert taken(name, 0) == curated_with(chosen, "grip", 0, **changes), name
+    assert len({tuple(sorted(taken(name, 0))) for name in strategies.RUNGS}) > 3, "the test compares something"
     chosen.curate(**read_profile("static"))
     assert taken("static", 0) == set(chosen.sql("SELECT doc_id FROM subset")["doc_id"]), "the run meant is `curate`"
-    assert len({tuple(sorted(taken(name, 0))) for name in strategies.RUNGS}) > 3, "the test compares something"
+    chosen.curate(selection={"weight": "density", "bandwidth_scale": 0.2, "beta": 0.9})
+    select(chosen, strategies=["random", "in_force", "grip"])
+    in_force, found = set(chosen.sql("SELECT doc_id FROM subset")["doc_id"]), rows(chosen)
+    assert taken("in_force", 0) == in_force != taken("grip", 0), "by the densities of these settings"
 
 
 @pytest.mark.slow
@@ -185,7 +189,7 @@ def test_costs_count_what_a_strategy_needs(chosen):
     assert costs["random"]["seconds"] < costs["by_cluster"]["seconds"]
     assert [costs[name]["previous"] for name in strategies.RUNGS] == [None, *strategies.RUNGS[:-1]]
     kinds = {row["kind"] for row in costs.values()}
-    assert kinds == {"rung", "baseline", "ablation"} and costs["d4"]["previous"] is None
+    assert kinds == {"rung", "yours", "baseline", "ablation"} and costs["d4"]["previous"] is None
     assert costs["longest"]["n_docs"] < costs["random"]["n_docs"] < costs["shortest"]["n_docs"]
 
 

@@ -45,7 +45,7 @@ def compute(work: Work) -> dict[str, Any]:
     )
     costs = work.frame("strategy_costs")
     before = {
-        strategy: previous or ("grip" if kind == "ablation" else None)
+        strategy: previous or ("grip" if kind in ("ablation", "yours") else None)
         for strategy, kind, previous in costs.select("strategy", "kind", "previous").iter_rows()
     }
     rows = [row for part in _parts(measured) for row in _compared(part, before)]
@@ -124,8 +124,8 @@ stage = Stage(
     compute=compute,
     description="Does the subset train a better model? Bits per byte (and pass@1 where asked for) of the models of each"
     " strategy on benchmark solutions, held-out documents and your target set: mean and 95% interval over seeds, paired"
-    " differences to `random` and to the rung before (of an ablation: to `grip`), and a verdict. `ladder` has one row a"
-    " strategy and set, with the cost of the selection.",
+    " differences to `random` and to the rung before (of your settings and of an ablation: to `grip`), and a verdict."
+    " `ladder` has one row a strategy and set, with the cost of the selection.",
     tables=("evaluation", "ladder"),
     inputs=("strategies", "trainings", "evaluation_set"),
     group="evaluation",

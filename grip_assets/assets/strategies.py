@@ -8,8 +8,9 @@ numbers under the same seed, so that two strategies differ by what they do and l
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import pyarrow as pa
 from grip_assets.assets import clusters
 from grip_assets.assets.budgets import MEASURED
 from grip_assets.assets.knobs import chosen_under
-from grip_assets.assets.rules import NEEDS, RULES, Draw, Pool, must_be_ready, rule_facts
+from grip_assets.assets.rules import NEEDS, RULES, Pool, must_be_ready, rule_facts
 from grip_assets.errors import GripError
 from grip_assets.method.allocation import capacities, resolve_total
 from grip_assets.profiles import read_profile
@@ -29,6 +30,7 @@ from grip_assets.recompute import Settings, Stage, Work
 from grip_assets.settings import Adaptation, Budget, Evaluation, Selection, validate
 
 RUNGS = ("random", "static", "quality_replay", "loss_replay", "diversity", "grip")
+IN_FORCE = "in_force"  # your own settings
 PROFILES = {"proportional": "random"}  # where the name is another, and the last rung's is not meant
 ABLATIONS: dict[str, dict[str, dict[str, Any]]] = {
     "no_sigma": {"budget": {"use_sigma": False}},
@@ -70,10 +72,11 @@ class Strategy:
 
 def strategy(name: str, now: Settings) -> Strategy:
     """What a name means under the settings in force."""
-    kind = "rung" if name in RUNGS else "ablation" if name in ABLATIONS else "baseline"
+    kinds = {**dict.fromkeys(RUNGS, "rung"), **dict.fromkeys(ABLATIONS, "ablation"), IN_FORCE: "yours"}
+    kind = kinds.get(name, "baseline")
     if name in RULES:
         return Strategy(name, kind, NEEDS.get(name, ()))
-    settings = _settings(name, now)
+    settings = now if name == IN_FORCE else _settings(name, now)
     budget, selection = settings["budget"], settings["selection"]
     assert isinstance(budget, Budget) and isinstance(selection, Selection)
     return Strategy(name, kind, _needs(budget, selection), settings)
@@ -117,7 +120,7 @@ def compute(work: Work) -> dict[str, Any]:
     must_be_ready([s.name for s in chosen], work.settings)
     documents, versions = work.frame("clusters"), dict(work.inputs)
     total, max_repeats = budget_of_all(work.settings, int(documents["n_tokens"].sum()))
-    as_chain = _chain(work, chosen, documents, versions)
+    measured = {name: work.frame(name) for name in MEASURED}
     seeds = range(settings.seed, settings.seed + settings.seeds)
     progress = Progress("selecting", len(chosen), "strategies", work.log)
     schema = _rows("", 0, documents, np.zeros(len(documents), np.int64)).schema
@@ -125,8 +128,9 @@ def compute(work: Work) -> dict[str, Any]:
     with work.draft.writer("strategies", schema) as writer:
         for s in chosen:
             pool = Pool(work, documents, total, max_repeats)
+            known = _with_density(work, s, documents, versions) if "subset" in s.needs else documents
             started = time.monotonic()
-            draw = as_chain(s) if s.settings else RULES[s.name](pool)
+            draw = partial(_drawn, s, known, measured) if s.settings else RULES[s.name](pool)
             prepared = time.monotonic()
             draws = [draw(seed) for seed in seeds]
             drawn = (time.monotonic() - prepared) / len(seeds)
@@ -154,28 +158,19 @@ def budget_of_all(settings: Settings, available: int) -> tuple[int, int]:
     return total, budget.max_repeats if budget.overflow == "repeat" else 1
 
 
-def _chain(
-    work: Work, chosen: list[Strategy], documents: pl.DataFrame, versions: dict[str, str]
-) -> Callable[[Strategy], Draw]:
-    """How rungs and ablations draw: from what was measured, and where one of them asks for densities, from those of the
-    last rung's subset, which is made if it is not there. ``versions`` gets those of its budgets and its subset."""
-    known, measured = documents, {name: work.frame(name) for name in MEASURED}
-    if any("subset" in s.needs for s in chosen):
-        settings = _settings("grip", work.settings)
-        for name in ("budgets", "subset"):
-            stage = work.stages[name]
-            versions[name] = work.make(stage, settings, {i: versions[i] for i in stage.inputs}).version
-        weights = work.store.parquet("subset", versions["subset"], "selection_weights")
-        density = pl.read_parquet(weights, columns=["doc_id", "density"])
-        known = documents.join(density, on="doc_id", how="left", maintain_order="left")
-
-    def draws(s: Strategy) -> Draw:
-        return lambda seed: _drawn(s, seed, known, measured)
-
-    return draws
+def _with_density(work: Work, s: Strategy, documents: pl.DataFrame, versions: dict[str, str]) -> pl.DataFrame:
+    """The documents with the densities of the last rung's subset, or of the one in force, which is made if it is not
+    there. ``versions`` gets those of its budgets and its subset."""
+    settings = work.settings if s.name == IN_FORCE else _settings("grip", work.settings)
+    for name in ("budgets", "subset"):
+        stage = work.stages[name]
+        versions[name] = work.make(stage, settings, {i: versions[i] for i in stage.inputs}).version
+    weights = work.store.parquet("subset", versions["subset"], "selection_weights")
+    density = pl.read_parquet(weights, columns=["doc_id", "density"])
+    return documents.join(density, on="doc_id", how="left", maintain_order="left")
 
 
-def _drawn(s: Strategy, seed: int, documents: pl.DataFrame, measured: dict[str, pl.DataFrame]) -> np.ndarray:
+def _drawn(s: Strategy, documents: pl.DataFrame, measured: dict[str, pl.DataFrame], seed: int) -> np.ndarray:
     assert s.settings is not None
     selection = s.settings["selection"].model_copy(update={"seed": seed})
     try:

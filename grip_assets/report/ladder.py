@@ -8,7 +8,12 @@ import polars as pl
 from grip_assets.operations import Run
 from grip_assets.store.catalog import catalog_path, connect
 
-KINDS = {"rung": "Panel B, each rung one part more", "baseline": "Baselines", "ablation": "grip without one part"}
+KINDS = {
+    "rung": "Panel B, each rung one part more or another",
+    "yours": "Budget and selection as your settings have them",
+    "baseline": "Baselines",
+    "ablation": "grip without one part",
+}
 
 
 def ladder(root: Path, run: Run) -> str:
@@ -27,7 +32,7 @@ def ladder(root: Path, run: Run) -> str:
             *lines,
             f"computed: {', '.join(run.computed) or 'nothing'}",
             f"reused:   {', '.join(run.reused) or 'nothing'}",
-            f"tables:   {catalog_path(root)}   (ladder, evaluation, strategy_costs and others: docs/evidence.md)",
+            f"tables:   {catalog_path(root)}   (ladder, evaluation, strategy_costs: docs/reference.md)",
         ]
     )
 

@@ -6,7 +6,7 @@ SELECT
     coalesce(printf('%+.4f ± %.4f', to_random, (to_random_high - to_random_low) / 2), '') AS to_random,
     coalesce(verdict, '') AS verdict,
     coalesce(compared_with, '') AS compared_with,
-    coalesce(printf('%+.4f ± %.4f', to_previous, (to_previous_high - to_previous_low) / 2), '') AS to_it,
-    coalesce(previous_verdict, '') AS its_verdict
+    coalesce(printf('%+.4f ± %.4f', to_previous, (to_previous_high - to_previous_low) / 2), '') AS "difference to it",
+    coalesce(previous_verdict, '') AS "verdict against it"
 FROM (SELECT *, row_number() OVER () AS place FROM ladder)
-ORDER BY "set", CASE kind WHEN 'rung' THEN 0 WHEN 'baseline' THEN 1 ELSE 2 END, place
+ORDER BY "set", CASE kind WHEN 'rung' THEN 0 WHEN 'yours' THEN 1 WHEN 'baseline' THEN 2 ELSE 3 END, place
