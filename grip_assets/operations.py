@@ -11,10 +11,11 @@ import yaml
 
 from grip_assets import ledger, recompute
 from grip_assets.assets import CURATED, STAGES
+from grip_assets.assets.trainings import device_must_be_there
 from grip_assets.automation import unsynced_because
 from grip_assets.errors import GripError
 from grip_assets.profiles import Changes
-from grip_assets.settings import GROUPS, Corpus, Group, Quality, group_type, nearest, validate
+from grip_assets.settings import GROUPS, Corpus, Evaluation, Group, Quality, group_type, nearest, validate
 from grip_assets.store.artifacts import REPOSITORY, ArtifactStore, data_root
 
 
@@ -88,8 +89,10 @@ def evaluate(instance: dg.DagsterInstance, changes: Changes, only: Sequence[str]
     """Make the changes, curate, and bring these assets of the evaluation up to date, and what they need."""
     from grip_assets.definitions import defs, evaluate_job
 
-    corpus = after(instance, changes)["corpus"]
-    assert isinstance(corpus, Corpus)
+    settings = after(instance, changes)
+    corpus, evaluation = settings["corpus"], settings["evaluation"]
+    assert isinstance(corpus, Corpus) and isinstance(evaluation, Evaluation)
+    device_must_be_there(evaluation)
     if not corpus.held_out:
         raise GripError(
             "settings/corpus.held_out is 0, so there is nothing that the evaluation could measure with. Add --set"

@@ -206,10 +206,13 @@ def test_a_killed_evaluation_goes_on_with_the_next_model(planted, tmp_path):
 
 
 @pytest.mark.run
-def test_an_evaluation_without_held_out_documents_is_refused_before_anything_is_done(lab):
+def test_an_evaluation_that_cannot_be_is_refused_before_anything_is_done(lab, monkeypatch):
     runs = lab.instance.get_runs_count()
     with pytest.raises(GripError, match=r"corpus\.held_out is 0.*--set corpus\.held_out=0\.05"):
-        lab.operations.evaluate(lab.instance, {})
+        lab.operations.evaluate(lab.instance, {}, ["evaluation"])
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(GripError, match="sees no GPU"):
+        lab.operations.evaluate(lab.instance, {"evaluation": {"device": "cuda"}}, ["evaluation"])
     with pytest.raises(GripError, match="no asset 'sensitivty'.*Did you mean 'sensitivity'"):
         lab.operations.evaluate(lab.instance, {"corpus": {"held_out": 0.1}}, ["sensitivty"])
     assert lab.instance.get_runs_count() == runs

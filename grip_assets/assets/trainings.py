@@ -65,8 +65,7 @@ def compute(work: Work) -> dict[str, Any]:
 def _train(work: Work, settings: Evaluation, shards: Shards, missing: dict[str, tuple[int, pl.DataFrame]]) -> None:
     import torch
 
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise GripError("settings/evaluation.device is 'cuda', and torch sees no GPU. Set it to 'cpu'.")
+    device_must_be_there(settings)
     torch.set_num_threads(1)
     progress = Progress("training", len(missing) * settings.tokens, "tokens", work.log)
     tokenizer = tokenizer_of(work)
@@ -75,6 +74,17 @@ def _train(work: Work, settings: Evaluation, shards: Shards, missing: dict[str, 
     for rows in map_shards(lambda each: trained(*each), ((key, *what) for key, what in missing.items()), workers):
         shards.write(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
     progress.finish()
+
+
+def device_must_be_there(settings: Evaluation) -> None:
+    if settings.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise GripError(
+                f"settings/evaluation.device is 'cuda', and torch {torch.__version__} sees no GPU. Set it to 'cpu', or"
+                " install a build of torch for CUDA."
+            )
 
 
 def _trained(

@@ -151,7 +151,5 @@ def _megatron() -> Any:
             warnings.simplefilter("ignore")  # that Transformer Engine and Apex, which train, are not there
             from megatron.core.datasets import indexed_dataset
     except ImportError as error:
-        raise GripError(
-            f"--format megatron needs Megatron Core ({error}). Run: pip install 'grip-assets[export]'"
-        ) from None
+        raise GripError(f"--format megatron needs Megatron Core ({error}). Run: pip install '.[export]'") from None
     return indexed_dataset

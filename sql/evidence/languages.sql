@@ -1,3 +1,3 @@
--- The ten largest languages of the pool.
+-- The sixteen largest languages of the pool.
 -- in: corpus   out: one row a language
 SELECT language, count(*) AS documents, sum(n_tokens)::BIGINT AS tokens FROM corpus GROUP BY language ORDER BY tokens DESC LIMIT 16
