@@ -32,6 +32,7 @@ LEAST = 40  # of a cluster
 LONG = 256  # tokens; what falls among shorter ones alone is no collapse of long ones
 OTHER_WINDOW, OTHER_WINDOWS = 256, 2
 FEW = 4  # windows of a document, where the chain reads one
+SHARD_VERSION = "1"
 AT_ONCE = 50  # documents of a shard: what a crash can lose
 COUNTS = ("raw_tokens", "pooled_tokens")
 SETTING = "settings/evaluation.other_encoder"
@@ -161,7 +162,8 @@ def _embedded(work: Work, sample: pl.DataFrame, settings: Embedding, setting: st
     """The sample under an encoder, raw and pooled, from one pass over its windows."""
     model = content_hash(locate(settings.model, setting), work.store.root)
     how = OTHER_WINDOW if setting == SETTING else None
-    shards = Shards(work.store, "length_slopes", digest(["1", hashed_values(settings) | {"model": model}, how]))
+    made_from = [SHARD_VERSION, hashed_values(settings) | {"model": model}, how]
+    shards = Shards(work.store, "length_slopes", digest(made_from))
     have = shards.index()
     missing = [doc for doc in sample["doc_id"] if doc not in have]
     if missing:

@@ -38,6 +38,7 @@ DRAWS = 200
 SAMPLE = 1_500  # documents whose loss is measured
 LEAST = 40  # of a cluster
 WINDOW = 128  # tokens of a document that its loss is measured on
+SHARD_VERSION = "1"
 AT_ONCE = 256  # documents whose losses are kept at once
 PROPORTIONAL, NO_CLUSTERS = "proportional", "no clusters"
 TEXT, WHOLE, REAL = pl.String(), pl.Int64(), pl.Float64()
@@ -174,7 +175,7 @@ def _losses(work: Work, clusters: pl.DataFrame) -> pl.DataFrame:
     assert isinstance(adaptation, Adaptation)
     sample = keyed_clusters(0, "probe_variance", clusters, SAMPLE, LEAST)
     shards = Shards(
-        work.store, "probe_variance", digest(["1", WINDOW, _facts(work.settings, work.store.root)["proxy"]])
+        work.store, "probe_variance", digest([SHARD_VERSION, WINDOW, _facts(work.settings, work.store.root)["proxy"]])
     )
     have = shards.index()
     wanted = {doc for doc in sample["doc_id"] if doc not in have}

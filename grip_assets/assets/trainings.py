@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from grip_assets.assets.evaluation_set import items_of, learned_tokenizer, tokenizer_of
 from grip_assets.errors import GripError
@@ -22,7 +21,7 @@ from grip_assets.progress import Progress
 from grip_assets.recompute import Stage, Work
 from grip_assets.settings import Evaluation, digest, hashed_values
 from grip_assets.store.shards import Shards
-from grip_assets.store.tables import blocks
+from grip_assets.store.tables import texts
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -127,12 +126,9 @@ def in_order(work: Work, tokenizer: "Tokenizer", selected: pl.DataFrame, seed: i
     from grip_assets.models.small import encode
 
     repeats = dict(selected.select("doc_id", "repeats").iter_rows())
-    tokens: dict[str, np.ndarray] = {}
-    for block in blocks(work.files("corpus"), ["doc_id", "text"], rows=256):
-        ids = block["doc_id"].to_pylist()
-        wanted = [row for row, doc in enumerate(ids) if doc in repeats]
-        encoded = encode(tokenizer, block["text"].take(pa.array(wanted, pa.int64())).to_pylist())
-        tokens.update((ids[row], np.array(found, np.uint32)) for row, found in zip(wanted, encoded, strict=True))
+    tokens = {
+        doc: np.array(encode(tokenizer, [text])[0], np.uint32) for doc, text in texts(work.files("corpus"), repeats)
+    }
     copies = [(doc, copy) for doc in sorted(repeats) for copy in range(repeats[doc])]
     order = np.argsort(keyed_uniform(seed, "order", [f"{doc}:{copy}" for doc, copy in copies]), kind="stable")
     return (tokens[copies[i][0]] for i in order)
