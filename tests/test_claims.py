@@ -10,6 +10,7 @@ from grip_assets.assets.columns import columns
 from grip_assets.definitions import defs
 from grip_assets.method.agreement import rank_correlation
 from grip_assets.method.sampling import keyed_clusters
+from grip_assets.report.evidence import PAGE, filled
 from grip_assets.settings import validate
 
 CLAIMS = ("sensitivity", "length_slopes", "length_by_beta", "probe_variance")
@@ -238,7 +239,7 @@ def table(lab, name: str) -> pl.DataFrame:
 
 
 @pytest.mark.run
-def test_the_claims_are_tested_on_a_pool_once(lab, models, other_proxy, monkeypatch):
+def test_the_claims_are_tested_on_a_pool_once(lab, models, other_proxy, monkeypatch, tmp_path):
     monkeypatch.setattr(length_slopes, "SAMPLE", 100)
     monkeypatch.setattr(probe_variance, "SAMPLE", 100)
     lab.change("evaluation", other_encoder=str(models / "proxy"), other_proxy=str(other_proxy))
@@ -255,6 +256,9 @@ def test_the_claims_are_tested_on_a_pool_once(lab, models, other_proxy, monkeypa
     ].to_list() == [3, 2, 2, 2]
     the_drops_are_those_of_runs(lab)
     lengths_are_those_of_the_subset(lab)
+    _, made = filled(PAGE.read_text(), "default", lab.data, tmp_path)
+    known = {name.removesuffix("_picture") for name in made}
+    assert {*CLAIMS, "length_match", "quality_correlation", "pool", "contamination"} <= known
     assert materialize(lab, *CLAIMS) == dict.fromkeys(CLAIMS, True)
     assert lab.curate() == set(), "what was made to compare is no round, and changes nothing"
 

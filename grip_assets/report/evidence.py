@@ -6,6 +6,7 @@ A block whose tables are not there keeps what it has.
 """
 
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -75,7 +76,7 @@ def _run(connection: duckdb.DuckDBPyConnection) -> str:
     made = connection.sql("SELECT max(materialized_at) FROM artifacts WHERE in_force").pl().item()
     lines = [
         f"- Date: {made:%Y-%m-%d}. Machine: {_processor()},"
-        f" {os.cpu_count()} threads; models trained on: {device}. Python {platform.python_version()}.",
+        f" {os.cpu_count()} threads; models trained on the {json.loads(device)}. Python {platform.python_version()}.",
         f"- Versions: {', '.join(f'{name} {_version(name)}' for name in VERSIONS)}.",
         *(f"- settings/{group}: {', '.join(values)}." for group, values in groups.items()),
     ]
