@@ -202,7 +202,10 @@ def test_a_killed_evaluation_goes_on_with_the_next_model(planted, tmp_path):
     planted.operations.evaluate(planted.instance, {"evaluation": {"tokens": 15000}}, ["evaluation"])
     event = planted.instance.get_latest_materialization_event(dg.AssetKey("trainings")).asset_materialization
     n = event.metadata["models"].value
-    assert event.metadata["models_trained_now"].value == n - there and n > 10
+    selected = "list((doc_id, repeats) ORDER BY doc_id)"
+    different = f"SELECT DISTINCT seed, {selected} FROM strategies GROUP BY strategy, seed"
+    assert n == len(planted.sql(different)) > 10, "a model for each seed and selection"
+    assert event.metadata["models_trained_now"].value == n - there
 
 
 @pytest.mark.run

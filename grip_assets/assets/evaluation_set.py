@@ -94,11 +94,11 @@ def _held_out(work: Work, settings: Evaluation) -> pl.DataFrame:
     ).with_columns(turn=pl.col("u").rank("ordinal").over("project"))
     chosen = drawn.sort("turn", "of_project", "u").head(settings.documents)
     described = _described(work, chosen)
-    texts = [passage(text, settings.passage, place) for text, place in chosen.select("text", "place").iter_rows()]
+    passages = [passage(text, settings.passage, place) for text, place in chosen.select("text", "place").iter_rows()]
     return described.with_columns(
         pl.format("held_out:{}", "doc_id").alias("item_id"),
         pl.lit("held_out").alias("set"),
-        pl.Series("text", texts),
+        pl.Series("text", passages),
         pl.Series("length_band", [_length_band(n) for n in chosen["n_tokens"]]),
     ).select("item_id", "set", "source", "project", "language", "cluster_id", "quality_band", "length_band", "text")
 

@@ -2,15 +2,15 @@
 
 Rungs are the rows of the paper's Panel B, by the profiles of their names; ablations are the last rung without one of
 its parts; baselines are the rules that a sceptic would name (rules.py). Rungs and ablations are made from stored tables
-as the chain would make them, but for `random`, which is drawn from the whole pool; the chain's own random
-row, drawn cluster by cluster, is the baseline `proportional`. All draw with the same random
-numbers under the same seed, so that two strategies differ by what they do and less by luck.
+as the chain would make them, but for `random`, which is drawn from the whole pool; the chain's own random row, drawn
+cluster by cluster, is the baseline `proportional`. All draw with the same random numbers under the same seed, so that
+two strategies differ by what they do and less by luck.
 """
 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +118,10 @@ def compute(work: Work) -> dict[str, Any]:
     assert isinstance(settings, Evaluation)
     chosen = [strategy(name, work.settings) for name in settings.strategies]
     must_be_ready([s.name for s in chosen], work.settings)
-    documents, versions = work.frame("clusters"), dict(work.inputs)
+    documents = work.frame("clusters")
     total, max_repeats = budget_of_all(work.settings, int(documents["n_tokens"].sum()))
     measured = {name: work.frame(name) for name in MEASURED}
+    with_density = cache(partial(_with_density, work, documents))
     seeds = range(settings.seed, settings.seed + settings.seeds)
     progress = Progress("selecting", len(chosen), "strategies", work.log)
     schema = _rows("", 0, documents, np.zeros(len(documents), np.int64)).schema
@@ -128,7 +129,8 @@ def compute(work: Work) -> dict[str, Any]:
     with work.draft.writer("strategies", schema) as writer:
         for s in chosen:
             pool = Pool(work, documents, total, max_repeats)
-            known = _with_density(work, s, documents, versions) if "subset" in s.needs else documents
+            dense = "subset" in s.needs
+            known, versions = with_density(s.name == IN_FORCE) if dense else (documents, work.inputs)
             started = time.monotonic()
             draw = partial(_drawn, s, known, measured) if s.settings else RULES[s.name](pool)
             prepared = time.monotonic()
@@ -158,16 +160,17 @@ def budget_of_all(settings: Settings, available: int) -> tuple[int, int]:
     return total, budget.max_repeats if budget.overflow == "repeat" else 1
 
 
-def _with_density(work: Work, s: Strategy, documents: pl.DataFrame, versions: dict[str, str]) -> pl.DataFrame:
-    """The documents with the densities of the last rung's subset, or of the one in force, which is made if it is not
-    there. ``versions`` gets those of its budgets and its subset."""
-    settings = work.settings if s.name == IN_FORCE else _settings("grip", work.settings)
+def _with_density(work: Work, documents: pl.DataFrame, in_force: bool) -> tuple[pl.DataFrame, Mapping[str, str]]:
+    """The documents with the densities of the subset in force, or of the last rung's, which is made if it is not there;
+    and the versions of the stages up to it."""
+    settings = work.settings if in_force else _settings("grip", work.settings)
+    versions = dict(work.inputs)
     for name in ("budgets", "subset"):
         stage = work.stages[name]
         versions[name] = work.make(stage, settings, {i: versions[i] for i in stage.inputs}).version
     weights = work.store.parquet("subset", versions["subset"], "selection_weights")
     density = pl.read_parquet(weights, columns=["doc_id", "density"])
-    return documents.join(density, on="doc_id", how="left", maintain_order="left")
+    return documents.join(density, on="doc_id", how="left", maintain_order="left"), versions
 
 
 def _drawn(s: Strategy, documents: pl.DataFrame, measured: dict[str, pl.DataFrame], seed: int) -> np.ndarray:

@@ -72,13 +72,15 @@ def test_a_prompt_that_fits_is_read_whole(shape):
 def slow_bits(model, item, context):
     """One token at a time; windows begin half a context before the first token that is new to them."""
     joined, bits = [0, *item.prompt_L, *item.text_L], 0.0
+
+    def begin(at):
+        return max(min(at - context // 2, len(joined) - context - 1), 0)
+
     first = at = len(joined) - len(item.text_L)
     for i in range(first, len(joined)):
-        start = max(min(at - context // 2, len(joined) - context - 1), 0)
-        if i > start + context:
+        if i > begin(at) + context:
             at = i
-            start = max(min(at - context // 2, len(joined) - context - 1), 0)
-        logits = model.eval()(input_ids=torch.tensor([joined[start:i]])).logits[0, -1]
+        logits = model.eval()(input_ids=torch.tensor([joined[begin(at) : i]])).logits[0, -1]
         bits -= torch.log_softmax(logits, 0)[joined[i]].item() / math.log(2)
     return bits
 
