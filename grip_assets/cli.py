@@ -110,10 +110,11 @@ def _changes(corpus: str | None, profile: str | None, assignments: list[str] | N
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Each asset: version, when and by which run, fresh or unsynced and why; and the settings in force."""
     from grip_assets import ledger, operations
+    from grip_assets.settings import flat
 
     with operations.open_instance() as instance:
         found = operations.status(instance)
-        settings = operations.flat(ledger.settings_in_force(instance))
+        settings = flat(ledger.settings_in_force(instance))
     if as_json:
         assets = [{**vars(a), "fresh": not a.because} for a in found]
         print(json.dumps({"assets": assets, "settings": settings}, indent=1))

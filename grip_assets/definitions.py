@@ -10,11 +10,10 @@ import dagster as dg
 from grip_assets.assets import STAGES
 from grip_assets.assets.data import Data
 from grip_assets.assets.report import report
-from grip_assets.assets.settings import settings_assets
+from grip_assets.assets.settings import run_config, settings_assets
 from grip_assets.assets.stage import stage_asset
 from grip_assets.console import console
 from grip_assets.ledger import settings_key
-from grip_assets.operations import run_config
 from grip_assets.report.changes import settings_of_subset
 from grip_assets.settings import GROUPS
 from grip_assets.triggers import new_checkpoint, new_documents, schedules

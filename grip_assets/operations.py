@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import yaml
 
 from grip_assets import ledger, recompute
 from grip_assets.assets import CURATED, STAGES
+from grip_assets.assets.settings import run_config
 from grip_assets.assets.trainings import device_must_be_there
 from grip_assets.automation import unsynced_because
 from grip_assets.errors import GripError
@@ -57,11 +58,6 @@ def after(instance: dg.DagsterInstance, changes: Changes) -> dict[str, Group]:
     """Settings in force with ``changes`` made; GripError for a value that is refused."""
     settings = ledger.settings_in_force(instance)
     return {g: validate(g, values.model_dump() | changes.get(g, {})) for g, values in settings.items()}
-
-
-def run_config(changes: Changes) -> dict[str, Any]:
-    """The run config of a job that changes settings, by group."""
-    return {"ops": {f"settings__{group}": {"config": values} for group, values in changes.items()}}
 
 
 def plan(instance: dg.DagsterInstance, changes: Changes) -> list[recompute.Step]:
@@ -197,8 +193,3 @@ def status(instance: dg.DagsterInstance) -> list[AssetStatus]:
         version, when, run = (record.version, record.timestamp, record.run_id) if record else (None, None, None)
         found.append(AssetStatus(key.to_user_string(), version, when, run, because.get(key, [])))
     return found
-
-
-def flat(settings: Mapping[str, Group]) -> dict[str, Any]:
-    """``group.field`` to value."""
-    return {f"{g}.{n}": v for g, values in settings.items() for n, v in values.model_dump(mode="json").items()}

@@ -328,6 +328,11 @@ def hashed_values(settings: Group, fields: tuple[str, ...] | None = None) -> dic
     return {n: v for n, v in values.items() if trait(known[n], "hashed") and (fields is None or n in fields)}
 
 
+def flat(settings: Mapping[str, Group]) -> dict[str, Any]:
+    """``group.field`` to value."""
+    return {f"{g}.{n}": v for g, values in settings.items() for n, v in values.model_dump(mode="json").items()}
+
+
 def validate(group: str, values: Mapping[str, Any]) -> Group:
     """Settings of ``group`` from plain values.
 

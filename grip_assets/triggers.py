@@ -17,9 +17,9 @@ import dagster as dg
 from grip_assets import ledger
 from grip_assets.assets import STAGES
 from grip_assets.assets.data import Data
+from grip_assets.assets.settings import run_config
 from grip_assets.errors import GripError
 from grip_assets.models.files import locate
-from grip_assets.operations import run_config
 from grip_assets.profiles import read_profile
 from grip_assets.recompute import known_version
 from grip_assets.settings import Adaptation

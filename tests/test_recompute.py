@@ -9,7 +9,7 @@ from conftest import AFTER_BUDGET
 from grip_assets.assets import CURATED, STAGES
 from grip_assets.definitions import defs
 from grip_assets.ledger import settings_key
-from grip_assets.settings import GROUPS
+from grip_assets.settings import GROUPS, flat
 
 pytestmark = pytest.mark.run
 
@@ -55,7 +55,7 @@ def run(lab, **changes) -> set[str]:
 def test_a_setting_recomputes_exactly_its_descendants_and_going_back_costs_nothing(lab):
     assert run(lab) == set(), "nothing changed"
     for group, change in CHANGES.items():
-        before = lab.operations.flat(lab.operations.after(lab.instance, {}))
+        before = flat(lab.operations.after(lab.instance, {}))
         computed = run(lab, **{group: change})
         # judge_report is made again and found to be the same where no score has changed
         assert descendants(group) - {"judge_report"} <= computed <= descendants(group), group
@@ -103,7 +103,7 @@ def test_the_change_job_runs_the_group_and_its_descendants_only(lab):
 def test_a_run_changes_only_the_fields_it_names_and_null_is_a_value(lab):
     run(lab, clustering={"k": 5}, budget={"total": 0.5})
     run(lab, clustering={"k": None})
-    settings = lab.operations.flat(lab.operations.after(lab.instance, {}))
+    settings = flat(lab.operations.after(lab.instance, {}))
     assert settings["clustering.k"] is None
     assert settings["clustering.min_cluster_docs"] == 5
     assert settings["budget.total"] == 0.5

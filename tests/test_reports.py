@@ -18,7 +18,7 @@ from grip_assets.method.geometry import rao_entropy
 from grip_assets.method.projection import tsne
 from grip_assets.recompute import make
 from grip_assets.report.inspect import inspect
-from grip_assets.settings import validate
+from grip_assets.settings import flat, validate
 from grip_assets.store.artifacts import ArtifactStore
 
 pytestmark = pytest.mark.run
@@ -211,7 +211,7 @@ def test_other_seeds_are_compared_once_and_nothing_in_force_changes(lab, monkeyp
     assert table(lab, "stability", "seed")["varied"].to_list() == ["draw"] * 3, "what costs nothing"
     lab.change("reports", stability_seeds=3)
     before = lab.operations.status(lab.instance)
-    settings = lab.operations.flat(settings_in_force(lab.instance))
+    settings = flat(settings_in_force(lab.instance))
     subset = table(lab, "subset")
     drawn = table(lab, "stability", "seed").select("overlap", "documents_in", "budget_correlation")
     assert materialize(lab, "stability").success
@@ -227,7 +227,7 @@ def test_other_seeds_are_compared_once_and_nothing_in_force_changes(lab, monkeyp
     after = lab.operations.status(lab.instance)
     others = [[a for a in status if a.asset not in ("stability", "report")] for status in (before, after)]
     assert others[0] == others[1]
-    assert lab.operations.flat(settings_in_force(lab.instance)) == settings
+    assert flat(settings_in_force(lab.instance)) == settings
     assert table(lab, "subset").equals(subset) and lab.curate() == set()
 
     # Again, after the report alone is lost: every chain that it compares is there.

@@ -9,6 +9,7 @@ from dagster._core.errors import DagsterConfigMappingFunctionError, DagsterInval
 from grip_assets import ledger
 from grip_assets.assets import STAGES
 from grip_assets.definitions import defs
+from grip_assets.settings import flat
 from grip_assets.triggers import newest_checkpoint
 
 pytestmark = pytest.mark.run
@@ -93,12 +94,12 @@ def test_a_sensor_waits_while_a_run_is_going_on(new_lab, pool, tmp_path):
 
 def test_rollback_makes_the_settings_of_an_earlier_subset_those_in_force_and_computes_nothing(lab):
     first = ledger.versions_in_force(lab.instance, STAGES)["subset"]
-    before = lab.operations.flat(ledger.settings_in_force(lab.instance))
+    before = flat(ledger.settings_in_force(lab.instance))
     lab.curate(selection={"beta": 0.9}, budget={"tau": 0.7, "total": 0.4}, clustering={"k": 5})
     result = launch(lab, "rollback", {"subset": first[:8]})
     assert result.success and not computed(lab, result.run_id)
     assert ledger.versions_in_force(lab.instance, STAGES)["subset"] == first
-    assert lab.operations.flat(ledger.settings_in_force(lab.instance)) == before
+    assert flat(ledger.settings_in_force(lab.instance)) == before
     with pytest.raises(DagsterConfigMappingFunctionError) as refused:
         launch(lab, "rollback", {"subset": "ffff"})
     assert "There is no subset 'ffff'. The latest: " in str(refused.value.__cause__)

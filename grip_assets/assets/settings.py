@@ -17,6 +17,7 @@ from grip_assets.assets.data import Data
 from grip_assets.assets.stage import code_references, legible
 from grip_assets.errors import GripError
 from grip_assets.ledger import settings_in_force, settings_key
+from grip_assets.profiles import Changes
 from grip_assets.settings import GROUPS, Group, choices, group_type, nullable, trait, validate, version
 
 
@@ -124,6 +125,11 @@ def _changes(before: Group, after: Group) -> str:
     return (
         "\n".join(f"- `{n}`: {json.dumps(old[n])} → {json.dumps(new[n])}" for n in old if old[n] != new[n]) or "nothing"
     )
+
+
+def run_config(changes: Changes) -> dict[str, Any]:
+    """The run config of a job that changes settings, by group."""
+    return {"ops": {f"settings__{group}": {"config": values} for group, values in changes.items()}}
 
 
 settings_assets = [settings_asset(group) for group in GROUPS]

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from grip_assets.operations import flat
 from grip_assets.recompute import Settings
 from grip_assets.report.compare import latest
-from grip_assets.settings import digest
+from grip_assets.settings import digest, flat
 from grip_assets.store.artifacts import ArtifactStore
 
 DIGEST = re.compile(r'<meta name="grip-digest" content="([0-9a-f]*)">')
