@@ -86,8 +86,7 @@ def evaluate(instance: dg.DagsterInstance, changes: Changes, only: Sequence[str]
     from grip_assets.definitions import defs, evaluate_job
 
     settings = after(instance, changes)
-    corpus, evaluation = settings["corpus"], settings["evaluation"]
-    assert isinstance(corpus, Corpus) and isinstance(evaluation, Evaluation)
+    corpus, evaluation = Corpus.of(settings), Evaluation.of(settings)
     device_must_be_there(evaluation)
     if not corpus.held_out:
         raise GripError(
@@ -111,7 +110,7 @@ def _run(
     """The plan is made first, so a path or a model that is not there is refused before any setting is changed."""
     ledger.close_runs_of_dead_processes(instance)
     settings = after(instance, changes)
-    _judge_is_ready(settings["quality"], plan(instance, changes))
+    _judge_is_ready(Quality.of(settings), plan(instance, changes))
     config: dict[str, Any] = {"loggers": {"console": {"config": {}}}}
     if changes:
         # As validated: what was written '1e-3' is a number now.
@@ -139,9 +138,8 @@ def _outcome(result: dg.ExecuteInProcessResult | dg.JobExecutionResult) -> Run:
     return Run(result.run_id, [s for s in made if not reused[s]], [s for s in made if reused[s]])
 
 
-def _judge_is_ready(quality: Group, steps: list[recompute.Step]) -> None:
+def _judge_is_ready(quality: Quality, steps: list[recompute.Step]) -> None:
     """A missing key is better said before an hour of embedding than after it."""
-    assert isinstance(quality, Quality)
     if quality.judge == "llm" and any(s.action == "compute" for s in steps if s.asset == "quality_scores"):
         from grip_assets.models.judge import judge_for
         from grip_assets.models.llm.endpoint import endpoint

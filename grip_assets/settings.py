@@ -14,7 +14,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 import pydantic
@@ -60,6 +60,13 @@ class Group(BaseModel):
     """A settings group. Unknown names and values out of range are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, "Group"]) -> Self:
+        """This group among the settings of all groups."""
+        found = settings[cls.__name__.lower()]
+        assert isinstance(found, cls)
+        return found
 
 
 class Corpus(Group):

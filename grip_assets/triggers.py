@@ -90,8 +90,7 @@ def new_checkpoint(job: Any) -> dg.SensorDefinition:
 
     @dg.sensor(name="new_checkpoint", job=job, minimum_interval_seconds=interval(), description=new_checkpoint.__doc__)
     def _sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        settings = ledger.settings_in_force(context.instance)["adaptation"]
-        assert isinstance(settings, Adaptation)
+        settings = Adaptation.of(ledger.settings_in_force(context.instance))
         if settings.checkpoints is None:
             return dg.SkipReason("settings/adaptation.checkpoints is not set: name the folder of your checkpoints.")
         newest = newest_checkpoint(Path(settings.checkpoints).expanduser())

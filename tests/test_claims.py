@@ -8,10 +8,11 @@ import pytest
 from grip_assets.assets import STAGES, length_by_beta, length_slopes, probe_variance, sensitivity
 from grip_assets.assets.columns import columns
 from grip_assets.definitions import defs
+from grip_assets.ledger import settings_in_force
 from grip_assets.method.agreement import rank_correlation
 from grip_assets.method.sampling import keyed_clusters
 from grip_assets.report.evidence import PAGE, filled
-from grip_assets.settings import validate
+from grip_assets.settings import Selection, validate
 
 CLAIMS = ("sensitivity", "length_slopes", "length_by_beta", "probe_variance")
 
@@ -90,7 +91,7 @@ def test_the_planted_slope_is_in_its_interval():
 # length_by_beta
 
 
-def drawn(power: float, monkeypatch) -> tuple[list, list, dict]:
+def drawn(power: float, monkeypatch) -> tuple[dict, list, dict]:
     """Draws from clusters whose density is a power of the length: β = power undoes it."""
     monkeypatch.setattr(length_by_beta, "DRAWS", 8)
     rng = np.random.default_rng(0)
@@ -110,8 +111,8 @@ def drawn(power: float, monkeypatch) -> tuple[list, list, dict]:
     )
     selection = validate("selection", {"clip_quantile": 1.0, "rho_floor": 0.0})
     betas = [0.0, 0.2, 0.4, 0.6, 0.8]
-    found = list(length_by_beta.draws(budgets, documents, selection, betas))
-    return found, betas, length_by_beta.Lengths(documents["n_tokens"].to_numpy()).described(np.ones(2000))
+    lengths = length_by_beta.Lengths(documents["n_tokens"].to_numpy())
+    return length_by_beta.draws(budgets, documents, lengths, selection, betas), betas, lengths.described(np.ones(2000))
 
 
 def test_the_beta_that_undoes_a_planted_density_is_found(monkeypatch):
@@ -120,7 +121,7 @@ def test_the_beta_that_undoes_a_planted_density_is_found(monkeypatch):
     assert rows["random", "mean_log2_tokens"]["matched_beta"] == pytest.approx(0.4, abs=0.02)
     assert rows["random", "wasserstein"]["matched_beta"] == pytest.approx(0.4, abs=0.06)
     assert rows["pool", "mean_log2_tokens"]["low"] < 0.4 < rows["pool", "mean_log2_tokens"]["high"]
-    shares = [np.mean([d.found["long_share"] for d in found if d.beta == beta]) for beta in (*betas, None)]
+    shares = [np.mean([d["long_share"] for d in found[beta]]) for beta in (*betas, None)]
     assert shares[:-1] == sorted(shares[:-1]) and shares[0] < 0.85 * shares[-1], "long documents are left out at 0"
     assert shares[2] == pytest.approx(shares[-1], rel=0.05)
 
@@ -298,13 +299,18 @@ def the_drops_are_those_of_runs(lab) -> None:
 
 
 def lengths_are_those_of_the_subset(lab) -> None:
-    """β in force and the seed in force are the first draw; here only that the means are of the right documents."""
+    """The first draw, with the β in force, is the subset in force."""
     rows = table(lab, "length_by_beta")
     assert rows["beta"].null_count() == 1 and len(rows) == 1 + len(length_by_beta.BETAS)
     pool = lab.sql("SELECT avg(n_tokens) FROM corpus").item()
-    assert rows["mean_tokens_pool"].to_numpy() == pytest.approx(pool) and rows["wasserstein"].min() >= 0
-    bands = table(lab, "length_bands")
-    assert bands.group_by("beta").agg(pl.sum("share_of_documents"))["share_of_documents"].to_numpy() == pytest.approx(1)
+    assert rows["mean_tokens_pool"].to_numpy() == pytest.approx(pool)
+    documents, selection = lab.sql("SELECT * FROM selection_weights"), Selection.of(settings_in_force(lab.instance))
+    lengths = length_by_beta.Lengths(documents["n_tokens"].to_numpy())
+    drawn = length_by_beta.draws(
+        table(lab, "budgets").sort("cluster_id"), documents, lengths, selection, [selection.beta]
+    )
+    mean = lab.sql("SELECT sum(n_tokens * repeats) / sum(repeats) FROM subset").item()
+    assert drawn[selection.beta][0]["mean_tokens"] == pytest.approx(mean)
 
 
 @pytest.mark.run

@@ -1,5 +1,6 @@
 """Planted truth: a pool whose useful, memorisable and worthless parts are known, and the evaluation that has to see it."""
 
+import json
 import os
 import random
 import subprocess
@@ -12,8 +13,10 @@ import polars as pl
 import pytest
 from conftest import Lab
 
+from grip_assets.assets import evaluation_set
 from grip_assets.errors import GripError
 from grip_assets.report.evidence import filled
+from grip_assets.settings import Corpus, Evaluation
 
 NOUNS = [
     "order",
@@ -187,7 +190,7 @@ def test_what_was_trained_is_not_trained_again(planted):
 
 
 @pytest.mark.run
-def test_a_killed_evaluation_goes_on_with_the_next_model(planted, tmp_path):
+def test_a_killed_evaluation_goes_on_with_the_next_model(planted):
     """One (strategy, seed) at a time: the process is killed once two models are there."""
     environment = {**os.environ, "GRIP_WORKERS": "1"}
     command = [str(Path(sys.executable).parent / "grip"), "evaluate", "evaluation", "--set", "evaluation.tokens=15000"]
@@ -206,6 +209,24 @@ def test_a_killed_evaluation_goes_on_with_the_next_model(planted, tmp_path):
     different = f"SELECT DISTINCT seed, {selected} FROM strategies GROUP BY strategy, seed"
     assert n == len(planted.sql(different)) > 10, "a model for each seed and selection"
     assert event.metadata["models_trained_now"].value == n - there
+    planted.operations.evaluate(planted.instance, {"evaluation": {"tokens": 30_000}}, ["evaluation"])
+
+
+@pytest.mark.run
+def test_what_the_pool_has_a_copy_of_measures_nothing(planted):
+    measured = dict(
+        planted.sql("SELECT set, n_items FROM evaluation WHERE slice_by = 'all' AND strategy = 'grip'").rows()
+    )
+    apart = "SELECT set, count(*) FILTER (in_pool <= 0.3), count(*) FROM evaluation_set GROUP BY set"
+    assert {name: n for name, n, _ in planted.sql(apart).rows()} == measured
+    assert any(n < every for _, n, every in planted.sql(apart).rows()), "the test leaves something out"
+
+
+def test_a_target_whose_late_documents_alone_name_a_language_is_read(tmp_path):
+    rows = [{"text": f"row {i} of it", "language": "python" if i == 150 else None} for i in range(151)]
+    (tmp_path / "target.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = evaluation_set._target(Evaluation(target=str(tmp_path / "target.jsonl")), Corpus())
+    assert len(found) == 151 and found["language"].drop_nulls().to_list() == ["python"]
 
 
 @pytest.mark.run

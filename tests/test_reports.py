@@ -11,6 +11,7 @@ import pytest
 
 from grip_assets.assets import STAGES, corpus_map, knobs
 from grip_assets.assets.budgets import MEASURED
+from grip_assets.assets.subset import chosen_under
 from grip_assets.definitions import defs
 from grip_assets.ledger import settings_in_force, versions_in_force
 from grip_assets.method.agreement import overlap, overlap_by_chance
@@ -112,7 +113,7 @@ def test_the_map_holds_a_sample_and_its_vectors_only(lab, monkeypatch):
 def test_nothing_turned_is_the_subset_in_force(lab):
     documents = lab.sql("SELECT * FROM selection_weights")
     measured = {name: table(lab, name, "cluster_id") for name in MEASURED}
-    same = knobs.chosen_under(settings_in_force(lab.instance), documents, measured)
+    same = chosen_under(settings_in_force(lab.instance), documents, measured)
     assert (same.repeats_N == documents["repeats"].to_numpy()).all()
     assert same.budgets.equals(lab.sql("SELECT * FROM budgets"))
 

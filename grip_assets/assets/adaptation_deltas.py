@@ -19,13 +19,12 @@ READS = tuple(name for name in Adaptation.model_fields if name != "delta")  # th
 
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
-    proxy = locate(settings["adaptation"].proxy, "settings/adaptation.proxy")  # type: ignore[attr-defined]
+    proxy = locate(Adaptation.of(settings).proxy, "settings/adaptation.proxy")
     return {"proxy": content_hash(proxy, root)}
 
 
 def compute(work: Work) -> dict[str, Any]:
-    settings = work.settings["adaptation"]
-    assert isinstance(settings, Adaptation)
+    settings = Adaptation.of(work.settings)
     how = digest(
         [
             stage.code_version,

@@ -45,8 +45,7 @@ def budgets_under(tables: Mapping[str, pl.DataFrame], settings: Budget, delta: s
 
 
 def compute(work: Work) -> dict[str, Any]:
-    settings, adaptation = work.settings["budget"], work.settings["adaptation"]
-    assert isinstance(settings, Budget) and isinstance(adaptation, Adaptation)
+    settings, adaptation = Budget.of(work.settings), Adaptation.of(work.settings)
     budgets = budgets_under({name: work.frame(name) for name in MEASURED}, settings, adaptation.delta)
     work.draft.write("budgets", budgets)
     if settings.replay == "loss" and not (budgets["tau_norm"][0] or 0) >= 1e-8:

@@ -1,7 +1,6 @@
 """clusters: spherical k-means [G1, A18]. Vectors are rewritten sorted by cluster: a cluster is a range of rows."""
 
 import tempfile
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,14 @@ from grip_assets.memory import need
 from grip_assets.method.sampling import keyed_sample
 from grip_assets.recompute import Stage, Work
 from grip_assets.settings import Clustering
-from grip_assets.store.tables import blocks, matrix, rows_of, vectors, width
+from grip_assets.store.tables import rows_of, vector_blocks, vectors, width
 
 
 def compute(work: Work) -> dict[str, Any]:
     from grip_assets.method import clustering  # compiled
     from grip_assets.method.screening import fastest
 
-    settings = work.settings["clustering"]
-    assert isinstance(settings, Clustering)
+    settings = Clustering.of(work.settings)
     files = work.files("embeddings")
     documents = pl.read_parquet(files, columns=["doc_id", "n_tokens"])
     k = clustering.choose_k(len(documents), settings.k)
@@ -32,7 +30,7 @@ def compute(work: Work) -> dict[str, Any]:
     sample_ND = rows_of(files, keyed_sample(settings.seed, "clusters", documents["doc_id"], settings.fit_sample))
     work.log(f"clustering {len(documents):,} documents into {k} clusters, {settings.seeds} initialisations")
     found = clustering.cluster(
-        lambda: _vectors(files),
+        lambda: vector_blocks(files),
         sample_ND,
         k,
         settings.iterations,
@@ -63,10 +61,6 @@ def compute(work: Work) -> dict[str, Any]:
     }
 
 
-def _vectors(files: str) -> Iterator[np.ndarray]:
-    return (matrix(block["embedding"]) for block in blocks(files, ["embedding"]))
-
-
 def _write_sorted(work: Work, files: str, table: pl.DataFrame) -> None:
     """All vectors in the order of ``table``, through a file: in memory are a block and what the system caches."""
     place_N = np.empty(len(table), np.int64)
@@ -74,7 +68,7 @@ def _write_sorted(work: Work, files: str, table: pl.DataFrame) -> None:
     doc_ids, start = table["doc_id"], 0
     with tempfile.TemporaryFile(dir=work.draft.folder) as file:
         x_ND: np.ndarray | None = None
-        for block_BD in _vectors(files):
+        for block_BD in vector_blocks(files):
             if x_ND is None:
                 x_ND = np.memmap(file, np.float16, "w+", shape=(len(table), block_BD.shape[1]))
             place_B = place_N[start : start + len(block_BD)]

@@ -59,8 +59,7 @@ BATCH = 256
 
 
 def pool(settings: Settings) -> Pool:
-    s = settings["corpus"]
-    assert isinstance(s, Corpus)
+    s = Corpus.of(settings)
     return open_pool(
         s.path,
         s.format,
@@ -76,8 +75,7 @@ def pool(settings: Settings) -> Pool:
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
     """The listing of the pool (names, sizes, times), and the content of the tokenizer and of the benchmarks."""
-    s = settings["corpus"]
-    assert isinstance(s, Corpus)
+    s = Corpus.of(settings)
     tokenizer = content_hash(locate(s.tokenizer, "settings/corpus.tokenizer"), root)
     listing = pool(settings).fingerprint()
     return {"listing": listing, "tokenizer": tokenizer, "benchmarks": list(map(benchmarks.content_hash, s.benchmarks))}
@@ -86,8 +84,7 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
 def compute(work: Work) -> dict[str, Any]:
     from grip_assets.models.proxy import load_tokenizer
 
-    settings = work.settings["corpus"]
-    assert isinstance(settings, Corpus)
+    settings = Corpus.of(work.settings)
     source = pool(work.settings)
     count_tokens = load_tokenizer(settings.tokenizer, "settings/corpus.tokenizer", work.store.root)
     progress = Progress(f"reading {source.label}", source.size(), "bytes", work.log)

@@ -21,13 +21,12 @@ COUNTS = ("n_encoder_tokens", "n_windows", "n_windows_embedded")
 
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
-    files = locate(settings["embedding"].model, "settings/embedding.model")  # type: ignore[attr-defined]
+    files = locate(Embedding.of(settings).model, "settings/embedding.model")
     return {"model": content_hash(files, root)}
 
 
 def compute(work: Work) -> dict[str, Any]:
-    settings = work.settings["embedding"]
-    assert isinstance(settings, Embedding)
+    settings = Embedding.of(work.settings)
     how = digest([stage.code_version, hashed_values(settings) | {"model": None}, facts(work.settings, work.store.root)])
     shards = Shards(work.store, "embeddings", how)
     fresh = _embed_missing(work, shards, settings)

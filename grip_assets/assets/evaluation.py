@@ -6,7 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from grip_assets.method.statistics import Estimate, mean, verdict
+from grip_assets.assets.evaluation_set import COPIED
+from grip_assets.method.statistics import mean, verdict
 from grip_assets.recompute import Stage, Work
 from grip_assets.store.query import query
 
@@ -40,9 +41,8 @@ TABLE = pl.Schema(
 
 
 def compute(work: Work) -> dict[str, Any]:
-    measured = work.frame("trainings").join(
-        work.frame("evaluation_set").select("item_id", "set", "n_bytes", *SLICES), on="item_id"
-    )
+    items = work.frame("evaluation_set").filter(pl.col("in_pool") <= COPIED)
+    measured = work.frame("trainings").join(items.select("item_id", "set", "n_bytes", *SLICES), on="item_id")
     costs = work.frame("strategy_costs")
     before = {
         strategy: previous or ("grip" if kind in ("ablation", "yours") else None)
@@ -71,7 +71,7 @@ def _parts(measured: pl.DataFrame) -> Iterator[pl.DataFrame]:
             measure=pl.lit("bits_per_byte").first(),
             solved=pl.col("solved").mean(),
         )
-        shown = found.filter(pl.col("n_items") >= FEWEST)
+        shown = found.filter((pl.col("n_items") >= FEWEST) | (pl.col("slice_by") == "all"))
         yield from shown.partition_by("set", "slice_by", "slice", maintain_order=True)
         if solved := shown.filter(pl.col("solved").is_not_null() & (pl.col("slice_by") == "all")).partition_by("set"):
             yield from (rows.with_columns(value=pl.col("solved"), measure=pl.lit("pass_at_1")) for rows in solved)
@@ -89,38 +89,28 @@ def _compared(part: pl.DataFrame, before: dict[str, str | None]) -> Iterator[dic
             **{name: shared[name] for name in ("set", "slice_by", "slice", "measure", "n_items", "n_bytes")},
             "strategy": strategy,
             "seeds": len(by_seed),
-            **_named(mean(list(by_seed.values())), "value", "low", "high"),
-            **_paired(by_seed, values, strategy, "random", "to_random", "verdict", less),
+            **mean(list(by_seed.values())).columns("value"),
+            **_paired(values, strategy, "random", "to_random", "verdict", less),
             "compared_with": before[strategy],
-            **_paired(by_seed, values, strategy, before[strategy], "to_previous", "previous_verdict", less),
+            **_paired(values, strategy, before[strategy], "to_previous", "previous_verdict", less),
         }
 
 
 def _paired(
-    by_seed: dict[int, float],
-    values: dict[str, dict[int, float]],
-    strategy: str,
-    other: str | None,
-    column: str,
-    words: str,
-    less: bool,
+    values: dict[str, dict[int, float]], strategy: str, other: str | None, column: str, words: str, less: bool
 ) -> dict[str, Any]:
     """The difference to another strategy, seed by seed; nothing where there is none to compare with."""
-    if other is None or other == strategy or other not in values:
+    if other == strategy or other not in values:
         return {}
     base = values[other]
-    difference = mean([by_seed[seed] - base[seed] for seed in by_seed])
+    difference = mean([value - base[seed] for seed, value in values[strategy].items()])
     said = verdict(difference, mean(list(base.values())).value, other, less)
-    return _named(difference, column, f"{column}_low", f"{column}_high") | {words: said}
-
-
-def _named(found: Estimate, value: str, low: str, high: str) -> dict[str, float]:
-    return {value: found.value, low: found.low, high: found.high}
+    return difference.columns(column, f"{column}_low", f"{column}_high") | {words: said}
 
 
 stage = Stage(
     name="evaluation",
-    code_version="2",
+    code_version="3",
     compute=compute,
     description="Does the subset train a better model? Bits per byte (and pass@1 where asked for) of the models of each"
     " strategy on benchmark solutions, held-out documents and your target set: mean and 95% interval over seeds, paired"

@@ -1,10 +1,12 @@
 """evaluation_set: what the models of the evaluation have to predict, and the tokenizer that they share.
 
 Solutions of the benchmarks after their prompts; passages of documents whose projects were set aside before curation
-(settings/corpus.held_out); and passages of your own target set. No document of it is in the pool: a check blocks.
+(settings/corpus.held_out); and passages of your own target set. No document of it is in the pool: a check blocks. Near
+copies may be: ``in_pool`` says how much of a passage one document of the pool has.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,21 +16,23 @@ from grip_assets.assets.corpus import pool as pool_of
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.models.files import locate
+from grip_assets.progress import Progress
 from grip_assets.recompute import Settings, Stage, Work
-from grip_assets.settings import Corpus, Embedding, Evaluation
+from grip_assets.settings import Corpus, Embedding, Evaluation, hashed_values
 from grip_assets.sources.benchmarks import problems
+from grip_assets.sources.contamination import containment
 from grip_assets.sources.documents import RawDocument, name_of
-from grip_assets.store.tables import blocks, matrix, texts
+from grip_assets.sources.pool import Pool
+from grip_assets.store.tables import texts
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tokenizers import Tokenizer
 
     from grip_assets.models.small import Item
 
 LANGUAGES = {"humaneval": "python"}
 LEARNED_FROM = 20_000_000  # bytes that the tokenizer is learned from
+COPIED = 0.3  # in_pool of a passage that is not measured with: a fork or a vendored copy of it is in the pool
 BANDS = ("low", "middle", "high")
 LENGTHS = {"short": 0, "medium": 500, "long": 2000}  # tokens, from
 ITEMS = pl.Schema(
@@ -44,22 +48,37 @@ ITEMS = pl.Schema(
         "prompt": pl.String(),
         "text": pl.String(),
         "n_bytes": pl.Int64(),
+        "in_pool": pl.Float64(),
     }
 )
 
 
 def compute(work: Work) -> dict[str, Any]:
-    settings, corpus = work.settings["evaluation"], work.settings["corpus"]
-    assert isinstance(settings, Evaluation) and isinstance(corpus, Corpus)
+    settings, corpus = Evaluation.of(work.settings), Corpus.of(work.settings)
     held_out = _held_out(work, settings)
     items = pl.concat(
         [pl.DataFrame(schema=ITEMS), *map(_benchmark, corpus.benchmarks), held_out, _target(settings, corpus)],
         how="diagonal_relaxed",
     ).with_columns(prompt=pl.col("prompt").fill_null(""), n_bytes=pl.col("text").str.len_bytes().cast(pl.Int64))
+    items = items.with_columns(in_pool=pl.Series(_in_pool(work, items["text"].to_list()), dtype=pl.Float64))
     work.draft.write("evaluation_set", items.match_to_schema(ITEMS, missing_columns="insert"))
     tokenizer = learned_tokenizer(work, settings)
     work.draft.write("tokenizer", pl.DataFrame({"vocabulary": tokenizer.get_vocab_size(), "json": tokenizer.to_str()}))
-    return {f"items_of_{name}": n for name, n in items.group_by("set", maintain_order=True).len().iter_rows()}
+    copied = int((items["in_pool"] > COPIED).sum())
+    if copied == len(items):
+        raise GripError(
+            f"Each of the {len(items):,} passages stands in a document of the pool, so none can measure anything."
+            " Set other projects aside (settings/corpus.held_out, project_depth), or give another target."
+        )
+    sizes = {f"items_of_{name}": n for name, n in items.group_by("set", maintain_order=True).len().iter_rows()}
+    return sizes | {"left_out_as_copies": copied}
+
+
+def _in_pool(work: Work, passages: list[str]) -> list[float]:
+    progress = Progress("looking for copies", len(work.frame("clusters")), "documents", work.log)
+    found = containment(passages, (text for _, text in progress.each(texts(work.files("corpus")))))
+    progress.finish()
+    return found
 
 
 def _benchmark(name: str) -> pl.DataFrame:
@@ -122,16 +141,14 @@ def _described(work: Work, documents: pl.DataFrame) -> pl.DataFrame:
     """The cluster that each document would be in, and in which third of the documents the quality of that one lies."""
     from grip_assets.models.encoder import load_encoder
 
-    settings = work.settings["embedding"]
-    assert isinstance(settings, Embedding)
+    settings = Embedding.of(work.settings)
     encoder = load_encoder(
         locate(settings.model), settings.pooling, settings.window, settings.max_windows, settings.dtype
     )
     x_ND = np.stack([e.vector for e in encoder.embed_documents(documents["text"], settings.batch_windows)])
-    centroids = [block for block in blocks(work.files("centroids"), ["cluster_id", "centroid"])]
-    c_KD = np.concatenate([matrix(block["centroid"]) for block in centroids]).astype(np.float32)
-    ids_K = np.concatenate([block["cluster_id"].to_numpy() for block in centroids])
-    nearest = pl.Series("cluster_id", ids_K[(x_ND.astype(np.float32) @ c_KD.T).argmax(1)], pl.Int32)
+    centroids = work.frame("centroids")
+    nearest_N = (x_ND.astype(np.float32) @ centroids["centroid"].to_numpy().astype(np.float32).T).argmax(1)
+    nearest = centroids["cluster_id"].gather(nearest_N)
     found = documents.with_columns(nearest).join(
         work.frame("cluster_quality").select("cluster_id", "quality"),
         on="cluster_id",
@@ -159,15 +176,18 @@ def _target(settings: Evaluation, corpus: Corpus) -> pl.DataFrame:
     ]
     if not rows:
         raise GripError(f"settings/evaluation.target '{settings.target}' has no document that can be read.")
-    found = pl.DataFrame(rows).unique("item_id", maintain_order=True)
+    found = pl.DataFrame(rows, infer_schema_length=None).unique("item_id", maintain_order=True)
     u = pl.Series("u", keyed_uniform(settings.seed, "target", found["item_id"]))
     return found.with_columns(u).sort("u").drop("u").head(settings.documents)
 
 
 def target_documents(path: str, corpus: Corpus) -> Iterator[RawDocument]:
     """Documents of the target set, read as a pool is."""
-    pool = pool_of({"corpus": corpus.model_copy(update={"path": path, "format": None, "max_documents": None})})
-    return (d for d in pool.read() if isinstance(d, RawDocument))
+    return (d for d in _target_pool(path, corpus).read() if isinstance(d, RawDocument))
+
+
+def _target_pool(path: str, corpus: Corpus) -> Pool:
+    return pool_of({"corpus": corpus.model_copy(update={"path": path, "format": None, "max_documents": None})})
 
 
 def learned_tokenizer(work: Work, settings: Evaluation) -> "Tokenizer":
@@ -197,18 +217,17 @@ def items_of(work: Work, tokenizer: "Tokenizer") -> dict[str, "Item"]:
     return {item: Item(*pair) for item, pair in zip(rows["item_id"], pairs, strict=True)}
 
 
-def facts(settings: Settings, root: "Path") -> dict[str, Any]:
-    evaluation, corpus = settings["evaluation"], settings["corpus"]
-    assert isinstance(evaluation, Evaluation) and isinstance(corpus, Corpus)
+def facts(settings: Settings, root: Path) -> dict[str, Any]:
+    evaluation, corpus = Evaluation.of(settings), Corpus.of(settings)
     if evaluation.target is None:
         return {}
-    target = corpus.model_copy(update={"path": evaluation.target, "format": None, "max_documents": None})
-    return {"target": pool_of({"corpus": target}).fingerprint()}
+    read_with = hashed_values(corpus, ("text_field", "id_field", "max_bytes"))
+    return {"target": _target_pool(evaluation.target, corpus).fingerprint(), **read_with}
 
 
 stage = Stage(
     name="evaluation_set",
-    code_version="2",
+    code_version="3",
     compute=compute,
     description="What the models of the evaluation have to predict: solutions of the benchmarks, passages of held-out"
     " projects, your target set. `tokenizer` is the one they share, learned on the pool.",

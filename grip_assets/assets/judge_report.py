@@ -31,8 +31,7 @@ READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
 
 
 def compute(work: Work) -> dict[str, Any]:
-    settings = work.settings["quality"]
-    assert isinstance(settings, Quality)
+    settings = Quality.of(work.settings)
     scores = work.frame("quality_scores").filter(pl.col("status") == "ok")
     described = query("judged_documents", {"quality_scores": scores, "corpus": work.files("corpus")})
     others = []
@@ -175,8 +174,7 @@ def _cost(work: Work, settings: Quality, scores: pl.DataFrame) -> list[tuple]:
 
 
 def _facts(settings: Settings, root: Path) -> dict[str, Any]:
-    quality = settings["quality"]
-    assert isinstance(quality, Quality)
+    quality = Quality.of(settings)
     gold = Path(quality.gold).expanduser() if quality.gold else None
     labels = hashlib.sha256(gold.read_bytes()).hexdigest()[:16] if gold and gold.is_file() else None
     return rubric_facts(settings, root) | {"gold": labels}

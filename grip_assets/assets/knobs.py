@@ -5,19 +5,18 @@
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from grip_assets.assets.budgets import MEASURED, budgets_under
-from grip_assets.assets.subset import draw, with_keys
+from grip_assets.assets.budgets import MEASURED
+from grip_assets.assets.subset import Chosen, chosen_under
 from grip_assets.errors import GripError
 from grip_assets.method.agreement import overlap
 from grip_assets.progress import Progress
 from grip_assets.recompute import Settings, Stage, Work
-from grip_assets.settings import GROUPS, Adaptation, Budget, Selection, trait, validate
+from grip_assets.settings import GROUPS, trait, validate
 
 KNOBS = ("budget.tau", "budget.temperature", "budget.alpha", "selection.beta")
 FACTORS = (0.5, 2.0)
@@ -38,14 +37,6 @@ TABLE = pl.Schema(
         "mean_tokens_now": REAL,
     }
 )
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """A subset: budgets of the clusters, and copies of each document in the order of ``selection_weights``."""
-
-    budgets: pl.DataFrame
-    repeats_N: np.ndarray
 
 
 def compute(work: Work) -> dict[str, Any]:
@@ -89,25 +80,6 @@ def _within_range(knob: str, value: float) -> float:
     group, _, name = knob.partition(".")
     limits = [m.le for m in GROUPS[group].model_fields[name].metadata if hasattr(m, "le")]
     return min([value, *limits])
-
-
-def chosen_under(settings: Settings, documents: pl.DataFrame, measured: dict[str, pl.DataFrame]) -> Chosen:
-    """Budgets and draw as the stages ``budgets`` and ``subset`` make them, from what was measured and the densities."""
-    budget, adaptation, selection = settings["budget"], settings["adaptation"], settings["selection"]
-    assert isinstance(budget, Budget) and isinstance(adaptation, Adaptation) and isinstance(selection, Selection)
-    budgets = budgets_under(measured, budget, adaptation.delta)
-    return Chosen(budgets, drawn_under(budgets, documents, selection))
-
-
-def drawn_under(budgets: pl.DataFrame, documents: pl.DataFrame, selection: Selection) -> np.ndarray:
-    """Copies of each document as the stage ``subset`` draws them, int64 (N,)."""
-    repeats, start, deficit = [], 0, 0
-    for row in budgets.iter_rows(named=True):  # clusters in the order of their ids, as their documents are
-        cluster = with_keys(documents.slice(start, row["n_docs"]), selection)
-        drawn = draw(cluster["key"].to_numpy(), cluster["n_tokens"].to_numpy(), row, deficit)
-        repeats.append(drawn.repeats_N)
-        start, deficit = start + row["n_docs"], drawn.deficit
-    return np.concatenate(repeats)
 
 
 def _named(knob: str, factor: float, value: float, now: Settings) -> dict[str, Any]:

@@ -6,18 +6,18 @@ random numbers in common: between two β of one draw only β differs. Beside the
 budgets. It is the yardstick of the draw inside clusters; the pool differs from it by what budgets do to lengths.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from grip_assets.assets.knobs import drawn_under
+from grip_assets.assets.subset import drawn_under
 from grip_assets.assets.subset import stage as subset
-from grip_assets.method.statistics import crossing, known, mean, wasserstein
+from grip_assets.method.statistics import crossing, mean, wasserstein
 from grip_assets.progress import Progress
-from grip_assets.recompute import Settings, Stage, Work
+from grip_assets.recompute import Stage, Work
 from grip_assets.settings import Selection
 
 BETAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0)
@@ -81,26 +81,18 @@ class Lengths:
         return wasserstein(self.log_N, one_N, other_N)
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """What a draw under one β (None: random) looks like."""
-
-    beta: float | None
-    draw: int
-    found: dict[str, Any]
+Drawn = Mapping[float | None, list[dict[str, Any]]]
+"""What the draws under each β (None: random) look like, in their order."""
 
 
 def compute(work: Work) -> dict[str, Any]:
     work.must_be_in_force()
     documents = _with_density(work)
     lengths = Lengths(documents["n_tokens"].to_numpy())
-    selection = _selection(work.settings)
+    selection = Selection.of(work.settings)
     betas = sorted({*BETAS, selection.beta})
     progress = Progress("drawing", (len(betas) + 1) * DRAWS, "subsets", work.log)
-    drawn = []
-    for found in draws(work.frame("budgets"), documents, selection, betas):
-        drawn.append(found)
-        progress.advance(1)
+    drawn = draws(work.frame("budgets"), documents, lengths, selection, betas, progress.advance)
     progress.finish()
     pool = lengths.described(lengths.all_N)
     matched = pl.DataFrame(matches(drawn, betas, pool), MATCH)
@@ -111,9 +103,16 @@ def compute(work: Work) -> dict[str, Any]:
     return {f"beta_that_matches_{row['target']}_by_{row['by']}": row["matched_beta"] for row in matched.to_dicts()}
 
 
-def draws(budgets: pl.DataFrame, documents: pl.DataFrame, selection: Selection, betas: list[float]) -> Iterator[Drawn]:
-    """Every draw under every β, random first. ``documents``: with their density, in the order of ``subset``."""
-    lengths = Lengths(documents["n_tokens"].to_numpy())
+def draws(
+    budgets: pl.DataFrame,
+    documents: pl.DataFrame,
+    lengths: Lengths,
+    selection: Selection,
+    betas: list[float],
+    advance: Callable[[int], None] = lambda subsets: None,
+) -> Drawn:
+    """``documents``: with their density, as ``subset`` has them; ``lengths``: of these."""
+    drawn = defaultdict(list)
     for i in range(DRAWS):
         random_N = lengths.all_N
         for beta, turned in _turned(selection, betas, i):
@@ -122,18 +121,14 @@ def draws(budgets: pl.DataFrame, documents: pl.DataFrame, selection: Selection, 
             found = lengths.described(repeats_N)
             found["wasserstein"] = lengths.apart(repeats_N, lengths.all_N)
             found["wasserstein_to_random"] = lengths.apart(repeats_N, random_N)
-            yield Drawn(beta, i, found)
-
-
-def _selection(settings: Settings) -> Selection:
-    selection = settings["selection"]
-    assert isinstance(selection, Selection)
-    return selection
+            drawn[beta].append(found)
+            advance(1)
+    return drawn
 
 
 def _with_density(work: Work) -> pl.DataFrame:
     """Documents with their density: stored, or where the weights in force know none, measured for this."""
-    settings = {**work.settings, "selection": _selection(work.settings).model_copy(update={"weight": "density"})}
+    settings = {**work.settings, "selection": Selection.of(work.settings).model_copy(update={"weight": "density"})}
     made = work.make(subset, settings, {name: work.inputs[name] for name in subset.inputs})
     return pl.read_parquet(work.store.parquet("subset", made.version, "selection_weights"))
 
@@ -146,30 +141,26 @@ def _turned(now: Selection, betas: list[float], draw: int) -> Iterator[tuple[flo
         yield beta, now.model_copy(update={"weight": "density", "beta": beta})
 
 
-def _under(drawn: list[Drawn], beta: float | None, name: str) -> np.ndarray:
+def _under(drawn: Drawn, beta: float | None, name: str) -> np.ndarray:
     """A measure of every draw under one β, (R, ...)."""
-    return np.array([d.found[name] for d in drawn if d.beta == beta])
+    return np.array([found[name] for found in drawn[beta]])
 
 
-def _row(drawn: list[Drawn], beta: float | None, pool: dict[str, Any]) -> dict[str, Any]:
+def _row(drawn: Drawn, beta: float | None, pool: dict[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {"beta": beta, "draws": DRAWS, "documents": float(_under(drawn, beta, "documents").mean())}
     for name in (*MEASURES, "wasserstein"):
-        found = mean(_under(drawn, beta, name))
-        row |= {name: found.value, f"{name}_low": known(found.low), f"{name}_high": known(found.high)}
+        row |= mean(_under(drawn, beta, name)).columns(name, f"{name}_low", f"{name}_high")
     row |= {f"{name}_pool": pool[name] for name in MEASURES}
     return row | {"wasserstein_to_random": float(_under(drawn, beta, "wasserstein_to_random").mean())}
 
 
-def _band_rows(
-    drawn: list[Drawn], beta: float | None, lengths: Lengths, pool: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
+def _band_rows(drawn: Drawn, beta: float | None, lengths: Lengths, pool: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Shares of each fifth; over random with the interval of the ratio, draw by draw."""
     shares_RB, tokens_RB = _under(drawn, beta, "shares"), _under(drawn, beta, "token_shares")
     ratio_RB = shares_RB / np.maximum(_under(drawn, None, "shares"), 1e-12)
     for band in range(BANDS):
         here = lengths.tokens_N[lengths.band_N == band]
         if len(here):
-            ratio = mean(ratio_RB[:, band])
             yield {
                 "beta": beta,
                 "band": band + 1,
@@ -178,13 +169,11 @@ def _band_rows(
                 "share_of_documents": float(shares_RB[:, band].mean()),
                 "share_of_tokens": float(tokens_RB[:, band].mean()),
                 "documents_over_pool": float(shares_RB[:, band].mean() / pool["shares"][band]),
-                "documents_over_random": ratio.value,
-                "low": known(ratio.low),
-                "high": known(ratio.high),
+                **mean(ratio_RB[:, band]).columns("documents_over_random"),
             }
 
 
-def matches(drawn: list[Drawn], betas: list[float], pool: dict[str, Any]) -> list[dict[str, Any]]:
+def matches(drawn: Drawn, betas: list[float], pool: dict[str, Any]) -> list[dict[str, Any]]:
     """At which β the lengths are those of the pool, or of random: where the mean crosses, and where the distributions
     are nearest. Of each draw one, the least β there is where that is long enough, and their mean with its interval;
     null where no β is."""
@@ -201,9 +190,8 @@ def matches(drawn: list[Drawn], betas: list[float], pool: dict[str, Any]) -> lis
         apart_BR = np.array([_under(drawn, beta, distance) for beta in betas])
         nearest = [betas[int(b)] for b in apart_BR.argmin(axis=0)]
         for by, values in (("mean_log2_tokens", crossed), ("wasserstein", nearest)):
-            found = mean(np.array(values))
-            limits = {"matched_beta": found.value, "low": found.low, "high": found.high}
-            rows.append({"target": target, "by": by, **{n: known(v) for n, v in limits.items()}, "draws": found.n})
+            found = mean(values)
+            rows.append({"target": target, "by": by, **found.columns("matched_beta"), "draws": found.n})
     return rows
 
 

@@ -34,7 +34,6 @@ OTHER_WINDOW, OTHER_WINDOWS = 256, 2
 FEW = 4  # windows of a document, where the chain reads one
 SHARD_VERSION = "1"
 AT_ONCE = 50  # documents of a shard: what a crash can lose
-COUNTS = ("raw_tokens", "pooled_tokens")
 SETTING = "settings/evaluation.other_encoder"
 TEXT, WHOLE, REAL = pl.String(), pl.Int64(), pl.Float64()
 SLOPES = pl.Schema(
@@ -84,15 +83,12 @@ class View:
 
 def compute(work: Work) -> dict[str, Any]:
     work.must_be_in_force()
-    selection = work.settings["selection"]
-    assert isinstance(selection, Selection)
-    k = selection.neighbours
+    k = Selection.of(work.settings).neighbours
     clusters = work.frame("clusters").select("doc_id", "cluster_id", "n_tokens")
     sample = keyed_clusters(0, "length_slopes", clusters, SAMPLE, max(LEAST, 4 * k))
     work.log(f"{len(sample):,} documents of {sample['cluster_id'].n_unique()} clusters stand for {len(clusters):,}")
     slopes: list[dict[str, Any]] = []
     points: list[dict[str, Any]] = []
-
     for view in _views(work, sample):
         embedded = {name: getattr(view, name) for name in ("window", "max_windows", "embedded_tokens")}
         for neighbourhood in view.neighbourhoods:
@@ -113,24 +109,16 @@ def compute(work: Work) -> dict[str, Any]:
     return {"slopes": len(table), "slopes_below_0": len(falls), "documents": len(sample)}
 
 
-def _embedding(work: Work) -> Embedding:
-    settings = work.settings["embedding"]
-    assert isinstance(settings, Embedding)
-    return settings
-
-
 def _other(settings: Settings) -> Embedding:
     """The other encoder as settings: mean over the tokens, whatever its makers do, of few windows."""
-    evaluation = settings["evaluation"]
-    assert isinstance(evaluation, Evaluation)
-    return Embedding(model=evaluation.other_encoder, pooling="mean", max_windows=OTHER_WINDOWS)
+    return Embedding(model=Evaluation.of(settings).other_encoder, pooling="mean", max_windows=OTHER_WINDOWS)
 
 
 def _views(work: Work, sample: pl.DataFrame) -> Iterator[View]:
-    now = _embedding(work)
+    now = Embedding.of(work.settings)
     one = now.max_windows == 1
     read = now.model_copy(update={"max_windows": FEW if one else 1})
-    raw, pooled = _embedded(work, sample, read, "settings/embedding.model")
+    raw, pooled = _embedded(work, sample, read, "settings/embedding.model", None)
     yield raw
     table = pl.read_parquet(work.files("embeddings"), columns=["doc_id", "n_encoder_tokens"])
     here_N = table["doc_id"].is_in(sample["doc_id"].implode()).to_numpy()
@@ -144,43 +132,44 @@ def _views(work: Work, sample: pl.DataFrame) -> Iterator[View]:
     if other.model == now.model:
         work.log(f"{SETTING} is the encoder in force: there is no other to compare with")
         return
-    yield from _embedded(work, sample, other, SETTING)
+    yield from _embedded(work, sample, other, SETTING, OTHER_WINDOW)
 
 
-def _encoder(work: Work, settings: Embedding, setting: str) -> Any:
+def _encoder(work: Work, settings: Embedding, setting: str, at_most: int | None) -> Any:
+    """``at_most``: tokens of a window."""
     from grip_assets.models.encoder import Encoder, load_encoder
     from grip_assets.models.proxy import converted
 
     files = converted(locate(settings.model, setting), work.store.root)
     own = load_encoder(files, settings.pooling, settings.window, settings.max_windows, settings.dtype, setting)
-    if setting != SETTING or own.window <= OTHER_WINDOW:
+    if at_most is None or own.window <= at_most:
         return own
-    return Encoder(own.tokenizer, own.model, own.pooling, OTHER_WINDOW, own.max_windows)
+    return Encoder(own.tokenizer, own.model, own.pooling, at_most, own.max_windows)
 
 
-def _embedded(work: Work, sample: pl.DataFrame, settings: Embedding, setting: str) -> Iterator[View]:
+def _embedded(
+    work: Work, sample: pl.DataFrame, settings: Embedding, setting: str, at_most: int | None
+) -> Iterator[View]:
     """The sample under an encoder, raw and pooled, from one pass over its windows."""
     model = content_hash(locate(settings.model, setting), work.store.root)
-    how = OTHER_WINDOW if setting == SETTING else None
-    made_from = [SHARD_VERSION, hashed_values(settings) | {"model": model}, how]
+    made_from = [SHARD_VERSION, hashed_values(settings) | {"model": model}, at_most]
     shards = Shards(work.store, "length_slopes", digest(made_from))
-    have = shards.index()
-    missing = [doc for doc in sample["doc_id"] if doc not in have]
-    if missing:
-        _embed(work, missing, settings, setting, shards)
-    rows = shards.read(sample["doc_id"].to_list(), shards.index())
+
+    def embed(missing: list[str]) -> None:
+        _embed(work, _encoder(work, settings, setting, at_most), Path(settings.model).name, shards, missing)
+
+    rows = shards.completed(sample["doc_id"].to_list(), embed)
     for reading, windows in (("raw", 1), ("pooled", settings.max_windows)):
         tokens = float(np.mean(rows[f"{reading}_tokens"].to_numpy()))
         window = int(rows["window"][0].as_py())
         yield View(Path(settings.model).name, reading, matrix(rows[reading]), window, windows, tokens)
 
 
-def _embed(work: Work, missing: list[str], settings: Embedding, setting: str, shards: Shards) -> None:
+def _embed(work: Work, encoder: Any, name: str, shards: Shards, missing: list[str]) -> None:
     from grip_assets.models.encoder import document_vector, torch
 
-    encoder, wanted = _encoder(work, settings, setting), set(missing)
     torch.set_num_threads(1)
-    progress = Progress(f"embedding with {Path(settings.model).name}", len(missing), "documents", work.log)
+    progress = Progress(f"embedding with {name}", len(missing), "documents", work.log)
 
     def embed(document: tuple[str, str]) -> dict[str, Any]:
         doc, text = document
@@ -194,7 +183,7 @@ def _embed(work: Work, missing: list[str], settings: Embedding, setting: str, sh
             "window": encoder.window,
         }
 
-    rows = map_shards(embed, texts(work.files("corpus"), wanted))
+    rows = map_shards(embed, texts(work.files("corpus"), set(missing)))
     shards.write_each(progress.each(rows), _table, AT_ONCE)
     progress.finish()
 
@@ -228,11 +217,11 @@ def _slope(measured: pl.DataFrame) -> dict[str, Any]:
     """Distance per doubling of the length; whole clusters are resampled, since their documents are alike."""
     x, y = _doublings(measured), measured["distance"].cast(pl.Float64).to_numpy()
     found, ranks = slope_over_groups(x, y, measured["cluster_id"].to_numpy()), spearman(x, y)
-    values = {"slope": found.value, "low": found.low, "high": found.high, "spearman": ranks.value}
     return {
         "n_docs": len(measured),
         "n_clusters": measured["cluster_id"].n_unique(),
-        **{name: known(value) for name, value in values.items()},
+        **found.columns("slope"),
+        "spearman": known(ranks.value),
         "mean_distance": float(y.mean()),
     }
 

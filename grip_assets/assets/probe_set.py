@@ -12,8 +12,7 @@ from grip_assets.store.query import query
 
 
 def compute(work: Work) -> dict[str, Any]:
-    settings = work.settings["probe"]
-    assert isinstance(settings, Probe)
+    settings = Probe.of(work.settings)
     spread = work.frame("sigma_k")
     total = round(settings.fraction * int(spread["n_docs"].sum()))
     target = query("probe_allocation", {"sigma_k": spread}, total=total)

@@ -13,6 +13,7 @@ with one document of each cluster as the floor, too.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from grip_assets.models.files import content_hash, locate
 from grip_assets.parallel import map_shards
 from grip_assets.progress import Progress
 from grip_assets.recompute import Settings, Stage, Work
-from grip_assets.settings import Adaptation, Probe, Quality, digest
+from grip_assets.settings import Adaptation, Probe, digest
 from grip_assets.store.shards import Shards
 from grip_assets.store.tables import texts
 
@@ -85,8 +86,7 @@ class Population:
 
 def compute(work: Work) -> dict[str, Any]:
     work.must_be_in_force()
-    probe = work.settings["probe"]
-    assert isinstance(probe, Probe)
+    probe = Probe.of(work.settings)
     clusters = work.frame("clusters").select("doc_id", "cluster_id")
     populations = [
         _population("score", _scores(work), clusters, work.frame("sigma_k")),
@@ -152,9 +152,7 @@ def compared(population: Population, probe: Probe, floor: int) -> Iterator[dict[
             "bias": float(estimate_R.mean() - everything.mean()),
             "variance": float(estimate_R.var(ddof=1)),
             "expected_variance": expected,
-            "ratio_to_proportional": known(ratio.value),
-            "low": known(ratio.low),
-            "high": known(ratio.high),
+            **ratio.columns("ratio_to_proportional"),
             "expected_ratio": expected / expected_A[0] if expected_A[0] > 0 else None,
             "spread_correlation": known(rank_correlation(population.sigma_K, spread_K)),
             "draws": DRAWS,
@@ -163,30 +161,21 @@ def compared(population: Population, probe: Probe, floor: int) -> Iterator[dict[
 
 def _scores(work: Work) -> pl.DataFrame:
     """The static judge's score of every document (doc_id, score), each judged once."""
-    quality = work.settings["quality"]
-    assert isinstance(quality, Quality)
-    mean = pl.mean_horizontal(quality.dimensions, ignore_nulls=False)
-    return static_scores(work).select("doc_id", score=mean / 10)
+    return static_scores(work).select("doc_id", pl.col("score") / 10)
 
 
 def _losses(work: Work, clusters: pl.DataFrame) -> pl.DataFrame:
     """The proxy's loss per token (doc_id, loss) of a sample of documents; null where a document is one token."""
-    adaptation = work.settings["adaptation"]
-    assert isinstance(adaptation, Adaptation)
+    adaptation = Adaptation.of(work.settings)
     sample = keyed_clusters(0, "probe_variance", clusters, SAMPLE, LEAST)
     shards = Shards(
         work.store, "probe_variance", digest([SHARD_VERSION, WINDOW, _facts(work.settings, work.store.root)["proxy"]])
     )
-    have = shards.index()
-    wanted = {doc for doc in sample["doc_id"] if doc not in have}
-    if wanted:
-        _measure(work, adaptation.proxy, shards, wanted)
-    rows = pl.from_arrow(shards.read(sample["doc_id"].to_list(), shards.index()))
-    assert isinstance(rows, pl.DataFrame)
-    return rows.select(doc_id="key", loss="loss")
+    measure = partial(_measure, work, adaptation.proxy, shards)
+    return pl.DataFrame(shards.completed(sample["doc_id"].to_list(), measure)).select(doc_id="key", loss="loss")
 
 
-def _measure(work: Work, name: str, shards: Shards, wanted: set[str]) -> None:
+def _measure(work: Work, name: str, shards: Shards, missing: list[str]) -> None:
     import torch
 
     from grip_assets.method.adaptation import probe_batch
@@ -195,14 +184,14 @@ def _measure(work: Work, name: str, shards: Shards, wanted: set[str]) -> None:
     torch.set_num_threads(1)
     proxy = load_proxy(name, work.store.root)
     window = min(WINDOW, proxy.context)
-    progress = Progress("loss of documents", len(wanted), "documents", work.log)
+    progress = Progress("loss of documents", len(missing), "documents", work.log)
 
     def loss(document: tuple[str, str]) -> tuple[str, float | None]:
         doc, text = document
         windows = probe_batch([(doc, proxy.tokenize(text))], window, window, False, 0).train
         return doc, proxy.loss(windows[0]) if windows else None
 
-    rows = map_shards(loss, texts(work.files("corpus"), wanted))
+    rows = map_shards(loss, texts(work.files("corpus"), set(missing)))
     shards.write_each(progress.each(rows), _table, AT_ONCE)
     progress.finish()
 
@@ -213,8 +202,7 @@ def _table(rows: list[tuple[str, float | None]]) -> pa.Table:
 
 
 def _facts(settings: Settings, root: Path) -> dict[str, Any]:
-    adaptation = settings["adaptation"]
-    assert isinstance(adaptation, Adaptation)
+    adaptation = Adaptation.of(settings)
     proxy = content_hash(locate(adaptation.proxy, "settings/adaptation.proxy"), root)
     return {"proxy": proxy, "judge": quality_scores.code_version}
 

@@ -39,8 +39,7 @@ SCHEMA = {
 
 def rubric_facts(settings: Settings, root: Path) -> dict[str, Any]:
     """The text of the rubric, where a judge reads one."""
-    quality = settings["quality"]
-    assert isinstance(quality, Quality)
+    quality = Quality.of(settings)
     if quality.judge == "static":
         return {}
     from grip_assets.models.llm.prompt import RESPONSE, rubric_text
@@ -49,8 +48,7 @@ def rubric_facts(settings: Settings, root: Path) -> dict[str, Any]:
 
 
 def compute(work: Work) -> dict[str, Any]:
-    settings = work.settings["quality"]
-    assert isinstance(settings, Quality)
+    settings = Quality.of(work.settings)
     allocation = work.frame("probe_allocation")
     with judge_for(settings, work.store.root, work.run_id, work.log) as judge:
         probe = work.frame("probe_documents")
@@ -103,8 +101,9 @@ def judged(
 
 def static_scores(work: Work) -> pl.DataFrame:
     """What the static judge says of every document of the corpus, not of the probe alone: what the evaluation compares
-    with. doc_id, the four scores (null where it has none), and the ``seconds`` that it took when it was judged: kept by
-    document and the language it is read as, what was judged once is not judged again."""
+    with. doc_id, ``score`` (0 to 10, the mean over settings/quality.dimensions; null where it has none), and the
+    ``seconds`` that it took when it was judged: kept by document and the language it is read as, what was judged once
+    is not judged again."""
     from grip_assets.models.static_judge import StaticJudge
 
     shards = Shards(work.store, stage.name, f"static-{StaticJudge.version}")
@@ -126,7 +125,8 @@ def static_scores(work: Work) -> pl.DataFrame:
             progress.advance(len(documents))
     progress.finish()
     found = pl.DataFrame(shards.read(named["key"].to_list(), shards.index()))
-    return found.with_columns(doc_id=named["doc_id"]).drop("key")
+    score = pl.mean_horizontal(Quality.of(work.settings).dimensions, ignore_nulls=False)
+    return found.select(named["doc_id"], score.alias("score"), "seconds")
 
 
 def to_documents(rows: pl.DataFrame) -> Iterable[Document]:

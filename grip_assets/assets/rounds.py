@@ -13,8 +13,7 @@ from grip_assets.store.artifacts import ArtifactStore
 
 
 def compute(work: Work) -> dict[str, Any]:
-    budget, adaptation = work.settings["budget"], work.settings["adaptation"]
-    assert isinstance(budget, Budget) and isinstance(adaptation, Adaptation)
+    budget, adaptation = Budget.of(work.settings), Adaptation.of(work.settings)
     measured = {name: work.frame(name) for name in MEASURED}
     rounds = []
     for t, manifest in enumerate(_rounds(work)):

@@ -4,7 +4,7 @@ import importlib.metadata
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,9 +23,9 @@ from grip_assets.method.sampling import keyed_sample, keyed_uniform
 from grip_assets.method.selection import draw
 from grip_assets.progress import Progress
 from grip_assets.recompute import Settings, Work
-from grip_assets.settings import Clustering, Corpus, Evaluation, Quality
+from grip_assets.settings import Clustering, Corpus, Evaluation
 from grip_assets.sources.benchmarks import content_hash, problems
-from grip_assets.store.tables import blocks, matrix, rows_of
+from grip_assets.store.tables import blocks, rows_of, vector_blocks
 
 Draw = Callable[[int], np.ndarray]
 """Seed to copies of each document, int64 (N,)."""
@@ -53,6 +53,8 @@ class Pool:
         return keyed_uniform(seed, "subset", self.documents["doc_id"])
 
     def take(self, key_N: np.ndarray) -> np.ndarray:
+        """The largest keys first; a document that the whole budget has no room for comes last."""
+        key_N = np.where(self.lengths_N <= self.total, key_N, -np.inf)
         return draw(key_N, self.lengths_N, self.total, self.max_repeats).repeats_N
 
     def largest(self, value_N: np.ndarray) -> Draw:
@@ -89,8 +91,7 @@ def by_language(pool: Pool) -> Draw:
 
 
 def longest(pool: Pool) -> Draw:
-    """Of those that the budget has room for."""
-    return pool.largest(np.where(pool.lengths_N <= pool.total, pool.lengths_N, -1))
+    return pool.largest(pool.lengths_N)
 
 
 def shortest(pool: Pool) -> Draw:
@@ -99,13 +100,10 @@ def shortest(pool: Pool) -> Draw:
 
 def top_quality(pool: Pool) -> Draw:
     """The static judge's score of every document, over the dimensions that the chain scores by."""
-    quality = pool.work.settings["quality"]
-    assert isinstance(quality, Quality)
     started = time.monotonic()
     found = static_scores(pool.work)
     pool.seconds += max(float(found["seconds"].sum()) - (time.monotonic() - started), 0)  # spent in an earlier run
-    scores = found.with_columns(score=pl.mean_horizontal(quality.dimensions).fill_null(-1.0))  # not judged
-    return pool.largest(pool.ordered("score", scores))
+    return pool.largest(pool.ordered("score", found.with_columns(pl.col("score").fill_null(-1.0))))  # not judged: last
 
 
 def semdedup(pool: Pool) -> Draw:
@@ -135,14 +133,13 @@ def _prototypical(pool: Pool, kept_N: np.ndarray) -> np.ndarray:
     """Cosine of the kept documents to the centroids of clusters made of them alone, as settings/clustering says."""
     from grip_assets.method import clustering  # compiled
 
-    settings = pool.work.settings["clustering"]
-    assert isinstance(settings, Clustering)
+    settings = Clustering.of(pool.work.settings)
     files = pool.work.files("cluster_embeddings")
     ids = pool.documents["doc_id"].filter(pl.Series(kept_N))
     sample_N = kept_N.copy()
     sample_N[kept_N] = keyed_sample(settings.seed, "clusters", ids, settings.fit_sample)
     return clustering.cluster(
-        lambda: _kept(files, kept_N),
+        lambda: (x_BD for x_BD in vector_blocks(files, kept_N) if len(x_BD)),
         rows_of(files, sample_N),
         clustering.choose_k(len(ids), settings.k and min(settings.k, len(ids))),
         settings.iterations,
@@ -151,15 +148,6 @@ def _prototypical(pool: Pool, kept_N: np.ndarray) -> np.ndarray:
         settings.min_cluster_docs,
         pool.work.log,
     ).cosine_N
-
-
-def _kept(files: str, kept_N: np.ndarray) -> Iterator[np.ndarray]:
-    start = 0
-    for block in blocks(files, ["embedding"]):
-        here_B = kept_N[start : start + len(block)]
-        start += len(block)
-        if here_B.any():
-            yield matrix(block["embedding"])[here_B]
 
 
 def dsir(pool: Pool) -> Draw:
@@ -185,8 +173,7 @@ def dsir(pool: Pool) -> Draw:
 
 def _target(settings: Settings) -> list[str]:
     """The user's target set, or the benchmarks' problems as they stand when solved."""
-    evaluation, corpus = settings["evaluation"], settings["corpus"]
-    assert isinstance(evaluation, Evaluation) and isinstance(corpus, Corpus)
+    evaluation, corpus = Evaluation.of(settings), Corpus.of(settings)
     if evaluation.target is None:
         found = [p.prompt + p.solution for name in corpus.benchmarks for p in problems(name)]
     else:
@@ -217,8 +204,7 @@ def must_be_ready(strategies: list[str], settings: Settings) -> None:
 
 def rule_facts(settings: Settings, root: Path) -> dict[str, Any]:
     """What the rules depend on outside of settings and tables."""
-    evaluation, corpus = settings["evaluation"], settings["corpus"]
-    assert isinstance(evaluation, Evaluation) and isinstance(corpus, Corpus)
+    evaluation, corpus = Evaluation.of(settings), Corpus.of(settings)
     if "dsir" not in evaluation.strategies:
         return {}
     try:

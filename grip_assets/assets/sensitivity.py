@@ -113,8 +113,7 @@ def _other(now: str, of: tuple[str, ...]) -> str:
 
 def other_proxy(work: Work) -> str:
     """The proxy to compare with: yours, or one that is trained here."""
-    settings = work.settings["evaluation"]
-    assert isinstance(settings, Evaluation)
+    settings = Evaluation.of(work.settings)
     return settings.other_proxy or str(proxy_of_our_own(work))
 
 
@@ -122,8 +121,7 @@ def compute(work: Work) -> dict[str, Any]:
     from grip_assets.models.proxy import load_proxy  # torch
 
     work.must_be_in_force()
-    now = work.settings["adaptation"]
-    assert isinstance(now, Adaptation)
+    now = Adaptation.of(work.settings)
     other = other_proxy(work)
     blocks = len(load_proxy(now.proxy, work.store.root).blocks)
     chosen = list(variants(now, blocks, other))
@@ -178,9 +176,7 @@ def _row(variant: Variant, deltas: pl.DataFrame, reference: pl.DataFrame, cost: 
         "epochs": variant.step or settings.epochs,
         "seed": settings.seed,
         "n_clusters": found.n,
-        "spearman": known(found.value),
-        "low": known(found.low),
-        "high": known(found.high),
+        **found.columns("spearman"),
         "mean_delta": deltas["delta"].mean(),
         **cost,
     }
@@ -199,15 +195,8 @@ def _with_quality(found: dict[str, pl.DataFrame], quality: pl.DataFrame) -> list
     for name, deltas in found.items():
         q, delta = _together(quality, deltas, "quality")
         ranks, straight = rank_agreement(q, delta), pearson(q, delta)
-        values = {
-            "spearman": ranks.value,
-            "low": ranks.low,
-            "high": ranks.high,
-            "pearson": straight.value,
-            "pearson_low": straight.low,
-            "pearson_high": straight.high,
-        }
-        rows.append({"variant": name, **{key: known(value) for key, value in values.items()}, "n": ranks.n})
+        limits = straight.columns("pearson", "pearson_low", "pearson_high")
+        rows.append({"variant": name, **ranks.columns("spearman"), **limits, "n": ranks.n})
     return rows
 
 
@@ -221,8 +210,7 @@ def _together(one: pl.DataFrame, deltas: pl.DataFrame, column: str) -> tuple[np.
 
 
 def _facts(settings: Settings, root: Path) -> dict[str, Any]:
-    evaluation = settings["evaluation"]
-    assert isinstance(evaluation, Evaluation)
+    evaluation = Evaluation.of(settings)
     other = evaluation.other_proxy
     found = content_hash(locate(other, "settings/evaluation.other_proxy"), root) if other else None
     return {**proxy_facts(settings, root), "other": found}

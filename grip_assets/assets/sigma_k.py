@@ -8,8 +8,7 @@ from grip_assets.store.query import query
 
 
 def compute(work: Work) -> dict[str, Any]:
-    settings = work.settings["clustering"]
-    assert isinstance(settings, Clustering)
+    settings = Clustering.of(work.settings)
     spread = query("sigma_k", {"clusters": work.files("clusters")}, center=settings.sigma_center)
     work.draft.write("sigma_k", spread)
     return {

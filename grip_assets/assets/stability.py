@@ -13,8 +13,8 @@ import polars as pl
 
 from grip_assets import checks
 from grip_assets.assets.budgets import MEASURED
-from grip_assets.assets.knobs import chosen_under
 from grip_assets.assets.quality_scores import READS as QUALITY
+from grip_assets.assets.subset import chosen_under
 from grip_assets.errors import GripError
 from grip_assets.method.agreement import overlap, overlap_by_chance, rank_correlation
 from grip_assets.recompute import Settings, Stage, Work, versions_under
@@ -54,8 +54,7 @@ def compute(work: Work) -> dict[str, Any]:
 
 def other_seeds(now: Settings) -> Iterator[tuple[str, int, Settings]]:
     """(what is varied, seed, settings with that seed and all else as it is)."""
-    reports = now["reports"]
-    assert isinstance(reports, Reports)
+    reports = Reports.of(now)
     for varied, group in VARIED.items():
         values: Any = now[group]
         step = values.seeds if isinstance(values, Clustering) else 1  # no initialisation is used twice

@@ -20,8 +20,8 @@ import pyarrow as pa
 
 from grip_assets.assets import clusters
 from grip_assets.assets.budgets import MEASURED
-from grip_assets.assets.knobs import chosen_under
 from grip_assets.assets.rules import NEEDS, RULES, Pool, must_be_ready, rule_facts
+from grip_assets.assets.subset import chosen_under
 from grip_assets.errors import GripError
 from grip_assets.method.allocation import capacities, resolve_total
 from grip_assets.profiles import read_profile
@@ -30,8 +30,8 @@ from grip_assets.recompute import Settings, Stage, Work
 from grip_assets.settings import Adaptation, Budget, Evaluation, Selection, validate
 
 RUNGS = ("random", "static", "quality_replay", "loss_replay", "diversity", "grip")
-IN_FORCE = "in_force"  # your own settings
-PROFILES = {"proportional": "random"}  # where the name is another, and the last rung's is not meant
+IN_FORCE = "in_force"  # your own settings, drawn anew under each seed of the evaluation
+PROFILES = {**{rung: rung for rung in RUNGS}, "proportional": "random"}  # of all others the last rung's
 ABLATIONS: dict[str, dict[str, dict[str, Any]]] = {
     "no_sigma": {"budget": {"use_sigma": False}},
     "no_quality": {"budget": {"use_quality": False}},
@@ -77,16 +77,15 @@ def strategy(name: str, now: Settings) -> Strategy:
     if name in RULES:
         return Strategy(name, kind, NEEDS.get(name, ()))
     settings = now if name == IN_FORCE else _settings(name, now)
-    budget, selection = settings["budget"], settings["selection"]
-    assert isinstance(budget, Budget) and isinstance(selection, Selection)
+    budget, selection = Budget.of(settings), Selection.of(settings)
     return Strategy(name, kind, _needs(budget, selection), settings)
 
 
 def _settings(name: str, now: Settings) -> dict[str, Any]:
     """Budget and selection of the profile over the settings in force, with the one change of an ablation."""
-    profile = read_profile(PROFILES.get(name, name if name in RUNGS else "grip"))
+    profile = read_profile(PROFILES.get(name, "grip"))
     changes = ABLATIONS.get(name, {})
-    kept = {"budget": {field: getattr(now["budget"], field) for field in KEPT}}
+    kept = {"budget": {field: getattr(Budget.of(now), field) for field in KEPT}}
     turned = {
         group: validate(group, now[group].model_dump() | values | kept.get(group, {}) | changes.get(group, {}))
         for group, values in profile.items()
@@ -96,26 +95,22 @@ def _settings(name: str, now: Settings) -> dict[str, Any]:
 
 def _needs(budget: Budget, selection: Selection) -> tuple[str, ...]:
     """Stages without which these settings cannot be followed."""
-    probed = budget.replay == "loss"
-    judged = budget.use_quality or budget.replay != "none"
-    spread = budget.use_sigma or judged or probed  # the probe set is drawn by it
-    dense = selection.weight == "density"
+    judged = budget.use_quality or budget.replay != "none"  # its gate is the judge's, whatever is replayed by
     wanted = {
         "embeddings": True,
         "clusters": True,
-        "sigma_k": spread,
-        "probe_set": judged or probed,
+        "sigma_k": budget.use_sigma or judged,  # the probe set is drawn by it
+        "probe_set": judged,
         "quality_scores": judged,
-        "adaptation_deltas": probed,
-        "subset": dense,
+        "adaptation_deltas": budget.replay == "loss",
+        "subset": selection.weight == "density",
     }
     return tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
 
 def compute(work: Work) -> dict[str, Any]:
     work.must_be_in_force()
-    settings = work.settings["evaluation"]
-    assert isinstance(settings, Evaluation)
+    settings = Evaluation.of(work.settings)
     chosen = [strategy(name, work.settings) for name in settings.strategies]
     must_be_ready([s.name for s in chosen], work.settings)
     documents = work.frame("clusters")
@@ -148,8 +143,7 @@ def compute(work: Work) -> dict[str, Any]:
 
 def budget_of_all(settings: Settings, available: int) -> tuple[int, int]:
     """(tokens of every strategy, copies of a document at most)."""
-    budget = settings["budget"]
-    assert isinstance(budget, Budget)
+    budget = Budget.of(settings)
     if budget.unit != "tokens":
         raise GripError(
             f"settings/budget.unit is '{budget.unit}', and strategies are compared at the same number of tokens."
@@ -175,7 +169,7 @@ def _with_density(work: Work, documents: pl.DataFrame, in_force: bool) -> tuple[
 
 def _drawn(s: Strategy, documents: pl.DataFrame, measured: dict[str, pl.DataFrame], seed: int) -> np.ndarray:
     assert s.settings is not None
-    selection = s.settings["selection"].model_copy(update={"seed": seed})
+    selection = Selection.of(s.settings).model_copy(update={"seed": seed})
     try:
         return chosen_under({**s.settings, "selection": selection}, documents, measured).repeats_N
     except GripError as refused:  # with overflow: error, budgets above their cluster
@@ -200,8 +194,7 @@ def _cost(
 ) -> dict[str, Any]:
     """One row of ``strategy_costs``. Means over the seeds of what was drawn; ``seconds`` of the strategy itself, to
     which those of the stages come that it needs, as they were when these were computed."""
-    adaptation = work.settings["adaptation"]
-    assert isinstance(adaptation, Adaptation)
+    adaptation = Adaptation.of(work.settings)
     copies = float(np.mean([repeats_N.sum() for repeats_N in draws]))
     tokens = float(np.mean([(repeats_N * pool.lengths_N).sum() for repeats_N in draws]))
     passes = adaptation.epochs * adaptation.seeds
@@ -232,7 +225,7 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
 
 stage = Stage(
     name="strategies",
-    code_version="2",
+    code_version="3",
     compute=compute,
     description="What each strategy of settings/evaluation selects, under each seed, all to the same tokens: Panel B,"
     " baselines, GRIP without one part. `strategy_costs`: what each needs of encoder, proxy, judge and time.",
@@ -251,7 +244,8 @@ stage = Stage(
         "clustering": clusters.stage.reads["clustering"],
         "quality": ("dimensions",),
         "adaptation": ("delta", "epochs", "seeds"),
-        "budget": KEPT,
+        "budget": None,  # of the strategy in force
+        "selection": None,
         "evaluation": ("strategies", "seeds", "seed", "target"),
     },
     facts=facts,

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from grip_assets.assets.budgets import budgets_under
 from grip_assets.method import selection
 from grip_assets.method.geometry import RaoEntropy, rao_entropy, unit_rows
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.parallel import map_shards
 from grip_assets.progress import Progress
-from grip_assets.recompute import Stage, Work
-from grip_assets.settings import Selection
-from grip_assets.store.tables import blocks, matrix, width
+from grip_assets.recompute import Settings, Stage, Work
+from grip_assets.settings import Adaptation, Budget, Selection
+from grip_assets.store.tables import vector_blocks, width
 
 if TYPE_CHECKING:
     from grip_assets.method.screening import Format
@@ -71,6 +72,32 @@ def draw(key_N: np.ndarray, lengths_N: np.ndarray, budget: Mapping[str, Any], de
     cost_N = costs(lengths_N, budget["unit"])
     copies = math.ceil(budget["capacity"] / int(cost_N.sum()))
     return selection.draw(key_N, cost_N, budget["allocated"] + deficit, copies)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A subset: budgets of the clusters, and copies of each document in the order of ``selection_weights``."""
+
+    budgets: pl.DataFrame
+    repeats_N: np.ndarray
+
+
+def chosen_under(settings: Settings, documents: pl.DataFrame, measured: dict[str, pl.DataFrame]) -> Chosen:
+    """What the stages ``budgets`` and ``subset`` make under ``settings``, from what was measured and the densities."""
+    budgets = budgets_under(measured, Budget.of(settings), Adaptation.of(settings).delta)
+    return Chosen(budgets, drawn_under(budgets, documents, Selection.of(settings)))
+
+
+def drawn_under(budgets: pl.DataFrame, documents: pl.DataFrame, settings: Selection) -> np.ndarray:
+    """Copies of each document as this stage draws them, int64 (N,). ``documents``: with their densities, in the order
+    of ``selection_weights``."""
+    repeats, start, deficit = [], 0, 0
+    for row in budgets.iter_rows(named=True):  # clusters in the order of their ids, as their documents are
+        cluster = with_keys(documents.slice(start, row["n_docs"]), settings)
+        drawn = draw(cluster["key"].to_numpy(), cluster["n_tokens"].to_numpy(), row, deficit)
+        repeats.append(drawn.repeats_N)
+        start, deficit = start + row["n_docs"], drawn.deficit
+    return np.concatenate(repeats)
 
 
 def costs(lengths_N: np.ndarray, unit: str) -> np.ndarray:
@@ -155,8 +182,7 @@ class Diversity:
 
 
 def compute(work: Work) -> dict[str, Any]:
-    settings = work.settings["selection"]
-    assert isinstance(settings, Selection)
+    settings = Selection.of(work.settings)
     budgets = {row["cluster_id"]: row for row in work.frame("budgets").iter_rows(named=True)}
     documents = work.frame("clusters").drop("cosine")
     diversity = Diversity(documents, budgets.values(), settings.seed)
@@ -204,7 +230,7 @@ def _format(sizes: list[int]) -> tuple["Format", dict[str, float]]:
 def clusters_of(work: Work, documents: pl.DataFrame) -> Iterator[Cluster]:
     """Clusters one after the other, without more of the vectors in memory than one cluster and one block."""
     sizes = documents.group_by("cluster_id", maintain_order=True).len()["len"].to_list()
-    rows, held, start = _vectors(work), np.zeros((0, 0), np.float16), 0
+    rows, held, start = vector_blocks(work.files("cluster_embeddings")), np.zeros((0, 0), np.float16), 0
     for size in sizes:
         parts = [held] if len(held) else []
         while sum(map(len, parts)) < size:
@@ -212,10 +238,6 @@ def clusters_of(work: Work, documents: pl.DataFrame) -> Iterator[Cluster]:
         together = np.concatenate(parts)
         yield Cluster(documents.slice(start, size), together[:size])
         held, start = together[size:], start + size
-
-
-def _vectors(work: Work) -> Iterator[np.ndarray]:
-    return (matrix(block["embedding"]) for block in blocks(work.files("cluster_embeddings"), ["embedding"]))
 
 
 stage = Stage(

@@ -4,9 +4,8 @@ A training is one shard, named by what is selected: killed, it goes on with the 
 models only, and two strategies that select the same documents share theirs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,7 @@ from grip_assets.store.tables import texts
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from grip_assets.models.small import Item, Recipe, Shape
+    from grip_assets.models.small import Recipe, Shape
 
 SHAPE = ("vocabulary", "hidden", "layers", "heads", "context")
 RECIPE = ("tokens", "batch_tokens", "learning_rate", "dtype", "device")
@@ -34,8 +33,7 @@ READS = (*SHAPE, *RECIPE, "pass_at_1")
 
 
 def compute(work: Work) -> dict[str, Any]:
-    settings = work.settings["evaluation"]
-    assert isinstance(settings, Evaluation)
+    settings = Evaluation.of(work.settings)
     items = work.frame("evaluation_set").select("item_id", "prompt", "text").rows()
     predicted = digest([work.frame("tokenizer")["json"][0], items])
     shards = Shards(work.store, stage.name, digest([stage.code_version, hashed_values(settings, READS), predicted]))
@@ -43,34 +41,54 @@ def compute(work: Work) -> dict[str, Any]:
         (strategy, seed): rows
         for (strategy, seed), rows in work.frame("strategies").group_by("strategy", "seed", maintain_order=True)
     }
-    names = {at: digest([at[1], rows.select("doc_id", "repeats").rows()]) for at, rows in selections.items()}
-    have = shards.index()
-    missing = {name: (at[1], selections[at]) for at, name in names.items() if name not in have}
-    if missing:
-        _train(work, settings, shards, missing)
-    index = shards.index()
-    named = pl.DataFrame(
-        [(strategy, seed, key) for (strategy, seed), key in names.items()],
+    named = {at: digest([at[1], rows.select("doc_id", "repeats").rows()]) for at, rows in selections.items()}
+    different = {key: (at[1], selections[at]) for at, key in named.items()}
+    trained_now: list[str] = []
+
+    def train(missing: list[str]) -> None:
+        trained_now.extend(missing)
+        _train(work, settings, shards, {key: different[key] for key in missing})
+
+    rows = pl.DataFrame(shards.completed(list(different), train))
+    keys = pl.DataFrame(
+        [(strategy, seed, key) for (strategy, seed), key in named.items()],
         {"strategy": pl.String, "seed": pl.Int64, "key": pl.String},
         orient="row",
     )
-    found = named.join(pl.DataFrame(shards.read(list(dict.fromkeys(names.values())), index)), on="key", how="left")
+    found = keys.join(rows, on="key", how="left")
     curves = found.filter(pl.col("item_id").is_null())
     work.draft.write("trainings", found.filter(pl.col("item_id").is_not_null()).drop("key", "part", "loss"))
     work.draft.write("training_curves", curves.select("strategy", "seed", "part", "loss"))
-    return {"models_trained_now": len(missing), "models": len(set(names.values()))}
+    return {"models_trained_now": len(trained_now), "models": len(different)}
 
 
 def _train(work: Work, settings: Evaluation, shards: Shards, missing: dict[str, tuple[int, pl.DataFrame]]) -> None:
+    """Write a shard for each of ``missing`` (key to seed and selection): bits of each item, then the loss of each tenth
+    of the training (``item_id`` NULL)."""
     import torch
+
+    from grip_assets.models.small import bits
+    from grip_assets.models.solving import solved
 
     device_must_be_there(settings)
     torch.set_num_threads(1)
     progress = Progress("training", len(missing) * settings.tokens, "tokens", work.log)
     tokenizer = tokenizer_of(work)
-    trained = partial(_trained, work, settings, tokenizer, items_of(work, tokenizer), progress)
+    items = items_of(work, tokenizer)
+
+    def trained(key: str) -> pl.DataFrame:
+        seed, selected = missing[key]
+        model, losses = _model(work, settings, tokenizer, selected, seed, progress.advance)
+        needed = bits(model, list(items.values()), *_shape_and_recipe(settings, tokenizer))
+        tried = solved(model, tokenizer, settings.device, items if settings.pass_at_1 else ())
+        found = pl.DataFrame({"item_id": list(items), "bits": needed}).join(
+            tried, on="item_id", how="left", maintain_order="left"
+        )
+        curve = pl.DataFrame({"part": range(len(losses)), "loss": losses})
+        return pl.concat([found, curve], how="diagonal").with_columns(pl.lit(key).alias("key"))
+
     workers = 1 if settings.device == "cuda" else None
-    for rows in map_shards(lambda each: trained(*each), ((key, *what) for key, what in missing.items()), workers):
+    for rows in map_shards(trained, missing, workers):
         shards.write(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
     progress.finish()
 
@@ -86,42 +104,30 @@ def device_must_be_there(settings: Evaluation) -> None:
             )
 
 
-def _trained(
+def _model(
     work: Work,
     settings: Evaluation,
     tokenizer: "Tokenizer",
-    items: dict[str, "Item"],
-    progress: Progress,
-    key: str,
-    seed: int,
     selected: pl.DataFrame,
-) -> pl.DataFrame:
-    """Rows of one shard: bits of each item, then the loss of each tenth of the training (``item_id`` NULL)."""
-    from grip_assets.models.small import bits, new_model, train
+    seed: int,
+    advance: Callable[[int], None],
+) -> tuple[Any, list[float]]:
+    """A model trained on ``selected`` (doc_id, repeats), and its training loss by tenths."""
+    from grip_assets.models.small import new_model, train
 
-    shape, recipe = shape_and_recipe(settings, tokenizer)
-    documents = list(in_order(work, tokenizer, selected, seed))
+    shape, recipe = _shape_and_recipe(settings, tokenizer)
     model = new_model(shape, seed)
-    losses = train(model, documents, shape, recipe, seed, progress.advance)
-    found = pl.DataFrame({"item_id": list(items), "bits": bits(model, list(items.values()), shape, recipe)})
-    if settings.pass_at_1:
-        from grip_assets.models.solving import solved
-
-        found = found.join(solved(model, tokenizer, recipe.device), on="item_id", how="left")
-    else:
-        found = found.with_columns(solved=pl.lit(None, pl.Boolean))
-    curve = pl.DataFrame({"part": range(len(losses)), "loss": losses})
-    return pl.concat([found, curve], how="diagonal").with_columns(pl.lit(key).alias("key"))
+    return model, train(model, _in_order(work, tokenizer, selected, seed), shape, recipe, seed, advance)
 
 
-def shape_and_recipe(settings: Evaluation, tokenizer: "Tokenizer") -> tuple["Shape", "Recipe"]:
+def _shape_and_recipe(settings: Evaluation, tokenizer: "Tokenizer") -> tuple["Shape", "Recipe"]:
     from grip_assets.models.small import Recipe, Shape
 
     values = settings.model_dump(include=set(SHAPE)) | {"vocabulary": tokenizer.get_vocab_size()}
     return Shape(**values), Recipe(**settings.model_dump(include=set(RECIPE)))
 
 
-def in_order(work: Work, tokenizer: "Tokenizer", selected: pl.DataFrame, seed: int) -> Iterator[np.ndarray]:
+def _in_order(work: Work, tokenizer: "Tokenizer", selected: pl.DataFrame, seed: int) -> list[np.ndarray]:
     """Tokens of each copy of each selected document, in an order that ``seed`` names."""
     from grip_assets.models.small import encode
 
@@ -131,7 +137,7 @@ def in_order(work: Work, tokenizer: "Tokenizer", selected: pl.DataFrame, seed: i
     }
     copies = [(doc, copy) for doc in sorted(repeats) for copy in range(repeats[doc])]
     order = np.argsort(keyed_uniform(seed, "order", [f"{doc}:{copy}" for doc, copy in copies]), kind="stable")
-    return (tokens[copies[i][0]] for i in order)
+    return [tokens[copies[i][0]] for i in order]
 
 
 def proxy_of_our_own(work: Work) -> Path:
@@ -140,26 +146,22 @@ def proxy_of_our_own(work: Work) -> Path:
     import torch
     from transformers import PreTrainedTokenizerFast
 
-    from grip_assets.models.small import END, new_model, train
+    from grip_assets.models.small import END
 
-    settings = work.settings["evaluation"]
-    assert isinstance(settings, Evaluation)
+    settings = Evaluation.of(work.settings)
     made_from = [stage.code_version, hashed_values(settings, (*SHAPE, *RECIPE, "seed")), work.inputs["corpus"]]
     folder = work.store.root / ".models" / f"trained-here-{digest(made_from)}"
     if folder.exists():
         return folder
     tokenizer = learned_tokenizer(work, settings)
-    shape, recipe = shape_and_recipe(settings, tokenizer)
     documents = pl.read_parquet(work.files("corpus"), columns=["doc_id", "n_tokens"])
     u = pl.Series("u", keyed_uniform(settings.seed, "own proxy", documents["doc_id"]))
     enough = pl.col("n_tokens").cum_sum().shift(1, fill_value=0) < settings.tokens
     selected = documents.with_columns(u, repeats=1).sort("u").filter(enough)
+    device_must_be_there(settings)
     torch.set_num_threads(1)
     progress = Progress("training a proxy", settings.tokens, "tokens", work.log)
-    model = new_model(shape, settings.seed)
-    train(
-        model, list(in_order(work, tokenizer, selected, settings.seed)), shape, recipe, settings.seed, progress.advance
-    )
+    model, _ = _model(work, settings, tokenizer, selected, settings.seed, progress.advance)
     progress.finish()
     with work.store.scratch() as scratch:
         model.cpu().save_pretrained(scratch / "model")

@@ -14,6 +14,7 @@ from grip_assets.method.agreement import mean_ranks, rank_correlation
 
 Z = 1.959964
 RESAMPLES = 1000
+ROUNDING = 1e-9  # an interval that is no wider has no width
 CELLS = 4_000_000  # random numbers that are held at once
 
 
@@ -34,6 +35,10 @@ class Estimate:
         """Whether 0 is outside the interval."""
         return self.low > 0 or self.high < 0
 
+    def columns(self, value: str, low: str = "low", high: str = "high") -> dict[str, float | None]:
+        """Of a table, which has no NaN."""
+        return {value: known(self.value), low: known(self.low), high: known(self.high)}
+
     def __str__(self) -> str:
         if not self.known:
             return "not defined"
@@ -51,9 +56,7 @@ def minus(value: float, digits: int = 2) -> str:
 
 def pearson(x: np.ndarray, y: np.ndarray, spread: float = 1.0) -> Estimate:
     """With Fisher's interval: atanh(r) ± 1.96 sqrt(spread / (n − 3))."""
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    both = np.isfinite(x) & np.isfinite(y)
-    x, y = x[both], y[both]
+    x, y = _both_known(x, y)
     n = len(x)
     if n < 3 or x.std() == 0 or y.std() == 0:
         return Estimate(np.nan, np.nan, np.nan, n)
@@ -66,20 +69,23 @@ def pearson(x: np.ndarray, y: np.ndarray, spread: float = 1.0) -> Estimate:
 
 def spearman(x: np.ndarray, y: np.ndarray) -> Estimate:
     """Of ranks; the interval is Fisher's with the variance of Fieller, Hartley and Pearson (1957)."""
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    both = np.isfinite(x) & np.isfinite(y)
-    return pearson(mean_ranks(x[both]), mean_ranks(y[both]), spread=1.06)
+    x, y = _both_known(x, y)
+    return pearson(mean_ranks(x), mean_ranks(y), spread=1.06)
 
 
 def rank_agreement(x: np.ndarray, y: np.ndarray, seed: int = 0) -> Estimate:
     """Spearman's, with a bootstrap interval over the points: nothing is assumed about how they are distributed."""
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    both = np.isfinite(x) & np.isfinite(y)
-    x, y = x[both], y[both]
+    x, y = _both_known(x, y)
     value = rank_correlation(x, y)
     if len(x) < 4 or not np.isfinite(value):
         return Estimate(value, np.nan, np.nan, len(x))
     return Estimate(value, *bootstrap(lambda rows: rank_correlation(x[rows], y[rows]), len(x), seed), len(x))
+
+
+def _both_known(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    both = np.isfinite(x) & np.isfinite(y)
+    return x[both], y[both]
 
 
 def bootstrap(statistic: Callable[[np.ndarray], float], n: int, seed: int = 0) -> tuple[float, float]:
@@ -141,15 +147,15 @@ def mean(values: npt.ArrayLike) -> Estimate:
     """Mean of what is known of independent values, with Student's interval."""
     from scipy.stats import t
 
-    known = np.asarray(values, np.float64)
-    known = known[np.isfinite(known)]
-    n = len(known)
+    finite = np.asarray(values, np.float64)
+    finite = finite[np.isfinite(finite)]
+    n = len(finite)
     if not n:
         return Estimate(np.nan, np.nan, np.nan, 0)
-    middle = float(known.mean())
+    middle = float(finite.mean())
     if n < 2:
         return Estimate(middle, np.nan, np.nan, n)
-    half = float(t.ppf(0.975, n - 1) * known.std(ddof=1) / np.sqrt(n))
+    half = float(t.ppf(0.975, n - 1) * finite.std(ddof=1) / np.sqrt(n))
     return Estimate(middle, middle - half, middle + half, n)
 
 
@@ -158,7 +164,7 @@ def verdict(difference: Estimate, base: float, other: str, less_is_better: bool 
     nothing: counts that differ by the same under every seed are few, not sure."""
     if difference.low == difference.high == 0:
         return f"the same as {other}"
-    if not difference.signal or difference.low == difference.high:
+    if not difference.signal or difference.high - difference.low <= ROUNDING:
         return f"no measurable difference to {other}"
     better = (difference.value < 0) == less_is_better
     by = f"{abs(difference.value / base):.1%}" if base else f"{abs(difference.value):.4f}"

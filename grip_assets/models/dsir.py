@@ -1,9 +1,11 @@
 """DSIR's importance weights (Xie et al. 2023, eq. 2 and 3), by its authors' package ``data-selection``.
 
 Features are hashed counts of words and pairs of words, 10,000 buckets; the target and the pool are each a bag of them,
-and a document's log weight is the sum over its features of log p_target - log p_pool. Two passes over the pool, about
-1.4 MB of text a second and core each. The package's own passes read files and draw unseeded noise; here its parts are
-given texts from the store, on as many processes as there are workers, and the draw is in method/baselines.py.
+and the log weight of an example is the sum over its features of log p_target - log p_pool. The paper's examples are
+chunks of 128 words; of a longer document, whose sum would say most of all how long it is, the weight is that of such a
+chunk of it on average. Two passes over the pool, about 1.4 MB of text a second and core each. The package's own passes
+read files and draw unseeded noise; here its parts are given texts from the store, on as many processes as there are
+workers, and the draw is in method/baselines.py.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +23,7 @@ Blocks = Callable[[], Iterable[list[str]]]
 """Starts a fresh pass over the texts of the pool, in blocks."""
 
 SMOOTHING = 1e-8  # the package's
+CHUNK = 128 + 127  # words, and pairs of words, of an example
 # Words of the package's default, NLTK's WordPunctTokenizer. NLTK 3.10 gives it a limit of five seconds a text, which a
 # long document on a busy machine may exceed, and a form that no other process can be sent.
 WORDS = regex.compile(r"\w+|[^\w\s]+")
@@ -71,7 +74,8 @@ def _counts(model: Any, texts: list[str]) -> tuple[np.ndarray, int]:
 def _weights(model: Any, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     features = list(map(model.featurizer, texts))
     lengths_B = np.array([model.get_perexample_metadata({}, f) for f in features])
-    return np.array([model.importance_estimator(f) for f in features]), model.perexample_metadata_filter(lengths_B)
+    weights_B = [model.importance_estimator(f) * min(CHUNK / max(f.sum(), 1), 1) for f in features]
+    return np.array(weights_B), model.perexample_metadata_filter(lengths_B)
 
 
 @contextmanager

@@ -5,17 +5,21 @@ time and memory. That is no sandbox: it is off unless settings/evaluation.pass_a
 nothing of value.
 """
 
+import os
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 import polars as pl
 from tokenizers import Tokenizer
 
 from grip_assets.models.small import complete, encode
-from grip_assets.sources.benchmarks import Problem, problems
+from grip_assets.sources.benchmarks import FILES, Problem, problems
 
 LONGEST = 256  # tokens
 SECONDS = 5
@@ -26,13 +30,16 @@ for _what, _most in ((_r.RLIMIT_CPU, {SECONDS}), (_r.RLIMIT_AS, 1 << 30), (_r.RL
 STOPS = ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint(", "\n@", "\nimport ", "\nfrom ")
 
 
-def solved(model: Any, tokenizer: Tokenizer, device: str, benchmark: str = "humaneval") -> pl.DataFrame:
-    """(item_id, solved), greedy decoding, one attempt."""
+def solved(model: Any, tokenizer: Tokenizer, device: str, items: Collection[str]) -> pl.DataFrame:
+    """(item_id, solved) of the ``items`` that are problems (``benchmark:id``): greedy decoding, one attempt."""
+    benchmarks = {item.partition(":")[0] for item in items} & FILES.keys()
+    problem_of = {f"{name}:{problem.id}": problem for name in benchmarks for problem in problems(name)}
     rows = []
-    for problem in problems(benchmark):
+    for item in filter(problem_of.get, items):
+        problem = problem_of[item]
         (prompt_L,) = encode(tokenizer, [problem.prompt])
         written = tokenizer.decode(complete(model, prompt_L, LONGEST, device))
-        rows.append((f"{benchmark}:{problem.id}", passes(problem, first_function(written))))
+        rows.append((item, passes(problem, first_function(written))))
     return pl.DataFrame(rows, {"item_id": pl.String, "solved": pl.Boolean}, orient="row")
 
 
@@ -45,16 +52,23 @@ def passes(problem: Problem, completion: str) -> bool:
     reached = secrets.token_hex(8)  # a completion that ends the process has passed nothing
     tested = f"{problem.test}\ncheck({problem.entry_point})\nprint('\\n{reached}')\n"
     program = f"{LIMITS}{problem.prompt}{completion}\n{tested}"
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as printed:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-"],
+            stdin=subprocess.PIPE,
+            stdout=printed,  # a file, so that the limit on files holds
+            stderr=subprocess.DEVNULL,
+            cwd=folder,
+            env={},
+            start_new_session=True,
+        )
         try:
-            done = subprocess.run(
-                [sys.executable, "-I", "-S", "-"],
-                input=program.encode(errors="replace"),
-                cwd=folder,
-                env={},
-                capture_output=True,
-                timeout=SECONDS + 1,
-            )
+            process.communicate(program.encode(errors="replace"), SECONDS + 1)
         except subprocess.TimeoutExpired:
             return False
-    return done.returncode == 0 and done.stdout.decode(errors="replace").endswith(f"\n{reached}\n")
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # and what it started
+            process.wait()
+        printed.seek(0)
+        return process.returncode == 0 and printed.read().endswith(f"\n{reached}\n".encode())

@@ -11,7 +11,7 @@ import polars as pl
 
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.sampling import keyed_uniform
-from grip_assets.store.tables import blocks, matrix
+from grip_assets.store.tables import vector_blocks
 
 SAMPLE = 2000
 
@@ -53,6 +53,6 @@ def squared(unit_AD: np.ndarray, b_BD: np.ndarray) -> np.ndarray:
 def _blocks(vectors: str) -> Iterator[tuple[int, np.ndarray]]:
     """Blocks of rows, float16, each with the number of its first row."""
     start = 0
-    for block in blocks(vectors, ["embedding"]):
-        yield start, matrix(block["embedding"])
-        start += len(block)
+    for block_ND in vector_blocks(vectors):
+        yield start, block_ND
+        start += len(block_ND)

@@ -21,8 +21,7 @@ RUBRIC_TOKENS = 900
 
 def spending(all_settings: Settings, steps: Sequence[Step], store: ArtifactStore) -> list[str]:
     """Lines for a plan; none where nothing would be asked. Nothing is sent, and no key is needed."""
-    settings = all_settings["quality"]
-    assert isinstance(settings, Quality)
+    settings = Quality.of(all_settings)
     step = {s.asset: s for s in steps}
     if settings.judge == "static" or step["quality_scores"].action == "reuse":
         return []
@@ -68,8 +67,7 @@ def _estimate(settings: Settings, corpus: dict[str, Any]) -> tuple[str, "Forecas
     from grip_assets.method.clustering import choose_k
     from grip_assets.models.llm.judge import TOKENS_PER_ANSWER, TOKENS_PER_CHAR, Forecast
 
-    quality, probe, clustering = settings["quality"], settings["probe"], settings["clustering"]
-    assert isinstance(quality, Quality) and isinstance(probe, Probe) and isinstance(clustering, Clustering)
+    quality, probe, clustering = Quality.of(settings), Probe.of(settings), Clustering.of(settings)
     n = corpus["tables"]["corpus"]["rows"]
     clusters = choose_k(n, clustering.k)
     documents = min(max(round(probe.fraction * n), probe.min_per_cluster * clusters), n)

@@ -9,9 +9,9 @@ one another is anything else computed: a hash of each such run, and the run itse
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from itertools import repeat
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -64,7 +64,7 @@ def telling(run: tuple[str, ...]) -> bool:
 
 
 class Index:
-    """The runs of N words of a benchmark's prompts and solutions, and the problems that each is of."""
+    """The telling runs of N words of a benchmark's prompts and solutions, and the problems that each is of."""
 
     def __init__(self, benchmark: str, texts: Iterable[tuple[str, str]]):
         """``texts``: (problem, prompt or solution)."""
@@ -79,16 +79,19 @@ class Index:
         self.hashes = np.unique(_hashes(np.array(list(self.owners), np.uint64).reshape(-1, N).T))
 
     def find(self, text: str) -> Finding | None:
-        number, said = self.number, words(text)
-        numbers = np.fromiter(map(number.get, said, repeat(0)), np.uint64, len(said))
-        found: set[str] = set()
-        for start in self._candidates(numbers):
-            found |= self.owners.get(tuple(numbers[start : start + N].tolist()), set())
+        found = set().union(*(self.owners[run] for run in self.runs(text)))
         if not found:
             return None
         plain = spaced(text)
         exact = any(whole in plain for p in found for whole in self.whole[p] if len(words(whole)) >= N)
         return Finding(self.benchmark, RULES[0] if exact else RULES[1], [p for p in self.whole if p in found])
+
+    def runs(self, text: str) -> set[tuple[int, ...]]:
+        """The benchmark's runs that stand in the text."""
+        said = words(text)
+        numbers = np.fromiter(map(self.number.get, said, repeat(0)), np.uint64, len(said))
+        here = {tuple(numbers[start : start + N].tolist()) for start in self._candidates(numbers)}
+        return here & self.owners.keys()
 
     def _candidates(self, numbers: np.ndarray) -> np.ndarray:
         """Where N known words begin whose hash is the benchmark's."""
@@ -106,6 +109,17 @@ def _hashes(columns: Iterable[np.ndarray]) -> np.ndarray:
 
 def index(benchmark: str) -> Index:
     return Index(benchmark, ((p.id, text) for p in problems(benchmark) for text in (p.prompt, p.solution)))
+
+
+def containment(passages: Sequence[str], texts: Iterable[str]) -> list[float]:
+    """Of each passage the largest share of its runs of N words that one of the texts holds [Broder 1997]: 1 for a
+    copy, 0 for a passage that has no run of its own."""
+    known = Index("", ((str(i), passage) for i, passage in enumerate(passages)))
+    runs_of = Counter(chain.from_iterable(known.owners.values()))
+    largest: Counter[str] = Counter()
+    for text in texts:
+        largest |= Counter(chain.from_iterable(known.owners[run] for run in known.runs(text)))
+    return [largest[str(i)] / max(runs_of[str(i)], 1) for i in range(len(passages))]
 
 
 def decontaminate(

@@ -45,6 +45,14 @@ class Shards:
         while some := list(islice(remaining, at_once)):
             self.write(table(some))
 
+    def completed(self, keys: Collection[str], make: Callable[[list[str]], None]) -> pa.Table:
+        """The rows of ``keys`` in their order. ``make`` is given those that are not there, each once, to write them."""
+        have = self.index()
+        if missing := [key for key in dict.fromkeys(keys) if key not in have]:
+            make(missing)
+            have = self.index()
+        return self.read(keys, have)
+
     def index(self) -> dict[str, Path]:
         """Where each key is."""
         found: dict[str, Path] = {}

@@ -104,11 +104,16 @@ def _regular(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]
 
 def rows_of(files: str, chosen_N: np.ndarray) -> np.ndarray:
     """Vectors of the chosen rows (a mask), in their order, float16; in memory are these and one block."""
-    start, found = 0, []
+    return np.concatenate(list(vector_blocks(files, chosen_N)))
+
+
+def vector_blocks(files: str, chosen_N: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """Vectors of all rows, or of the chosen ones (a mask), in order, float16, block by block; a block may have none."""
+    start = 0
     for block in blocks(files, ["embedding"]):
-        found.append(matrix(block["embedding"])[chosen_N[start : start + len(block)]])
+        x_BD = matrix(block["embedding"])
+        yield x_BD if chosen_N is None else x_BD[chosen_N[start : start + len(block)]]
         start += len(block)
-    return np.concatenate(found)
 
 
 def parts(files: str) -> list[Path]:

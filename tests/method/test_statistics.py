@@ -148,3 +148,5 @@ def test_a_verdict_needs_an_interval_without_zero():
     assert said(0.05, 0.1, 0.15) == "worse than random by 5.0%"
     assert said(0.05, 0.1, 0.15, less_is_better=False).startswith("better")
     assert found.verdict(found.mean([0.1]), 2, "random").startswith("no measurable")
+    assert found.verdict(found.mean([0.0] * 3), 2, "random") == "the same as random"
+    assert found.verdict(found.mean([56 / 164] * 10), 2, "random").startswith("no measurable"), "but for rounding"

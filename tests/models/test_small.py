@@ -113,6 +113,7 @@ def test_a_program_passes_only_if_its_test_does():
     assert not passes(problem, "    return None\n")
     assert not passes(problem, "    while True: pass\n")
     assert not passes(problem, "    x = [0] * (1 << 28)\n" + problem.solution), "more memory than it may have"
+    assert not passes(problem, "    while True: print('a' * 65536)\n"), "more output than a file may have"
     assert first_function("    return 1\n\ndef g():\n    pass") == "    return 1\n"
 
 
@@ -123,6 +124,8 @@ def test_what_a_model_writes_is_run_and_counted(tokenizer, shape, monkeypatch):
     problem = solving.problems("humaneval")[0]
     monkeypatch.setattr(solving, "problems", lambda name: [problem])
     monkeypatch.setattr(solving, "LONGEST", 8)
-    assert solving.solved(model, tokenizer, "cpu").rows() == [(f"humaneval:{problem.id}", False)]
+    items = ["held_out:a", f"humaneval:{problem.id}", "target:b"]
+    assert solving.solved(model, tokenizer, "cpu", items).rows() == [(items[1], False)]
     monkeypatch.setattr(solving, "complete", lambda *given: small.encode(tokenizer, [problem.solution])[0])
-    assert solving.solved(model, tokenizer, "cpu")["solved"].all()
+    assert solving.solved(model, tokenizer, "cpu", items)["solved"].all()
+    assert solving.solved(model, tokenizer, "cpu", ["held_out:a"]).is_empty()

@@ -16,7 +16,7 @@ from grip_assets.report.inspect import inspect
 from grip_assets.settings import GROUPS, validate
 from grip_assets.sources import benchmarks
 from grip_assets.sources.benchmarks import problems
-from grip_assets.sources.contamination import TELLING, Index, N, index, words
+from grip_assets.sources.contamination import TELLING, Index, N, containment, index, ngrams, telling, words
 from grip_assets.store.artifacts import ArtifactStore
 
 
@@ -173,6 +173,27 @@ def test_the_rule_agrees_with_a_slow_reading_of_it():
         assert (found.problems if found else []) == slow
         hits += bool(slow)
     assert 400 < hits < 1900
+
+
+def test_containment_is_the_share_of_a_passage_that_one_document_has():
+    rng = random.Random(1)
+    known = [a + b + c for a in "bcdf" for b in "aeiou" for c in "lmn"]
+    passages = [" ".join(rng.choices(known, k=60)) for _ in range(4)]
+    halves = passages[0].split()
+    documents = [
+        "before " + passages[1] + " after",
+        " ".join(halves[:30]),
+        " ".join(halves[15:40]),
+        passages[2].replace(halves[0], "x"),
+        "other words that nobody knows " * 5,
+    ]
+
+    def runs(text):
+        return {r for r in ngrams(words(text)) if telling(r)}
+
+    slow = [max(len(runs(p) & runs(d)) for d in documents) / len(runs(p)) for p in passages]
+    assert containment([*passages, "too short"], documents) == [*slow, 0]
+    assert slow[1] == 1 and 0 < slow[0] < 0.5 and slow[3] == 0
 
 
 def test_problems_are_those_of_the_package():
