@@ -244,7 +244,7 @@ def test_an_evaluation_that_cannot_be_is_refused_before_anything_is_done(lab, mo
 
 @pytest.mark.run
 def test_the_page_of_evidence_is_filled_from_what_is_there(planted, tmp_path):
-    blocks = ("run", "pool", "ladder", "costs", "slices", "evaluation_picture", "sensitivity")
+    blocks = ("run", "pool", "ladder", "costs", "slices", "predicted", "evaluation_picture", "sensitivity")
     text = "".join(f"<!-- mine:{name} -->\nold\n<!-- /mine:{name} -->\nwords\n" for name in blocks)
     found, made = filled(text, "mine", planted.data, tmp_path)
     assert made == [*blocks[:-1]] and found.count("words") == len(blocks)
