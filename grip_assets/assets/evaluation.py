@@ -110,7 +110,7 @@ def _paired(
 
 stage = Stage(
     name="evaluation",
-    code_version="3",
+    code_version="4",
     compute=compute,
     description="Does the subset train a better model? Bits per byte (and pass@1 where asked for) of the models of each"
     " strategy on benchmark solutions, held-out documents and your target set: mean and 95% interval over seeds, paired"

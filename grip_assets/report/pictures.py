@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import matplotlib
+import numpy as np
 import polars as pl
 
 from grip_assets.store.query import query
@@ -14,6 +15,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 POOL, CHOSEN = "#9aa5b1", "#1f6feb"
+FAR_OFF = 3  # times the median reach of an interval
 
 
 def budget_picture(tables: Mapping[str, Any]) -> bytes:
@@ -244,7 +246,7 @@ def _whiskers(axes: Any, value: pl.Series, low: pl.Series, high: pl.Series, name
 
 def ladder_picture(tables: Mapping[str, Any]) -> bytes:
     """Paired difference to a random subset of each strategy on each set, with its interval: left of the line is
-    better."""
+    better. What is so far off that it would leave no room for the others is a number at the edge."""
     rows = _table(tables, "ladder")
     sets = rows["set"].unique(maintain_order=True).to_list()
     rows = rows.filter(pl.col("strategy") != "random")
@@ -259,10 +261,19 @@ def ladder_picture(tables: Mapping[str, Any]) -> bytes:
         squeeze=False,
     )
     for axes, name in zip(panels[0], sets, strict=True):
-        for row in rows.filter(set=name).iter_rows(named=True):
-            y, color = names.index(row["strategy"]), colors[row["kind"]]
+        some = rows.filter(set=name)
+        reach = np.abs(some.select("to_random", "to_random_low", "to_random_high").fill_null(0).to_numpy()).max(axis=1)
+        edge = 1.05 * reach[reach <= FAR_OFF * np.median(reach)].max(initial=0) or 1
+        for row in some.iter_rows(named=True):
+            y, color, value = names.index(row["strategy"]), colors[row["kind"]], row["to_random"]
             axes.plot([row["to_random_low"], row["to_random_high"]], [y, y], color=color, lw=2)
-            axes.plot(row["to_random"], y, "o", ms=5, color=color)
+            axes.plot(value, y, "o", ms=5, color=color)
+            if abs(value) > edge:
+                side = "right" if value > 0 else "left"
+                axes.text(
+                    edge if value > 0 else -edge, y, f"{value:+.2f}", color=color, ha=side, va="bottom", fontsize=7
+                )
+        axes.set_xlim(-edge, edge)
         axes.axvline(0, color="black", lw=1)
         axes.set_title(f"{name}: bits per byte, minus random", fontsize=9)
     panels[0][0].set_yticks(range(len(names)), names)
