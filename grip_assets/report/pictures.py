@@ -1,6 +1,7 @@
 """Small pictures of an asset, kept below 90 kB so that they fit into the metadata of its materialization."""
 
 import io
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -270,9 +271,8 @@ def ladder_picture(tables: Mapping[str, Any]) -> bytes:
             axes.plot(value, y, "o", ms=5, color=color)
             if abs(value) > edge:
                 side = "right" if value > 0 else "left"
-                axes.text(
-                    edge if value > 0 else -edge, y, f"{value:+.2f}", color=color, ha=side, va="bottom", fontsize=7
-                )
+                at = 0.97 * math.copysign(edge, value)
+                axes.text(at, y, f"{value:+.2f}", color=color, ha=side, va="bottom", fontsize=7)
         axes.set_xlim(-edge, edge)
         axes.axvline(0, color="black", lw=1)
         axes.set_title(f"{name}: bits per byte, minus random", fontsize=9)
