@@ -107,24 +107,25 @@ def static_scores(work: Work) -> pl.DataFrame:
     from grip_assets.models.static_judge import StaticJudge
 
     shards = Shards(work.store, stage.name, f"static-{StaticJudge.version}")
-    have = shards.index()
     key = pl.format("{}:{}", "doc_id", pl.col("language").fill_null("")).alias("key")
     named = pl.read_parquet(work.files("corpus"), columns=["doc_id", "language"]).select("doc_id", key)
-    missing = named.filter(~pl.col("key").is_in(list(have)))
-    progress = Progress("judging the pool", len(missing), "documents", work.log)
-    columns = ["doc_id", "text", "language"]
-    for block in blocks(work.files("corpus"), columns, JUDGED_AT_ONCE) if len(missing) else ():
-        documents = pl.DataFrame(block).join(missing, on="doc_id", maintain_order="left")
-        if len(documents):
-            started = time.monotonic()
-            verdicts = list(StaticJudge().judge(to_documents(documents)))
-            scores = {d: pa.array([v.scores.get(d) for v in verdicts], pa.float64()) for d in DIMENSIONS}
-            each = (time.monotonic() - started) / len(documents)
-            seconds = [each] * len(verdicts)
-            shards.write(pa.table({"key": documents["key"].to_list(), **scores, "seconds": seconds}))
-            progress.advance(len(documents))
-    progress.finish()
-    found = pl.DataFrame(shards.read(named["key"].to_list(), shards.index()))
+
+    def judge(keys: list[str]) -> None:
+        missing = named.filter(pl.col("key").is_in(keys))
+        progress = Progress("judging the pool", len(missing), "documents", work.log)
+        for block in blocks(work.files("corpus"), ["doc_id", "text", "language"], JUDGED_AT_ONCE):
+            documents = pl.DataFrame(block).join(missing, on="doc_id", maintain_order="left")
+            if len(documents):
+                started = time.monotonic()
+                verdicts = list(StaticJudge().judge(to_documents(documents)))
+                scores = {d: pa.array([v.scores.get(d) for v in verdicts], pa.float64()) for d in DIMENSIONS}
+                each = (time.monotonic() - started) / len(documents)
+                seconds = [each] * len(verdicts)
+                shards.write(pa.table({"key": documents["key"].to_list(), **scores, "seconds": seconds}))
+                progress.advance(len(documents))
+        progress.finish()
+
+    found = pl.DataFrame(shards.completed(named["key"].to_list(), judge))
     score = pl.mean_horizontal(Quality.of(work.settings).dimensions, ignore_nulls=False)
     return found.select(named["doc_id"], score.alias("score"), "seconds")
 
