@@ -65,10 +65,12 @@ def _picture(connection: duckdb.DuckDBPyConnection, asset: str, pool: str, pictu
 
 
 def _run(connection: duckdb.DuckDBPyConnection) -> str:
-    """Date, machine, versions and settings."""
+    """Date, machine, versions and settings, but for the place of the pool on the machine that ran it."""
     rows = connection.sql('SELECT "group", name, value FROM settings').pl().rows()
     groups = {
-        group: [f"{n} {v}" for g, n, v in rows if g == group and v not in ("null", '""')]
+        group: [
+            f"{n} {v}" for g, n, v in rows if g == group and v not in ("null", '""') and (g, n) != ("corpus", "path")
+        ]
         for group in GROUPS
         if group != "reports"
     }
