@@ -4,6 +4,7 @@ daemon and headless Chromium. ``GRIP_SCREENSHOTS=docs`` keeps a picture of each 
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -113,8 +114,8 @@ def ui(tmp_path, chromium):
             yield Ui(browser.new_page(viewport={"width": 1400, "height": 900}), f"http://127.0.0.1:{port}", shots)
             browser.close()
     finally:
-        os.killpg(server.pid, 15)
-        server.wait(60)
+        os.killpg(server.pid, signal.SIGKILL)  # `dagster dev` was seen to hang on SIGTERM
+        server.wait()
 
 
 def _wait(port: int, server: subprocess.Popen) -> None:
