@@ -28,7 +28,7 @@ evaluate: install
 	$(BIN)/grip evaluate evaluation --profile evaluate_cpu --set corpus.held_out=0.1 --set budget.total=0.1
 
 test: install
-	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --durations=20
 
 # What it measures against is installed here only: hnswlib compiles.
 bench: install

@@ -190,6 +190,7 @@ def test_what_was_trained_is_not_trained_again(planted):
 
 
 @pytest.mark.run
+@pytest.mark.slow
 def test_a_killed_evaluation_goes_on_with_the_next_model(planted):
     """One (strategy, seed) at a time: the process is killed once two models are there."""
     environment = {**os.environ, "GRIP_WORKERS": "1"}

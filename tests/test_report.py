@@ -243,6 +243,7 @@ def test_hostile_documents_make_no_element_and_no_attribute(hostile):
 
 
 @pytest.mark.ui
+@pytest.mark.slow
 @pytest.mark.run
 def test_the_page_in_a_browser(hostile, chromium):
     """Light, dark, a phone, the keyboard; no request, no error, nothing that a document says is done."""
