@@ -66,11 +66,10 @@ def _picture(connection: duckdb.DuckDBPyConnection, asset: str, pool: str, pictu
 
 def _run(connection: duckdb.DuckDBPyConnection) -> str:
     """Date, machine, versions and settings, but for the place of the pool on the machine that ran it."""
-    rows = connection.sql('SELECT "group", name, value FROM settings').pl().rows()
+    shown = """SELECT "group", name, value FROM settings WHERE ("group", name) != ('corpus', 'path')"""
+    rows = connection.sql(shown).pl().rows()
     groups = {
-        group: [
-            f"{n} {v}" for g, n, v in rows if g == group and v not in ("null", '""') and (g, n) != ("corpus", "path")
-        ]
+        group: [f"{n} {v}" for g, n, v in rows if g == group and v not in ("null", '""')]
         for group in GROUPS
         if group != "reports"
     }
