@@ -25,7 +25,9 @@ KEY = dg.AssetKey("report")
     automation_condition=on_change,
 )
 def report(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResult:
+    from grip_assets.report import attention
     from grip_assets.report.page.write import write  # plotly and jinja2: not needed to load the definitions
+    from grip_assets.store.catalog import connect
 
     data.show(context.instance, STAGES)
     store = data.store()
@@ -37,11 +39,14 @@ def report(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResul
         context.assets_def.code_versions_by_key[KEY] or "",
     )
     context.log.info(f"{made.path} ({made.bytes:,} bytes){' is current' if made.reused else ''}")
+    with connect(store.root) as connection:
+        found = attention.findings(connection, store) if "subset" in records else []
     return dg.MaterializeResult(
         data_version=dg.DataVersion(made.digest),
         metadata={
             "path": dg.MetadataValue.path(str(made.path)),
             "reused": made.reused,
+            "look_at_this": dg.MetadataValue.md(attention.as_markdown(found)),
             "sections": made.sections,
             "bytes": made.bytes,
         },

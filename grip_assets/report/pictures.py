@@ -21,7 +21,7 @@ FAR_OFF = 3  # times the median reach of an interval
 
 def budget_picture(tables: Mapping[str, Any]) -> bytes:
     """Share of the pool and share of the budget for each cluster, largest change on the left, over its r_k."""
-    rows = query("questions/share_by_cluster", {"budgets": tables["budgets"]}).head(60)
+    rows = query("questions/budget_by_cluster", {"budgets": tables["budgets"]}).head(60)
     figure, (top, bottom) = plt.subplots(
         2, 1, figsize=(8, 4.2), sharex=True, height_ratios=(2, 1), layout="constrained"
     )

@@ -4,10 +4,18 @@ from pathlib import Path
 from typing import Any
 
 from grip_assets.operations import Run
+from grip_assets.report import attention
+from grip_assets.report.page.inert import visible
+from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.catalog import catalog_path, connect
 from grip_assets.store.query import sql_text
 
 MOVED = 5
+LEGEND = (
+    "  pool, subset: share of the {unit}. quality: the judge's score, 0 to 1. drop: how far a small model's loss falls on"
+    " the cluster; a small\n  drop asks for more of it. spread: how different its documents are. boost: what the drop"
+    " multiplies its budget by."
+)
 
 
 def summary(root: Path, run: Run) -> str:
@@ -17,6 +25,7 @@ def summary(root: Path, run: Run) -> str:
         names = {
             r["cluster_id"]: r for r in connection.sql(sql_text("questions/cluster_names")).pl().iter_rows(named=True)
         }
+        found = attention.findings(connection, ArtifactStore(root))
     grew = [s for s in shares if s["gain"] > 0][:MOVED]
     shrank = [s for s in reversed(shares) if s["gain"] < 0][:MOVED]
     return "\n".join(
@@ -28,6 +37,9 @@ def summary(root: Path, run: Run) -> str:
             *_clusters(grew, names),
             "Clusters whose share shrank most:",
             *_clusters(shrank, names),
+            LEGEND.format(unit=totals["unit"]),
+            "",
+            *attention.as_text(found),
             "",
             f"computed: {', '.join(run.computed) or 'nothing'}",
             f"reused:   {', '.join(run.reused) or 'nothing'}",
@@ -40,8 +52,7 @@ def summary(root: Path, run: Run) -> str:
 def _totals(t: dict[str, Any]) -> list[str]:
     sampled = f" (a sample of {t['listed']:,})" if t["listed"] > t["read"] else ""
     title = f"{t['title']}: " if t["title"] else ""
-    capped = t["documents_with_windows_left_out"]
-    lines = [
+    return [
         f"in        {title}{t['read']:,} documents read{sampled}; {t['rejected']:,} rejected ({t['duplicates']:,} duplicates,"
         f" {t['contaminated']:,} contaminated); {t['held_out']:,} held out;"
         f" {t['documents']:,} documents with {t['tokens']:,} tokens",
@@ -50,22 +61,17 @@ def _totals(t: dict[str, Any]) -> list[str]:
         f"out       {t['documents_selected']:,} documents with {t['tokens_selected']:,} tokens"
         f" ({t['tokens_selected'] / t['tokens']:.1%} of the tokens)",
     ]
-    if capped:
-        lines.append(
-            f"note      {capped:,} long documents are embedded from some of their windows (embedding.max_windows)"
-        )
-    return lines
 
 
 def _clusters(rows: list[dict[str, Any]], names: dict[int, dict[str, Any]]) -> list[str]:
-    head = f"  {'cluster':>7}  {'pool':>6}  {'subset':>6}  {'change':>6}  {'quality':>7}  {'delta':>6}  {'sigma':>5}  {'r_k':>5}  typical document"
+    head = f"  {'cluster':>7}  {'pool':>6}  {'subset':>6}  {'change':>6}  {'quality':>7}  {'drop':>6}  {'spread':>6}  {'boost':>5}  typical document"
     return [head, *(_cluster(r, names[r["cluster_id"]]) for r in rows)]
 
 
 def _cluster(r: dict[str, Any], name: dict[str, Any]) -> str:
     delta = f"{r['delta']:.3f}" if r["delta"] is not None else "-"
     return (
-        f"  {r['cluster_id']:>7}  {r['pool_share']:>6.1%}  {r['budget_share']:>6.1%}  {r['ratio']:>5.2f}x"
-        f"  {r['quality']:>7.3f}  {delta:>6}  {r['sigma']:>5.3f}  {r['replay_multiplier']:>5.2f}"
-        f"  {name['typical']} ({name['language']})"
+        f"  {r['cluster_id']:>7}  {r['pool_share']:>6.1%}  {r['subset_share']:>6.1%}  {r['ratio']:>5.2f}x"
+        f"  {r['quality']:>7.3f}  {delta:>6}  {r['sigma']:>6.3f}  {r['replay_multiplier']:>5.2f}"
+        f"  {visible(name['typical'])} ({visible(name['language'] or 'no language')})"
     )

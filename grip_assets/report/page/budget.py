@@ -156,9 +156,7 @@ def knobs(context: Context) -> list[Block]:
             )
         ]
     )
-    drawn.update_xaxes(
-        title="change of the subset: 1 − overlap", tickformat=".0%", range=[0, 1.25 * max(most["changed"], 0.01)]
-    )
+    drawn.update_xaxes(title="share that changes", tickformat=".0%", range=[0, 1.25 * max(most["changed"], 0.01)])
     drawn.update_yaxes(autorange="reversed")
     columns = [
         Column("symbol", "Symbol"),
@@ -173,7 +171,7 @@ def knobs(context: Context) -> list[Block]:
     columns += [Column("length", "Length change", "+.1%")]
     says = (
         "How much of the subset changes when one knob is set to half or to double its value and nothing else is touched."
-        " Overlap: the tokens in both subsets over the tokens in either."
+        " Overlap is the tokens in both subsets over the tokens in either; the share that changes is 1 minus the overlap."
     )
     table = Table("What each knob does", columns, rows.to_dicts())
     made = figure("knobs", "What each knob does", says, drawn, 330, table=table)

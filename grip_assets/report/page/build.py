@@ -44,7 +44,8 @@ SHORT = {
     "diversity": "Diversity",
     "rounds": "Rounds",
 }
-SECTIONS = (overview, corpus_map, clusters, lengths, scores, curves, budget, stability, runs, diversity, rounds)
+# What a user decides by comes first; the paper's figures follow.
+SECTIONS = (overview, corpus_map, clusters, budget, runs, diversity, stability, lengths, scores, curves, rounds)
 
 
 def build(root: Path, digest: str = "") -> tuple[str, list[Section]]:

@@ -6,6 +6,7 @@ from typing import Any
 from grip_assets.report.page.context import Context
 from grip_assets.report.page.parts import Column, Section, Special, Table, say
 
+DRAWN = ("n_selected", "drawn", "pool_share", "budget_share", "subset_share", "gain", "ratio")
 CARDS = 200  # the clusters whose share changed most; the table has all
 REPRESENTATIVES = 3
 COLUMNS = [
@@ -20,12 +21,13 @@ COLUMNS = [
     Column("delta_spread", "± spread", ".3f", "over seeds"),
     Column("replay_multiplier", "r_k", ".2f", "replay multiplier"),
     Column("base_budget", "Base budget", ",.0f"),
-    Column("allocated", "Allocated", ",d"),
-    Column("ratio", "Change of share", ".2f", "share of the budget over share of the pool"),
+    Column("allocated", "Budget", ",d"),
+    Column("drawn", "Drawn", ",d", "tokens or documents in the subset, as the budget counts"),
+    Column("ratio", "Change of share", ".2f", "share of the subset over share of the pool"),
     Column("share_selected", "Selected", ".1%", "share of its documents"),
 ]
 SORTS = [
-    ("gain", "Gain of share"),
+    ("ratio", "Change of share"),
     ("n_docs", "Documents"),
     ("quality", "Quality"),
     ("delta", "Adaptation delta"),
@@ -40,11 +42,13 @@ def section(context: Context) -> Section:
     needed = context.lacks("corpus", "clusters", "cluster_quality", "adaptation_deltas", "budgets", "subset")
     if needed:
         return Section("clusters", "Clusters", needed)
-    rows = context.ask("report/clusters").to_dicts()
+    shares = context.ask("questions/share_by_cluster").select("cluster_id", *DRAWN)
+    table = context.ask("report/clusters").join(shares, on="cluster_id")
+    rows = table.sort("gain", "cluster_id", descending=[True, False]).to_dicts()
     languages = defaultdict(list)
     for row in context.ask("report/languages_of_clusters", most=3).iter_rows(named=True):
         languages[row["cluster_id"]].append(row)
-    shown = sorted(rows, key=lambda r: (-abs(r["budget_share"] - r["pool_share"]), r["cluster_id"]))[:CARDS]
+    shown = sorted(rows, key=lambda r: (-abs(r["gain"]), r["cluster_id"]))[:CARDS]
     near = context.ask("report/representatives", most=REPRESENTATIVES, shown=[r["cluster_id"] for r in shown])
     heads = context.heads(near["doc_id"], 280)
     typical = defaultdict(list)
@@ -52,14 +56,14 @@ def section(context: Context) -> Section:
         typical[row["cluster_id"]].append(heads[row["doc_id"]] | {"cosine": row["cosine"]})
     for row in rows:
         row["languages"] = languages[row["cluster_id"]]
-        row["gain"] = row["budget_share"] - row["pool_share"]
+        row["share_selected"] = row["n_selected"] / row["n_docs"]
         first = typical[row["cluster_id"]][:1]
         row["about"] = f"{row['languages'][0]['language']}: {_name(first[0]['source'])}" if first else ""
     ids = {r["cluster_id"] for r in shown}
     cards = [_card(r, typical[r["cluster_id"]]) for r in rows if r["cluster_id"] in ids]
     grown = sum(r["gain"] > 0 for r in rows)
     intro = say(
-        "{grown} of {n} clusters have a larger share of the budget than of the pool. Quality is the mean of the judged"
+        "{grown} of {n} clusters have a larger share of the subset than of the pool. Quality is the mean of the judged"
         " probe documents with one standard error; δ is how far the loss of a proxy falls, with its spread over seeds;"
         " σ is how far apart the documents are.{seeds}{left}",
         grown=grown,
@@ -85,13 +89,14 @@ def _name(source: str) -> str:
 
 
 def _card(row: dict[str, Any], documents: list[dict[str, Any]]) -> dict[str, Any]:
-    top = max(row["pool_share"], row["budget_share"], 1e-12)
+    top = max(row["pool_share"], row["budget_share"], row["subset_share"], 1e-12)
     return row | {
         "documents": documents,
+        "find": "\n".join([*(str(n["language"]) for n in row["languages"]), *(d["source"] for d in documents)]),
         "sort": {name: "" if row[name] is None else repr(row[name]) for name, _ in SORTS},
         "bars": [
             ("pool", row["pool_share"], row["pool_share"] / top),
-            ("base", row["base_share"], min(row["base_share"] / top, 1)),
             ("budget", row["budget_share"], row["budget_share"] / top),
+            ("subset", row["subset_share"], row["subset_share"] / top),
         ],
     }

@@ -133,5 +133,5 @@ def _choices(points: pl.DataFrame) -> list[Choice]:
                 "symbol": "circle",
                 "opacity": 0.9,
             }
-            found.append(Choice(said, [{"marker": scale}], "from pale (low) to strong (high)"))
+            found.append(Choice(said, [{"marker": scale}], "the bar at the right says which colour is which value"))
     return found

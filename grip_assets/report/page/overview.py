@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from grip_assets.report import attention
 from grip_assets.report.page.context import Context
 from grip_assets.report.page.parts import Block, Section, Special, say
 
@@ -33,8 +34,9 @@ def section(context: Context) -> Section:
             "Subset <code>{version}</code>, computed {when} UTC.", version=path, when=f"{made.day} {made:%B %Y, %H:%M}"
         ),
         Special("tiles", {"tiles": tiles}),
+        Special("look", {"findings": attention.findings(context.connection, context.store)}),
         say(
-            "GRIP gave {moved} of the {unit} to other clusters than a random draw of the same size would have."
+            "{moved} of the subset's {unit} come from other clusters than in a random draw of the same size."
             " Cluster {top} grew most, to {high} times its share of the pool;"
             " cluster {bottom} shrank most, to {low} times. The sections below say why.",
             moved=f"{moved:.0%}",

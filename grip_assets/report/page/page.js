@@ -78,10 +78,12 @@
     });
   });
 
-  // Theme: the choice lives as long as the page is open.
+  // Theme: the choice is kept for the next visit, where the browser lets a file keep anything.
+  const kept = { get() { try { return localStorage.getItem("grip-theme"); } catch { return null; } }, set(v) { try { localStorage.setItem("grip-theme", v); } catch { /* not kept */ } } };
+  if (kept.get() === "dark" || kept.get() === "light") root.dataset.theme = kept.get();
   const button = byId("theme");
   function label() { button.textContent = dark() ? "Light theme" : "Dark theme"; }
-  button.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; label(); drawAll(); });
+  button.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; kept.set(root.dataset.theme); label(); drawAll(); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { label(); drawAll(); });
   label();
   let wasNarrow = narrow();
@@ -126,7 +128,11 @@
       };
       cards.append(...all.sort(by));
       const words = byId("cards-find").value.trim().toLowerCase();
-      const found = all.filter((card) => words === "" || card.textContent.toLowerCase().includes(words));
+      // A number means that cluster; words are looked for in languages and names of files.
+      const matches = /^\d+$/.test(words)
+        ? (card) => card.dataset.clusterId === words
+        : (card) => card.dataset.find.toLowerCase().includes(words);
+      const found = all.filter((card) => words === "" || matches(card));
       const shown = more.dataset.all ? found : found.slice(0, first);
       all.forEach((card) => { card.hidden = !shown.includes(card); });
       more.hidden = shown.length === found.length;
@@ -227,7 +233,12 @@
     entries.filter((e) => e.isIntersecting).forEach((e) => {
       links.forEach((a) => a.removeAttribute("aria-current"));
       const link = links.get(e.target.id);
-      if (link) link.setAttribute("aria-current", "true");
+      if (link) {
+        link.setAttribute("aria-current", "true");
+        const bar = link.closest("ul"); // the link being read is kept in view where the bar is wider than the screen
+        const place = link.offsetLeft - bar.offsetLeft;
+        if (place < bar.scrollLeft || place + link.offsetWidth > bar.scrollLeft + bar.clientWidth) bar.scrollLeft = place - 24;
+      }
     });
   }, { rootMargin: "-20% 0px -75% 0px" });
   document.querySelectorAll("main section").forEach((s) => reading.observe(s));

@@ -25,11 +25,25 @@ def section(context: Context) -> Section:
     pairs = [compare.between(context.store, *pair) for pair in combinations(runs, 2)]
     compare.add_examples(context.store, pairs)
     data = {"runs": [_run(r, runs) for r in runs], "pairs": [_pair(p) for p in pairs]}
-    return Section("runs", "Comparison of runs", [intro, Special("compare", {"payload": data})])
+    in_force = _in_force(context)
+    before = next(r["version"] for r in runs if r["version"] != in_force)
+    shown = {"payload": data, "in_force": in_force, "before": before}
+    return Section("runs", "Comparison of runs", [intro, Special("compare", shown)])
 
 
 def compared(context: Context) -> list[dict[str, Any]]:
-    return [compare.described(context.store, m) for m in compare.latest(context.store, MOST)]
+    """The latest subsets, and the one in force where it is older than these."""
+    latest = compare.latest(context.store, MOST)
+    if (version := _in_force(context)) not in {m["version"] for m in latest}:
+        latest = [*latest[: MOST - 1], *([context.store.manifest("subset", version)] if version else [])]
+    return [compare.described(context.store, m) for m in latest]
+
+
+def _in_force(context: Context) -> str | None:
+    if "artifacts" not in context.views:
+        return None
+    rows = context.ask("report/run").filter(asset="subset")["version"]
+    return rows[0] if len(rows) else None
 
 
 def _run(run: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,187 @@
+"""What a person should look at after a curation: the subset against its budgets, losses, and warnings of checks.
+
+The same findings stand at the end of `grip curate`, on top of the report, and in the metadata of the asset `report`.
+Only findings belong here. What a number means in general is said in the sections of the report.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from grip_assets.checks import CHECKS
+from grip_assets.report.page.inert import visible
+from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.store.query import sql_text
+
+SHORT_BY = 0.01  # of the budget
+LOW, HIGH = 0.5, 1.5  # of a cluster's budget
+LOST = 0.5  # of a language's share
+SEEN = 0.005  # share of the pool below which a language is too small to be spoken of
+NEAR_COPIES = 0.05  # of the documents
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to look at: ``text`` is one or two sentences, ``details`` a few lines below them."""
+
+    key: str
+    text: str
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What findings are made from: answers of the catalog, and manifests of the artifacts in force."""
+
+    ask: Callable[[str], list[dict[str, Any]]]
+    manifests: dict[str, dict[str, Any]]
+
+
+def findings(connection: duckdb.DuckDBPyConnection, store: ArtifactStore) -> list[Finding]:
+    """All findings, the most serious first. The catalog must have the tables up to ``subset``."""
+
+    def ask(name: str) -> list[dict[str, Any]]:
+        return connection.sql(sql_text(f"questions/{name}")).pl().to_dicts()
+
+    in_force = connection.execute("SELECT asset, version FROM artifacts WHERE in_force ORDER BY asset").fetchall()
+    facts = Facts(ask, {asset: store.manifest(asset, version) for asset, version in in_force})
+    return [found for look in LOOKS for found in look(facts)]
+
+
+def _short_of_the_budget(facts: Facts) -> Iterator[Finding]:
+    t = facts.ask("totals")[0]
+    drawn = t["tokens_selected"] if t["unit"] == "tokens" else t["documents_selected"]
+    if (drawn or 0) < (1 - SHORT_BY) * t["budget"]:
+        yield Finding(
+            "short",
+            f"The subset has {drawn or 0:,} of the {t['budget']:,} {t['unit']} of the budget: nothing more fits into"
+            " any cluster's budget. Raise budget.total, or look at the longest documents of the pool.",
+        )
+
+
+def _far_from_their_budget(facts: Facts) -> Iterator[Finding]:
+    rows = [r for r in facts.ask("share_by_cluster") if not LOW * r["allocated"] <= r["drawn"] <= HIGH * r["allocated"]]
+    if rows:
+        rows.sort(key=lambda r: (-abs(r["drawn"] - r["allocated"]), r["cluster_id"]))
+        yield Finding(
+            "budgets",
+            f"{_clusters(len(rows))} got less than half or more than one and a half times the budget. Documents that"
+            " are longer than a cluster's budget cannot be drawn; the others share what is left.",
+            _cut([f"cluster {r['cluster_id']}: {r['drawn']:,} of {r['allocated']:,}" for r in rows]),
+        )
+
+
+def _lost_languages(facts: Facts) -> Iterator[Finding]:
+    rows = [
+        r
+        for r in facts.ask("share_by_language")
+        if r["pool_share"] >= SEEN and (r["subset_share"] or 0) < LOST * r["pool_share"]
+    ]
+    if rows:
+        yield Finding(
+            "languages",
+            f"{len(rows)} language{'s' * (len(rows) > 1)} lost more than half of the share of tokens.",
+            _cut([f"{visible(r['language'])}: {r['pool_share']:.1%} → {r['subset_share'] or 0:.1%}" for r in rows]),
+        )
+
+
+def _longest_documents(facts: Facts) -> Iterator[Finding]:
+    rows = facts.ask("longest")
+    if rows:
+        share = sum(r["share"] for r in rows)
+        yield Finding(
+            "longest",
+            f"The {len(rows)} longest documents hold {share:.1%} of the subset's tokens.",
+            _cut([f"{r['n_tokens']:,} tokens ({r['share']:.1%}): {visible(r['source'])}" for r in rows], 3),
+        )
+
+
+def _merged_clusters(facts: Facts) -> Iterator[Finding]:
+    metrics = facts.manifests["clusters"]["metrics"]
+    asked, left = metrics.get("clusters_before_merging", 0), metrics["clusters"]
+    if left < asked / 2:
+        advice = " With so few clusters the method hardly differs from a random draw." if left <= 4 else ""
+        yield Finding(
+            "merged",
+            f"{asked:,} clusters were asked for, and {left:,} {'is' if left == 1 else 'are'} left: smaller ones were"
+            f" merged.{advice} Lower clustering.min_cluster_docs, or curate a larger pool.",
+        )
+
+
+def _near_copies(facts: Facts) -> Iterator[Finding]:
+    n = facts.manifests["subset"]["metrics"].get("documents_with_a_near_copy")
+    total = facts.manifests["corpus"]["tables"]["corpus"]["rows"]
+    if n and n > NEAR_COPIES * total:
+        yield Finding(
+            "copies",
+            f"{n:,} documents ({n / total:.0%} of the pool) have a near copy in their cluster. Only exact copies are"
+            " removed.",
+        )
+
+
+def _parts_not_embedded(facts: Facts) -> Iterator[Finding]:
+    t = facts.ask("totals")[0]
+    if n := t["documents_with_windows_left_out"]:
+        yield Finding(
+            "windows",
+            f"{n:,} long documents ({n / t['documents']:.0%}) are embedded from some of their windows only. Raise"
+            " embedding.max_windows to read more of each.",
+        )
+
+
+def _warnings_of_checks(facts: Facts) -> Iterator[Finding]:
+    says = {(check.asset, check.name): check.description for check in CHECKS}
+    rows = [
+        f"{asset}: expected: {says.get((asset, outcome['name']), outcome['name'])}"
+        f" ({outcome['violations']:,} exception{'s' * (outcome['violations'] > 1)})"
+        for asset, manifest in facts.manifests.items()
+        for outcome in manifest["checks"]
+        if outcome["violations"]
+    ]
+    if rows:
+        yield Finding("checks", f"{len(rows)} check{'s' * (len(rows) > 1)} found something.", _cut(rows))
+
+
+LOOKS = (
+    _short_of_the_budget,
+    _far_from_their_budget,
+    _lost_languages,
+    _merged_clusters,
+    _longest_documents,
+    _near_copies,
+    _parts_not_embedded,
+    _warnings_of_checks,
+)
+
+
+def _clusters(n: int) -> str:
+    return f"{n:,} cluster{'s' * (n > 1)}"
+
+
+def _cut(lines: list[str], shown: int = SHOWN) -> tuple[str, ...]:
+    """The first lines, and how many more there are."""
+    more = len(lines) - shown
+    return (*lines[:shown], f"and {more:,} more") if more > 0 else tuple(lines)
+
+
+def as_text(found: list[Finding]) -> list[str]:
+    """Lines for a terminal."""
+    if not found:
+        return []
+    lines = ["Look at this:"]
+    for finding in found:
+        lines += [f"  - {finding.text}", *(f"      {detail}" for detail in finding.details)]
+    return lines
+
+
+def as_markdown(found: list[Finding]) -> str:
+    """A list for the metadata of an asset."""
+    from grip_assets.export.card import plain  # escapes Markdown and HTML
+
+    lines = []
+    for finding in found:
+        lines += [f"- {plain(finding.text)}", *(f"    - {plain(detail)}" for detail in finding.details)]
+    return "\n".join(lines) or "Nothing stands out."

@@ -1,0 +1,8 @@
+-- Which clusters does the budget favour? A plan: sql/questions/share_by_cluster.sql says what was drawn.
+-- in: budgets   out: one row a cluster, largest gain first
+SELECT
+    cluster_id, replay_multiplier,
+    capacity / sum(capacity) OVER () AS pool_share,
+    allocated / sum(allocated) OVER () AS budget_share
+FROM budgets
+ORDER BY budget_share - pool_share DESC, cluster_id
