@@ -16,6 +16,7 @@ from grip_assets.report.reference import README, REFERENCE, filled, reference
 from grip_assets.store.artifacts import REPOSITORY, ArtifactStore
 from grip_assets.store.catalog import literal
 
+JUDGE = REPOSITORY / "docs" / "judge.md"
 PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
 # Lines of code that this file does not run, by their beginning, and where they are run or why they cannot be.
 ELSEWHERE = {
@@ -43,9 +44,8 @@ ELSEWHERE = {
 
 
 def code(page: Path) -> list[str]:
-    """Indented lines of code, without comments. The section on LLM judges is run by tests/test_llm_chain.py."""
-    before, _, rest = page.read_text().partition("## Use an LLM as the judge")
-    text = before + "\n## " + rest.partition("\n## ")[2]
+    """Indented lines of code, without comments. The page on LLM judges is run by tests/test_llm_chain.py."""
+    text = "" if page == JUDGE else page.read_text()
     lines = [line for line in text.splitlines() if line.startswith("    ")]
     return [re.split(r"\s{2,}#", line.strip())[0].strip() for line in lines]
 

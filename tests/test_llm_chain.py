@@ -21,7 +21,7 @@ from grip_assets.errors import GripError
 from grip_assets.method.agreement import rank_correlation, weighted_kappa
 from grip_assets.method.allocation import further_probe
 from grip_assets.report.explain import explain
-from grip_assets.report.reference import README
+from grip_assets.store.artifacts import REPOSITORY
 from grip_assets.report.spending import spending
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.query import query
@@ -298,8 +298,8 @@ def test_answers_are_durable_and_say_what_was_shown(lab, endpoint):
 
 @pytest.mark.run
 @pytest.mark.slow
-def test_the_readme_section_runs_as_it_is_written(lab, endpoint):
-    section = README.read_text().partition("## Use an LLM as the judge")[2].partition("\n## ")[0]
+def test_the_page_runs_as_it_is_written(lab, endpoint):
+    section = (REPOSITORY / "docs" / "judge.md").read_text()
     commands = [line.strip() for line in section.splitlines() if line.startswith("    ")]
     blocks = "\n".join(commands).split("export ")[1:]
     assert len(blocks) == 3, "a hosted one, vLLM, a local server"
