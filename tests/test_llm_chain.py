@@ -21,9 +21,8 @@ from grip_assets.errors import GripError
 from grip_assets.method.agreement import rank_correlation, weighted_kappa
 from grip_assets.method.allocation import further_probe
 from grip_assets.report.explain import explain
-from grip_assets.store.artifacts import REPOSITORY
 from grip_assets.report.spending import spending
-from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.store.artifacts import REPOSITORY, ArtifactStore
 from grip_assets.store.query import query
 
 KEY = "sk-a-key-that-must-not-leak-0123456789"
