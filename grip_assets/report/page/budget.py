@@ -1,4 +1,4 @@
-"""Section 4: the budget from its base to what is allocated, and what each knob does to the subset."""
+"""The budget from its base to what is allocated, and what each knob does to the subset."""
 
 from typing import Any
 
@@ -19,15 +19,16 @@ def section(context: Context) -> Section:
         return Section("budget", "Budget", needed)
     w = context.ask("report/waterfall").to_dicts()[0]
     prose = say(
-        "Replay moves {replay} of the budget between clusters and caps {caps}: {replayed} of {n} clusters are replayed"
-        " (r above 1), the quality gate is closed for {gated}, and {capped} are selected whole. What one step gives to a"
-        " cluster another cluster loses, since the budget is fixed.",
+        "Replay moves {replay} of the budget between clusters, and caps move {caps}. The budget of {replayed} of {n}"
+        " clusters is raised (r above 1), the quality gate is closed for {gated}, and {capped} have a budget of all they"
+        " hold. What one step gives to a cluster another cluster loses, since the budget is fixed.{repeats}",
         replay=f"{w['moved_by_replay']:.1%}",
         caps=f"{w['moved_by_caps'] or 0:.1%}",
         replayed=w["replayed"],
         n=w["clusters"],
         gated=w["gated"],
         capped=w["at_cap"],
+        repeats="" if context.setting("budget", "overflow") == "repeat" else " No document is repeated.",
     )
     return Section("budget", "Budget", [prose, _waterfall(w), *_clusters(context), *knobs(context)])
 

@@ -1,4 +1,4 @@
-"""Section 2: what each cluster is, and what became of it."""
+"""What each cluster is, and what became of it."""
 
 from collections import defaultdict
 from typing import Any

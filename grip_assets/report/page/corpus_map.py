@@ -1,4 +1,4 @@
-"""Section 1: the corpus in two dimensions, coloured by what decided about a document."""
+"""The corpus in two dimensions, coloured by what decided about a document."""
 
 from typing import Any
 

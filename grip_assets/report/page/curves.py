@@ -1,4 +1,4 @@
-"""Section 3, Fig. 5 of the paper: loss curves by reset depth and proxy, and whether they rank clusters alike."""
+"""Fig. 5 of the paper: loss curves by reset depth and proxy, and whether they rank clusters alike."""
 
 from itertools import combinations
 from pathlib import PurePath

@@ -1,4 +1,4 @@
-"""Section 7: Rao's quadratic entropy of corpus, subset and a random subset [G0], and their lengths and languages."""
+"""Rao's quadratic entropy of corpus, subset and a random subset [G0], and their lengths and languages."""
 
 import plotly.graph_objects as go
 import polars as pl

@@ -1,4 +1,4 @@
-"""Section 3, Fig. 2 of the paper: embeddings of long documents lie close together, and long documents are few."""
+"""Fig. 2 of the paper: embeddings of long documents lie close together, and long documents are few."""
 
 import numpy as np
 import plotly.graph_objects as go

@@ -1,4 +1,4 @@
-"""Section 8: rounds with new checkpoints of the model that is trained, each with its own deltas and budget."""
+"""Rounds with new checkpoints of the model that is trained, each with its own deltas and budget."""
 
 import plotly.graph_objects as go
 import polars as pl

@@ -1,4 +1,4 @@
-"""Section 6: any two of the latest subsets; the page has all pairs, and two lists choose one."""
+"""Any two of the latest subsets; the page has all pairs, and two lists choose one."""
 
 from itertools import combinations
 from typing import Any

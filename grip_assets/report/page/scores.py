@@ -1,4 +1,4 @@
-"""Section 3, Fig. 4 of the paper: quality and the adaptation delta say different things."""
+"""Fig. 4 of the paper: quality and the adaptation delta say different things."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Section 5: what is the same with other seeds, and what is the luck of the draw."""
+"""What is the same with other seeds, and what is the luck of the draw."""
 
 from typing import Any
 
