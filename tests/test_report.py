@@ -270,10 +270,35 @@ def test_the_page_in_a_browser(hostile, chromium):
             if width > 640:
                 hover_and_choose(page)
                 by_keyboard(page)
+                find_and_keep(page)
+            else:
+                follow_the_reader(page)
             assert page.evaluate("window.hacked") is None
             assert not said and not opened and [u for u in asked if not u.startswith("data:")] == [url]
             page.close()
         browser.close()
+
+
+def find_and_keep(page):
+    """A number finds that cluster and no other; the theme is the same after a reload."""
+    for words, found in (("1", ["Cluster 1"]), ("99", []), ("no such language", [])):
+        page.locator("#cards-find").fill(words)
+        heads = page.locator("#cards > li:not([hidden]) h3").all_inner_texts()
+        assert [re.match(r"Cluster \d+", head)[0] for head in heads] == found, words
+    page.locator("#theme").click()
+    chosen = page.evaluate("document.documentElement.dataset.theme")
+    page.reload()
+    assert page.evaluate("document.documentElement.dataset.theme") == chosen
+
+
+def follow_the_reader(page):
+    """The bar of sections shows the one that is read, also where it is wider than the screen."""
+    page.evaluate("document.getElementById('curves').scrollIntoView({behavior: 'instant'})")
+    page.wait_for_function("document.querySelector('nav a[aria-current]')?.hash === '#curves'")
+    left, right = page.evaluate(
+        "(() => { const b = document.querySelector('nav a[aria-current]').getBoundingClientRect(); return [b.left, b.right]; })()"
+    )
+    assert left >= 0 and right <= 360
 
 
 def read_through(page):
