@@ -274,7 +274,7 @@ def test_the_page_in_a_browser(hostile, chromium):
             else:
                 follow_the_reader(page)
             assert page.evaluate("window.hacked") is None
-            assert not said and not opened and [u for u in asked if not u.startswith("data:")] == [url]
+            assert not said and not opened and {u for u in asked if not u.startswith("data:")} == {url}
             page.close()
         browser.close()
 
