@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-import yaml
 
 from grip_assets import ledger, recompute
 from grip_assets.assets import CURATED, STAGES
 from grip_assets.assets.settings import run_config
+from grip_assets.assignments import read_assignments as read_assignments
 from grip_assets.assets.trainings import device_must_be_there
 from grip_assets.automation import unsynced_because
 from grip_assets.errors import GripError
@@ -28,21 +28,6 @@ def open_instance() -> dg.DagsterInstance:
         shutil.copy(REPOSITORY / "dagster_home" / "dagster.yaml", home)
     os.environ["DAGSTER_HOME"] = str(home)
     return dg.DagsterInstance.get()
-
-
-def read_assignments(assignments: list[str]) -> Changes:
-    """``group.field=value`` (value as YAML: numbers, null, lists), by group; GripError names what is wrong."""
-    changes: Changes = {}
-    for assignment in assignments:
-        target, equals, value = assignment.partition("=")
-        group, dot, name = target.partition(".")
-        if not (equals and dot):
-            raise GripError(f"'{assignment}' is not of the form group.field=value, for example budget.tau=0.7")
-        if name not in group_type(group).model_fields:
-            known = group_type(group).model_fields
-            raise GripError(f"settings/{group} has no field '{name}'. {nearest(name, known)}")
-        changes.setdefault(group, {})[name] = yaml.safe_load(value)
-    return changes
 
 
 def merge(*layers: Changes) -> Changes:

@@ -11,16 +11,18 @@ a profile is a method and leaves these alone.
 import difflib
 import hashlib
 import json
+import re
 import types
 import typing
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from grip_assets.errors import GripError
+from grip_assets.errors import UsageMistake
 
 Strategy = Literal[
     "random",
@@ -56,10 +58,46 @@ def knob(
     return Field(default, description=description, json_schema_extra=extra, **bounds)
 
 
-class Group(BaseModel):
-    """A settings group. Unknown names and values out of range are refused."""
+SIZE = re.compile(r"([+-]?\d+(?:\.\d*)?|\.\d+)\s*(%|[kKMGBT]?)(B?)")
+UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+def size(value: str, annotation: Any, of_bytes: bool) -> Any:
+    """The number that ``500M``, ``2B``, ``1.5T`` or ``10%`` stands for; what is none stays as it is. A share is no
+    whole number; bytes may be written ``10MB``, and there ``B`` is a byte."""
+    match = SIZE.fullmatch(value.strip())
+    if match is None:
+        return value
+    number, unit, byte = match.groups()
+    if unit == "%":
+        if float not in (annotation, *typing.get_args(annotation)):
+            raise ValueError("a share is not possible here, only a number such as 500, 20k or 2M")
+        if float(number) > 100:
+            raise ValueError("a share is at most 100%")
+        return value if byte else float(number) / 100
+    if of_bytes and unit == "B":
+        unit = ""
+    elif byte and not of_bytes:
+        return value
+    exact = Fraction(number) * UNITS[unit]
+    whole = exact.denominator == 1 and (unit or "." not in number)
+    return int(exact) if whole else float(exact)
+
+
+class Group(BaseModel):
+    """A settings group. Unknown names, values out of range, infinity and what is no number are refused. Numbers may
+    be written as sizes: ``500M``, ``2B``, ``10%``; the values are numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def sizes(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        field = cls.model_fields[str(info.field_name)]
+        kinds = {field.annotation, *typing.get_args(field.annotation)}
+        if not isinstance(value, str) or not kinds & {int, float}:
+            return value
+        return size(value, field.annotation, str(info.field_name).endswith("bytes"))
 
     @classmethod
     def of(cls, settings: Mapping[str, "Group"]) -> Self:
@@ -196,7 +234,13 @@ class Adaptation(Group):
 class Budget(Group):
     """Documents or tokens for each cluster [G4, G6, G7, A3, A8, A16, A17, A21]."""
 
-    total: float = knob(0.25, "Below 1: a share of the pool; otherwise a count.", "B_total", gt=0, given=True)
+    total: float = knob(
+        0.25,
+        "Up to 1.0: a share of the pool (10%, 1.0 is all of it); otherwise a count (200000, 500M, 2B).",
+        "B_total",
+        gt=0,
+        given=True,
+    )
     unit: Literal["tokens", "documents"] = knob("tokens", "Unit of N_k and of the budget.", given=True)
     tau: float = knob(0.5, "Exponent of N_k σ_k.", "τ", ge=0, le=4)
     temperature: float = knob(1.0, "Temperature of the quality term.", "T", gt=0)
@@ -212,6 +256,16 @@ class Budget(Group):
     norm_weights: Literal["uniform", "size"] = knob("uniform", "Weights of the mean drop.", "τ_norm")
     overflow: Literal["waterfill", "repeat", "error"] = knob("waterfill", "What a budget above its cluster does.")
     max_repeats: int = knob(1, "Copies of a document at most, with overflow: repeat.", ge=1)
+
+    @field_validator("total", mode="before")
+    @classmethod
+    def a_share_or_a_count(cls, value: Any) -> Any:
+        value = size(value, float, False) if isinstance(value, str) else value
+        if isinstance(value, int) and not isinstance(value, bool) and value == 1:
+            raise ValueError("1 is a count of one, which is hardly meant: write 100% or 1.0 for the whole pool")
+        if isinstance(value, float) and 1 < value < 2:
+            raise ValueError("it is neither a share (at most 1.0, or 100%) nor a count")
+        return value
 
 
 class Selection(Group):
@@ -343,17 +397,17 @@ def flat(settings: Mapping[str, Group]) -> dict[str, Any]:
 def validate(group: str, values: Mapping[str, Any]) -> Group:
     """Settings of ``group`` from plain values.
 
-    Raises GripError naming ``settings/<group>.<field>``, what is wrong with it, and the nearest known name.
+    Raises UsageMistake naming ``settings/<group>.<field>``, what is wrong with it, and the nearest known name.
     """
     try:
         return group_type(group)(**values)
     except pydantic.ValidationError as error:
-        raise GripError("\n".join(_complaint(group, e) for e in error.errors())) from None
+        raise UsageMistake("\n".join(_complaint(group, e) for e in error.errors())) from None
 
 
 def group_type(group: str) -> type[Group]:
     if group not in GROUPS:
-        raise GripError(f"There is no settings group '{group}'. {nearest(group, GROUPS)}")
+        raise UsageMistake(f"There is no settings group '{group}'. {nearest(group, GROUPS)}")
     return GROUPS[group]
 
 
@@ -366,7 +420,7 @@ def _complaint(group: str, error: Mapping[str, Any]) -> str:
         allowed = dict.fromkeys(choices(field.annotation))
         return f"settings/{group}.{name} cannot be {error['input']!r}. {nearest(str(error['input']), allowed)}"
     return (
-        f"settings/{group}.{name} cannot be {error['input']!r}: {error['msg']}."
+        f"settings/{group}.{name} cannot be {error['input']!r}: {error['msg'].removeprefix('Value error, ')}."
         f" It is: {field.description} Default: {json.dumps(field.get_default())}."
     )
 

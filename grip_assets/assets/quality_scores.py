@@ -55,7 +55,7 @@ def compute(work: Work) -> dict[str, Any]:
         scores, capped = judged(judge, settings, probe, work.log)
         if capped:
             done = int(scores["status"].is_not_null().sum())
-            raise GripError(
+            raise Unfinished(
                 f"{capped}. {done:,} of {len(probe):,} documents are judged, and their scores are kept: run again to"
                 " go on, or raise the cap."
             )

@@ -99,8 +99,8 @@ def further_probe(
 
 
 def resolve_total(total: float, available: int) -> int:
-    """``settings/budget.total`` in units: a fraction below 1 of what is there, or a count."""
-    wanted = round(total * available) if total < 1 else round(total)
+    """``settings/budget.total`` in units: a share up to 1.0, the whole of what is there, or a count."""
+    wanted = round(total * available) if total <= 1 else round(total)
     if wanted < 1:
         raise GripError(f"settings/budget.total is {total:g}, which is nothing of {available:,}. Give more.")
     return wanted

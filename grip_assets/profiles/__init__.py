@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from grip_assets.errors import GripError
+from grip_assets.errors import UsageMistake
 from grip_assets.settings import nearest
 
 PROFILES = Path(__file__).parent
@@ -20,6 +20,6 @@ def read_profile(name: str) -> Changes:
     """Fields that a profile sets, by group. A profile is a run config, and works in the Launchpad as it is."""
     file = PROFILES / f"{name}.yaml"
     if name not in profiles():
-        raise GripError(f"There is no profile '{name}'. {nearest(name, dict.fromkeys(profiles()))}")
+        raise UsageMistake(f"There is no profile '{name}'. {nearest(name, dict.fromkeys(profiles()))}")
     ops = yaml.safe_load(file.read_text())["ops"]
     return {op.removeprefix("settings__"): body["config"] for op, body in ops.items()}

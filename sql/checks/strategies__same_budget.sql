@@ -3,7 +3,7 @@
 WITH said AS (SELECT name, value FROM settings WHERE "group" = 'budget' OR "group" = 'evaluation'),
 pool AS (SELECT sum(n_tokens) AS tokens, max(n_tokens) AS longest FROM clusters),
 asked AS (SELECT value::DOUBLE AS total FROM said WHERE name = 'total'),
-budget AS (SELECT CASE WHEN total < 1 THEN total * tokens ELSE total END AS tokens, longest FROM asked, pool),
+budget AS (SELECT CASE WHEN total <= 1 THEN total * tokens ELSE total END AS tokens, longest FROM asked, pool),
 wanted AS (
     SELECT s.strategy, i.seed
     FROM (SELECT DISTINCT unnest(value::VARCHAR[]) AS strategy FROM said WHERE name = 'strategies') AS s,

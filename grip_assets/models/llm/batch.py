@@ -14,7 +14,7 @@ from typing import Any
 
 import openai
 
-from grip_assets.errors import GripError
+from grip_assets.errors import GripError, Unfinished
 from grip_assets.models.judge import Document, Verdict
 from grip_assets.models.llm.endpoint import Reply, Takes, read_completion, read_error
 from grip_assets.models.llm.judge import LlmJudge, failed, n_chars, verdict
@@ -46,7 +46,7 @@ class BatchJudge(LlmJudge):
             raise GripError(f"{self.endpoint.name} refused a batch job: {reply.reason}. Jobs sent are kept.") from None
         except openai.APIError as error:
             kind = type(error).__name__
-            raise GripError(
+            raise Unfinished(
                 f"{self.endpoint.name} cannot be reached ({kind}). Jobs sent are kept: run again."
             ) from None
         finally:

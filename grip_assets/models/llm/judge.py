@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from grip_assets.errors import Capped, GripError
+from grip_assets.errors import Capped, GripError, Unfinished
 from grip_assets.models.judge import Document, Verdict
 from grip_assets.models.llm.endpoint import Client, Endpoint, Reply, Takes, clients, endpoint
 from grip_assets.models.llm.pace import Pace, Spending
@@ -215,12 +215,12 @@ class _Asking:
         if reply.outcome == "denied":
             raise GripError(f"{self.endpoint.name} does not serve the judge: {reply.reason}.")
         if (reply.retry_after or 0.0) > self.endpoint.patience:
-            raise GripError(
+            raise Unfinished(
                 f"{self.endpoint.name} asks to wait {reply.retry_after:,.0f} s, which is more than GRIP_JUDGE_PATIENCE."
                 " Everything answered is kept; run again later."
             )
         if self.pace.out_of_patience():
-            raise GripError(
+            raise Unfinished(
                 f"{self.endpoint.name} has given no answer for {self.endpoint.patience:g} s; the last reason:"
                 f" {reply.reason}. Everything answered is kept; run again when it is back."
             )

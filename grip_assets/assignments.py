@@ -1,0 +1,114 @@
+"""``group.field=value`` as it is typed, and the value that is meant. No Dagster here: shell completion reads it too."""
+
+import json
+import re
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import yaml
+
+from grip_assets.errors import UsageMistake
+from grip_assets.profiles import Changes
+from grip_assets.settings import GROUPS, choices, nearest, nullable
+
+EXAMPLE = "budget.tau=0.7"
+
+
+def read_assignments(assignments: Iterable[str]) -> Changes:
+    """The changes by group; UsageMistake names what is wrong. A field that is given twice is refused."""
+    changes: Changes = {}
+    for assignment in assignments:
+        group, name, value = _parts(assignment)
+        fields = changes.setdefault(group, {})
+        if name in fields:
+            raise UsageMistake(f"{group}.{name} is given twice. Give it once.")
+        fields[name] = read_value(group, name, value)
+    return changes
+
+
+def _parts(assignment: str) -> tuple[str, str, str]:
+    target, equals, value = assignment.partition("=")
+    group, dot, name = target.strip().partition(".")
+    if not dot and (meant := [f"{g}.{group}" for g, schema in GROUPS.items() if group in schema.model_fields]):
+        after = f"={value}" if equals else "=VALUE"
+        raise UsageMistake(f"'{assignment}' names no group. Did you mean {' or '.join(f'{m}{after}' for m in meant)}?")
+    if not (equals and dot):
+        raise UsageMistake(f"'{assignment}' is not of the form group.field=value, for example {EXAMPLE}")
+    known_field(group, name)
+    return group, name, value
+
+
+def known_field(group: str, name: str) -> None:
+    """UsageMistake where there is no such setting, with the nearest name there is."""
+    if group not in GROUPS:
+        raise UsageMistake(f"There is no settings group '{group}'. {nearest(group, GROUPS)}")
+    known = GROUPS[group].model_fields
+    if name in known:
+        return
+    elsewhere = [f"{g}.{name}" for g, schema in GROUPS.items() if name in schema.model_fields]
+    hint = f"Did you mean '{elsewhere[0]}'?" if elsewhere else nearest(name, known)
+    raise UsageMistake(f"settings/{group} has no field '{name}'. {hint}")
+
+
+def read_value(group: str, name: str, typed: str) -> Any:
+    """The value that ``typed`` stands for, by the field's type: text is taken as it is typed, but for quotes around
+    all of it; numbers, true and false, lists and null are read. Its range is checked later, with all of the group."""
+    annotation, typed = GROUPS[group].model_fields[name].annotation, typed.strip()
+    if nullable(annotation) and typed in ("null", ""):
+        return None
+    kinds = [t for t in typing.get_args(annotation) if t is not types.NoneType]
+    kind = annotation if not nullable(annotation) else kinds[0]
+    if typing.get_origin(kind) is list:
+        return _list(group, name, typed, typing.get_args(kind)[0])
+    if kind is str or choices(kind):
+        return _unquoted(typed)
+    return _scalar(typed)
+
+
+def _unquoted(typed: str) -> str:
+    if len(typed) > 1 and typed[0] == typed[-1] == '"':
+        try:
+            text = json.loads(typed)
+        except ValueError:
+            return typed
+        return text if isinstance(text, str) else typed
+    return typed[1:-1] if len(typed) > 1 and typed[0] == typed[-1] == "'" else typed
+
+
+def _list(group: str, name: str, typed: str, of: Any) -> list[Any]:
+    """``[a, b]`` or ``a, b``."""
+    inner = typed if typed.startswith("[") else f"[{typed}]"
+    text = of is str or typing.get_origin(of) is Literal
+    try:
+        return yaml.load(inner, yaml.BaseLoader) if text else yaml.safe_load(inner)  # noqa: S506: a safe one, too
+    except yaml.YAMLError:
+        raise UsageMistake(f"{group}.{name} is a list, and '{typed}' cannot be read as one. Write [a, b].") from None
+
+
+def _scalar(typed: str) -> Any:
+    """A number or a truth value; what is neither stays text, and the field says what it takes."""
+    words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+    if typed.lower() in words:
+        return words[typed.lower()]
+    for read in (int, float):
+        try:
+            return read(typed)
+        except ValueError:
+            continue
+    return int(typed.replace(",", "")) if re.fullmatch(r"\d{1,3}(,\d{3})+", typed) else typed
+
+
+def complete(incomplete: str) -> list[str]:
+    """Settings whose name begins so; after the equals sign, the values that a choice has."""
+    target, equals, value = incomplete.partition("=")
+    group, _, name = target.partition(".")
+    if not equals:
+        names = [f"{g}.{field}=" for g, schema in GROUPS.items() for field in schema.model_fields]
+        return [known for known in names if known.startswith(incomplete)]
+    if group not in GROUPS or name not in GROUPS[group].model_fields:
+        return []
+    annotation = GROUPS[group].model_fields[name].annotation
+    allowed = choices(annotation) or (("true", "false") if annotation is bool else ())
+    return [f"{target}={choice}" for choice in allowed if choice.startswith(value)]
