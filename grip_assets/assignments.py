@@ -82,7 +82,7 @@ def _list(group: str, name: str, typed: str, of: Any) -> list[Any]:
     inner = typed if typed.startswith("[") else f"[{typed}]"
     text = of is str or typing.get_origin(of) is Literal
     try:
-        return yaml.load(inner, yaml.BaseLoader) if text else yaml.safe_load(inner)  # noqa: S506: a safe one, too
+        return yaml.load(inner, yaml.BaseLoader) if text else yaml.safe_load(inner)
     except yaml.YAMLError:
         raise UsageMistake(f"{group}.{name} is a list, and '{typed}' cannot be read as one. Write [a, b].") from None
 

@@ -3,67 +3,162 @@
 import json
 import os
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
-from grip_assets.errors import GripError
+from grip_assets.errors import GripError, UsageMistake
 
+PROFILES = sorted(file.stem for file in (Path(__file__).parent / "profiles").glob("*.yaml"))
 app = typer.Typer(
     help="GRIP picks, out of a pool too large to train on, the documents a language model learns most from.",
-    no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    epilog="Example: grip curate --corpus ~/code --profile quickstart",
 )
-Profile = Annotated[str | None, typer.Option(help="Named settings; see grip_assets/profiles.")]
-Corpus = Annotated[str | None, typer.Option(help="Folder, JSONL, Parquet, dataset folder or URL of the pool.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="GROUP.FIELD=VALUE", help="Change one setting.")]
+
+
+def _settings(incomplete: str) -> list[str]:
+    from grip_assets.assignments import complete
+
+    return complete(incomplete)
+
+
+def _profiles(incomplete: str) -> list[str]:
+    return [name for name in PROFILES if name.startswith(incomplete)]
+
+
+Profile = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME", autocompletion=_profiles, help=f"Settings of a method, by name: {', '.join(PROFILES)}."
+    ),
+]
+Corpus = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATH", help="Folder, JSONL, Parquet, dataset folder or URL of the pool. It stays in force."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="GROUP.FIELD=VALUE",
+        autocompletion=_settings,
+        help="Change one setting; may be given several times. It stays in force until it is changed again. Sizes may be"
+        " written 10%, 500M, 2B. `grip settings` lists the names.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:
+    code = 1
     try:
-        code = app(standalone_mode=False) or 0
-    except GripError as error:
-        print(f"grip: {error}", file=sys.stderr)
-        code = 1
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        print("grip: stopped; the same command goes on from here", file=sys.stderr)
-        code = 130
-    sys.stdout.flush()
-    sys.stderr.flush()
+        _print_what_the_terminal_cannot_show()
+        code = app(standalone_mode=False, prog_name="grip") or 0
+        _flush()
+    except BrokenPipeError:  # `grip sql ... | head` has seen enough
+        code = 141
+    except BaseException as error:
+        code = _said(error)
     os._exit(code)  # DuckDB's bindings print a page of leak warnings at exit once torch is loaded; all is closed here
 
 
-@app.command()
-def curate(corpus: Corpus = None, profile: Profile = None, set: Set = None) -> None:
+def _said(error: BaseException) -> int:
+    """What went wrong, in a sentence on standard error; the exit code."""
+    if isinstance(error, SystemExit):
+        _flush()
+        return error.code if isinstance(error.code, int) else 0
+    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
+        return _print_error(str(error) or "stopped; the same command goes on from here", 130)
+    if hasattr(error, "format_message"):  # typer's own click, or click's: whichever a version of typer raises
+        return _usage_mistake(error)
+    if os.environ.get("GRIP_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, GripError):
+        return _print_error(str(error), 2 if isinstance(error, UsageMistake) else 1)
+    message = (str(error).strip().splitlines() or ["no message"])[0]
+    return _print_error(f"{type(error).__name__}: {message}. GRIP_DEBUG=1 prints where it came from.", 1)
+
+
+def _usage_mistake(error: Any) -> int:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "grip"
+    said = " ".join(str(error.format_message()).split())
+    return _print_error(f"{said.rstrip('.')}. See: {command} --help", getattr(error, "exit_code", 2))
+
+
+def _print_error(message: str, code: int) -> int:
+    with suppress(OSError, ValueError):  # nobody may be listening
+        print(f"grip: {message}", file=sys.stderr, flush=True)
+    return code
+
+
+def _print_what_the_terminal_cannot_show() -> None:
+    """A name with letters that the terminal has not is shown with question marks, and stops nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, default=str, ensure_ascii=False))
+
+
+@app.callback(invoke_without_command=True)
+def grip(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(f"grip {installed('grip-assets')}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command(epilog="Example: grip curate --corpus ~/code --set budget.total=10%")
+def curate(corpus: Corpus = None, profile: Profile = None, set: Set = None, as_json: Json = False) -> None:
     """Curate the pool: change settings, compute what they touch, print what came out."""
     from grip_assets import operations
-    from grip_assets.report.summary import summary
+    from grip_assets.report import summary
     from grip_assets.store.artifacts import data_root
 
+    changes = _changes(corpus, profile, set)
     with operations.open_instance() as instance:
-        run = operations.curate(instance, _changes(corpus, profile, set))
-        print(summary(data_root(), run))
+        run = operations.curate(instance, changes, _tags(profile))
+        if as_json:
+            _print_json(summary.as_data(data_root(), run))
+        else:
+            print(summary.summary(data_root(), run))
 
 
-@app.command()
-def plan(corpus: Corpus = None, profile: Profile = None, set: Set = None) -> None:
+@app.command(epilog="Example: grip plan --set budget.tau=0.7")
+def plan(corpus: Corpus = None, profile: Profile = None, set: Set = None, as_json: Json = False) -> None:
     """Say what would be computed and what reused, what that took last time, and what a paid judge would cost. Nothing
     is changed."""
     from grip_assets import operations
     from grip_assets.report.spending import spending
     from grip_assets.store.artifacts import ArtifactStore, data_root
 
+    changes = _changes(corpus, profile, set)
     with operations.open_instance() as instance:
-        changes = _changes(corpus, profile, set)
         steps = operations.plan(instance, changes)
         settings = operations.after(instance, changes)
+    judge = spending(settings, steps, ArtifactStore(data_root()))
+    if as_json:
+        _print_json({"steps": [vars(step) for step in steps], "judge": judge})
+        return
     print(f"{'asset':<18} {'action':<8} {'last took':>9}  why")
     for step in steps:
         cost = f"{step.seconds:,.1f} s" if step.seconds is not None else "-"
@@ -71,11 +166,11 @@ def plan(corpus: Corpus = None, profile: Profile = None, set: Set = None) -> Non
     known = sum(s.seconds or 0 for s in steps if s.action == "compute")
     n = sum(s.action == "compute" for s in steps)
     print(f"{n} of {len(steps)} assets to compute" + (f", about {known:,.0f} s going by the last time" if n else ""))
-    for line in spending(settings, steps, ArtifactStore(data_root())):
+    for line in judge:
         print(line)
 
 
-@app.command()
+@app.command(epilog="Example: grip evaluate evaluation --profile evaluate_cpu --set corpus.held_out=10%")
 def evaluate(
     assets: Annotated[
         list[str] | None, typer.Argument(help="Assets of the group evaluation; the ladder when left out.")
@@ -90,29 +185,79 @@ def evaluate(
     from grip_assets.report.ladder import ladder
     from grip_assets.store.artifacts import data_root
 
+    changes = _changes(corpus, profile, set)
     with operations.open_instance() as instance:
-        run = operations.evaluate(instance, _changes(corpus, profile, set), assets or ["evaluation"])
+        run = operations.evaluate(instance, changes, assets or ["evaluation"], _tags(profile))
         print(ladder(data_root(), run))
 
 
-def _changes(corpus: str | None, profile: str | None, assignments: list[str] | None) -> dict:
+def _changes(corpus: list[str] | None, profile: list[str] | None, assignments: list[str] | None) -> dict:
+    """The settings that a command names: those of the profile, then the pool, then each by itself."""
     from grip_assets import operations
+    from grip_assets.assignments import read_assignments
     from grip_assets.profiles import read_profile
 
-    layers = [read_profile(profile)] if profile else []
-    if corpus is not None:
-        path = corpus if "://" in corpus else str(Path(corpus).expanduser().resolve())
-        layers.append({"corpus": {"path": path, "format": None}})
-    return operations.merge(*layers, operations.read_assignments(assignments or []))
+    for option, given in (("--corpus", corpus), ("--profile", profile)):
+        if len(given or []) > 1:
+            raise UsageMistake(f"{option} is given {len(given or [])} times ({', '.join(given or [])}). Give it once.")
+    layers = [read_profile(name) for name in profile or []]
+    alone = read_assignments(assignments or [])
+    for path in corpus or []:
+        if "path" in alone.get("corpus", {}):
+            raise UsageMistake("--corpus and --set corpus.path name a pool each. Give one of them.")
+        layers.append({"corpus": {"path": path if "://" in path else str(Path(path).expanduser().resolve())}})
+    return operations.merge(*layers, alone)
 
 
-@app.command()
-def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def _tags(profile: list[str] | None) -> dict[str, str]:
+    from grip_assets.operations import PROFILE
+
+    return {PROFILE: profile[0]} if profile else {}
+
+
+@app.command(epilog="Example: grip settings selection budget.tau")
+def settings(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Groups or settings; all when left out.")
+    ] = None,
+    changed: Annotated[bool, typer.Option("--changed", help="Only those that are not at their default.")] = False,
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", autocompletion=_profiles, help="Compare with it; by default the one set last."),
+    ] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Take back the latest change of settings.")] = False,
+    as_json: Json = False,
+) -> None:
+    """The settings: in force (* is not the default), default, the profile's, when each was changed and by which run,
+    and which assets read it."""
+    from grip_assets import operations, past
+    from grip_assets.report import settings_table
+
+    with operations.open_instance() as instance:
+        if undo:
+            undone = past.undo(instance)
+            print("\n".join(f"taken back  {line}" for line in past.described(undone)))
+            print("`grip curate` brings the subset up to date.")
+            return
+        found = settings_table.rows(instance, names or [], profile, changed)
+    if as_json:
+        _print_json(found)
+    else:
+        print(settings_table.as_text(found, detailed=bool(names)))
+
+
+@app.command(epilog="Example: grip status --json")
+def status(as_json: Json = False) -> None:
     """Each asset: version, when and by which run, fresh or unsynced and why; and the settings in force."""
     from grip_assets import ledger, operations
     from grip_assets.settings import flat
+    from grip_assets.store.artifacts import data_root
 
     with operations.open_instance() as instance:
+        if not data_root().exists():
+            raise GripError(
+                f"There is no data folder {data_root()}: nothing was curated there. `grip curate` makes it."
+            )
         found = operations.status(instance)
         settings = flat(ledger.settings_in_force(instance))
     if as_json:
@@ -121,7 +266,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         return
     print(f"{'asset':<22} {'version':<17} {'when':<17} {'run':<9} state")
     for a in found:
-        when = datetime.fromtimestamp(a.materialized_at).strftime("%Y-%m-%d %H:%M") if a.materialized_at else "-"
+        when = _when(a.materialized_at) if a.materialized_at else "-"
         state = "unsynced: " + "; ".join(a.because) if a.because else "fresh"
         print(f"{a.asset:<22} {a.version or '-':<17} {when:<17} {(a.run_id or '-')[:8]:<9} {state}")
     print("\nsettings in force")
@@ -129,56 +274,96 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         print(f"  {name:<32} {json.dumps(value)}")
 
 
-@app.command()
-def history() -> None:
-    """The subsets that were made in this data folder, the latest first, and what had changed from one to the next."""
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+
+
+@app.command(epilog="Example: grip history --json")
+def history(as_json: Json = False) -> None:
+    """The subsets that were in force, the latest first (* is in force now), by which run, and what changed from the one
+    in force before it."""
+    from grip_assets import operations
     from grip_assets.assets import STAGES
-    from grip_assets.report.changes import history as made
+    from grip_assets.report.changes import history as were_in_force
     from grip_assets.store.artifacts import ArtifactStore, data_root
 
-    print(f"{'version':<17} {'computed':<17} {'documents':>9} {'tokens':>13}  changed since the one before")
-    for row in made(ArtifactStore(data_root()), STAGES):
-        when = datetime.fromtimestamp(row["computed_at"]).strftime("%Y-%m-%d %H:%M")
-        changed = "; ".join(row["changed"])
-        print(f"{row['version']:<17} {when:<17} {row['documents']:>9,} {row['tokens']:>13,}  {changed}")
+    with operations.open_instance() as instance:
+        rows = were_in_force(instance, ArtifactStore(data_root()), STAGES)
+    if as_json:
+        _print_json(rows)
+        return
+    head = f"  {'version':<17} {'in force since':<17} {'run':<9} {'documents':>9} {'tokens':>13}"
+    print(f"{head}  changed since the one before")
+    for row in rows:
+        counts = [f"{row[name]:,}" if row[name] is not None else "-" for name in ("documents", "tokens")]
+        said = ["back to an earlier one"] if row["rollback"] else []
+        said += row["changed"] + (["(its folder was removed)"] if not row["there"] else [])
+        line = f"{row['version']:<17} {_when(row['at']):<17} {row['run_id'][:8]:<9} {counts[0]:>9} {counts[1]:>13}"
+        print(f"{'*' if row['in_force'] else ' '} {line}  {'; '.join(said)}".rstrip())
 
 
-@app.command()
+@app.command(epilog="Example: grip compare 1eb1 fb52   (grip history lists the versions)")
 def compare(
     left: Annotated[str, typer.Argument(help="Version of a subset, or its beginning.")],
     right: Annotated[str, typer.Argument(help="Version of another.")],
+    as_json: Json = False,
 ) -> None:
     """Any two subsets side by side: settings, budgets, documents in and out."""
     from grip_assets.report.compare import as_text
     from grip_assets.report.compare import compare as compared
     from grip_assets.store.artifacts import data_root
 
-    print(as_text(compared(data_root(), left, right)))
+    found = compared(data_root(), left, right)
+    if as_json:
+        _print_json(found)
+    else:
+        print(as_text(found))
 
 
-@app.command()
-def rollback(subset: Annotated[str, typer.Argument(help="Version of an earlier subset, or its beginning.")]) -> None:
+@app.command(epilog="Example: grip rollback 1eb1   (grip history lists the versions)")
+def rollback(
+    subset: Annotated[str, typer.Argument(help="Version of an earlier subset, or its beginning.")],
+    as_json: Json = False,
+) -> None:
     """Go back to the settings of an earlier subset. Nothing is computed again as long as its artifacts are there."""
     from grip_assets import operations
+    from grip_assets.report import summary
     from grip_assets.report.changes import settings_of_subset
-    from grip_assets.report.summary import summary
+    from grip_assets.report.compare import find
     from grip_assets.store.artifacts import ArtifactStore, data_root
 
+    store = ArtifactStore(data_root())
     with operations.open_instance() as instance:
-        run = operations.curate(instance, settings_of_subset(ArtifactStore(data_root()), subset))
-        print(summary(data_root(), run))
+        version = find(store, subset)["version"]
+        run = operations.curate(instance, settings_of_subset(store, version), {operations.BACK_TO: version})
+        made = summary.as_data(data_root(), run)
+        if as_json:
+            _print_json(made)
+        else:
+            print(summary.summary(data_root(), run))
+    if made["subset"] != version:
+        print(
+            f"grip: the settings are those of {version}, and with them came another subset, {made['subset']}: the pool,"
+            " a model or the code has changed since.",
+            file=sys.stderr,
+        )
 
 
-@app.command()
-def explain(doc: Annotated[str, typer.Argument(help="Document id, or its source path in the pool.")]) -> None:
+@app.command(epilog="Example: grip explain src/main.py")
+def explain(
+    doc: Annotated[str, typer.Argument(help="Document id, or its source path in the pool.")], as_json: Json = False
+) -> None:
     """Say why a document is in or out of the subset."""
-    from grip_assets.report.explain import explain as explained
+    from grip_assets.report import explain as explained
     from grip_assets.store.artifacts import data_root
 
-    print(explained(data_root(), doc))
+    if as_json:
+        _print_json(explained.as_data(data_root(), doc))
+    else:
+        print(explained.explain(data_root(), doc))
 
 
-@app.command()
+@app.command(epilog='Example: grip sql "SELECT source, n_tokens FROM subset JOIN corpus USING (doc_id) LIMIT 5"')
 def sql(
     query: Annotated[str, typer.Argument(help="SQL on the catalog; the tables are the assets' names.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a row.")] = False,
@@ -203,7 +388,7 @@ def sql(
             relation.show(max_rows=200, max_width=200)
 
 
-@app.command()
+@app.command(epilog="Example: grip export subset.parquet")
 def export(
     path: Annotated[Path, typer.Argument(help="File or folder to write.")],
     format: Annotated[
@@ -226,7 +411,7 @@ def export(
     print(f"{rows:,} documents written to {path}")
 
 
-@app.command()
+@app.command(epilog="Example: grip bench geometry --quick")
 def bench(
     stage: Annotated[str | None, typer.Argument(help="One stage; all of them when left out.")] = None,
     quick: Annotated[bool, typer.Option(help="Smaller and fewer runs.")] = False,

@@ -5,11 +5,14 @@ import sys
 
 import dagster as dg
 
+NOT_RUN = "Dependencies for step"  # Dagster says of each step after a failure that it is not executed
+
 
 class _WithoutEvents(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         meta = getattr(record, "dagster_meta", None) or {}
-        return meta.get("dagster_event") is None
+        said = meta.get("orig_message") or record.getMessage()
+        return meta.get("dagster_event") is None and not said.startswith(NOT_RUN)
 
 
 class _Line(logging.Formatter):

@@ -98,8 +98,10 @@ def process_tags() -> dict[str, str]:
     return {PROCESS: f"{socket.gethostname()}/{os.getpid()}/{_started(os.getpid())}"}
 
 
-def close_runs_of_dead_processes(instance: dg.DagsterInstance) -> None:
-    """A killed process leaves its run 'started' for ever, which would hold back automation: call it failed."""
+def close_runs_of_dead_processes(instance: dg.DagsterInstance) -> list[str]:
+    """A killed process leaves its run 'started' for ever, which would hold back automation: call it failed.
+    Returns their ids."""
+    closed = []
     unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
     for run in instance.get_runs(unfinished):
         host, _, rest = run.tags.get(PROCESS, "").partition("/")
@@ -108,6 +110,8 @@ def close_runs_of_dead_processes(instance: dg.DagsterInstance) -> None:
             instance.report_run_failed(
                 run, f"Process {pid} ended without finishing the run. Start it again: it resumes."
             )
+            closed.append(run.run_id)
+    return closed
 
 
 def _started(pid: int) -> str:

@@ -1,33 +1,41 @@
 """What a user does: curate, plan, status. The command line calls this; the UI does the same by its jobs."""
 
 import os
-import shutil
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+import numpy as np
 
-from grip_assets import ledger, recompute
+from grip_assets import ledger, past, recompute
 from grip_assets.assets import CURATED, STAGES
 from grip_assets.assets.settings import run_config
-from grip_assets.assignments import read_assignments as read_assignments
 from grip_assets.assets.trainings import device_must_be_there
+from grip_assets.assignments import read_assignments as read_assignments
 from grip_assets.automation import unsynced_because
 from grip_assets.errors import GripError
+from grip_assets.home import belong_together, bind, make_home
+from grip_assets.method.allocation import capacities, resolve_total
 from grip_assets.profiles import Changes
-from grip_assets.settings import GROUPS, Corpus, Evaluation, Group, Quality, group_type, nearest, validate
-from grip_assets.store.artifacts import REPOSITORY, ArtifactStore, data_root
+from grip_assets.settings import GROUPS, Budget, Clustering, Corpus, Evaluation, Group, Quality, nearest, validate
+from grip_assets.store.artifacts import ArtifactStore, data_root
+
+NO_TAGS: Mapping[str, str] = {}
+PROFILE, BACK_TO = (
+    "grip/profile",
+    "grip/back_to",
+)  # tags of runs: the profile whose settings it set, the subset it went back to
 
 
 def open_instance() -> dg.DagsterInstance:
-    """The instance of ``DAGSTER_HOME`` (default ``dagster_home``; a relative one is relative to the repository)."""
-    home = (REPOSITORY / (os.environ.get("DAGSTER_HOME") or "dagster_home")).resolve()
-    home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():  # otherwise Dagster sends telemetry and keeps its defaults
-        shutil.copy(REPOSITORY / "dagster_home" / "dagster.yaml", home)
+    """The instance of ``DAGSTER_HOME`` (see home.py); GripError where it is not that of the data folder."""
+    home = make_home()
     os.environ["DAGSTER_HOME"] = str(home)
-    return dg.DagsterInstance.get()
+    instance = dg.DagsterInstance.get()
+    belong_together(instance, home)
+    return instance
 
 
 def merge(*layers: Changes) -> Changes:
@@ -40,14 +48,43 @@ def merge(*layers: Changes) -> Changes:
 
 
 def after(instance: dg.DagsterInstance, changes: Changes) -> dict[str, Group]:
-    """Settings in force with ``changes`` made; GripError for a value that is refused."""
+    """Settings in force with ``changes`` made; GripError for a value that is refused. What describes a pool (its
+    columns, its title) goes with the pool: with another one come the values that it had, or the defaults."""
     settings = ledger.settings_in_force(instance)
+    if "corpus" in changes:
+        changes = changes | {"corpus": past.for_pool(instance, Corpus.of(settings), changes["corpus"])}
     return {g: validate(g, values.model_dump() | changes.get(g, {})) for g, values in settings.items()}
 
 
 def plan(instance: dg.DagsterInstance, changes: Changes) -> list[recompute.Step]:
-    versions = ledger.versions_in_force(instance, CURATED)
-    return recompute.plan(CURATED, after(instance, changes), versions, ArtifactStore(data_root()))
+    """The steps of a run with ``changes``; GripError for what can be refused before it."""
+    versions, store, settings = (
+        ledger.versions_in_force(instance, CURATED),
+        ArtifactStore(data_root()),
+        after(instance, changes),
+    )
+    steps = recompute.plan(CURATED, settings, versions, store)
+    _fits_the_pool(settings, steps, store)
+    return steps
+
+
+def _fits_the_pool(settings: dict[str, Group], steps: list[recompute.Step], store: ArtifactStore) -> None:
+    """Clusters and budget against the size of the pool, where it was read before."""
+    version = next((step.version for step in steps if step.asset == "corpus"), None)
+    if version is None or not store.knows("corpus", version):
+        return  # the pool is new: the stages say it
+    manifest, budget = store.manifest("corpus", version), Budget.of(settings)
+    documents, tokens = manifest["tables"]["corpus"]["rows"], manifest["metrics"]["tokens"]
+    if (Clustering.of(settings).k or 0) > documents:
+        from grip_assets.method.clustering import choose_k  # compiled
+
+        choose_k(documents, Clustering.of(settings).k)
+    available = tokens if budget.unit == "tokens" else documents
+    capacities(np.array([available]), resolve_total(budget.total, available), budget.overflow, budget.max_repeats)
+
+
+class Stopped(KeyboardInterrupt):
+    """Somebody interrupted a run; the message says what is in force now."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +96,16 @@ class Run:
     reused: list[str]
 
 
-def curate(instance: dg.DagsterInstance, changes: Changes) -> Run:
-    """Make the changes and bring every asset up to date, but the evaluation."""
+def curate(instance: dg.DagsterInstance, changes: Changes, tags: Mapping[str, str] = NO_TAGS) -> Run:
+    """Make the changes and bring every asset up to date, but the evaluation. ``tags``: more of the run's tags."""
     from grip_assets.definitions import curate_job  # after DAGSTER_HOME and GRIP_DATA are known
 
-    return _run(instance, curate_job, changes, None)
+    return _run(instance, curate_job, changes, None, tags)
 
 
-def evaluate(instance: dg.DagsterInstance, changes: Changes, only: Sequence[str]) -> Run:
+def evaluate(
+    instance: dg.DagsterInstance, changes: Changes, only: Sequence[str], tags: Mapping[str, str] = NO_TAGS
+) -> Run:
     """Make the changes, curate, and bring these assets of the evaluation up to date, and what they need."""
     from grip_assets.definitions import defs, evaluate_job
 
@@ -83,7 +122,7 @@ def evaluate(instance: dg.DagsterInstance, changes: Changes, only: Sequence[str]
         known = {name: stage for name, stage in STAGES.items() if name not in CURATED}
         raise GripError(f"There is no asset '{unknown[0]}' in the evaluation. {nearest(unknown[0], known)}")
     wanted = dg.AssetSelection.groups("settings", "curation") | dg.AssetSelection.assets(*only).upstream()
-    return _run(instance, evaluate_job, changes, list(wanted.resolve(defs.resolve_asset_graph())))
+    return _run(instance, evaluate_job, changes, list(wanted.resolve(defs.resolve_asset_graph())), tags)
 
 
 def _run(
@@ -91,29 +130,35 @@ def _run(
     find_job: Callable[[], dg.JobDefinition],
     changes: Changes,
     only: list[dg.AssetKey] | None,
+    tags: Mapping[str, str],
 ) -> Run:
     """The plan is made first, so a path or a model that is not there is refused before any setting is changed."""
-    ledger.close_runs_of_dead_processes(instance)
+    for run in ledger.close_runs_of_dead_processes(instance):
+        print(f"run {run} ended without finishing. {_stays(instance, run)}", file=sys.stderr)
     settings = after(instance, changes)
     _judge_is_ready(Quality.of(settings), plan(instance, changes))
+    bind(instance, make_home())
     config: dict[str, Any] = {"loggers": {"console": {"config": {}}}}
     if changes:
         # As validated: what was written '1e-3' is a number now.
         values = {group: settings[group].model_dump(mode="json") for group in changes}
         config |= run_config({group: {name: values[group][name] for name in changes[group]} for group in changes})
-    tags = ledger.process_tags()
+    tags = {**ledger.process_tags(), **tags}
     job = find_job()
     if job.executor_def is dg.in_process_executor:
-        return _outcome(job.execute_in_process(config, instance, raise_on_error=False, tags=tags, asset_selection=only))
+        return _outcome(
+            instance,
+            job.execute_in_process(config, instance, raise_on_error=False, tags=tags, asset_selection=only),
+        )
     with dg.execute_job(
         dg.reconstructable(find_job), instance, config, tags=tags, raise_on_error=False, asset_selection=only
     ) as result:
-        return _outcome(result)
+        return _outcome(instance, result)
 
 
-def _outcome(result: dg.ExecuteInProcessResult | dg.JobExecutionResult) -> Run:
+def _outcome(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult | dg.JobExecutionResult) -> Run:
     if not result.success:
-        raise GripError(_first_failure(result))
+        raise _failure(instance, result)
     reused = {
         event.asset_key.to_user_string(): event.step_materialization_data.materialization.metadata["reused"].value
         for event in result.get_asset_materialization_events()
@@ -121,6 +166,28 @@ def _outcome(result: dg.ExecuteInProcessResult | dg.JobExecutionResult) -> Run:
     }
     made = [stage for stage in STAGES if stage in reused]
     return Run(result.run_id, [s for s in made if not reused[s]], [s for s in made if reused[s]])
+
+
+def _failure(
+    instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult | dg.JobExecutionResult
+) -> GripError | Stopped:
+    """The reason, then what to do next, then which settings of the run are in force. A settings group whose step came
+    after the one that refused goes back here."""
+    if past.is_refused(instance, result.run_id):
+        past.go_back(instance, result.run_id, f"refused by run {result.run_id}")
+        return GripError(_first_failure(result))
+    reason, stays = _first_failure(result), _stays(instance, result.run_id)
+    if isinstance(reason, Stopped):
+        return Stopped(f"{reason} {stays}".strip())
+    return GripError(f"{reason}\n{stays}".strip())
+
+
+def _stays(instance: dg.DagsterInstance, run_id: str) -> str:
+    """Which settings a run that ended badly put in force, and how to go back; nothing where it changed none."""
+    turned = past.changed_by(instance, run_id)
+    if not turned:
+        return ""
+    return f"It put {past.listed(turned)} in force, and so it stays. `grip settings --undo` goes back."
 
 
 def _judge_is_ready(quality: Quality, steps: list[recompute.Step]) -> None:
@@ -134,19 +201,35 @@ def _judge_is_ready(quality: Quality, steps: list[recompute.Step]) -> None:
             pass
 
 
-def _first_failure(result: dg.ExecuteInProcessResult | dg.JobExecutionResult) -> str:
+def _first_failure(result: dg.ExecuteInProcessResult | dg.JobExecutionResult) -> Any:
+    """The reason of the first step that failed, as a sentence; Stopped where somebody interrupted it."""
     for event in result.all_events:
         if event.is_step_failure and event.step_failure_data.error:
             error = event.step_failure_data.error
             cause = error.cause or error
             step = (event.step_key or "").replace("__", "/")
             if cause.cls_name == "DagsterExecutionInterruptedError":
-                raise KeyboardInterrupt
+                return Stopped("stopped; the same command goes on from here.")
             said = event.step_failure_data.user_failure_data
             if said is not None:
                 return f"{step}: {said.description}"
-            return f"{step} failed: {cause.to_string()}\nRun {result.run_id} has the log (make ui, Runs)."
-    return f"Run {result.run_id} did not finish; its log has the reason (make ui, Runs)."
+            return f"{step} failed: {_unexpected(cause)}\n{_log_of(result.run_id)}"
+    return f"Run {result.run_id} did not finish.\n{_log_of(result.run_id)}"
+
+
+def _unexpected(error: Any) -> str:
+    """An error that nobody foresaw: its name and message, and all of it where somebody looks for the fault."""
+    if os.environ.get("GRIP_DEBUG"):
+        return error.to_string()
+    lines = str(error.message).strip().splitlines() or [error.cls_name]
+    return lines[0] if lines[0].startswith(error.cls_name) else f"{error.cls_name}: {lines[0]}"
+
+
+def _log_of(run_id: str) -> str:
+    return (
+        f"Run {run_id} has the log (make ui, Runs); GRIP_DEBUG=1 prints all of the error. The same command goes on"
+        " from what is finished."
+    )
 
 
 @dataclass(frozen=True)
@@ -165,14 +248,38 @@ def status(instance: dg.DagsterInstance) -> list[AssetStatus]:
     from grip_assets.definitions import defs
 
     because = unsynced_because(instance, defs.resolve_asset_graph())
+    settings, store = ledger.settings_in_force(instance), ArtifactStore(data_root())
     keys = [ledger.settings_key(group) for group in GROUPS]
     keys += [dg.AssetKey(name) for name in (*CURATED, "report", *STAGES)]
     latest = ledger.latest(instance, keys)
+    in_force = {key.to_user_string(): record.version for key, record in latest.items()}
     found = []
     for key in dict.fromkeys(keys):
-        record = latest.get(key)
-        if record is None and key.path[0] in STAGES and key.path[0] not in CURATED:
+        name, record = key.to_user_string(), latest.get(key)
+        if record is None and name in STAGES and name not in CURATED:
             continue  # an evaluation that nobody asked for is no gap
         version, when, run = (record.version, record.timestamp, record.run_id) if record else (None, None, None)
-        found.append(AssetStatus(key.to_user_string(), version, when, run, because.get(key, [])))
+        why = because.get(key, [])
+        if record and name in STAGES:
+            why = _unsynced(STAGES[name], settings, in_force, store, why)
+        found.append(AssetStatus(name, version, when, run, why))
     return found
+
+
+def _unsynced(
+    stage: recompute.Stage,
+    settings: dict[str, Group],
+    in_force: Mapping[str, str],
+    store: ArtifactStore,
+    why: list[str],
+) -> list[str]:
+    """Why an asset is unsynced, in terms of settings and inputs; Dagster's words where neither says it."""
+    version = in_force[stage.name]
+    if not store.has(stage.name, version):
+        return [f"{store.folder(stage.name, version)} is not there"]
+    if not why:
+        return []
+    made = store.manifest(stage.name, version)
+    changed = list(recompute.setting_changes(made["settings"], stage.values(settings)))
+    moved = [f"{name} is another" for name, v in made["inputs"].items() if in_force.get(name) != v]
+    return changed + moved or why

@@ -162,14 +162,22 @@ def make(
     recipe = stage.recipe(settings, inputs, store.root)
     version = known_version(stage, recipe, store)
     if version and store.has(stage.name, version):
-        return Made(version, True, time.monotonic() - started, store.manifest(stage.name, version))
+        manifest = store.manifest(stage.name, version)
+        store.keep(manifest)
+        return Made(version, True, time.monotonic() - started, manifest)
+    gone = [name for name in stage.inputs if not store.has(name, inputs[name])]
+    if gone:
+        raise GripError(
+            f"{stage.name} cannot be made: {store.folder(gone[0], inputs[gone[0]])} was removed. Materialize {gone[0]}"
+            " first, or run `grip curate`: it is computed again, and gets the same name."
+        )
 
     wanted_by = stage.name
 
     def another(stage: Stage, settings: Settings, inputs: Mapping[str, str]) -> Made:
         return make(stage, stages, settings, inputs, store, log, run_id, inspect, made_for or wanted_by)
 
-    manifest: dict[str, Any] = {
+    manifest = {
         "stage": stage.name,
         "code_version": stage.code_version,
         "inputs": dict(inputs),
@@ -261,13 +269,14 @@ def _why(
     store: ArtifactStore,
 ) -> str:
     """What differs from the artifact in force: settings it was made with, inputs, or the world outside."""
-    if stage.name not in in_force or not store.has(stage.name, in_force[stage.name]):
+    if stage.name not in in_force or not store.knows(stage.name, in_force[stage.name]):
         return "never computed in this data folder"
     made_with = store.manifest(stage.name, in_force[stage.name])["settings"]
     changed = list(setting_changes(made_with, stage.values(settings)))
     moved = [name for name in stage.inputs if versions[name] is None or versions[name] != in_force.get(name)]
     reasons = changed + [f"{name} changes" for name in moved]
-    return ", ".join(reasons) or stage.otherwise
+    removed = "its folder was removed" if not store.has(stage.name, in_force[stage.name]) else stage.otherwise
+    return ", ".join(reasons) or removed
 
 
 def setting_changes(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -280,5 +289,5 @@ def setting_changes(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapp
 
 
 def _last_seconds(stage: str, store: ArtifactStore) -> float | None:
-    made = [m for m in store.manifests(stage)]
+    made = list(store.ever_made(stage))
     return max(made, key=lambda m: m["computed_at"])["seconds"] if made else None

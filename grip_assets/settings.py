@@ -143,6 +143,16 @@ class Corpus(Group):
         return value
 
 
+NOT_OF_A_POOL = {"path", "tokenizer", "held_out", "benchmarks"}
+
+
+def pool_fields() -> list[str]:
+    """Fields of settings/corpus that describe one pool (its columns, its format, its title) and go with it: all that
+    the user has, but the pool itself and what is asked of any pool."""
+    fields = Corpus.model_fields.items()
+    return [name for name, field in fields if trait(field, "given") and name not in NOT_OF_A_POOL]
+
+
 class Embedding(Group):
     """Document to unit vector e(x) [paper 2.2, A19]."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from grip_assets.errors import Capped, GripError
+from grip_assets.errors import Capped, GripError, Unfinished
 from grip_assets.method.allocation import further_probe
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.models.judge import DIMENSIONS, Document, Judge, Verdict, judge_for

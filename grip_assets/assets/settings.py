@@ -17,8 +17,9 @@ from grip_assets.assets.data import Data
 from grip_assets.assets.stage import code_references, legible
 from grip_assets.errors import GripError
 from grip_assets.ledger import settings_in_force, settings_key
+from grip_assets.past import for_pool, is_refused
 from grip_assets.profiles import Changes
-from grip_assets.settings import GROUPS, Group, choices, group_type, nullable, trait, validate, version
+from grip_assets.settings import GROUPS, Corpus, Group, choices, group_type, nullable, trait, validate, version
 
 
 def settings_asset(group: str) -> dg.AssetsDefinition:
@@ -37,8 +38,11 @@ def settings_asset(group: str) -> dg.AssetsDefinition:
     )
     def _asset(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResult:
         before = settings_in_force(context.instance)[group]
-        with legible():
-            after = validate(group, before.model_dump() | context.op_execution_context.op_config)
+        given = context.op_execution_context.op_config if not is_refused(context.instance, context.run_id) else {}
+        if isinstance(before, Corpus):
+            given = for_pool(context.instance, before, given)
+        with legible(context, data, STAGES):
+            after = validate(group, before.model_dump() | given)
         if after != before:
             data.show(context.instance, STAGES, settings={group: after})
         return dg.MaterializeResult(

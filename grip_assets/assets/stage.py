@@ -13,6 +13,7 @@ import dagster as dg
 from grip_assets import checks, ledger
 from grip_assets.assets.columns import lineage
 from grip_assets.assets.data import Data
+from grip_assets.assets.refusal import refuse
 from grip_assets.automation import on_change
 from grip_assets.errors import GripError
 from grip_assets.recompute import Stage, make, owners
@@ -47,7 +48,7 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
         instance, store = context.instance, data.store()
         records, settings = ledger.in_force(instance, stages)
         before = records[stage.name].version if stage.name in records else None
-        with legible():
+        with legible(context, data, stages):
             made = make(
                 stage,
                 stages,
@@ -78,13 +79,12 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
 
 
 @contextmanager
-def legible() -> Iterator[None]:
+def legible(context: dg.AssetExecutionContext, data: Data, stages: Mapping[str, Stage]) -> Iterator[None]:
     """What is wrong and what to do next, as the first thing that the UI shows of a failed step."""
     try:
         yield
     except GripError as error:
-        then = "Do what the message says, then *Re-execute from failure*: what is finished is reused."
-        raise dg.Failure(str(error), {"next": dg.MetadataValue.md(then)}, allow_retries=False) from error
+        raise refuse(context, data, stages, error) from error
 
 
 def code_references(what: Any, query: str | None = None) -> dg.CodeReferencesMetadataValue:

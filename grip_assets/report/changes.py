@@ -6,14 +6,16 @@ from typing import Any
 import dagster as dg
 
 from grip_assets.errors import GripError
+from grip_assets.ledger import Record
+from grip_assets.past import events
 from grip_assets.recompute import Stage, setting_changes
-from grip_assets.report.compare import counts, find, latest
+from grip_assets.report.compare import counts, find
 from grip_assets.report.metadata import markdown_table
 from grip_assets.settings import group_type
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.query import query
 
-MOVED, ALL = 5, 10**9
+MOVED = 5
 
 
 def causes(before: str, after: str, stage: Stage, stages: Mapping[str, Stage], store: ArtifactStore) -> list[str]:
@@ -25,8 +27,8 @@ def causes(before: str, after: str, stage: Stage, stages: Mapping[str, Stage], s
 def _causes(before: str, after: str, stage: Stage, stages: Mapping[str, Stage], store: ArtifactStore) -> Iterator[str]:
     if before == after:
         return
-    if not store.has(stage.name, before):
-        yield f"{stage.name}: the artifact before it is gone"
+    if not (store.knows(stage.name, before) and store.knows(stage.name, after)):
+        yield f"{stage.name}: nothing is known of the artifact before it"
         return
     old, new = store.manifest(stage.name, before), store.manifest(stage.name, after)
     found = list(setting_changes(old["settings"], new["settings"]))
@@ -51,22 +53,49 @@ def settings_of_subset(store: ArtifactStore, version: str) -> dict[str, dict[str
     return found
 
 
-def history(store: ArtifactStore, stages: Mapping[str, Stage]) -> list[dict[str, Any]]:
-    """Every subset of a data folder, the latest first: version, computed_at, documents, tokens, and what had
-    changed since the one before."""
-    made = latest(store, ALL)[::-1]
-    if not made:
+def history(instance: dg.DagsterInstance, store: ArtifactStore, stages: Mapping[str, Stage]) -> list[dict[str, Any]]:
+    """Every subset that was in force, the latest first, from the event log: a subset that came back stands here again.
+
+    version, at (when it came into force), run_id, in_force (now), rollback (it had been in force before), there (its
+    folder), documents, tokens, and what changed from the one in force before it.
+    """
+    periods = [(v, r) for v, r, before in _periods(instance) if v != before]
+    if not periods:
         raise GripError("Nothing was curated in this data folder. Run `grip curate`.")
-    return [
-        {
-            "version": m["version"],
-            "computed_at": m["computed_at"],
-            "documents": m["tables"]["subset"]["rows"],
-            "tokens": m["metrics"]["tokens_selected"],
-            "changed": causes(before["version"], m["version"], stages["subset"], stages, store) if before else [],
-        }
-        for before, m in zip([None, *made], made, strict=False)
-    ][::-1]
+    rows: list[dict[str, Any]] = []
+    seen, before = set[str](), None
+    for version, record in periods:
+        rows.append(
+            {
+                "version": version,
+                "at": record.timestamp,
+                "run_id": record.run_id,
+                "in_force": False,
+                "rollback": version in seen,
+                "there": store.has("subset", version),
+                **_counted(store, version),
+                "changed": causes(before, version, stages["subset"], stages, store) if before else [],
+            }
+        )
+        seen.add(version)
+        before = version
+    rows[-1]["in_force"] = True
+    return rows[::-1]
+
+
+def _periods(instance: dg.DagsterInstance) -> Iterator[tuple[str, Record, str | None]]:
+    """Materializations of the subset, the first one first, each with the version before it."""
+    before = None
+    for _, record in reversed(list(events(instance, dg.AssetKey("subset")))):
+        yield record.version, record, before
+        before = record.version
+
+
+def _counted(store: ArtifactStore, version: str) -> dict[str, int | None]:
+    if not store.knows("subset", version):
+        return {"documents": None, "tokens": None}
+    made = store.manifest("subset", version)
+    return {"documents": made["tables"]["subset"]["rows"], "tokens": made["metrics"]["tokens_selected"]}
 
 
 def moved(stage: Stage, before: str, after: str, store: ArtifactStore) -> dict[str, Any]:

@@ -21,20 +21,24 @@ def compare(root: Path, left: str, right: str) -> dict[str, Any]:
     """``left`` and ``right``: versions of ``subset``, or beginnings of them that only one has. GripError otherwise."""
     store = ArtifactStore(root)
     pair = [described(store, find(store, name)) for name in (left, right)]
+    for side in pair:
+        if not store.has("subset", side["version"]):
+            raise GripError(
+                f"The folder of subset {side['version']} was removed, so its documents are not there. Compute it again"
+                f" (`grip rollback {side['version']}`), then compare."
+            )
     found = between(store, *pair)
     add_examples(store, [found])
     return found
 
 
 def find(store: ArtifactStore, name: str) -> dict[str, Any]:
-    manifests = [m for m in store.manifests("subset") if name and m["version"].startswith(name)]
+    manifests = [m for m in store.ever_made("subset") if name and m["version"].startswith(name)]
     if len(manifests) == 1:
         return manifests[0]
     known = ", ".join(m["version"] for m in latest(store, 6)) or "none"
     many = f"{len(manifests)} subsets begin with" if manifests else "There is no subset"
-    raise GripError(
-        f"{many} '{name}'. The latest: {known} (grip sql \"SELECT * FROM artifacts WHERE asset = 'subset'\")"
-    )
+    raise GripError(f"{many} '{name}'. The latest: {known} (`grip history` lists all)")
 
 
 def latest(store: ArtifactStore, most: int) -> list[dict[str, Any]]:
@@ -52,7 +56,7 @@ def described(store: ArtifactStore, manifest: Mapping[str, Any]) -> dict[str, An
         for group, values in current["settings"].items():
             settings.update({f"{group}.{name}": value for name, value in values.items()})
         for name, version in current["inputs"].items():
-            if name not in versions and store.has(name, version):
+            if name not in versions and store.knows(name, version):
                 versions[name] = version
                 open_.append(store.manifest(name, version))
     when = datetime.fromtimestamp(manifest["computed_at"], UTC)
@@ -110,7 +114,8 @@ def _symbol(name: str) -> str:
 
 def _budgets(store: ArtifactStore, left: Mapping[str, str], right: Mapping[str, str]) -> list[dict[str, Any]] | None:
     """By cluster, largest change of share first; None where the clusters are others, or the budgets are gone."""
-    if left.get("clusters") != right.get("clusters") or not {"budgets"} <= {*left} & {*right}:
+    there = all("budgets" in side and store.has("budgets", side["budgets"]) for side in (left, right))
+    if left.get("clusters") != right.get("clusters") or not there:
         return None
     tables = {n: store.parquet("budgets", v["budgets"], "budgets") for n, v in (("first", left), ("second", right))}
     return query("report/compare_budgets", tables).to_dicts()
@@ -123,7 +128,7 @@ def add_examples(store: ArtifactStore, found: Sequence[Mapping[str, Any]]) -> No
         for side, part in (("left", "out"), ("right", "in")):
             wanted.setdefault(pair[side]["versions"].get("corpus", ""), []).extend(pair[part]["examples"])
     for version, examples in wanted.items():
-        heads = _heads(store, version, examples) if version else {}
+        heads = _heads(store, version, examples) if version and store.has("corpus", version) else {}
         for example in examples:
             head = heads.get(example["doc_id"], {"source": "", "language": None, "head": ""})
             example |= {name: head[name] for name in ("source", "language", "head")}

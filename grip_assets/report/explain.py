@@ -11,6 +11,19 @@ from grip_assets.store.query import sql_text
 
 def explain(root: Path, doc: str) -> str:
     """``doc``: document id or source. GripError where the pool has no such document."""
+    rows, rejected = find(root, doc)
+    return "\n\n".join([_document(row) for row in rows] + [_rejected(row) for row in rejected])
+
+
+def as_data(root: Path, doc: str) -> list[dict[str, Any]]:
+    """The same as rows: ``verdict`` (in, out, rejected or held out), ``why``, and every number."""
+    rows, rejected = find(root, doc)
+    said = [{"verdict": "in" if row["repeats"] else "out", "why": _why(row), **row} for row in rows]
+    return said + [{"verdict": "held out" if r["reason"] == "held out" else "rejected", **r} for r in rejected]
+
+
+def find(root: Path, doc: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of the corpus, and rows that were rejected or set aside."""
     with connect(root) as connection:
         rows = connection.sql(sql_text("explain"), params={"doc": doc}).pl().to_dicts()
         rejected = connection.sql(sql_text("explain_rejected"), params={"doc": doc}).pl().to_dicts()
@@ -20,8 +33,7 @@ def explain(root: Path, doc: str) -> str:
                 {"doc": doc},
             ).fetchall()
             raise GripError(f"The pool has no document '{doc}'. The nearest names: {', '.join(n for (n,) in near)}")
-    said = [_rejected(row) for row in rejected if row["source"] == doc or not rows]
-    return "\n\n".join([_document(row) for row in rows] + said)
+    return rows, [row for row in rejected if row["source"] == doc or not rows]
 
 
 def _rejected(row: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from grip_assets.operations import Run
 from grip_assets.report import attention
+from grip_assets.report.next_steps import next_steps
 from grip_assets.report.page.inert import visible
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.catalog import catalog_path, connect
@@ -44,9 +45,18 @@ def summary(root: Path, run: Run) -> str:
             f"computed: {', '.join(run.computed) or 'nothing'}",
             f"reused:   {', '.join(run.reused) or 'nothing'}",
             f'tables:   {catalog_path(root)}   (any DuckDB client, or: grip sql "SELECT * FROM budgets")',
-            "next:     make ui, then open http://127.0.0.1:3000; or change a setting: grip plan --set selection.beta=0.6",
+            *(f"{'next:' if i == 0 else '':<9} {line}" for i, line in enumerate(next_steps(root))),
         ]
     )
+
+
+def as_data(root: Path, run: Run) -> dict[str, Any]:
+    """The same for a program: run, stages computed and reused, totals, and the shares of every cluster."""
+    with connect(root) as connection:
+        totals = connection.sql(sql_text("questions/totals")).pl().to_dicts()[0]
+        shares = connection.sql(sql_text("questions/share_by_cluster")).pl().to_dicts()
+        version = connection.execute("SELECT version FROM artifacts WHERE asset = 'subset' AND in_force").fetchone()
+    return {**vars(run), "subset": version[0] if version else None, "totals": totals, "clusters": shares}
 
 
 def _totals(t: dict[str, Any]) -> list[str]:

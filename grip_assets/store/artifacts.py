@@ -70,13 +70,36 @@ class ArtifactStore:
         return (self.folder(stage, version) / "manifest.json").exists()
 
     def manifest(self, stage: str, version: str) -> dict[str, Any]:
-        try:
-            return json.loads((self.folder(stage, version) / "manifest.json").read_text())
-        except FileNotFoundError:
-            raise GripError(
-                f"{self.folder(stage, version)} is not there, though a run recorded it. Materialize {stage} again:"
-                f" it is computed from its inputs and gets the same name."
-            ) from None
+        """What made an artifact, also where its folder was removed."""
+        for file in (self.folder(stage, version) / "manifest.json", self._kept(stage, version)):
+            with suppress(FileNotFoundError):
+                return json.loads(file.read_text())
+        raise GripError(
+            f"{self.folder(stage, version)} is not there, though a run recorded it. Materialize {stage} again:"
+            f" it is computed from its inputs and gets the same name."
+        )
+
+    def knows(self, stage: str, version: str) -> bool:
+        """Whether there is a manifest of this artifact; its folder may be gone."""
+        return self.has(stage, version) or self._kept(stage, version).exists()
+
+    def keep(self, manifest: dict[str, Any]) -> None:
+        """Keep a manifest where the removal of its artifact's folder does not reach it."""
+        file = self._kept(manifest["stage"], manifest["version"])
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with self.scratch() as scratch:
+                (scratch / "manifest").write_text(json.dumps(manifest, indent=1))
+                (scratch / "manifest").rename(file)
+
+    def _kept(self, stage: str, version: str) -> Path:
+        return self.root / ".manifests" / stage / f"{version}.json"
+
+    def ever_made(self, stage: str) -> Iterator[dict[str, Any]]:
+        """Manifests of all artifacts of a stage, also of those whose folder was removed, by name."""
+        kept = {file.stem for file in (self.root / ".manifests" / stage).glob("*.json")}
+        there = {file.parent.name for file in self.root.glob(f"{stage}/*/manifest.json")}
+        yield from (self.manifest(stage, version) for version in sorted(kept | there))
 
     def lineage(self, stage: str, version: str) -> dict[str, dict[str, Any]]:
         """Manifests of an artifact and of all that it was made from, by stage; what it was made from comes first."""
@@ -118,6 +141,7 @@ class ArtifactStore:
             manifest["tables"] = {t.name: describe(t) for t in sorted(folder.iterdir()) if t.is_dir()}
             (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
             sync(folder)
+            self.keep(manifest)
             final = self.folder(stage, manifest["version"])
             final.parent.mkdir(parents=True, exist_ok=True)
             try:

@@ -1,0 +1,27 @@
+"""What happens to the settings of a run in which a stage refused them."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from grip_assets import past
+from grip_assets.assets.data import Data
+from grip_assets.errors import GripError, Unfinished
+from grip_assets.recompute import Stage
+
+AGAIN = "Do what the message says, then *Re-execute from failure*: what is finished is reused."
+ANEW = "The settings are those from before this run. Launch the job again, with other values."
+
+
+def refuse(context: dg.AssetExecutionContext, data: Data, stages: Mapping[str, Stage], error: GripError) -> dg.Failure:
+    """The failure to raise. Settings that the run put in force go back to what they were, so that neither the next run
+    nor a schedule fails with them; they stay where no setting is to blame."""
+    undone = []
+    if not isinstance(error, Unfinished):
+        with data.alone():
+            undone = past.go_back(context.instance, context.run_id, f"refused by run {context.run_id}: {error}")
+    if not undone:
+        return dg.Failure(str(error), {"next": dg.MetadataValue.md(AGAIN)}, allow_retries=False)
+    data.show(context.instance, stages)
+    said = f"{error}\nNothing of this stays in force; the run had set {past.listed(undone)}."
+    return dg.Failure(said, {"next": dg.MetadataValue.md(ANEW)}, allow_retries=False)

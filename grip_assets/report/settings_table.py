@@ -1,0 +1,133 @@
+"""`grip settings`: what is in force, where it comes from, and what reads it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+
+from grip_assets import ledger, past
+from grip_assets.assets import STAGES
+from grip_assets.assets.settings import bounds
+from grip_assets.assignments import known_field
+from grip_assets.errors import UsageMistake
+from grip_assets.operations import PROFILE
+from grip_assets.profiles import read_profile
+from grip_assets.settings import GROUPS, choices, flat, nearest, trait
+
+ABSENT = "-"
+
+
+def rows(
+    instance: dg.DagsterInstance, names: Sequence[str] = (), profile: str | None = None, changed: bool = False
+) -> list[dict[str, Any]]:
+    """One row a setting: name, value in force, default, profile and its value, read_by, changed_at, changed_by (a run),
+    symbol, range, choices, description. ``names``: groups or settings; all where none is named. ``changed``: only what
+    is not at its default."""
+    wanted = {name for given in names for name in _meant(given)} or set(flat(_defaults()))
+    profile = profile or last_profile(instance)
+    of_profile = read_profile(profile) if profile else {}
+    when = _last_turned(instance)
+    return [
+        _row(name, value, profile, of_profile, when)
+        for name, value in flat(ledger.settings_in_force(instance)).items()
+        if name in wanted and not (changed and value == flat(_defaults())[name])
+    ]
+
+
+def _defaults() -> dict[str, Any]:
+    return {group: schema() for group, schema in GROUPS.items()}
+
+
+def _row(
+    name: str,
+    value: Any,
+    profile: str | None,
+    of_profile: Mapping[str, Mapping[str, Any]],
+    when: Mapping[str, past.Turn],
+) -> dict[str, Any]:
+    group, _, field = name.partition(".")
+    schema, turn = GROUPS[group], when.get(name)
+    known = schema.model_fields[field]
+    return {
+        "name": name,
+        "value": value,
+        "default": schema().model_dump(mode="json")[field],
+        "profile": profile,
+        "profile_value": of_profile.get(group, {}).get(field),
+        "in_profile": field in of_profile.get(group, {}),
+        "read_by": [s.name for s in STAGES.values() if group in s.reads and field in (s.reads[group] or [field])],
+        "changed_at": turn.at if turn else None,
+        "changed_by": turn.run_id if turn else None,
+        "symbol": trait(known, "symbol"),
+        "range": bounds(schema, field).removeprefix("Range: ").rstrip("."),
+        "choices": list(choices(known.annotation)),
+        "changes_results": trait(known, "hashed"),
+        "description": known.description,
+    }
+
+
+def _meant(given: str) -> list[str]:
+    """The settings that a name stands for: a group, or one field."""
+    group, dot, field = given.removeprefix("settings/").replace("/", ".").partition(".")
+    if dot:
+        known_field(group, field)
+        return [f"{group}.{field}"]
+    if group in GROUPS:
+        return [f"{group}.{name}" for name in GROUPS[group].model_fields]
+    elsewhere = [f"{g}.{group}" for g, schema in GROUPS.items() if group in schema.model_fields]
+    if elsewhere:
+        return elsewhere
+    fields = {name: None for schema in GROUPS.values() for name in schema.model_fields}
+    raise UsageMistake(f"There is no setting and no group '{given}'. {nearest(group, {**GROUPS, **fields})}")
+
+
+def last_profile(instance: dg.DagsterInstance) -> str | None:
+    """The profile that was set last; None where none was."""
+    tags = dict(instance.get_run_tags([PROFILE]))
+    used = sorted(tags.get(PROFILE, ()))
+    runs = instance.get_runs(dg.RunsFilter(tags={PROFILE: used}), limit=1) if used else []
+    return runs[0].tags[PROFILE] if runs else None
+
+
+def _last_turned(instance: dg.DagsterInstance) -> dict[str, past.Turn]:
+    found: dict[str, past.Turn] = {}
+    for turn in past.turns(instance):
+        for field in turn.fields:
+            found.setdefault(f"{turn.group}.{field}", turn)
+    return found
+
+
+def as_text(found: Sequence[Mapping[str, Any]], detailed: bool) -> str:
+    if not found:
+        return "Every setting is at its default."
+    profile = next((row["profile"] for row in found if row["profile"]), None)
+    width = max(len(row["name"]) for row in found)
+    head = f"{'setting':<{width}}  {'in force':<18} {'default':<18} {f'profile {profile}' if profile else '':<22}"
+    lines = [f"{head} {'changed':<26} read by".rstrip()]
+    for row in found:
+        lines += [_line(row, width), *(_details(row) if detailed else [])]
+    return "\n".join(lines)
+
+
+def _line(row: Mapping[str, Any], width: int) -> str:
+    of_profile = _short(row["profile_value"]) if row["in_profile"] else ABSENT if row["profile"] else ""
+    when = ABSENT
+    if row["changed_at"]:
+        when = f"{datetime.fromtimestamp(row['changed_at']):%Y-%m-%d %H:%M} {(row['changed_by'] or 'undone')[:8]}"
+    reads = ", ".join(row["read_by"]) if row["changes_results"] else "changes no result"
+    value, default = _short(row["value"]), _short(row["default"])
+    mark = "*" if row["value"] != row["default"] else ""
+    return f"{row['name']:<{width}}  {value + mark:<18} {default:<18} {of_profile:<22} {when:<26} {reads or 'reports'}"
+
+
+def _details(row: Mapping[str, Any]) -> list[str]:
+    allowed = " | ".join(row["choices"]) or row["range"]
+    symbol = f"[{row['symbol']}] " if row["symbol"] else ""
+    return [f"    {symbol}{row['description']}{f' Takes: {allowed}.' if allowed else ''}"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 17 else text[:14] + "..."
