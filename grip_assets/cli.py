@@ -54,16 +54,20 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:
-    code = 1
+    os._exit(run())  # DuckDB's bindings print a page of leak warnings at exit once torch is loaded; all is closed here
+
+
+def run(words: list[str] | None = None) -> int:
+    """A command, by default the one that was typed; its exit code. Whatever goes wrong is said in a sentence."""
     try:
         _print_what_the_terminal_cannot_show()
-        code = app(standalone_mode=False, prog_name="grip") or 0
+        code = app(words, standalone_mode=False, prog_name="grip") or 0
         _flush()
     except BrokenPipeError:  # `grip sql ... | head` has seen enough
-        code = 141
+        return 141
     except BaseException as error:
-        code = _said(error)
-    os._exit(code)  # DuckDB's bindings print a page of leak warnings at exit once torch is loaded; all is closed here
+        return _said(error)
+    return code
 
 
 def _said(error: BaseException) -> int:
@@ -423,7 +427,7 @@ def bench(
     from grip_assets.settings import nearest
 
     if stage is not None and stage not in BENCHES:
-        raise GripError(f"There is no bench '{stage}'. {nearest(stage, BENCHES)}")
+        raise UsageMistake(f"There is no bench '{stage}'. {nearest(stage, BENCHES)}")
     if not as_json:
         print(f"{'stage':<12} {'against':<26} {'ratio':>6} {'ours':>9} {'theirs':>9} {'peak':>9} {'quality':>9}")
     for name in [stage] if stage else BENCHES:

@@ -123,8 +123,16 @@ def test_a_stage_that_failed_waits_for_a_change(lab):
         result = dg.evaluate_automation_conditions(defs, lab.instance)
         return {r.key.to_user_string() for r in result.results if r.true_subset.size}
 
-    with pytest.raises(GripError):
-        lab.curate(budget={"total": 10**9})
+    def broken(work):
+        raise OSError("no space")
+
+    real = STAGES["budgets"].compute
+    object.__setattr__(STAGES["budgets"], "compute", broken)
+    try:
+        with pytest.raises(GripError, match="no space"):
+            lab.curate(budget={"total": 0.4})
+    finally:
+        object.__setattr__(STAGES["budgets"], "compute", real)
     assert asked() == set(), "it failed, and nothing has changed since"
     lab.change("budget", total=0.5)
     assert asked() == AFTER_BUDGET | {"report"}

@@ -119,7 +119,7 @@ def test_the_plan_says_what_the_run_then_does(lab):
     assert why["corpus"] == "in force"
     lab.change("budget", tau=0.6)
     (because,) = [s.because for s in lab.operations.status(lab.instance) if s.asset == "budgets"]
-    assert because == ["settings/budget: has a new dependency data version"]
+    assert because == ["budget.tau: 0.5 → 0.6"]
     why = {s.asset: s.why for s in lab.operations.plan(lab.instance, {})}
     assert why["budgets"] == "budget.tau: 0.5 → 0.6", "changed by somebody else, and not run yet"
 

@@ -134,16 +134,18 @@ def test_a_materialization_says_which_knob_changed_and_what_came_of_it(lab):
 
 def test_a_failed_stage_says_what_to_do_and_a_retry_resumes(lab):
     config = {"ops": {"settings__budget": {"config": {"total": 10.0**9}}}}
+    before = ledger.settings_in_force(lab.instance)
     result = defs.resolve_job_def("change_budget").execute_in_process(config, lab.instance, raise_on_error=False)
     (failed,) = [e for e in result.all_events if e.is_step_failure]
     said = failed.step_failure_data.user_failure_data
-    assert "settings/budget.total" in said.description and "Re-execute" in said.metadata["next"].value
+    assert "settings/budget.total" in said.description and "with other values" in said.metadata["next"].value
+    assert ledger.settings_in_force(lab.instance) == before
     assert launch(lab, "change_budget", {"ops": {"settings__budget": {"config": {"total": 0.5}}}}).success
 
 
 def test_a_number_that_yaml_takes_for_text_is_a_number(lab):
     changes = lab.operations.read_assignments(["selection.beta=9e-1"])
-    assert changes == {"selection": {"beta": "9e-1"}}
+    assert changes == {"selection": {"beta": 0.9}}
     assert "subset" in lab.operations.curate(lab.instance, changes).computed
     assert ledger.settings_in_force(lab.instance)["selection"].beta == 0.9
 

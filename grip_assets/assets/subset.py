@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from grip_assets.assets.budgets import budgets_under
+from grip_assets.errors import GripError
 from grip_assets.method import selection
 from grip_assets.method.geometry import RaoEntropy, rao_entropy, unit_rows
 from grip_assets.method.sampling import keyed_uniform
@@ -204,6 +205,12 @@ def compute(work: Work) -> dict[str, Any]:
     progress.finish()
     everything = pl.concat(weighed)
     chosen = everything.filter(pl.col("repeats") > 0)
+    if not len(chosen):
+        row = next(iter(budgets.values()))
+        raise GripError(
+            f"No document fits the budget of {row['total']:,} {row['unit']}; the shortest has"
+            f" {everything['n_tokens'].min():,} tokens. Raise settings/budget.total."
+        )
     work.draft.write("selection_weights", everything)
     work.draft.write("subset", chosen)
     work.draft.write("selection_thresholds", pl.DataFrame(thresholds, schema_overrides={"threshold": pl.Float64}))
