@@ -1,6 +1,6 @@
 VENV := .venv
 BIN := $(VENV)/bin
-DAGSTER_HOME ?= dagster_home
+DAGSTER_HOME ?= $(if $(GRIP_DATA),$(GRIP_DATA)/.dagster,dagster_home)
 
 .PHONY: install run evaluate test check-slow bench ui lint docs
 

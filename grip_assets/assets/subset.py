@@ -209,7 +209,7 @@ def compute(work: Work) -> dict[str, Any]:
         row = next(iter(budgets.values()))
         raise GripError(
             f"No document fits the budget of {row['total']:,} {row['unit']}; the shortest has"
-            f" {everything['n_tokens'].min():,} tokens. Raise settings/budget.total."
+            f" {everything['n_tokens'].to_numpy().min():,} tokens. Raise settings/budget.total."
         )
     work.draft.write("selection_weights", everything)
     work.draft.write("subset", chosen)
