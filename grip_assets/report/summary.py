@@ -51,12 +51,14 @@ def summary(root: Path, run: Run) -> str:
 
 
 def as_data(root: Path, run: Run) -> dict[str, Any]:
-    """The same for a program: run, stages computed and reused, totals, and the shares of every cluster."""
+    """The same for a program: run, stages computed and reused, totals, what to look at, and every cluster's shares."""
     with connect(root) as connection:
         totals = connection.sql(sql_text("questions/totals")).pl().to_dicts()[0]
         shares = connection.sql(sql_text("questions/share_by_cluster")).pl().to_dicts()
         version = connection.execute("SELECT version FROM artifacts WHERE asset = 'subset' AND in_force").fetchone()
-    return {**vars(run), "subset": version[0] if version else None, "totals": totals, "clusters": shares}
+        found = [vars(finding) for finding in attention.findings(connection, ArtifactStore(root))]
+    subset = version[0] if version else None
+    return {**vars(run), "subset": subset, "totals": totals, "look_at": found, "clusters": shares}
 
 
 def _totals(t: dict[str, Any]) -> list[str]:
