@@ -81,7 +81,9 @@ def project_of(source: str, depth: int) -> str:
 def from_bytes(data: bytes, language: str | None, source: str, project: str) -> RawDocument | Rejected:
     """Decode a file. Bytes that are text in no encoding are never replaced: the document is rejected."""
     if b"\0" in data[:65_536] and not bom(data):
-        return Rejected(source, Reason.BINARY, only_zeros(len(data)) if is_zero(data) else "it has NUL bytes", len(data))
+        return Rejected(
+            source, Reason.BINARY, only_zeros(len(data)) if is_zero(data) else "it has NUL bytes", len(data)
+        )
     try:
         text, encoding = decode(data)
     except UnicodeDecodeError as error:

@@ -147,7 +147,7 @@ def _entry(name: str, path: str, info: os.stat_result) -> Entry:
 
 def _refuse_own(root: Path) -> None:
     own = own_folders().get(os.path.realpath(root))
-    if own or (root / CATALOG).exists():
+    if own or os.path.exists(root / CATALOG):  # noqa: PTH110
         raise GripError(
             f"settings/corpus.path '{root}' is {own or 'a data folder of GRIP'}: what is in it was made from a pool,"
             " and is none. Name the folder of your documents."
@@ -156,7 +156,7 @@ def _refuse_own(root: Path) -> None:
 
 def _snapshot(root: Path) -> Path:
     """The files of one revision, where ``root`` is a data set in the local cache of a hub."""
-    if not all((root / name).is_dir() for name in ("blobs", "refs", "snapshots")):
+    if not all(os.path.isdir(root / name) for name in ("blobs", "refs", "snapshots")):  # noqa: PTH112  (never raises)
         return root
     revisions = sorted(p.name for p in (root / "snapshots").iterdir())
     main = root / "refs" / "main"

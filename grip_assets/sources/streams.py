@@ -28,10 +28,10 @@ BLOCK = 1 << 20
 
 
 def damage() -> tuple[type[Exception], ...]:
-    """What the libraries raise where a compressed file is cut or broken."""
+    """What the libraries raise where a file is cut or broken."""
     from backports.zstd import ZstdError
 
-    return (OSError, EOFError, zlib.error, lzma.LZMAError, ZstdError)
+    return (OSError, EOFError, UnicodeDecodeError, zlib.error, lzma.LZMAError, ZstdError)
 
 
 @contextmanager

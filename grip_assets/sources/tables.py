@@ -202,7 +202,7 @@ def jsonl(rows: Rows) -> Read:
                     yield rows.document(row, entry.name, number)
         except PermissionError as error:
             yield _no_right(entry, error)
-        except (*streams.damage(), UnicodeDecodeError) as error:
+        except streams.damage() as error:
             raise _unreadable(entry, error) from error
 
     return read
