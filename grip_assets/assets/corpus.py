@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from grip_assets.assets.clusters import enough_documents
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.models.files import content_hash, locate
@@ -29,6 +30,7 @@ from grip_assets.sources import benchmarks
 from grip_assets.sources.contamination import RULES, Finding, decontaminate, index
 from grip_assets.sources.documents import WOULD_READ, RawDocument, Reason, Rejected, deduplicate
 from grip_assets.sources.pool import Pool, open_pool
+from grip_assets.store.catalog import literal
 from grip_assets.store.tables import parts
 
 CORPUS = pa.schema(
@@ -99,6 +101,8 @@ def compute(work: Work) -> dict[str, Any]:
     progress = Progress(f"reading {source.label}", source.size(), "bytes", work.log)
     for note in source.notes:
         work.log(note)
+    if source.n_listed > len(source.rejected):  # of tables the rows are not counted yet
+        enough_documents(source.n_listed - len(source.rejected), work)
     seen: Counter[str] = Counter(dict.fromkeys(("read", "kept", "held_out", "rejected", "decoded", "unknown_kind"), 0))
     refused = Refused()
     tokens = 0
@@ -123,7 +127,8 @@ def compute(work: Work) -> dict[str, Any]:
     _refuse_nothing(seen, source, refused, work)
     for line in refused.lines():
         work.log(line)
-    intake = {"listed": source.n_listed, **seen}
+    more = ("decoded", "unknown_kind")  # told where there are any
+    intake = {"listed": source.n_listed} | {what: n for what, n in seen.items() if n or what not in more}
     work.draft.write("intake", pl.DataFrame({"outcome": list(intake), "n": list(intake.values())}))
     found = contamination(settings.benchmarks, findings)
     work.draft.write("contamination", found)
@@ -194,7 +199,7 @@ def _refuse_nothing(seen: Counter[str], source: Pool, refused: Refused, work: Wo
             [
                 f"No documents read from {source.label}: all {seen['rejected']:,} were rejected ({refused.counts()}).",
                 *refused.examples(),
-                f"{refused.would_read()} All of them: grip sql \"FROM '{table}'\"",
+                f'{refused.would_read()} All of them: grip sql "FROM {literal(str(table))}"',
             ]
         )
     )

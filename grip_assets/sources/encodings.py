@@ -16,7 +16,7 @@ BOMS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-WESTERN = ("cp1252", "cp1250", "iso8859_2")  # single letters between ASCII letters
+WESTERN = ("cp1252", "cp1250", "iso8859_2")  # a letter or two between ASCII letters
 OTHERS = ("gb18030", "cp1251", "cp932", "euc_jp", "big5", "euc_kr", "koi8_r", "cp1253")  # whole words of other letters
 LOOKED_AT = 50_000  # bytes
 BETTER = 0.02  # by which another candidate has to be more of a language than one that is more common
@@ -53,7 +53,7 @@ def _encoding(data: bytes) -> str | None:
     lines = b"\n".join(line for line in data.splitlines() if HIGH.search(line))[:LOOKED_AT]
     runs = [len(run) for run in HIGH.findall(lines)]
     groups = [WESTERN, OTHERS]
-    if sum(n == 1 for n in runs) < len(runs) / 2:
+    if sum(n for n in runs if n > 2) > sum(runs) / 2:
         groups.reverse()
     for candidates in groups:
         name = _likeliest(lines, candidates)
