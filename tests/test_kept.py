@@ -68,7 +68,7 @@ def test_no_whole_number_is_lost(rows):
 
 def test_our_columns_keep_their_names(rows):
     whole = pa.concat_tables(tables(rows())).to_pylist()
-    assert [r["source"] for r in whole] == ["d0", "d1", "d2"] and [r["text"] for r in whole][0] == "text d0"
+    assert [r["source"] for r in whole] == ["d0", "d1", "d2"] and whole[0]["text"] == "text d0"
     assert [r["kept_source"] for r in whole] == ["theirs", "theirs too", None]
     assert [r["kept_text"] for r in whole] == ["t", "t", None] and "kept" not in whole[0]
 
