@@ -15,6 +15,7 @@ from grip_assets.assets.settings import run_config
 from grip_assets.assets.trainings import device_must_be_there
 from grip_assets.automation import unsynced_because
 from grip_assets.errors import GripError
+from grip_assets.places import placed
 from grip_assets.profiles import Changes
 from grip_assets.settings import GROUPS, Corpus, Evaluation, Group, Quality, group_type, nearest, validate
 from grip_assets.store.artifacts import REPOSITORY, ArtifactStore, data_root
@@ -56,7 +57,7 @@ def merge(*layers: Changes) -> Changes:
 
 def after(instance: dg.DagsterInstance, changes: Changes) -> dict[str, Group]:
     """Settings in force with ``changes`` made; GripError for a value that is refused."""
-    settings = ledger.settings_in_force(instance)
+    settings, changes = ledger.settings_in_force(instance), placed(changes)
     return {g: validate(g, values.model_dump() | changes.get(g, {})) for g, values in settings.items()}
 
 

@@ -15,7 +15,6 @@ from grip_assets.recompute import Stage, Work
 from grip_assets.settings import Clustering
 from grip_assets.store.tables import rows_of, vector_blocks, vectors, width
 
-
 LEAST = 2  # documents that there is anything to choose between
 
 

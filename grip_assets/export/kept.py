@@ -1,4 +1,4 @@
-"""The user's own columns in an export (settings/corpus.keep): out of JSON, each a column of a type that holds all of its
+"""The user's own columns in an export (settings/corpus.keep): out of JSON, each a column of a type that holds all its
 values in the subset."""
 
 import json
