@@ -5,6 +5,7 @@ Git is told to ignore inside a checkout, GRIP's own folders and what it exported
 listed once, and a folder that links to itself ends. What cannot be opened is a rejected row, never silence.
 """
 
+import errno
 import os
 import stat
 from collections import Counter, defaultdict
@@ -22,6 +23,10 @@ CATALOG = "grip.duckdb"
 MANIFEST, CARD = "grip_export.json", ".card.md"  # of an export: in its folder, or beside its file
 MADE_WITH = b"Made with grip-assets"  # every card says so
 SHOWN = 3
+DRIVERS = {  # what to install, by scheme; fsspec says it for all others
+    "s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "abfss": "adlfs",
+    "http": "aiohttp requests", "https": "aiohttp requests", "sftp": "paramiko", "ssh": "paramiko",
+}  # fmt: skip
 
 HIDDEN = "hidden"
 IGNORED = "named by .gitignore"
@@ -46,6 +51,17 @@ class Entry:
 
     def open(self) -> IO[bytes]:
         return self.fs.open(self.path, "rb") if self.fs else Path(self.path).open("rb")
+
+    def is_hole(self) -> bool:
+        """Whether the disk holds nothing of it: a sparse file, all of it zero bytes. Reading would take minutes."""
+        if self.fs or not self.size:
+            return False
+        try:
+            with self.open() as file:
+                os.lseek(file.fileno(), 0, os.SEEK_DATA)
+        except OSError as error:
+            return error.errno == errno.ENXIO
+        return False
 
 
 @dataclass
@@ -342,9 +358,10 @@ def _file_system(path: str) -> tuple[Any, str]:
     try:
         return fsspec.core.url_to_fs(path)
     except ImportError as error:
-        said = known_implementations.get(scheme, {}).get("err") or str(error)
+        said = str(known_implementations.get(scheme, {}).get("err") or error).rstrip(".")
+        remedy = f"Install it: pip install {DRIVERS[scheme]}" if scheme in DRIVERS else said
         raise GripError(
-            f"settings/corpus.path begins with {scheme}://, and its driver is not installed. {said.rstrip('.')}."
+            f"settings/corpus.path begins with {scheme}://, whose driver is not installed. {remedy}."
         ) from None
     except ValueError as error:
         if "rotocol not known" not in str(error):

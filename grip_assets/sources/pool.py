@@ -15,7 +15,7 @@ from typing import Any
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.sources import environment, tables
-from grip_assets.sources.documents import RawDocument, Reason, Rejected, from_bytes, project_of
+from grip_assets.sources.documents import RawDocument, Reason, Rejected, from_bytes, only_zeros, project_of
 from grip_assets.sources.languages import language_of
 from grip_assets.sources.listing import SKIPPED, Entry, Listing, list_files, look
 from grip_assets.sources.recognition import Recognised, recognise
@@ -134,7 +134,8 @@ def _of_files(pool: Pool, max_documents: int | None, seed: int) -> Pool:
 def _read_file(entry: Entry, max_bytes: int, project_depth: int) -> Iterator[RawDocument | Rejected]:
     if entry.size > max_bytes:
         detail = f"{entry.size:,} bytes; settings/corpus.max_bytes is {max_bytes:,}"
-        yield Rejected(entry.name, Reason.TOO_LARGE, detail, entry.size)
+        hole = f"; it {only_zeros(entry.size)}" if entry.is_hole() else ""
+        yield Rejected(entry.name, Reason.TOO_LARGE, detail + hole, entry.size)
         return
     try:
         with entry.open() as file:

@@ -107,6 +107,8 @@ def real_reason(entry: Entry) -> str | None:
 
 def _zeros(entry: Entry) -> int:
     """How many zero bytes a file begins with."""
+    if entry.is_hole():
+        return entry.size
     n = 0
     with plain(entry) as stream:
         while (block := stream.read(BLOCK)) and is_zero(block):

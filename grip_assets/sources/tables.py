@@ -191,6 +191,9 @@ def _no_right(entry: Entry, error: OSError) -> Rejected:
 def jsonl(rows: Rows) -> Read:
     def read(entry: Entry) -> Iterator[RawDocument | Rejected]:
         partitions = partitions_of(entry.name)
+        if entry.is_hole():
+            yield Rejected(entry.name, Reason.BINARY, only_zeros(entry.size), entry.size)
+            return
         try:
             with streams.plain(entry) as stream:
                 for number, row in _json_rows(stream, entry, rows.longest_line):
