@@ -99,6 +99,7 @@ def open_pool(
         _of_saved(pool, rows, listing)
     else:
         pool.read_entry = tables.READERS[found.format](rows)
+    pool.notes.insert(0, f"read as {found.format}: {len(pool.entries):,} file{'s' if len(pool.entries) != 1 else ''}")
     if max_documents is not None:
         pool.sample = lambda stream: tables.sample(stream, max_documents, seed)
     return pool

@@ -29,7 +29,7 @@ BESIDE = {  # what lies beside tables and is no document, by the name before the
     "code_of_conduct", "datasheet", "dataset_card", "card", "dataset_info", "dataset_infos", "dataset_dict", "state",
     "croissant", "manifest", "checksums", "sha256sums", "md5sums", "metadata",
 }  # fmt: skip
-SUMS = (".crc", ".md5", ".sha256")
+SUMS = (".crc", ".md5", ".sha256", ".lock")
 LOOKED_INTO = 8  # .json files of a folder; the others are like these
 KNOWN = (
     "Known are: text and code by the endings of their names; JSON lines or arrays (.jsonl, .ndjson, .json, also .gz,"
@@ -158,7 +158,7 @@ def _tables(listing: Listing, format: str, names: set[str]) -> Recognised:
             beside.append(entry.name)
         else:
             unknown.append(entry)
-    notes = [f"read as {format}: {len(chosen):,} files"]
+    notes = []
     if beside:
         more = ", ..." if len(beside) > 3 else ""
         notes.append(f"no documents, beside tables: {len(beside):,} ({', '.join(beside[:3])}{more})")
