@@ -18,6 +18,7 @@ from grip_assets.automation import unsynced_because
 from grip_assets.errors import GripError
 from grip_assets.home import belong_together, bind, make_home
 from grip_assets.method.allocation import capacities, resolve_total
+from grip_assets.places import placed
 from grip_assets.profiles import Changes
 from grip_assets.settings import GROUPS, Budget, Clustering, Corpus, Evaluation, Group, Quality, nearest, validate
 from grip_assets.store.artifacts import ArtifactStore, data_root
@@ -50,7 +51,7 @@ def merge(*layers: Changes) -> Changes:
 def after(instance: dg.DagsterInstance, changes: Changes) -> dict[str, Group]:
     """Settings in force with ``changes`` made; GripError for a value that is refused. What describes a pool (its
     columns, its title) goes with the pool: with another one come the values that it had, or the defaults."""
-    settings = ledger.settings_in_force(instance)
+    settings, changes = ledger.settings_in_force(instance), placed(changes)
     if "corpus" in changes:
         changes = changes | {"corpus": past.for_pool(instance, Corpus.of(settings), changes["corpus"])}
     return {g: validate(g, values.model_dump() | changes.get(g, {})) for g, values in settings.items()}

@@ -130,6 +130,10 @@ class Corpus(Group):
     )
     project_depth: int = knob(2, "Folders of a file's path that name its project.", given=True, ge=1)
     project_field: str | None = knob(None, "Column of the project; null: a row is a project of its own.", given=True)
+    language_field: str | None = knob(
+        None, "Column of the language; null: language, lang or programming_language.", given=True
+    )
+    keep: list[str] = knob([], "Columns of tables that are kept through to the export; '*': all.", given=True)
     benchmarks: list[Literal["humaneval"]] = knob(
         ["humaneval"], "Benchmarks whose problems must not be in the pool.", given=True
     )

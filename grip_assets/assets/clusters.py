@@ -7,11 +7,40 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from grip_assets.errors import GripError
 from grip_assets.memory import need
 from grip_assets.method.sampling import keyed_sample
+from grip_assets.profiles import profiles, read_profile
 from grip_assets.recompute import Stage, Work
 from grip_assets.settings import Clustering
 from grip_assets.store.tables import rows_of, vector_blocks, vectors, width
+
+LEAST = 2  # documents that there is anything to choose between
+
+
+def enough_documents(n: int, work: Work) -> int | None:
+    """settings/clustering.k for a pool of ``n`` documents: a profile's k follows a smaller pool. Stages ask before they
+    do anything costly. GripError where there is nothing to choose between, or where the user's k is above ``n``."""
+    k = Clustering.of(work.settings).k
+    if n < LEAST:
+        raise GripError(
+            f"The pool has {n} document{'s' if n != 1 else ''}, exact copies counted once: there is nothing to choose"
+            " between. Name a larger pool in settings/corpus.path."
+        )
+    if k is None or k <= n:
+        return k
+    if k in _of_profiles():
+        work.log(f"settings/clustering.k is {k:,} and the pool has {n:,} documents: {n:,} clusters before merging")
+        return n
+    raise GripError(
+        f"settings/clustering.k is {k}, and the corpus has only {n} documents."
+        " Lower k, or set it to null to have it chosen."
+    )
+
+
+def _of_profiles() -> set[int]:
+    """Every k that a profile sets: it was chosen for no particular pool."""
+    return {k for name in profiles() if (k := read_profile(name).get("clustering", {}).get("k"))}
 
 
 def compute(work: Work) -> dict[str, Any]:
@@ -21,7 +50,7 @@ def compute(work: Work) -> dict[str, Any]:
     settings = Clustering.of(work.settings)
     files = work.files("embeddings")
     documents = pl.read_parquet(files, columns=["doc_id", "n_tokens"])
-    k = clustering.choose_k(len(documents), settings.k)
+    k = clustering.choose_k(len(documents), enough_documents(len(documents), work))
     need(
         min(len(documents), settings.fit_sample) * (7 * width(files) + 88),
         f"Fitting {k} centroids on {min(len(documents), settings.fit_sample):,} documents",

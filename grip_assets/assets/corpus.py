@@ -5,9 +5,11 @@ What is held out is decontaminated too, and no text is on both sides: the copy t
 """
 
 import hashlib
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from grip_assets.assets.clusters import enough_documents
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.models.files import content_hash, locate
@@ -25,8 +28,10 @@ from grip_assets.recompute import Settings, Stage, Work
 from grip_assets.settings import Corpus
 from grip_assets.sources import benchmarks
 from grip_assets.sources.contamination import RULES, Finding, decontaminate, index
-from grip_assets.sources.documents import RawDocument, Rejected, deduplicate
+from grip_assets.sources.documents import WOULD_READ, RawDocument, Reason, Rejected, deduplicate
 from grip_assets.sources.pool import Pool, open_pool
+from grip_assets.store.catalog import literal
+from grip_assets.store.tables import parts
 
 CORPUS = pa.schema(
     [
@@ -36,6 +41,8 @@ CORPUS = pa.schema(
         ("source", pa.string()),
         ("n_bytes", pa.int64()),
         ("n_tokens", pa.int64()),
+        ("decoded_from", pa.string()),
+        ("kept", pa.string()),
     ]
 )
 HELD_OUT = CORPUS.append(pa.field("project", pa.string()))
@@ -51,11 +58,13 @@ REJECTED = pa.schema(
 )
 SCHEMAS = {"corpus": CORPUS, "held_out": HELD_OUT, "rejected": REJECTED}
 NAMED_BY = {  # the columns that the version is made of
-    "corpus": ("source", "language", "doc_id"),
-    "held_out": ("source", "language", "doc_id", "project"),
+    "corpus": ("source", "language", "doc_id", "decoded_from", "kept"),
+    "held_out": ("source", "language", "doc_id", "decoded_from", "kept", "project"),
     "rejected": ("source", "reason", "doc_id"),
 }
 BATCH = 256
+FIRST = 3  # rejected documents that are shown
+ALL_REJECTED = "rejected.parquet"  # in the data folder, where a run had nothing else to keep
 
 
 def pool(settings: Settings) -> Pool:
@@ -70,6 +79,8 @@ def pool(settings: Settings) -> Pool:
         s.seed,
         s.project_field,
         s.project_depth,
+        s.language_field,
+        tuple(s.keep),
     )
 
 
@@ -88,7 +99,12 @@ def compute(work: Work) -> dict[str, Any]:
     source = pool(work.settings)
     count_tokens = load_tokenizer(settings.tokenizer, "settings/corpus.tokenizer", work.store.root)
     progress = Progress(f"reading {source.label}", source.size(), "bytes", work.log)
-    seen: Counter[str] = Counter(dict.fromkeys(("read", "kept", "held_out", "rejected"), 0))
+    for note in source.notes:
+        work.log(note)
+    if source.n_listed > len(source.rejected):  # of tables the rows are not counted yet
+        enough_documents(source.n_listed - len(source.rejected), work)
+    seen: Counter[str] = Counter(dict.fromkeys(("read", "kept", "held_out", "rejected", "decoded", "unknown_kind"), 0))
+    refused = Refused()
     tokens = 0
     findings: list[Finding] = []
     content = hashlib.sha256(content_hash(locate(settings.tokenizer), work.store.root).encode())
@@ -103,10 +119,16 @@ def compute(work: Work) -> dict[str, Any]:
             tokens += sum(row["n_tokens"] for row in rows["corpus"])
             seen.update(read=len(batch), kept=len(rows["corpus"]))
             seen.update({outcome: len(rows[outcome]) for outcome in ("held_out", "rejected")})
+            seen["decoded"] += sum(row["decoded_from"] is not None for row in rows["corpus"] + rows["held_out"])
+            refused.add(rows["rejected"])
             progress.advance(sum(d.n_bytes or 0 for d in batch))
     progress.finish()
-    _refuse_nothing(seen, source)
-    intake = {"listed": source.n_listed, **seen}
+    seen["unknown_kind"] = refused.reasons[Reason.UNKNOWN_KIND]
+    _refuse_nothing(seen, source, refused, work)
+    for line in refused.lines():
+        work.log(line)
+    more = ("decoded", "unknown_kind")  # told where there are any
+    intake = {"listed": source.n_listed} | {what: n for what, n in seen.items() if n or what not in more}
     work.draft.write("intake", pl.DataFrame({"outcome": list(intake), "n": list(intake.values())}))
     found = contamination(settings.benchmarks, findings)
     work.draft.write("contamination", found)
@@ -128,14 +150,59 @@ def _rows(
     return rows | {"rejected": [vars(d) for d in batch if isinstance(d, Rejected)]}
 
 
-def _refuse_nothing(seen: Counter[str], source: Pool) -> None:
+@dataclass
+class Refused:
+    """What was rejected: how many for each reason, and the first of them. Files of an unknown kind are none that were
+    looked into, so they are not among the first."""
+
+    reasons: Counter[str] = field(default_factory=Counter)
+    first: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        self.reasons.update(row["reason"] for row in rows)
+        looked_into = (row for row in rows if row["reason"] != Reason.UNKNOWN_KIND)
+        self.first += islice(looked_into, max(FIRST - len(self.first), 0))
+
+    def lines(self) -> list[str]:
+        """Nothing where only copies were rejected."""
+        if not self.reasons.keys() - {Reason.DUPLICATE}:
+            return []
+        return [f"rejected: {self.counts()}", *self.examples()]
+
+    def counts(self) -> str:
+        return ", ".join(f"{n:,} {reason}" for reason, n in self.reasons.most_common())
+
+    def examples(self) -> list[str]:
+        return [f"  {row['source']}: {row['reason']}, {row['detail']}" for row in self.first]
+
+    def would_read(self) -> str:
+        """What to do about the most common reason."""
+        reasons = [r for r, _ in self.reasons.most_common() if r in WOULD_READ]
+        return WOULD_READ[Reason(reasons[0])] if reasons else "Check settings/corpus.path."
+
+
+def _refuse_nothing(seen: Counter[str], source: Pool, refused: Refused, work: Work) -> None:
     if seen["held_out"] and not seen["kept"]:
         raise GripError(
             f"Every document of {source.label} is held out. Lower settings/corpus.held_out, or raise"
             " settings/corpus.project_depth where all lie in one project."
         )
-    if not seen["kept"]:
-        raise GripError(f"No documents read from {source.label}. {source.hint}")
+    if seen["kept"]:
+        (work.store.root / ALL_REJECTED).unlink(missing_ok=True)
+        return
+    if not seen["rejected"]:
+        raise GripError(f"No documents read from {source.label}: it has no rows. Check settings/corpus.path.")
+    table = work.store.root / ALL_REJECTED
+    shutil.copyfile(parts(work.draft.parquet("rejected"))[0], table)
+    raise GripError(
+        "\n".join(
+            [
+                f"No documents read from {source.label}: all {seen['rejected']:,} were rejected ({refused.counts()}).",
+                *refused.examples(),
+                f'{refused.would_read()} All of them: grip sql "FROM {literal(str(table))}"',
+            ]
+        )
+    )
 
 
 def set_aside(documents: list[RawDocument], settings: Corpus) -> np.ndarray:
@@ -169,7 +236,7 @@ def _batches(stream: Iterator[Any]) -> Iterator[list[Any]]:
 
 stage = Stage(
     name="corpus",
-    code_version="3",
+    code_version="4",
     compute=compute,
     description="The pool D: one row a document, named by its content. Exact duplicates and unusable documents are in"
     " the table `rejected`, with the reason and the document that stands for them; so are documents that hold a"

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
+from grip_assets.assets.clusters import enough_documents
 from grip_assets.models.files import content_hash, locate
 from grip_assets.progress import Progress
 from grip_assets.recompute import Settings, Stage, Work
@@ -27,6 +29,7 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
 
 def compute(work: Work) -> dict[str, Any]:
     settings = Embedding.of(work.settings)
+    enough_documents(pl.scan_parquet(work.files("corpus")).select(pl.len()).collect().item(), work)
     how = digest([stage.code_version, hashed_values(settings) | {"model": None}, facts(work.settings, work.store.root)])
     shards = Shards(work.store, "embeddings", how)
     fresh = _embed_missing(work, shards, settings)

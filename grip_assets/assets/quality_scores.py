@@ -226,7 +226,7 @@ def spent(work: Work, settings: Quality) -> dict[str, Any]:
 
 stage = Stage(
     name="quality_scores",
-    code_version="3",
+    code_version="4",
     compute=compute,
     description="Four rubric scores from 0 to 10 for each probe document, and Q_k in [0, 1]: their mean over the"
     " cluster's probe, with its standard error [paper 3.2 and appendix A.1].",

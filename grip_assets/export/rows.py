@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from grip_assets.errors import GripError
+from grip_assets.export.kept import Kept
 from grip_assets.memory import budget
 from grip_assets.store.catalog import literal
 from grip_assets.store.query import sql_text
@@ -39,11 +40,12 @@ class Rows:
         connection.execute(f"SET memory_limit = {literal(f'{budget() // 2}B')}")
         connection.execute(f"SET temp_directory = {literal(str(spill))}")
         seed = None if shuffle is None else str(shuffle)
-        connection.execute(sql_text("export"), {"expand": expand, "shuffle": seed, "part_bytes": part_bytes})
+        connection.execute(_export_sql(connection), {"expand": expand, "shuffle": seed, "part_bytes": part_bytes})
         counted = connection.execute("SELECT part, count(*) FROM export_rows GROUP BY part ORDER BY part").fetchall()
         if not counted:
             raise GripError("The subset has no documents. Raise budget.total and run `grip curate`.")
         self.sizes: dict[int, int] = dict(counted)
+        self.kept = Kept(connection)
 
     def of(self, numbers: Sequence[int]) -> Iterator[tuple[int, pa.Table]]:
         """Each of these parts with its rows."""
@@ -57,7 +59,7 @@ class Rows:
                 yield number, rows.add_column(1, "text", found["text"].take(places).cast(pa.string()))
 
     def _without_texts(self, number: int) -> pa.Table:
-        return self.connection.sql(sql_text("export_part"), params={"part": number}).to_arrow_table()
+        return self.kept.expand(self.connection.sql(sql_text("export_part"), params={"part": number}).to_arrow_table())
 
     def _texts(self, tables: Mapping[int, pa.Table]) -> dict[int, list[pa.RecordBatch]]:
         """Documents of each part, in the order of the corpus."""
@@ -80,3 +82,10 @@ class Rows:
         for file in parts(self.corpus):
             reader = pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)  # pages as they are needed
             yield from reader.iter_batches(BATCH, columns=["doc_id", "text"])
+
+
+def _export_sql(connection: duckdb.DuckDBPyConnection) -> str:
+    """A pool that an earlier version read has kept no columns."""
+    text = sql_text("export")
+    columns = connection.sql("SELECT * FROM corpus LIMIT 0").columns
+    return text if "kept" in columns else text.replace("c.kept", "NULL::VARCHAR AS kept")

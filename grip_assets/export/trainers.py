@@ -27,6 +27,7 @@ class Mds(Format):
     name, directory, expands = "mds", True, True
 
     def write(self, rows: pa.Table, folder: Path) -> dict[str, Any]:
+        rows = _flat(rows)
         columns = sorted(rows.column_names)
         kinds = [_kind(rows.schema.field(name).type) for name in columns]
         shard = {
@@ -51,6 +52,16 @@ class Mds(Format):
             _place(part / "shard.mds", out / shard["raw_data"]["basename"])
             shards.append(shard)
         (out / "index.json").write_text(json.dumps({"shards": shards, "version": 2}, sort_keys=True))
+
+
+def _flat(rows: pa.Table) -> pa.Table:
+    """MDS has texts and numbers: a user's column of another type is written as JSON."""
+    for i, field in enumerate(rows.schema):
+        kind = field.type
+        if not (pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            texts = [None if value is None else json.dumps(value, default=str) for value in rows[i].to_pylist()]
+            rows = rows.set_column(i, field.name, pa.array(texts, pa.string()))
+    return rows
 
 
 def _place(file: Path, name: Path) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from grip_assets.sources.languages import is_prose
+
 ANALYSED_BYTES = 200_000
 
 # language: (module of the grammar, the function that gives it)
@@ -101,7 +103,7 @@ def read(text: str, language: str | None) -> Reading:
     language = (language or "").lower()
     if language in GRAMMARS:
         return _parse(head, language)
-    lexer = None if language in PROSE else _lexer(language)
+    lexer = None if language in PROSE or is_prose(language) else _lexer(language)
     return _lex(head, language, lexer) if lexer else Reading("prose (statistics)", len(head.encode()), head)
 
 

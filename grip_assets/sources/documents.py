@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from grip_assets.sources.encodings import bom, decode
+
 
 class Reason(StrEnum):
     TOO_LARGE = "too large"
@@ -14,13 +16,30 @@ class Reason(StrEnum):
     BAD_JSON = "bad json"
     MISSING_FIELD = "missing field"
     UNREADABLE = "unreadable"
+    UNKNOWN_KIND = "unknown kind"
     DUPLICATE = "duplicate"
     CONTAMINATED = "contaminated"
 
 
+WOULD_READ = {
+    Reason.TOO_LARGE: "Raise settings/corpus.max_bytes, or cut the documents before they come here.",
+    Reason.BINARY: "Binary files are no documents: check settings/corpus.path, and convert them to text first.",
+    Reason.INVALID_UTF8: "Convert them to UTF-8 first, for example with iconv.",
+    Reason.EMPTY: "Check settings/corpus.path and settings/corpus.text_field: there is no text where they point.",
+    Reason.BAD_JSON: "Check settings/corpus.format: JSON lines are one object a line.",
+    Reason.MISSING_FIELD: "Set settings/corpus.text_field (or id_field, project_field) to a column that the rows have.",
+    Reason.UNREADABLE: "Give yourself the right to read them, or take them out of the pool.",
+    Reason.CONTAMINATED: "They hold problems of a benchmark: see settings/corpus.benchmarks.",
+}
+"""What to do where all documents are rejected, most of them for one reason."""
+
+
 @dataclass(frozen=True)
 class RawDocument:
-    """``source``: stable name inside the pool, never an absolute path. ``project``: what is held out as a whole."""
+    """``source``: stable name inside the pool, never an absolute path. ``project``: what is held out as a whole.
+
+    ``decoded_from``: the encoding, where it was not UTF-8. ``kept``: the user's columns (settings/corpus.keep) as JSON.
+    """
 
     text: str
     language: str | None
@@ -28,6 +47,8 @@ class RawDocument:
     n_bytes: int
     project: str
     doc_id: str = ""
+    decoded_from: str | None = None
+    kept: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,14 +79,26 @@ def project_of(source: str, depth: int) -> str:
 
 
 def from_bytes(data: bytes, language: str | None, source: str, project: str) -> RawDocument | Rejected:
-    """Decode a file. Bytes that are no UTF-8 are never replaced: the document is rejected."""
-    if b"\0" in data[:65_536]:
-        return Rejected(source, Reason.BINARY, "it has NUL bytes", len(data))
+    """Decode a file. Bytes that are text in no encoding are never replaced: the document is rejected."""
+    if b"\0" in data[:65_536] and not bom(data):
+        return Rejected(
+            source, Reason.BINARY, only_zeros(len(data)) if is_zero(data) else "it has NUL bytes", len(data)
+        )
     try:
-        text = data.decode("utf-8-sig")
+        text, encoding = decode(data)
     except UnicodeDecodeError as error:
-        return Rejected(source, Reason.INVALID_UTF8, f"at byte {error.start}", len(data))
-    return from_text(text, language, source, project)
+        return Rejected(source, Reason.INVALID_UTF8, f"at byte {error.start}, and text in no other encoding", len(data))
+    document = from_text(text, language, source, project)
+    return replace(document, decoded_from=encoding) if encoding and isinstance(document, RawDocument) else document
+
+
+def is_zero(data: bytes) -> bool:
+    return data.count(0) == len(data)
+
+
+def only_zeros(n_bytes: int) -> str:
+    """What a crash or a sparse file leaves."""
+    return f"holds no text: {n_bytes:,} zero bytes"
 
 
 def from_text(text: str, language: str | None, source: str, project: str) -> RawDocument | Rejected:

@@ -1,4 +1,8 @@
-"""Language by file name: lower-case names as Pygments and the grammars have them. None: no known text format."""
+"""Languages of code, by file name or as a column says them: lower-case names as Pygments and the grammars have them.
+
+A language of prose is another thing: a column that says `pl` means Polish and not Perl. Such codes are stored as they
+are, and never read as code.
+"""
 
 from pathlib import PurePosixPath
 
@@ -22,6 +26,38 @@ NAMES = {
     "makefile": "make", "dockerfile": "docker", "cmakelists.txt": "cmake", "license": "text", "licence": "text",
     "copying": "text", "readme": "text", "authors": "text", "notice": "text", "gemfile": "ruby", "rakefile": "ruby",
 }  # fmt: skip
+OTHER_NAMES = {
+    "c#": "csharp", "c++": "cpp", "f#": "fsharp", "golang": "go", "jupyter notebook": "jupyter", "makefile": "make",
+    "objective-c": "objectivec", "shell": "bash", "emacs lisp": "elisp", "common lisp": "lisp",
+}  # fmt: skip
+CODE = {*SUFFIXES.values(), *NAMES.values()}
+# ISO 639-1
+PROSE = {
+    "aa", "ab", "ae", "af", "ak", "am", "an", "ar", "as", "av", "ay", "az", "ba", "be", "bg", "bh", "bi", "bm", "bn",
+    "bo", "br", "bs", "ca", "ce", "ch", "co", "cr", "cs", "cu", "cv", "cy", "da", "de", "dv", "dz", "ee", "el", "en",
+    "eo", "es", "et", "eu", "fa", "ff", "fi", "fj", "fo", "fr", "fy", "ga", "gd", "gl", "gn", "gu", "gv", "ha", "he",
+    "hi", "ho", "hr", "ht", "hu", "hy", "hz", "ia", "id", "ie", "ig", "ii", "ik", "io", "is", "it", "iu", "ja", "jv",
+    "ka", "kg", "ki", "kj", "kk", "kl", "km", "kn", "ko", "kr", "ks", "ku", "kv", "kw", "ky", "la", "lb", "lg", "li",
+    "ln", "lo", "lt", "lu", "lv", "mg", "mh", "mi", "mk", "ml", "mn", "mr", "ms", "mt", "my", "na", "nb", "nd", "ne",
+    "ng", "nl", "nn", "no", "nr", "nv", "ny", "oc", "oj", "om", "or", "os", "pa", "pi", "pl", "ps", "pt", "qu", "rm",
+    "rn", "ro", "ru", "rw", "sa", "sc", "sd", "se", "sg", "si", "sk", "sl", "sm", "sn", "so", "sq", "sr", "ss", "st",
+    "su", "sv", "sw", "ta", "te", "tg", "th", "ti", "tk", "tl", "tn", "to", "tr", "ts", "tt", "tw", "ty", "ug", "uk",
+    "ur", "uz", "ve", "vi", "vo", "wa", "wo", "xh", "yi", "yo", "za", "zh", "zu",
+}  # fmt: skip
+
+
+def is_prose(code: str) -> bool:
+    """Whether it is a code of a natural language: pl, en-US, zh_hans, deu_latn."""
+    main, _, rest = code.lower().replace("_", "-").partition("-")
+    return main in PROSE or (len(main) == 3 and main.isalpha() and len(rest) == 4 and rest.isalpha())
+
+
+def named(value: str, of_code: bool = False) -> str:
+    """The language that a column says. ``of_code``: the column is of programming languages, where `pl` is Perl."""
+    name = value.strip().lower()
+    if name in CODE or (is_prose(name) and not of_code):
+        return name
+    return OTHER_NAMES.get(name) or SUFFIXES.get(name) or name
 
 
 def language_of(name: str) -> str | None:

@@ -1,158 +1,363 @@
-"""Pools whose documents are rows: JSON lines, Parquet, Hugging Face datasets.
+"""Pools whose documents are rows: JSON lines and arrays, Parquet, Arrow and saved Hugging Face datasets.
 
 Rows are streamed. A row that cannot be used is a rejected row; a file that cannot be read to its end is an error, since
 nobody could tell what is missing.
 """
 
+import datetime
+import decimal
 import heapq
-import io
 import json
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import IO, Any
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote
 
-import fsspec
+import numpy as np
+import pyarrow as pa
 
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
-from grip_assets.sources.documents import RawDocument, Reason, Rejected, from_text, readable
+from grip_assets.sources import streams
+from grip_assets.sources.documents import RawDocument, Reason, Rejected, from_text, only_zeros, readable
+from grip_assets.sources.languages import named
+from grip_assets.sources.listing import Entry
+from grip_assets.sources.saved import Saved, batches
 
 TEXT_FIELDS = ("text", "content", "code")
 LANGUAGE_FIELDS = ("language", "lang", "programming_language")
-JSONL = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz", ".json.gz", ".jsonl.zst", ".ndjson.zst", ".json.zst")
-HINT = "All rows were rejected. Check settings/corpus.text_field, which names the column of the text."
+OF_CODE = "programming_language"  # where `pl` is Perl
+ALL = "*"
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+BATCH = 256
+COLUMNS_SHOWN = 12
 
-
-def is_part(format: str, name: str) -> bool:
-    endings = {"jsonl": JSONL, "parquet": (".parquet",), "huggingface": (".arrow",)}[format]
-    return name.lower().endswith(endings)
+Read = Callable[[Entry], Iterator[RawDocument | Rejected]]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """How a row becomes a document."""
+    """How a row becomes a document. Names of columns may be dotted: ``meta.repo`` is a field of a struct."""
 
     text_field: str | None
     id_field: str | None
     project_field: str | None
     max_bytes: int
+    language_field: str | None = None
+    keep: tuple[str, ...] = ()
+
+    @cached_property
+    def longest_line(self) -> int:
+        """Bytes of a line of JSON that is held: a text of max_bytes, every byte of it escaped, and other columns."""
+        return 8 * self.max_bytes + (16 << 20)
+
+    def has_text(self, row: Any) -> bool:
+        fields = (self.text_field,) if self.text_field else TEXT_FIELDS
+        return isinstance(row, dict) and any(isinstance(value_of(row, f), str | bytes) for f in fields)
 
     def document(self, row: Any, file: str, number: int) -> RawDocument | Rejected:
         place = f"{file}:{number}"
         if not isinstance(row, dict):
             return Rejected(place, Reason.BAD_JSON, f"a {type(row).__name__}, not an object")
         for setting, field in (("id_field", self.id_field), ("project_field", self.project_field)):
-            if field and row.get(field) is None:
+            if field and value_of(row, field) is None:
                 return Rejected(place, Reason.MISSING_FIELD, f"no value in '{field}' (settings/corpus.{setting})")
         if self.id_field:
-            place = readable(str(row[self.id_field]))
-        project = readable(str(row[self.project_field])) if self.project_field else place
+            place = as_text(value_of(row, self.id_field))
+        project = as_text(value_of(row, self.project_field)) if self.project_field else place
         column = self.text_field or next((f for f in TEXT_FIELDS if f in row), "text")
-        text = row.get(column)
+        text = value_of(row, column)
+        if isinstance(text, bytes):
+            try:
+                text = text.decode()
+            except UnicodeDecodeError as error:
+                return Rejected(place, Reason.INVALID_UTF8, f"at byte {error.start} of '{column}'", len(text))
         if not isinstance(text, str):
-            return Rejected(place, Reason.MISSING_FIELD, f"no text in '{column}' (settings/corpus.text_field)")
+            there = f"the row has: {', '.join(map(str, list(row)[:COLUMNS_SHOWN]))}" if row else "the row is empty"
+            said = f"no text in '{column}' (settings/corpus.text_field); {there}"
+            return Rejected(place, Reason.MISSING_FIELD, readable(said))
         if len(text) > self.max_bytes or len(text.encode(errors="replace")) > self.max_bytes:
             return Rejected(place, Reason.TOO_LARGE, f"settings/corpus.max_bytes is {self.max_bytes:,}", len(text))
-        language = next((readable(str(row[f]).lower()) for f in LANGUAGE_FIELDS if row.get(f)), None)
-        return from_text(text, language, place, project)
+        document = from_text(text, self._language(row), place, project)
+        if self.keep and isinstance(document, RawDocument):
+            return replace(document, kept=self._kept(row, column))
+        return document
 
-    def columns(self, there: list[str], file: str) -> list[str]:
+    def _language(self, row: Mapping[str, Any]) -> str | None:
+        fields = (self.language_field,) if self.language_field else LANGUAGE_FIELDS
+        field = next((f for f in fields if value_of(row, f)), None)
+        return named(as_text(value_of(row, field)), field == OF_CODE) if field else None
+
+    def _kept(self, row: Mapping[str, Any], text: str) -> str:
+        names = [name for name in row if name != text] if ALL in self.keep else list(self.keep)
+        return json.dumps({readable(name): plain_value(value_of(row, name)) for name in names}, ensure_ascii=False)
+
+    def columns(self, schema: pa.Schema, file: str, partitions: Mapping[str, str | None]) -> list[str]:
         """Columns to read of a table; GripError where the named ones are not there."""
-        for setting in ("text_field", "id_field", "project_field"):
+        there = [*schema.names, *partitions]
+        for setting in ("text_field", "id_field", "project_field", "language_field"):
             wanted = getattr(self, setting)
-            if wanted and wanted not in there:
+            if wanted and not has_column(schema, wanted, partitions):
                 raise GripError(_no_column(file, f"column '{wanted}'", there, setting))
+        for wanted in self.keep:
+            if wanted != ALL and not has_column(schema, wanted, partitions):
+                raise GripError(_no_column(file, f"column '{wanted}'", there, "keep"))
         if not self.text_field and not any(f in there for f in TEXT_FIELDS):
             raise GripError(
                 _no_column(file, f"column {', '.join(TEXT_FIELDS[:-1])} or {TEXT_FIELDS[-1]}", there, "text_field")
             )
-        named = (self.text_field, self.id_field, self.project_field)
-        return [c for c in there if c in (*TEXT_FIELDS, *LANGUAGE_FIELDS, *named)]
+        if ALL in self.keep:
+            return list(schema.names)
+        named = {self.text_field, self.id_field, self.project_field, self.language_field, *self.keep}
+        dotted = [name for name in sorted(filter(None, named)) if name not in there]
+        return [c for c in schema.names if c in (*TEXT_FIELDS, *LANGUAGE_FIELDS, *named)] + dotted
+
+
+def value_of(row: Mapping[str, Any], name: str) -> Any:
+    """The value of a column, or of a field of a struct; None where there is none."""
+    if name in row or "." not in name:
+        return row.get(name)
+    first, _, rest = name.partition(".")
+    inner = row.get(first)
+    return value_of(inner, rest) if isinstance(inner, dict) else None
+
+
+def has_column(schema: pa.Schema, name: str, partitions: Mapping[str, Any] = {}) -> bool:
+    if name in schema.names or name in partitions:
+        return True
+    first, _, rest = name.partition(".")
+    if not rest or first not in schema.names:
+        return False
+    inner = schema.field(first).type
+    return pa.types.is_struct(inner) and has_column(pa.schema(list(inner)), rest)
+
+
+def as_text(value: Any) -> str:
+    """The text form of a value of any type: what names a document, a project or a language."""
+    if isinstance(value, str):
+        return readable(value)
+    if isinstance(value, bytes):
+        try:
+            return readable(value.decode())
+        except UnicodeDecodeError:
+            return value.hex()
+    if isinstance(value, dict | list):
+        return json.dumps(plain_value(value), sort_keys=True, ensure_ascii=False)
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    return readable(str(value))
+
+
+def plain_value(value: Any) -> Any:
+    """A value as JSON has it; a number that is none is null."""
+    if isinstance(value, dict):
+        return {readable(str(key)): plain_value(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_value(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, decimal.Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return value if value is None or isinstance(value, bool | int) else as_text(value)
+
+
+def partitions_of(name: str) -> dict[str, str | None]:
+    """Columns that are folders: ``language=go/part-0.parquet`` has a column language."""
+    parts = [part.partition("=") for part in PurePosixPath(name).parts[:-1]]
+    return {unquote(key): None if value == NO_VALUE else unquote(value) for key, is_one, value in parts if is_one}
 
 
 def _no_column(file: str, what: str, there: list[str], setting: str) -> str:
     return f"{file} has no {what}. It has: {', '.join(there)}. Set settings/corpus.{setting}."
 
 
-def _unreadable(file: str, error: Exception) -> GripError:
+def _unreadable(entry: Entry, error: Exception) -> GripError:
+    reason = streams.real_reason(entry)
+    if reason:
+        return GripError(f"{entry.name} {reason}. Nothing of the pool was kept.")
     return GripError(
-        f"{file} cannot be read to its end ({type(error).__name__}: {str(error)[:120]})."
+        f"{entry.name} cannot be read to its end ({type(error).__name__}: {str(error)[:120]})."
         " It is truncated or damaged: get it again, or take it out of the pool. Nothing of the pool was kept."
     )
 
 
-def jsonl(rows: Rows) -> Callable[[Any], Iterator[Any]]:
-    def read(entry: Any) -> Iterator[RawDocument | Rejected]:
+def _no_right(entry: Entry, error: OSError) -> Rejected:
+    return Rejected(entry.name, Reason.UNREADABLE, error.strerror or "Permission denied", entry.size)
+
+
+def jsonl(rows: Rows) -> Read:
+    def read(entry: Entry) -> Iterator[RawDocument | Rejected]:
+        partitions = partitions_of(entry.name)
+        if entry.is_hole():
+            yield Rejected(entry.name, Reason.BINARY, only_zeros(entry.size), entry.size)
+            return
         try:
-            with fsspec.open(entry.path, "rb") as raw, _plain(raw, entry.name) as lines:
-                for number, line in enumerate(lines, 1):
-                    if not line.strip():
+            with streams.plain(entry) as stream:
+                for number, row in _json_rows(stream, entry, rows.longest_line):
+                    if isinstance(row, Rejected):
+                        yield row
                         continue
-                    try:
-                        row = json.loads(line)
-                    except (ValueError, RecursionError) as error:
-                        yield Rejected(f"{entry.name}:{number}", Reason.BAD_JSON, str(error)[:200], len(line))
-                        continue
+                    if partitions and isinstance(row, dict):
+                        row = partitions | row
                     yield rows.document(row, entry.name, number)
-        except (OSError, EOFError, zlib.error) as error:
-            raise _unreadable(entry.name, error) from error
+        except PermissionError as error:
+            yield _no_right(entry, error)
+        except streams.damage() as error:
+            raise _unreadable(entry, error) from error
 
     return read
 
 
-def _plain(raw: IO[bytes], name: str) -> IO[bytes]:
-    if name.lower().endswith(".gz"):
-        import gzip
+def _json_rows(stream: Any, entry: Entry, longest: int) -> Iterator[tuple[int, Any]]:
+    """Numbered values of lines or of an array; a line that is none is a rejected row."""
+    start = stream.peek(streams.HEAD)
+    if start.startswith(streams.POINTER):
+        raise GripError(f"{entry.name} {streams.real_reason(entry)}.")
+    if streams.kind_of_json(start[: streams.HEAD])[0] == "array":
+        yield from enumerate(streams.array(stream, entry.name), 1)
+        return
+    for number, line in enumerate(streams.lines(stream, longest), 1):
+        if isinstance(line, streams.TooLong):
+            yield number, _too_long(f"{entry.name}:{number}", line)
+        elif line.strip():
+            yield number, _value(line, f"{entry.name}:{number}")
 
-        return gzip.open(raw)  # type: ignore[return-value]
-    if name.lower().endswith(".zst"):
-        import pyarrow as pa
 
-        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw), "zstd"))  # type: ignore[arg-type]
-    return raw
+def _value(line: bytes, place: str) -> Any:
+    try:
+        return json.loads(line)
+    except UnicodeDecodeError as error:
+        return Rejected(place, Reason.INVALID_UTF8, f"at byte {error.start} of the line", len(line))
+    except (ValueError, RecursionError) as error:
+        zeros = len(line) - len(line.lstrip(b"\0"))
+        if zeros == len(line.rstrip(b"\n")):
+            return Rejected(place, Reason.BINARY, only_zeros(zeros), len(line))
+        return Rejected(place, Reason.BAD_JSON, str(error)[:200], len(line))
 
 
-def parquet(rows: Rows) -> Callable[[Any], Iterator[Any]]:
-    import pyarrow as pa
+def _too_long(place: str, line: streams.TooLong) -> Rejected:
+    if line.zeros:
+        return Rejected(place, Reason.BINARY, only_zeros(line.n_bytes), line.n_bytes)
+    return Rejected(place, Reason.TOO_LARGE, f"a line of {line.n_bytes:,} bytes", line.n_bytes)
+
+
+def parquet(rows: Rows) -> Read:
     import pyarrow.parquet as pq
 
-    def read(entry: Any) -> Iterator[RawDocument | Rejected]:
+    def read(entry: Entry) -> Iterator[RawDocument | Rejected]:
         try:
-            with fsspec.open(entry.path, "rb") as raw:
+            with entry.open() as raw:
                 file = pq.ParquetFile(raw)
-                columns = rows.columns(file.schema_arrow.names, entry.name)
+                partitions = partitions_of(entry.name)
+                columns = rows.columns(file.schema_arrow, entry.name, partitions)
                 number = 0
-                for batch in file.iter_batches(batch_size=256, columns=columns):
-                    for row in batch.to_pylist():
+                for batch in file.iter_batches(batch_size=BATCH, columns=columns):
+                    for row in dicts(batch):
                         number += 1
-                        yield rows.document(row, entry.name, number)
+                        yield rows.document(partitions | row, entry.name, number)
+        except PermissionError as error:
+            yield _no_right(entry, error)
         except (OSError, pa.ArrowException) as error:
-            raise _unreadable(entry.name, error) from error
+            raise _unreadable(entry, error) from error
 
     return read
 
 
-def huggingface(rows: Rows) -> Callable[[Any], Iterator[Any]]:
-    """Arrow stream files of ``datasets.save_to_disk``; a row is named by its split folder, file and number."""
-    import pyarrow as pa
+def huggingface(rows: Rows, saved: Saved | None = None) -> Read:
+    """Arrow files; a row is named by its split folder, file and number."""
+    picked: dict[str, np.ndarray] | None = None
 
-    def read(entry: Any) -> Iterator[RawDocument | Rejected]:
+    def read(entry: Entry) -> Iterator[RawDocument | Rejected]:
+        nonlocal picked
         try:
-            with fsspec.open(entry.path, "rb") as raw, pa.ipc.open_stream(raw) as stream:
-                columns = rows.columns(stream.schema.names, entry.name)
-                number = 0
-                for batch in stream:
-                    for row in batch.select(columns).to_pylist():
-                        number += 1
-                        yield rows.document(row, entry.name, number)
+            if picked is None:
+                picked = saved.picked() if saved else {}
+            with batches(entry) as (schema, found):
+                partitions = partitions_of(entry.name)
+                columns = rows.columns(schema, entry.name, partitions)
+                tops = [c for c in schema.names if _is_read(c, columns)]
+                for number, row in _numbered(found, tops, picked.get(entry.name)):
+                    yield rows.document(partitions | row, entry.name, number)
+        except PermissionError as error:
+            yield _no_right(entry, error)
         except (OSError, pa.ArrowException) as error:
-            raise _unreadable(entry.name, error) from error
+            raise _unreadable(entry, error) from error
 
     return read
 
 
-READERS = {"jsonl": jsonl, "parquet": parquet, "huggingface": huggingface}
+def _is_read(column: str, wanted: list[str]) -> bool:
+    return column in wanted or any(name.startswith(f"{column}.") for name in wanted)
+
+
+def _numbered(
+    found: Iterator[pa.RecordBatch], columns: list[str], wanted: np.ndarray | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows with their numbers from 1: all of them, or the wanted ones (positions from 0, sorted)."""
+    start = 0
+    for batch in found:
+        end = start + batch.num_rows
+        inside = np.arange(start, end) if wanted is None else wanted[(wanted >= start) & (wanted < end)]
+        for at in range(0, len(inside), BATCH):
+            places = inside[at : at + BATCH]
+            part = batch.select(columns).take(pa.array(places - start))
+            yield from zip((places + 1).tolist(), dicts(part), strict=True)
+        start = end
+
+
+READERS = {"jsonl": jsonl, "parquet": parquet}
+
+
+def dicts(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    """Rows of a batch as Python values; a string that is no UTF-8 is bytes, and a time too fine for Python is text."""
+    columns = [values(column) for column in batch.columns]
+    return (dict(zip(batch.schema.names, row, strict=True)) for row in zip(*columns, strict=True))
+
+
+def values(column: pa.Array) -> list[Any]:
+    try:
+        if not _too_fine(column.type):
+            return column.to_pylist()
+    except UnicodeDecodeError:
+        pass
+    if pa.types.is_struct(column.type):
+        inner = [values(column.field(i)) for i in range(column.type.num_fields)]
+        names = [field.name for field in column.type]
+        rows = zip(column.is_valid().to_pylist(), *inner, strict=True)
+        return [dict(zip(names, row, strict=True)) if valid else None for valid, *row in rows]
+    if _is_text(column.type):
+        return [_text_or_bytes(value) for value in column.cast(pa.large_binary()).to_pylist()]
+    if pa.types.is_dictionary(column.type):
+        return values(column.dictionary_decode())
+    return _as_strings(column)
+
+
+def _as_strings(column: pa.Array) -> list[Any]:
+    try:
+        return column.cast(pa.string()).to_pylist()
+    except pa.ArrowException:  # a nested type with such values inside
+        return [str(value) if value.is_valid else None for value in column]
+
+
+def _too_fine(kind: pa.DataType) -> bool:
+    """Nanoseconds, at any depth: Python has none."""
+    if pa.types.is_timestamp(kind) or pa.types.is_duration(kind) or pa.types.is_time64(kind):
+        return kind.unit == "ns"
+    return any(_too_fine(kind.field(i).type) for i in range(kind.num_fields))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _text_or_bytes(value: bytes | None) -> str | bytes | None:
+    try:
+        return value if value is None else value.decode()
+    except UnicodeDecodeError:
+        return value
 
 
 def sample(stream: Iterator[RawDocument | Rejected], n: int, seed: int) -> Iterator[RawDocument | Rejected]:

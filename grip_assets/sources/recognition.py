@@ -1,0 +1,215 @@
+"""Which kind of pool a path is, and which of its files are documents, tables, or neither.
+
+Names decide first, then the first bytes. Tables beside the card, the licence and the markers of the program that wrote
+them are tables. Tables beside text are read as text only where the text is clearly the larger part; else it is an
+error, since either reading would leave out what the user may have meant.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from grip_assets.errors import GripError
+from grip_assets.sources import streams
+from grip_assets.sources.documents import Reason, Rejected
+from grip_assets.sources.languages import language_of
+from grip_assets.sources.listing import Entry, Listing
+
+PACKED = ("", ".gz", ".zst", ".zstd", ".bz2", ".xz")
+ENDINGS = {
+    "jsonl": tuple(f"{e}{p}" for e in (".jsonl", ".ndjson") for p in PACKED)
+    + tuple(f".json{p}" for p in PACKED if p),  # a .json is a table where its content is
+    "parquet": (".parquet", ".pq"),
+    "huggingface": (".arrow",),
+}
+BESIDE = {  # what lies beside tables and is no document, by the name before the first dot
+    "readme", "license", "licence", "notice", "copying", "authors", "citation", "changelog", "contributing",
+    "code_of_conduct", "datasheet", "dataset_card", "card", "dataset_info", "dataset_infos", "dataset_dict", "state",
+    "croissant", "manifest", "checksums", "sha256sums", "md5sums", "metadata",
+}  # fmt: skip
+SUMS = (".crc", ".md5", ".sha256", ".lock")
+LOOKED_INTO = 8  # .json files of a folder; the others are like these
+KNOWN = (
+    "Known are: text and code by the endings of their names; JSON lines or arrays (.jsonl, .ndjson, .json, also .gz,"
+    " .zst, .bz2, .xz); Parquet; Arrow files and data sets saved by Hugging Face. Others, such as WARC, WET, PDF and"
+    " archives, are not: convert them first."
+)
+SUFFIXES_SHOWN = 10
+
+
+@dataclass
+class Recognised:
+    """``chosen``: files that are read. ``unknown``: rows for those that are not. ``notes``: what is to be said."""
+
+    format: str
+    chosen: list[Entry]
+    unknown: list[Rejected] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def table_kind(name: str) -> str | None:
+    """The format that a file's name says; None for one that is no table by its name."""
+    return next((kind for kind, endings in ENDINGS.items() if name.lower().endswith(endings)), None)
+
+
+def recognise(listing: Listing, format: str | None, has_text: Callable[[Any], bool]) -> Recognised:
+    """``has_text``: whether a row has the column of the text. GripError where no reading is sure."""
+    if listing.one_file and format != "folder":
+        entry = listing.entries[0]
+        return Recognised(format or _of_file(listing.path, entry, has_text), [entry])
+    if format == "folder":
+        return _folder(listing)
+    if format is not None:
+        return _tables_as_told(listing, format)
+    return _seen(listing, has_text)
+
+
+def _of_file(path: str, entry: Entry, has_text: Callable[[Any], bool]) -> str:
+    """The format of one file: by its name, else by its first bytes."""
+    kind = table_kind(entry.name)
+    if kind:
+        return kind
+    if language_of(entry.name) not in (None, "json"):
+        return "folder"
+    start = streams.head(entry)
+    if start.startswith(b"PAR1"):
+        return "parquet"
+    if start.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+        return "huggingface"
+    holds, row = streams.kind_of_json(start)
+    if holds in ("lines", "array") or (holds == "row" and has_text(row)):
+        return "jsonl"
+    if language_of(entry.name):
+        return "folder"
+    reason = streams.real_reason(entry)
+    if reason:
+        raise GripError(f"settings/corpus.path '{path}' {reason}.")
+    raise GripError(
+        f"settings/corpus.path '{path}' has no known file name, and its content is of no known kind. {KNOWN}"
+        " Where it is a table under another name, set settings/corpus.format."
+    )
+
+
+def _seen(listing: Listing, has_text: Callable[[Any], bool]) -> Recognised:
+    entries = listing.entries
+    tables = {e.name: kind for e in entries if (kind := table_kind(e.name)) and not _marker(e.name)}
+    text = [e for e in entries if e.name not in tables and language_of(e.name)]
+    jsons = [e for e in text if _plain_json(e.name) and not _beside(e.name)]
+    if jsons and len([e for e in text if not _beside(e.name)]) == len(jsons):
+        tables |= dict.fromkeys(_json_tables(jsons, has_text), "jsonl")
+        if tables:  # what else is there of JSON says something about them
+            text = [e for e in text if not _plain_json(e.name)]
+    if not tables:
+        return _folder(listing)
+    text = [e for e in text if not _beside(e.name)]
+    kinds = Counter(tables.values())
+    if not text and len(kinds) == 1:
+        return _tables(listing, next(iter(kinds)), set(tables))
+    size = sum(e.size for e in entries if e.name in tables)
+    if len(text) > len(tables) and sum(e.size for e in text) > size:
+        return _folder(listing)
+    raise GripError(_two_kinds(listing.path, kinds, text))
+
+
+def _two_kinds(path: str, kinds: Counter[str], text: list[Entry]) -> str:
+    found = [f"{n:,} {kind}" for kind, n in sorted(kinds.items())]
+    found += [f"{len(text):,} of text or code ({', '.join(e.name for e in text[:3])})"] if text else []
+    formats = ", ".join([*sorted(kinds), *(["folder"] if text else [])])
+    return (
+        f"settings/corpus.path '{path}' holds files of more than one kind: {', '.join(found)}. A pool is read as one"
+        f" kind, so some would be left out. Set settings/corpus.format to one of {formats}, or move them apart."
+    )
+
+
+def _json_tables(jsons: list[Entry], has_text: Callable[[Any], bool]) -> list[str]:
+    """The .json files that are tables: all, where those looked into are; a configuration is none."""
+
+    def is_table(entry: Entry) -> bool:
+        holds, row = streams.kind_of_json(streams.head(entry))
+        return holds == "lines" or (holds in ("array", "row") and has_text(row))
+
+    looked = {e.name: is_table(e) for e in jsons[:LOOKED_INTO]}
+    if all(looked.values()):
+        return [e.name for e in jsons]
+    return [e.name for e in jsons if (looked[e.name] if e.name in looked else is_table(e))]
+
+
+def _tables_as_told(listing: Listing, format: str) -> Recognised:
+    entries = [e for e in listing.entries if not _marker(e.name)]
+    names = {e.name for e in entries if table_kind(e.name) == format}
+    if format == "jsonl":
+        names |= {e.name for e in entries if _plain_json(e.name) and not _beside(e.name)}
+    if not names:
+        raise GripError(
+            f"settings/corpus.path '{listing.path}' holds no {format} file, but {kinds_of(listing.entries)}."
+            " Check the path and settings/corpus.format."
+        )
+    return _tables(listing, format, names)
+
+
+def _tables(listing: Listing, format: str, names: set[str]) -> Recognised:
+    chosen, beside, unknown = [], [], []
+    for entry in listing.entries:
+        if entry.name in names:
+            chosen.append(entry)
+        elif _beside(entry.name) or _plain_json(entry.name):
+            beside.append(entry.name)
+        else:
+            unknown.append(entry)
+    notes = []
+    if beside:
+        more = ", ..." if len(beside) > 3 else ""
+        notes.append(f"no documents, beside tables: {len(beside):,} ({', '.join(beside[:3])}{more})")
+    return Recognised(format, chosen, _rejected(unknown), notes + _counted(unknown))
+
+
+def _folder(listing: Listing) -> Recognised:
+    known = [e for e in listing.entries if language_of(e.name)]
+    unknown = [e for e in listing.entries if not language_of(e.name)]
+    if not known and listing.entries:
+        raise GripError(
+            f"settings/corpus.path '{listing.path}' has no file of a known language among {kinds_of(unknown)}. Nothing"
+            f" was read. {KNOWN} For tables under other names set settings/corpus.format."
+        )
+    return Recognised("folder", known, _rejected(unknown), _counted(unknown))
+
+
+def _rejected(unknown: Iterable[Entry]) -> list[Rejected]:
+    def detail(entry: Entry) -> str:
+        if kind := table_kind(entry.name):
+            return f"a table ({kind}) beside text; to read it set settings/corpus.format to {kind}"
+        return f"no known ending: {_suffix(entry.name)}"
+
+    return [Rejected(e.name, Reason.UNKNOWN_KIND, detail(e), e.size) for e in unknown]
+
+
+def _counted(unknown: list[Entry]) -> list[str]:
+    return [f"not read, of unknown kinds: {kinds_of(unknown)}"] if unknown else []
+
+
+def kinds_of(entries: list[Entry]) -> str:
+    """How many files, and of which endings."""
+    counts = Counter(_suffix(e.name) for e in entries)
+    shown = [f"{suffix} {n:,}" for suffix, n in sorted(counts.items(), key=lambda c: (-c[1], c[0]))]
+    more = ", ..." if len(shown) > SUFFIXES_SHOWN else ""
+    return f"{len(entries):,} file{'s' if len(entries) != 1 else ''} ({', '.join(shown[:SUFFIXES_SHOWN])}{more})"
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name.lower()).suffix or "without ending"
+
+
+def _plain_json(name: str) -> bool:
+    return name.lower().endswith(".json")
+
+
+def _marker(name: str) -> bool:
+    """What Spark and others write beside their tables: _SUCCESS, _temporary/, _delta_log/."""
+    return any(part.startswith("_") for part in PurePosixPath(name).parts)
+
+
+def _beside(name: str) -> bool:
+    base = PurePosixPath(name.lower()).name
+    return _marker(name) or base.endswith(SUMS) or base.partition(".")[0] in BESIDE
