@@ -72,6 +72,8 @@ def compute(work: Work) -> dict[str, Any]:
     n_failed = int((scores["status"] != "ok").sum())
     work.complete = work.complete and not n_failed
     work.content = _name(scores, settings)
+    if n_text := int(scores["parts"].str.contains('"not_read_as"', literal=True).sum()):
+        work.log(f"judged as plain text: {n_text:,} that could not be parsed (quality_scores.parts says why)")
     if n_failed:
         work.log(f"not judged: {n_failed:,} (quality_scores.reason says why); a new run asks again")
     return {
@@ -226,7 +228,7 @@ def spent(work: Work, settings: Quality) -> dict[str, Any]:
 
 stage = Stage(
     name="quality_scores",
-    code_version="3",
+    code_version="4",
     compute=compute,
     description="Four rubric scores from 0 to 10 for each probe document, and Q_k in [0, 1]: their mean over the"
     " cluster's probe, with its standard error [paper 3.2 and appendix A.1].",
