@@ -79,7 +79,7 @@ class Worker:
         code = self.process.wait()
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         slow = code == -signal.SIGPROF
-        raise Ended(slow, f"more than {SECONDS:g} s of processor time" if slow else f"its process ended ({name})")
+        raise Ended(slow, f"more than {SECONDS:g} s of processor time" if slow else f"its process ended ({name}: a fault of its parser, or no memory)")
 
     def close(self) -> None:
         self.process.kill()
@@ -146,6 +146,8 @@ class Workers:
             self.all.clear()
         for worker in left:
             worker.process.kill()
+        for worker in left:
+            worker.close()
 
 
 def judged(documents: Iterable[Document]) -> Iterator[Verdict]:
