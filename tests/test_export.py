@@ -146,6 +146,14 @@ def test_megatron_takes_the_tokenizer_that_is_named(data, models, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_megatron_takes_a_tokenizer_json_without_weights(data, models, tmp_path):
+    shutil.copy(models / "proxy" / "tokenizer.json", tmp_path / "mine.json")
+    assert export(data, tmp_path / "out", "megatron", tokenizer=str(tmp_path / "mine.json"))
+    export(data, tmp_path / "by_model", "megatron")
+    name = "text_document.bin"
+    assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "by_model" / name).read_bytes()
+
+
 def test_the_files_that_the_card_of_a_datasets_folder_names_are_its_data(data, documents, tmp_path):
     import datasets
     from huggingface_hub import DatasetCard
@@ -380,7 +388,9 @@ def test_a_pipe_is_written_to_and_stays_a_pipe(data, documents, tmp_path):
     with got.open("wb") as out, subprocess.Popen(["cat", tmp_path / "pipe"], stdout=out) as reader:
         export(data, tmp_path / "pipe")
         assert reader.wait(60) == 0
-    assert [json.loads(line)["doc_id"] for line in got.read_text().splitlines()] == [d["doc_id"] for d in documents]
+    assert [json.loads(line)["doc_id"] for line in got.read_text().removesuffix("\n").split("\n")] == [
+        d["doc_id"] for d in documents
+    ]
     assert (tmp_path / "pipe").is_fifo()
     with pytest.raises(GripError, match="takes one file, and this format is a folder"):
         export(data, tmp_path / "pipe", "mds")
@@ -396,7 +406,9 @@ def test_a_dash_is_standard_output_and_holds_documents_only(data, documents):
     command = [sys.executable, "-c", "from grip_assets.cli import main; main()", "export", "-"]
     done = subprocess.run(command, capture_output=True, env=os.environ | {"GRIP_DATA": str(data)}, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert [json.loads(line)["doc_id"] for line in done.stdout.splitlines()] == [d["doc_id"] for d in documents]
+    assert [json.loads(line)["doc_id"] for line in done.stdout.decode().removesuffix("\n").split("\n")] == [
+        d["doc_id"] for d in documents
+    ]
     assert f"{len(documents):,} documents written to -" in done.stderr.decode()
 
 
@@ -439,7 +451,7 @@ def test_a_url_is_written_through_its_driver_and_somebodys_object_is_kept(data, 
     try:
         export(data, "memory://bucket/out.jsonl")
         export(data, "memory://bucket/out.jsonl", shuffle=1)
-        rows = [json.loads(line) for line in fs.cat_file("/bucket/out.jsonl").splitlines()]
+        rows = [json.loads(line) for line in fs.cat_file("/bucket/out.jsonl").decode().removesuffix("\n").split("\n")]
         assert sorted(r["doc_id"] for r in rows) == sorted(d["doc_id"] for d in documents)
         assert fs.exists("/bucket/out.jsonl.card.md")
         export(data, "memory://bucket/mds", "mds")

@@ -37,13 +37,14 @@ def identity(file: Path) -> dict[str, Any]:
 def read_card(text: str) -> dict[str, Any] | None:
     """The mark of a card, with ``unchanged``: whether the card is as the export wrote it. None where there is none."""
     above, begins, rest = text.rpartition(MARK)
+    line, _, below = rest.partition("\n")
     try:
-        mark = json.loads(rest.strip().removesuffix(MARK_ENDS.strip())) if begins else None
+        mark = json.loads(line.removesuffix(MARK_ENDS)) if begins else None
     except ValueError:
         return None
     if not isinstance(mark, dict) or not {"file", "bytes", "sha256", "card"} <= mark.keys():
         return None
-    return mark | {"unchanged": hashlib.sha256(above.encode()).hexdigest() == mark["card"]}
+    return mark | {"unchanged": not below and hashlib.sha256(above.encode()).hexdigest() == mark["card"]}
 
 
 def mark_of(card: Path) -> dict[str, Any] | None:

@@ -77,9 +77,10 @@ class Worker:
         if line.endswith(b"\n"):
             return Verdict(**json.loads(line))
         code = self.process.wait()
+        if code == -signal.SIGPROF:
+            raise Ended(True, f"more than {SECONDS:g} s of processor time")
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        slow = code == -signal.SIGPROF
-        raise Ended(slow, f"more than {SECONDS:g} s of processor time" if slow else f"its process ended ({name}: a fault of its parser, or no memory)")
+        raise Ended(False, f"its process ended ({name}: a fault of its parser, or no memory)")
 
     def close(self) -> None:
         self.process.kill()
