@@ -13,7 +13,7 @@ import pyarrow as pa
 from grip_assets.errors import Capped, GripError
 from grip_assets.method.allocation import further_probe
 from grip_assets.method.sampling import keyed_uniform
-from grip_assets.models.judge import DIMENSIONS, Document, Judge, Verdict, judge_for
+from grip_assets.models.judge import DIMENSIONS, Document, Hinting, Judge, Verdict, judge_for
 from grip_assets.progress import Progress
 from grip_assets.recompute import Log, Settings, Stage, Work
 from grip_assets.settings import Quality, digest, hashed_values
@@ -61,7 +61,8 @@ def compute(work: Work) -> dict[str, Any]:
             )
         if not (scores["status"] == "ok").any():
             raise GripError(
-                f"The judge scored none of {len(scores)} documents. The first reason: {scores['reason'][0]}"
+                f"The judge scored none of {len(scores)} documents. The first reason: {scores['reason'][0]}."
+                + (judge.hint() if isinstance(judge, Hinting) else "")
             )
         scores = scores.with_columns(round=pl.lit(1, pl.Int32))
         if settings.target_error is not None:

@@ -100,7 +100,7 @@ class Local(Target):
 
     def advice(self, held: Held) -> str | None:
         pool = next((p for p in _local(held.pools) if _is_below(self.real, p)), None)
-        return pool and f"{self.real} lies in the pool {pool}; its card says that it is no document of it"
+        return f"{self.real} lies in the pool {pool}; its card says that it is no document of it" if pool else None
 
     @contextmanager
     def place(self) -> Iterator[Path]:

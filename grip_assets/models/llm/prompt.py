@@ -51,7 +51,9 @@ CHAT_TOKEN = re.compile(  # ChatML and Llama 3; DeepSeek; Llama 2, Mistral and G
 THOUGHTS = ("think", "thinking", "thought", "reasoning", "reflection", "seed:think")
 THOUGHT_ENDS = (*(f"</{name}>" for name in THOUGHTS), "[/THINK]", "<|END_THINKING|>", "◁/think▷")
 THOUGHT_BEGINS = (*(f"<{name}>" for name in THOUGHTS), "[THINK]", "<|START_THINKING|>", "◁think▷")
-FINAL_CHANNEL = re.compile(r"<\|channel\|>\s{0,3}final[^<{]{0,40}(?:<\|constrain\|>\s{0,3}\w{0,20})?\s{0,3}<\|message\|>")
+FINAL_CHANNEL = re.compile(
+    r"<\|channel\|>\s{0,3}final[^<{]{0,40}(?:<\|constrain\|>\s{0,3}\w{0,20})?\s{0,3}<\|message\|>"
+)
 OTHER_CHANNEL = re.compile(r"\s{0,3}(?:<\|start\|>assistant)?<\|channel\|>|analysis")
 FINAL_WORD = "assistantfinal"
 OBJECTS = 200  # opening braces that are tried as the begin of an answer
@@ -214,7 +216,7 @@ def _the_object(text: str) -> dict[str, Any]:
         objects = [whole] if isinstance(whole, dict) else []
     if not objects:
         raise InvalidAnswer("the answer holds no JSON object" if text else "the answer is empty")
-    if any(json.dumps(found) != json.dumps(objects[0]) for found in objects):
+    if len({json.dumps(found, sort_keys=True) for found in objects}) > 1:
         raise InvalidAnswer("the answer holds several JSON objects that differ")
     return objects[0]
 
@@ -222,7 +224,8 @@ def _the_object(text: str) -> dict[str, Any]:
 def _objects(text: str) -> list[dict[str, Any]]:
     """JSON objects in a text, those that lie in no other."""
     decoder = json.JSONDecoder(object_pairs_hook=_once)
-    found, at = [], text.find("{")
+    found: list[dict[str, Any]] = []
+    at = text.find("{")
     for _ in range(OBJECTS):
         if at < 0:
             return found
