@@ -163,7 +163,7 @@ def test_an_endpoint_that_is_away_for_a_while_costs_no_document(judge, endpoint)
 
 def test_a_model_that_never_answers_is_not_paid_for_every_document(judge, endpoint):
     endpoint.behaviour = Behaviour(fault_rate=1.0, faults=("prose",))
-    with pytest.raises(GripError, match="no usable answer for any of 50 documents.*is not one JSON object"):
+    with pytest.raises(GripError, match="no usable answer for any of 50 documents.*holds no JSON object"):
         list(judge().judge(documents(1000)))
     assert sum(endpoint.counts.asked.values()) < 400
 
@@ -516,7 +516,14 @@ def test_what_is_on_this_machine_is_told_by_its_address(url, here):
 
 
 def test_where_all_fail_alike_the_first_answer_is_shown_and_what_to_set(judge, endpoint, monkeypatch):
-    monkeypatch.setattr("grip_assets.bench.endpoint.scores_of", lambda content: f"I would say \x1b {KEY} seven")
+    completion = FakeEndpoint.completion
+
+    def babbling(self, *asked):
+        answer = completion(self, *asked)
+        answer["choices"][0]["message"]["content"] = f"I would say \x1b {KEY} seven"
+        return answer
+
+    monkeypatch.setattr(FakeEndpoint, "completion", babbling)
     one = judge()
     found = list(one.judge(documents(3)))
     assert all("no JSON object" in v.reason for v in found)

@@ -235,7 +235,7 @@ def test_an_error_under_status_200_has_the_servers_own_words(body, outcome, word
     ],
 )
 def test_the_servers_words_are_found_wherever_they_stand(body):
-    assert read_error(400, {}, body, "k", prompt("x")).reason == "HTTP 400: max_tokens is too large"
+    assert read_error(400, {}, body, "sk-1", prompt("x")).reason == "HTTP 400: max_tokens is too large"
 
 
 def test_an_answer_that_is_none_is_shown_escaped_and_cut_without_key_or_document():
