@@ -394,7 +394,7 @@ def sql(
 
 @app.command(epilog="Example: grip export subset.parquet")
 def export(
-    path: Annotated[Path, typer.Argument(help="File or folder to write.")],
+    path: Annotated[str, typer.Argument(help="File, folder or URL to write; - is standard output.")],
     format: Annotated[
         str | None,
         typer.Option(
@@ -402,17 +402,20 @@ def export(
         ),
     ] = None,
     tokenizer: Annotated[
-        str | None, typer.Option(help="For megatron: a model's name or folder; by default settings/corpus.tokenizer.")
+        str | None,
+        typer.Option(help="For megatron: a model's name, a folder or a tokenizer.json; by default corpus.tokenizer."),
     ] = None,
     expand: Annotated[bool, typer.Option("--expand", help="A document is there as often as it is repeated.")] = False,
     shuffle: Annotated[int | None, typer.Option(metavar="SEED", help="In random order, not by cluster.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that no export made.")] = False,
 ) -> None:
     """Write the documents of the subset for a trainer, with a card of where they come from."""
     from grip_assets.export import export as write
     from grip_assets.store.artifacts import data_root
 
-    rows = write(data_root(), path, format, tokenizer, expand, shuffle, lambda line: print(line, file=sys.stderr))
-    print(f"{rows:,} documents written to {path}")
+    rows = write(data_root(), path, format, tokenizer, expand, shuffle, lambda s: print(s, file=sys.stderr), force)
+    into_stdout = path == "-" or path.startswith("/dev/")
+    print(f"{rows:,} documents written to {path}", file=sys.stderr if into_stdout else sys.stdout)
 
 
 @app.command(epilog="Example: grip bench geometry --quick")

@@ -34,6 +34,7 @@ HOSTILE = {
 }
 TEXTS = ["parquet", "jsonl", "jsonl.gz", "jsonl.zst", "huggingface", "mds"]
 POOL = "pool <script>|x"
+ROOT = Path(exporting.__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +144,14 @@ def test_megatron_takes_the_tokenizer_that_is_named(data, models, tmp_path):
     with pytest.raises(GripError, match=r"--tokenizer: the tokenizer '.*encoder' has no end-of-text token"):
         export(data, tmp_path / "out", "megatron", tokenizer=str(models / "encoder"))
     assert not list(tmp_path.iterdir())
+
+
+def test_megatron_takes_a_tokenizer_json_without_weights(data, models, tmp_path):
+    shutil.copy(models / "proxy" / "tokenizer.json", tmp_path / "mine.json")
+    assert export(data, tmp_path / "out", "megatron", tokenizer=str(tmp_path / "mine.json"))
+    export(data, tmp_path / "by_model", "megatron")
+    name = "text_document.bin"
+    assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "by_model" / name).read_bytes()
 
 
 def test_the_files_that_the_card_of_a_datasets_folder_names_are_its_data(data, documents, tmp_path):
@@ -265,6 +274,256 @@ def test_what_is_no_export_is_not_replaced(data, tmp_path):
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "x"
 
 
+@pytest.fixture
+def mine(tmp_path):
+    """Somebody's own file."""
+    (tmp_path / "thesis.jsonl").write_text("years of work")
+    return tmp_path / "thesis.jsonl"
+
+
+def test_a_file_that_no_export_made_is_replaced_by_force_alone(data, mine):
+    with pytest.raises(GripError, match=r"thesis.jsonl was not made by an export, .*or add --force"):
+        export(data, mine)
+    assert mine.read_text() == "years of work" and len(list(mine.parent.iterdir())) == 1
+    export(data, mine, force=True)
+    assert rows_of(mine, "jsonl")
+
+
+def test_an_export_replaces_its_own_file_and_not_one_that_was_changed_since(data, tmp_path):
+    path, card = tmp_path / "out.jsonl", tmp_path / "out.jsonl.card.md"
+    export(data, path)
+    export(data, path, shuffle=1)
+    for changed in (path, card):
+        before = changed.read_text()
+        changed.write_text(before + "\n")
+        with pytest.raises(GripError, match=f"{re.escape(changed.name)} was changed after an export made it"):
+            export(data, path)
+        assert changed.read_text() == before + "\n"
+        changed.write_text(before)
+    export(data, path)
+    path.rename(tmp_path / "kept.jsonl")
+    export(data, path)
+
+
+def test_a_card_of_somebodys_own_is_kept(data, tmp_path):
+    (tmp_path / "out.jsonl.card.md").write_text("# my notes")
+    with pytest.raises(GripError, match=r"out.jsonl.card.md was not made by an export"):
+        export(data, tmp_path / "out.jsonl")
+    assert (tmp_path / "out.jsonl.card.md").read_text() == "# my notes"
+
+
+def test_an_export_killed_between_its_file_and_its_card_is_known_again(data, tmp_path, monkeypatch):
+    path = tmp_path / "out.jsonl"
+    export(data, path)
+    replace = Path.replace
+
+    def once(self, other):
+        if other.name.endswith(".card.md"):
+            raise KeyboardInterrupt
+        return replace(self, other)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", once)
+        export(data, path, shuffle=5)
+    export(data, path, shuffle=5)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_pool_and_what_lies_in_it_or_holds_it_are_never_replaced(home, data, tmp_path):
+    one = home / POOL / "long_line.py"
+    before = one.read_bytes()
+    (tmp_path / "link.jsonl").symlink_to(home / POOL / "quotes.py")
+    (tmp_path / "folder").symlink_to(home)
+    for path, options in (
+        (one, {"format": "jsonl"}),
+        (tmp_path / "link.jsonl", {"format": "jsonl"}),
+        (home / POOL, {"format": "mds"}),
+        (tmp_path / "folder", {"format": "mds"}),
+    ):
+        with pytest.raises(GripError, match="belongs to the pool|is in the way of the data folder|is named like"):
+            export(data, path, force=True, **options)
+    assert one.read_bytes() == before
+
+
+def test_an_export_into_the_pools_folder_is_marked_as_one(home, data, tmp_path):
+    from grip_assets.export.mark import is_export
+
+    said = []
+    try:
+        for name, format in (("in_pool.jsonl", None), ("in_pool", "mds")):
+            export(data, home / POOL / name, format, log=said.append)
+            assert is_export(home / POOL / name)
+        assert is_export(home / POOL / "in_pool.jsonl.card.md")
+        assert not is_export(home / POOL / "quotes.py") and "lies in the pool" in said[0]
+        export(data, home / POOL / "in_pool.jsonl", shuffle=1)
+        (home / POOL / "in_pool.jsonl").write_text("changed")
+        with pytest.raises(GripError, match="belongs to the pool"):
+            export(data, home / POOL / "in_pool.jsonl", force=True)
+    finally:
+        for path in (home / POOL).glob("in_pool*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def test_nothing_is_written_into_the_data_folder(data):
+    for name, format in (("out.jsonl", None), ("corpus", "mds"), ("reports/out.parquet", None)):
+        with pytest.raises(GripError, match="in the way of the data folder|there is no folder"):
+            export(data, data / name, format, force=True)
+
+
+def test_a_link_is_followed_and_stays_a_link(data, mine, tmp_path):
+    (tmp_path / "latest.jsonl").symlink_to("real.jsonl")
+    export(data, tmp_path / "latest.jsonl")
+    assert (tmp_path / "latest.jsonl").is_symlink() and rows_of(tmp_path / "real.jsonl", "jsonl")
+    (tmp_path / "to_mine.jsonl").symlink_to(mine)
+    with pytest.raises(GripError, match=r"thesis.jsonl was not made by an export"):
+        export(data, tmp_path / "to_mine.jsonl")
+    (tmp_path / "two.jsonl").symlink_to("names.parquet")
+    with pytest.raises(GripError, match="what it leads to is named like another format"):
+        export(data, tmp_path / "two.jsonl")
+
+
+def test_a_pipe_is_written_to_and_stays_a_pipe(data, documents, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    got = tmp_path / "got"
+    with got.open("wb") as out, subprocess.Popen(["cat", tmp_path / "pipe"], stdout=out) as reader:
+        export(data, tmp_path / "pipe")
+        assert reader.wait(60) == 0
+    assert [json.loads(line)["doc_id"] for line in got.read_text().removesuffix("\n").split("\n")] == [
+        d["doc_id"] for d in documents
+    ]
+    assert (tmp_path / "pipe").is_fifo()
+    with pytest.raises(GripError, match="takes one file, and this format is a folder"):
+        export(data, tmp_path / "pipe", "mds")
+
+
+def test_a_device_is_written_to_and_a_full_one_is_a_sentence(data):
+    assert export(data, "/dev/null") and Path("/dev/null").is_char_device()
+    with pytest.raises(GripError, match=r"/dev/full cannot be written: .*No space left"):
+        export(data, "/dev/full")
+
+
+def test_a_dash_is_standard_output_and_holds_documents_only(data, documents):
+    command = [sys.executable, "-c", "from grip_assets.cli import main; main()", "export", "-"]
+    done = subprocess.run(command, capture_output=True, env=os.environ | {"GRIP_DATA": str(data)}, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["doc_id"] for line in done.stdout.decode().removesuffix("\n").split("\n")] == [
+        d["doc_id"] for d in documents
+    ]
+    assert f"{len(documents):,} documents written to -" in done.stderr.decode()
+
+
+def test_a_file_of_somebodys_own_in_an_exports_folder_is_kept(data, tmp_path):
+    export(data, tmp_path / "out", "mds")
+    (tmp_path / "out" / "notes").mkdir()
+    (tmp_path / "out" / "notes" / "mine.txt").write_text("x")
+    for force in (False, True):
+        with pytest.raises(GripError, match=r"notes/mine.txt was not made by an export"):
+            export(data, tmp_path / "out", "mds", force=force)
+    assert (tmp_path / "out" / "notes" / "mine.txt").read_text() == "x"
+    shutil.rmtree(tmp_path / "out" / "notes")
+    (tmp_path / "out" / "README.md").write_text("my own words")
+    with pytest.raises(GripError, match=r"README.md was changed after an export made it"):
+        export(data, tmp_path / "out", "mds")
+    export(data, tmp_path / "out", "mds", force=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["out.csv", "out.json", "out.jsonl.bz2", "out.parquet.gz", "out.zst", "out.tsv", "out.v1", "out.JSONL.xz"]
+)
+def test_an_ending_that_is_no_format_is_refused_with_those_that_are(data, tmp_path, name):
+    with pytest.raises(GripError, match=r"End it in .parquet, .jsonl, .jsonl.gz, .jsonl.zst, or say --format hugg"):
+        export(data, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_format_is_written_under_the_ending_of_another(data, tmp_path):
+    for name, format in (("out.csv", "jsonl"), ("out.parquet", "mds"), ("out.jsonl.bz2", "parquet")):
+        with pytest.raises(GripError, match=f"and --format is {format}"):
+            export(data, tmp_path / name, format)
+    export(data, tmp_path / "subset.v1", "jsonl")
+    assert rows_of(tmp_path / "subset.v1", "jsonl")
+
+
+def test_a_url_is_written_through_its_driver_and_somebodys_object_is_kept(data, documents):
+    import fsspec
+
+    fs = fsspec.filesystem("memory")
+    try:
+        export(data, "memory://bucket/out.jsonl")
+        export(data, "memory://bucket/out.jsonl", shuffle=1)
+        rows = [json.loads(line) for line in fs.cat_file("/bucket/out.jsonl").decode().removesuffix("\n").split("\n")]
+        assert sorted(r["doc_id"] for r in rows) == sorted(d["doc_id"] for d in documents)
+        assert fs.exists("/bucket/out.jsonl.card.md")
+        export(data, "memory://bucket/mds", "mds")
+        export(data, "memory://bucket/mds", "mds")
+        fs.pipe_file("/bucket/mds/mine.txt", b"x")
+        fs.pipe_file("/bucket/mine.jsonl", b"x")
+        for name, format in (("mine.jsonl", None), ("mds", "mds")):
+            with pytest.raises(GripError, match="no export wrote|was not made by an export"):
+                export(data, f"memory://bucket/{name}", format)
+        assert fs.cat_file("/bucket/mine.jsonl") == b"x" == fs.cat_file("/bucket/mds/mine.txt")
+    finally:
+        fs.rm("/bucket", recursive=True)
+
+
+def test_a_url_of_a_file_here_is_that_file(data, mine):
+    with pytest.raises(GripError, match="was not made by an export"):
+        export(data, f"file://{mine}")
+    export(data, f"file://{mine.parent}/out.jsonl")
+    assert rows_of(mine.parent / "out.jsonl", "jsonl")
+
+
+@pytest.mark.parametrize(
+    "url, message",
+    [
+        ("s3://me:pa55@bucket/out.jsonl", "driver that is not here: Install s3fs"),
+        ("nonsense://bucket/out.jsonl", "Protocol not known: nonsense"),
+        ("http://127.0.0.1:9/out.jsonl", "http://127.0.0.1:9/out.jsonl"),
+    ],
+)
+def test_a_url_that_cannot_be_written_is_a_sentence_without_secrets(data, url, message):
+    if importlib.util.find_spec("s3fs") and url.startswith("s3:"):
+        pytest.skip("the driver is here")
+    with pytest.raises(GripError, match=re.escape(message)) as raised:
+        export(data, url)
+    assert "pa55" not in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_name_of_240_characters_works_and_one_that_is_too_long_is_a_sentence(data, tmp_path):
+    path = tmp_path / f"{'x' * 234}.jsonl"
+    export(data, path)
+    export(data, path, shuffle=1)
+    assert rows_of(path, "jsonl") and len(list(tmp_path.iterdir())) == 2
+    for n in (250, 400):
+        with pytest.raises(GripError, match="cannot be written: .*File name too long"):
+            export(data, tmp_path / f"{'y' * n}.jsonl")
+    with pytest.raises(GripError, match="cannot be written"):
+        export(data, f"{tmp_path}/a\0b.jsonl")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_home_folder_in_quotes_is_the_home_folder(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    export(data, "~/out.jsonl")
+    assert rows_of(tmp_path / "out.jsonl", "jsonl")
+
+
+def test_a_folder_without_rights_is_one_sentence(data, tmp_path, monkeypatch):
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path and access(path, mode))
+    with pytest.raises(GripError, match="you may not write in"):
+        export(data, tmp_path / "out.jsonl")
+
+
+def test_a_hidden_folder_of_somebodys_own_is_not_swept(data, tmp_path):
+    for name in (".out.jsonl.export-mine", f".out.jsonl.export-{'0' * 16}"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis.txt").write_text("x")
+    (tmp_path / ".out.jsonl.export-file").write_text("x")
+    export(data, tmp_path / "out.jsonl")
+    assert len(list(tmp_path.rglob("thesis.txt"))) == 2 and (tmp_path / ".out.jsonl.export-file").exists()
+
+
 def test_two_processes_do_not_make_the_same_export(data, tmp_path, monkeypatch):
     write = FORMATS["jsonl"].write
 
@@ -348,6 +607,8 @@ def test_names_in_the_card_are_neither_markup_nor_secrets(data, tmp_path):
     text = (tmp_path / "out.jsonl.card.md").read_text()
     _, front, body = text.split("---\n", 2)
     assert "<script>" in yaml.safe_load(front)["pretty_name"], "YAML is no HTML, and has it as it is"
+    body, _, mark = body.rpartition("\n<!-- grip-export ")
+    assert mark.count(">") == 1 and mark.endswith("-->\n"), "no name in it ends the comment"
     assert "<" not in body and "pa55" not in text and "[x]" not in body and "\n# y" not in text
     assert "/pool &lt;script&gt;\\|x |" in body
     assert table(("a",), [("x|y\n| z |",)]).count("\n") == 2

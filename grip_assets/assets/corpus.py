@@ -21,7 +21,7 @@ import pyarrow as pa
 from grip_assets.assets.clusters import enough_documents
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
-from grip_assets.models.files import content_hash, locate
+from grip_assets.models.files import content_hash, locate_tokenizer
 from grip_assets.parallel import map_shards
 from grip_assets.progress import Progress
 from grip_assets.recompute import Settings, Stage, Work
@@ -87,7 +87,7 @@ def pool(settings: Settings) -> Pool:
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
     """The listing of the pool (names, sizes, times), and the content of the tokenizer and of the benchmarks."""
     s = Corpus.of(settings)
-    tokenizer = content_hash(locate(s.tokenizer, "settings/corpus.tokenizer"), root)
+    tokenizer = content_hash(locate_tokenizer(s.tokenizer, "settings/corpus.tokenizer"), root)
     listing = pool(settings).fingerprint()
     return {"listing": listing, "tokenizer": tokenizer, "benchmarks": list(map(benchmarks.content_hash, s.benchmarks))}
 
@@ -107,7 +107,9 @@ def compute(work: Work) -> dict[str, Any]:
     refused = Refused()
     tokens = 0
     findings: list[Finding] = []
-    content = hashlib.sha256(content_hash(locate(settings.tokenizer), work.store.root).encode())
+    content = hashlib.sha256(
+        content_hash(locate_tokenizer(settings.tokenizer, "settings/corpus.tokenizer"), work.store.root).encode()
+    )
     clean = decontaminate(source.read(), [index(name) for name in settings.benchmarks], findings)
     with ExitStack() as stack:
         tables = {name: stack.enter_context(work.draft.writer(name, schema)) for name, schema in SCHEMAS.items()}

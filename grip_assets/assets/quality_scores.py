@@ -13,7 +13,7 @@ import pyarrow as pa
 from grip_assets.errors import Capped, GripError, Unfinished
 from grip_assets.method.allocation import further_probe
 from grip_assets.method.sampling import keyed_uniform
-from grip_assets.models.judge import DIMENSIONS, Document, Judge, Verdict, judge_for
+from grip_assets.models.judge import DIMENSIONS, Document, Hinting, Judge, Verdict, judge_for
 from grip_assets.progress import Progress
 from grip_assets.recompute import Log, Settings, Stage, Work
 from grip_assets.settings import Quality, digest, hashed_values
@@ -61,7 +61,8 @@ def compute(work: Work) -> dict[str, Any]:
             )
         if not (scores["status"] == "ok").any():
             raise GripError(
-                f"The judge scored none of {len(scores)} documents. The first reason: {scores['reason'][0]}"
+                f"The judge scored none of {len(scores)} documents. The first reason: {scores['reason'][0]}."
+                + (judge.hint() if isinstance(judge, Hinting) else "")
             )
         scores = scores.with_columns(round=pl.lit(1, pl.Int32))
         if settings.target_error is not None:
@@ -72,6 +73,8 @@ def compute(work: Work) -> dict[str, Any]:
     n_failed = int((scores["status"] != "ok").sum())
     work.complete = work.complete and not n_failed
     work.content = _name(scores, settings)
+    if n_text := int(scores["parts"].str.contains('"not_read_as"', literal=True).sum()):
+        work.log(f"judged as plain text: {n_text:,} that could not be parsed (quality_scores.parts says why)")
     if n_failed:
         work.log(f"not judged: {n_failed:,} (quality_scores.reason says why); a new run asks again")
     return {

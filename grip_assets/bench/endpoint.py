@@ -165,7 +165,7 @@ class FakeEndpoint:
         scores = json.dumps(scores_of(content))
         text = {
             "broken": scores[:-9],
-            "prose": f"Here is my assessment: {scores} I hope this helps.",
+            "prose": "Here is my assessment: it is a good document. I hope this helps.",
             "schema": json.dumps({"score": 7, "why": "good"}),
             "eleven": json.dumps(scores_of(content) | {KEYS[0]: 11}),
         }.get(fault or "", scores)

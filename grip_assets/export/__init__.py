@@ -16,9 +16,11 @@ from grip_assets.errors import GripError
 from grip_assets.export.card import card
 from grip_assets.export.formats import Format, HuggingFace, Jsonl, JsonlGzip, JsonlZstd, Parquet
 from grip_assets.export.lineage import Lineage, lineage
+from grip_assets.export.mark import MANIFEST, contents, sealed
 from grip_assets.export.rows import Rows
+from grip_assets.export.targets import Target, held, target_of
 from grip_assets.export.trainers import Mds, Megatron
-from grip_assets.export.workplace import MANIFEST, Workplace, refuse_other, workplace
+from grip_assets.export.workplace import Workplace, workplace
 from grip_assets.progress import Progress
 from grip_assets.settings import digest
 from grip_assets.store.catalog import connect
@@ -27,6 +29,11 @@ VERSION = 1  # goes up when the same export has other bytes
 FORMATS: dict[str, type[Format]] = {
     kind.name: kind for kind in (Parquet, Jsonl, JsonlGzip, JsonlZstd, HuggingFace, Mds, Megatron)
 }
+OTHERS = {  # endings that say a format which an export has not
+    "arrow", "avro", "bin", "bz2", "csv", "db", "duckdb", "feather", "gz", "h5", "hdf5", "idx", "ipc", "json", "lz4",
+    "md", "msgpack", "ndjson", "npy", "npz", "orc", "pb", "pickle", "pkl", "pt", "sqlite", "snappy", "tar", "tgz",
+    "tsv", "txt", "xlsx", "xml", "xz", "yaml", "yml", "zip", "zst",
+}  # fmt: skip
 PART_BYTES = 64 << 20  # of text; MosaicML's default size of a shard
 
 
@@ -46,44 +53,72 @@ class Export:
 
 def export(
     root: Path,
-    path: Path,
+    path: Path | str,
     format: str | None = None,
     tokenizer: str | None = None,
     expand: bool = False,
     shuffle: int | None = None,
     log: Callable[[str], None] = print,
+    force: bool = False,
 ) -> int:
     """Write the subset to ``path``; return the number of documents written, repeats counted where they are rows.
+
+    ``path``: a file or folder, a pipe or device, ``-`` for standard output, or a URL of fsspec's. ``force``: replace a
+    file that no export made.
 
     GripError for a format, a path or a tokenizer that cannot be used, and for a subset that is not there or was made
     from tables that are no longer in force.
     """
-    kind = FORMATS[_format(path, format)]
-    path = path.absolute()
-    refuse_other(path, kind.directory)
+    target = target_of(str(path))
+    kind = FORMATS[_format(target, format)]
     with connect(root) as connection:
         made_from = lineage(connection, root)
+        kept = held(connection, root)
+        target.refuse(kind.directory, kept, force)
+        if advice := target.advice(kept):
+            log(advice)
         writer = kind(root, tokenizer, made_from.tokenizer)
         what = Export(kind.name, expand or kind.expands, shuffle, writer.tokenizer, writer.facts())
-        with workplace(path, what.key(made_from.version)) as work:
-            rows = Rows(connection, made_from.corpus, what.expand, shuffle, PART_BYTES, work.folder / "spilled")
-            counts = _write_parts(rows, writer, work, log)
-            log(f"exporting: putting {what.format} together, parts: {len(work.parts()):,}")
-            writer.assemble(work.parts(), work.target())
-            manifest = {"grip_export": VERSION, "subset": made_from.version, **asdict(what), **counts}
-            _describe(connection, kind, made_from, manifest, path, work)
-            work.publish(kind.directory)
+        with target.place() as place:
+            with workplace(place, what.key(made_from.version)) as work:
+                rows = Rows(connection, made_from.corpus, what.expand, shuffle, PART_BYTES, work.folder / "spilled")
+                counts = _write_parts(rows, writer, work, log)
+                log(f"exporting: putting {what.format} together, parts: {len(work.parts()):,}")
+                writer.assemble(work.parts(), work.target())
+                manifest = {"grip_export": VERSION, "subset": made_from.version, **asdict(what), **counts}
+                _describe(connection, kind, made_from, manifest, place.name, work)
+                target.refuse(kind.directory, kept, force)  # what came there meanwhile
+                work.publish(kind.directory)
+            target.deliver(place, kind.directory)
     return counts["rows"]
 
 
-def _format(path: Path, format: str | None) -> str:
-    """The format named, or the one that the path's suffix says; GripError where there is none, or they differ."""
-    said = next((n for n, kind in FORMATS.items() if kind.suffix and path.name.lower().endswith(kind.suffix)), None)
+def _format(target: Target, format: str | None) -> str:
+    """The format named, or the one that the target's ending says; GripError where there is none, or they differ."""
     if format is not None and format not in FORMATS:
         raise GripError(f"There is no export format '{format}'. Choose one of: {', '.join(FORMATS)}.")
-    if format and said and format != said:
-        raise GripError(f"{path.name} is named like {said}, and --format is {format}. Change one of them.")
-    return format or said or "parquet"
+    said = {ending for name in target.names() if (ending := _ending(name))}
+    known = {ending: FORMATS[ending].suffix for ending in said & FORMATS.keys()}
+    for ending in sorted(said):
+        if format and ending != format and (ending in FORMATS or ending in OTHERS):
+            raise GripError(f"{target.shown} is named like {ending}, and --format is {format}. Change one of them.")
+        if ending not in FORMATS and not (format and ending not in OTHERS):
+            raise GripError(
+                f"{target.shown} ends in .{ending}, which is no format of an export. End it in"
+                f" {', '.join(k.suffix for k in FORMATS.values() if k.suffix)}, or say --format"
+                f" {', '.join(k.name for k in FORMATS.values() if k.directory)} for a folder."
+            )
+    if len(known) > 1:
+        raise GripError(f"{target.shown} is a link, and what it leads to is named like another format. Change one.")
+    return format or next(iter(known), target.default)
+
+
+def _ending(name: str) -> str:
+    """The format that a name's ending says, or the ending where it is none of an export's; empty where there is
+    none."""
+    low = name.lower()
+    ours = next((n for n, kind in FORMATS.items() if kind.suffix and low.endswith(kind.suffix)), None)
+    return ours or Path(low).suffix.removeprefix(".")
 
 
 def _write_parts(rows: Rows, writer: Format, work: Workplace, log: Callable[[str], None]) -> dict[str, int]:
@@ -107,12 +142,14 @@ def _describe(
     kind: type[Format],
     made_from: Lineage,
     manifest: dict[str, Any],
-    path: Path,
+    name: str,
     work: Workplace,
 ) -> None:
-    text = card(connection, made_from, manifest, kind, path.name)
+    """Write the card, and the mark by which the export is known again."""
+    text = card(connection, made_from, manifest, kind, name)
     if kind.directory:
         (work.target() / "README.md").write_text(text)
-        (work.target() / MANIFEST).write_text(json.dumps(manifest, indent=1))
+        marked = manifest | {"files": contents(work.target())}
+        (work.target() / MANIFEST).write_text(json.dumps(marked, indent=1))
     else:
-        work.card().write_text(text)
+        work.card().write_text(sealed(text, name, work.target()))

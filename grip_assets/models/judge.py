@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from grip_assets.settings import Quality
 
@@ -41,6 +41,13 @@ class Judge(Protocol):
     name: str
 
     def judge(self, documents: Iterable[Document]) -> Iterator[Verdict]: ...
+
+
+@runtime_checkable
+class Hinting(Protocol):
+    """A judge that can say what to look at where it judged nothing."""
+
+    def hint(self) -> str: ...
 
 
 @contextmanager

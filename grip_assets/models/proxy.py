@@ -16,10 +16,11 @@ import transformers
 
 from grip_assets.errors import GripError
 from grip_assets.models.encoder import quiet
-from grip_assets.models.files import ModelFiles, content_hash, locate
+from grip_assets.models.files import BESIDE_TOKENIZER, TOKENIZER, ModelFiles, content_hash, locate, locate_tokenizer
 from grip_assets.store.artifacts import ArtifactStore
 
 # Where the blocks and the final norm are, by family: Llama, Qwen, Mistral, SmolLM ...; GPT-2; GPT-NeoX, Pythia.
+ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|end|>")  # of a text, as tokenizers name it
 PLACES = (("layers", "norm"), ("h", "ln_f"), ("layers", "final_layer_norm"))
 
 
@@ -55,8 +56,31 @@ class _Catcher(torch.nn.Module):
 
 
 def open_tokenizer(name: str, setting: str, root: Path) -> Any:
-    """The tokenizer of the model ``name``; GripError naming ``setting`` where it cannot be loaded."""
-    return _from_pretrained(transformers.AutoTokenizer, converted(locate(name, setting), root), setting)
+    """The tokenizer of the model ``name``, or of a ``tokenizer.json``; GripError naming ``setting`` where it cannot be
+    loaded."""
+    files = locate_tokenizer(name, setting)
+    if files.tokenizer_file:
+        return _tokenizer_alone(files, setting)
+    return _from_pretrained(transformers.AutoTokenizer, converted(files, root), setting)
+
+
+def _tokenizer_alone(files: ModelFiles, setting: str) -> Any:
+    """Of a ``tokenizer.json`` and what lies beside it. Which token ends a text is said there, or is the one in its
+    vocabulary that tokenizers use for it."""
+    assert files.folder and files.tokenizer_file
+    path = files.folder / files.tokenizer_file
+    try:
+        with quiet():
+            if (files.folder / BESIDE_TOKENIZER[0]).is_file() and files.tokenizer_file == TOKENIZER:
+                found = transformers.PreTrainedTokenizerFast.from_pretrained(str(files.folder), local_files_only=True)
+            else:
+                found = transformers.PreTrainedTokenizerFast(tokenizer_file=str(path))
+    except Exception as error:  # the library raises Exception itself
+        raise GripError(f"{setting} is '{files.name}': {path} is no tokenizer that can be read ({error}).") from None
+    ends = [token for token in ENDS if token in found.get_vocab()]
+    if found.eos_token is None and len(ends) == 1:
+        found.eos_token = ends[0]
+    return found
 
 
 def load_tokenizer(name: str, setting: str, root: Path) -> Callable[[str], int]:

@@ -2,7 +2,8 @@
 
 A language with a tree-sitter grammar is parsed; one that Pygments knows is lexed; everything else is prose. Trees are
 walked with a cursor, not by recursion, so no nesting is too deep; only the first ``ANALYSED_BYTES`` are read, and the
-reading says so. Pure function of (text, language).
+reading says so. What is repeated a thousand times in a row is read ``KEPT`` times: many parsers and lexers take the
+square of its length. Pure function of (text, language).
 """
 
 import importlib
@@ -15,6 +16,10 @@ from typing import Any
 from grip_assets.sources.languages import is_prose
 
 ANALYSED_BYTES = 200_000
+
+KEPT = 500  # copies
+REPEATED = re.compile(r"(.{1,8}?)\1{999,}", re.S)
+STEP = 500  # characters
 
 # language: (module of the grammar, the function that gives it)
 GRAMMARS = {
@@ -56,6 +61,7 @@ COMPOUND = re.compile(
     r"comprehension|generator|yield|await|async|lambda|closure|template_|generic|type_parameter|decorator|attribute_item"
     r"|macro_invocation|go_statement|channel|subscript|slice|match|unary|augmented|shift|spread|with_statement"
 )
+NO_COMMENT = -2
 COMMENT = {"comment", "line_comment", "block_comment"}
 NUMBER = {"integer", "float", "number", "number_literal", "integer_literal", "float_literal", "int_literal",
           "decimal_integer_literal", "decimal_floating_point_literal", "hex_integer_literal", "integer_value", "float_value"}  # fmt: skip
@@ -107,6 +113,14 @@ def read(text: str, language: str | None) -> Reading:
     return _lex(head, language, lexer) if lexer else Reading("prose (statistics)", len(head.encode()), head)
 
 
+def without_repeats(text: str) -> str:
+    """The text with ``KEPT`` copies of each piece of at most 8 characters that stands 1,000 times or more in a row."""
+    steps = range(0, len(text) - STEP, STEP)
+    if not any(text.startswith(text[at : at + STEP], at + period) for at in steps for period in range(1, 9)):
+        return text  # a run of 1,000 characters holds a step; the expression alone takes a quarter of the judge's time
+    return REPEATED.sub(lambda run: run[1] * KEPT, text)
+
+
 @cache
 def _grammar(language: str) -> Any:
     import tree_sitter
@@ -118,12 +132,17 @@ def _grammar(language: str) -> Any:
 def _parse(text: str, language: str) -> Reading:
     import tree_sitter
 
+    size, text = len(text.encode()), without_repeats(text)
     data = text.encode()
     if language == "cuda":  # what it adds to C++ here are qualifiers
         data = CUDA.sub(lambda match: b" " * len(match[0]), data)
-    reading = Reading(f"{language} (parser)", len(data), text)
+    reading = Reading(f"{language} (parser)", size, text)
     cursor = tree_sitter.Parser(_grammar(language)).parse(data).walk()
     open_functions: list[tuple[int, int]] = []  # (end byte, index)
+    # At each level: the last line of the named sibling before where that is a comment, NO_COMMENT where it is none, None
+    # where there is none; and the same of the node itself.
+    before: list[int | None] = [None]
+    passing: list[int | None] = [None]
     bad = inside = inside_until = bad_until = 0
     level = 0
     while True:
@@ -132,20 +151,24 @@ def _parse(text: str, language: str) -> Reading:
         kind, start, end = node.type, node.start_byte, node.end_byte
         while open_functions and start >= open_functions[-1][0]:
             open_functions.pop()
-        if node.is_named:
+        named = node.is_named
+        if named:
             reading.kinds[kind] += 1
+        passing[level] = (node.end_point[0] if kind in COMMENT else NO_COMMENT) if named else None
         if (node.is_error or node.is_missing) and start >= bad_until:
             bad += max(end - start, 1)
             bad_until = end
         if kind in COMMENT:
             reading.comments.append(data[start:end].decode(errors="ignore"))
-        elif node.is_named and FUNCTION.match(kind) and node.child_count:
-            documented = _documented(node, data, language)
+        elif named and FUNCTION.match(kind) and node.child_count:
+            # the comment may stand before the parent, where nothing stands before the node
+            above = before[level] if before[level] is not None or not level else before[level - 1]
+            documented = _documented(node, data, language, above)
             reading.functions.append([node.end_point[0] - node.start_point[0] + 1, 0, int(documented)])
             open_functions.append((end, len(reading.functions) - 1))
             if start >= inside_until:
                 inside, inside_until = inside + end - start, end
-        elif node.is_named and TYPE.match(kind) and node.child_count:
+        elif named and TYPE.match(kind) and node.child_count:
             reading.types += 1
             if start >= inside_until:
                 inside, inside_until = inside + end - start, end
@@ -155,47 +178,57 @@ def _parse(text: str, language: str) -> Reading:
         elif kind in TEXTUAL:
             reading.literals += 1
         elif kind in CALL and node.child_count:
-            reading.calls[data[start : min(node.children[0].end_byte, start + 60)].decode(errors="ignore")] += 1
-        elif node.is_named and IMPORT.match(kind):
+            called = node.child(0)
+            assert called is not None
+            reading.calls[data[start : min(called.end_byte, start + 60)].decode(errors="ignore")] += 1
+        elif named and IMPORT.match(kind):
             reading.imports += 1
         elif not node.child_count and (
             kind.endswith("identifier") or kind in ("constant", "name", "variable_name", "word")
         ):
             reading.names[data[start:end].decode(errors="ignore")] += 1
-        if node.is_named and BRANCH.match(kind) and node.child_count:
+        if named and BRANCH.match(kind) and node.child_count:
             reading.branches += 1
             reading.depth = max(reading.depth, level)
             for _, index in open_functions[-1:]:
                 reading.functions[index][1] += 1
-        if node.is_named and HANDLING.match(kind):
+        if named and HANDLING.match(kind):
             reading.handling += 1
-        if node.is_named and COMPOUND.search(kind):
+        if named and COMPOUND.search(kind):
             reading.constructs[kind] += 1
         if not node.child_count:
             reading.tokens += 1
         descend = kind not in TEXTUAL and kind not in COMMENT
         if descend and cursor.goto_first_child():
             level += 1
+            before.append(None)
+            passing.append(None)
             continue
-        while not cursor.goto_next_sibling():
+        while True:
+            if passing[level] is not None:
+                before[level] = passing[level]
+            if cursor.goto_next_sibling():
+                break
             level -= 1
+            before.pop()
+            passing.pop()
             if not cursor.goto_parent():
                 reading.error_share = min(bad / max(len(data), 1), 1.0)
                 reading.inside_share = inside / max(len(data), 1)
                 return reading
 
 
-def _documented(node: Any, data: bytes, language: str) -> bool:
-    """A docstring as the first statement, or a comment right above."""
+def _documented(node: Any, data: bytes, language: str, above: int | None) -> bool:
+    """A docstring as the first statement, or a comment right above. ``above``: the last line of the comment before it
+    or before its parent; asking the node itself for its sibling walks down from the root."""
     if language == "python":
         body = node.child_by_field_name("body")
-        first = body.named_children[0] if body is not None and body.named_child_count else None
+        first = body.named_child(0) if body is not None and body.named_child_count else None
         return first is not None and data[first.start_byte : first.start_byte + 4].lstrip(b"rRbBuU")[:1] in (
             b'"',
             b"'",
         )
-    above = node.prev_named_sibling or (node.parent.prev_named_sibling if node.parent is not None else None)
-    return above is not None and above.type in COMMENT and node.start_point[0] - above.end_point[0] <= 1
+    return above is not None and above != NO_COMMENT and node.start_point[0] - above <= 1
 
 
 @cache
@@ -213,7 +246,8 @@ def _lex(text: str, language: str, lexer: Any) -> Reading:
     from pygments.token import Comment, Error, Keyword, Literal, Name, Number
 
     head = text[:50_000]  # its lexers are regular expressions in Python: a tenth of the parsers' speed
-    reading = Reading(f"{language} (lexer)", len(head.encode()), head)
+    size, head = len(head.encode()), without_repeats(head)
+    reading = Reading(f"{language} (lexer)", size, head)
     bad = 0
     for kind, value in lexer.get_tokens(head):
         reading.tokens += bool(value.strip())

@@ -7,6 +7,7 @@ import polars as pl
 
 from grip_assets.assets.judge_report import REPEATS, sample
 from grip_assets.assets.quality_scores import to_documents
+from grip_assets.errors import GripError
 from grip_assets.models.judge import judge_for
 from grip_assets.recompute import Settings, Step
 from grip_assets.settings import Clustering, Probe, Quality
@@ -31,7 +32,7 @@ def spending(all_settings: Settings, steps: Sequence[Step], store: ArtifactStore
     elif "corpus" in versions:
         said, forecast = _estimate(all_settings, store.manifest("corpus", versions["corpus"]))
     else:
-        return [UNKNOWN]
+        return [UNKNOWN, *_not_ready()]
     priced = settings.price_in is not None or settings.price_out is not None
     cost = f"about {settings.cost(forecast.prompt_tokens, forecast.completion_tokens):,.2f}"
     caps = [f"{n:,} calls" for n in [settings.max_calls] if n is not None]
@@ -45,7 +46,18 @@ def spending(all_settings: Settings, steps: Sequence[Step], store: ArtifactStore
     ]
     if settings.target_error is not None:
         lines.append(f"       and further documents until every standard error is at most {settings.target_error:g}")
-    return lines
+    return lines + _not_ready()
+
+
+def _not_ready() -> list[str]:
+    """What is wrong with the way to the endpoint, by which a run would stop before anything is computed."""
+    from grip_assets.models.llm.endpoint import endpoint
+
+    try:
+        endpoint()
+    except GripError as error:
+        return [f"       a run would stop: {error}"]
+    return []
 
 
 def _exact(settings: Quality, store: ArtifactStore, probe: str) -> tuple[str, "Forecast"]:

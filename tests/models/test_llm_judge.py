@@ -16,6 +16,8 @@ from grip_assets.bench.endpoint import FAULTS, Behaviour, FakeEndpoint, scores_o
 from grip_assets.errors import Capped, GripError
 from grip_assets.models.judge import DIMENSIONS, Document
 from grip_assets.models.llm.batch import BatchJudge
+from grip_assets.models.llm.endpoint import endpoint as endpoint_of_environment
+from grip_assets.models.llm.endpoint import is_loopback
 from grip_assets.models.llm.judge import LlmJudge
 from grip_assets.models.llm.pace import Pace, Spending
 from grip_assets.settings import Quality
@@ -161,7 +163,7 @@ def test_an_endpoint_that_is_away_for_a_while_costs_no_document(judge, endpoint)
 
 def test_a_model_that_never_answers_is_not_paid_for_every_document(judge, endpoint):
     endpoint.behaviour = Behaviour(fault_rate=1.0, faults=("prose",))
-    with pytest.raises(GripError, match="no usable answer for any of 50 documents.*is not one JSON object"):
+    with pytest.raises(GripError, match="no usable answer for any of 50 documents.*holds no JSON object"):
         list(judge().judge(documents(1000)))
     assert sum(endpoint.counts.asked.values()) < 400
 
@@ -449,12 +451,94 @@ def test_a_batch_whose_process_was_killed_is_found_again(judge, endpoint, monkey
         ("OPENAI_BASE_URL", "localhost:8000", "OPENAI_BASE_URL is no http"),
         ("GRIP_JUDGE_CONCURRENCY", "many", "GRIP_JUDGE_CONCURRENCY is 'many': it must be a whole number above 0"),
         ("GRIP_JUDGE_TIMEOUT", "-1", "GRIP_JUDGE_TIMEOUT is '-1'"),
+        ("OPENAI_BASE_URL", "http://127.0.0.1:99999/v1", "OPENAI_BASE_URL cannot be read: its host or port"),
+        ("OPENAI_BASE_URL", "http://:8000/v1", "OPENAI_BASE_URL cannot be read: its host or port"),
+        ("OPENAI_BASE_URL", "https://[::1/v1", "OPENAI_BASE_URL cannot be read: its host or port"),
     ],
 )
 def test_a_variable_that_is_wrong_is_named(judge, monkeypatch, name, value, message):
     monkeypatch.setenv(name, value)
     with pytest.raises(GripError, match=message):
         list(judge().judge(documents(1)))
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """An endpoint that is not on this machine; nothing is sent to it."""
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://judge.example/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("ALL_PROXY", "socks5://me:pa55@proxy:1080", r"proxy of the environment \(ALL_PROXY\) cannot be used: .*socks"),
+        ("HTTPS_PROXY", "nonsense://proxy", r"proxy of the environment \(HTTPS_PROXY\) cannot be used"),
+        ("SSL_CERT_FILE", "/no/such/file.pem", "SSL_CERT_FILE is '/no/such/file.pem', and no certificates can be read"),
+    ],
+)
+def test_what_the_environment_says_of_the_way_there_is_checked_before_anything_is_sent(
+    elsewhere, monkeypatch, name, value, message
+):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(GripError, match=message) as raised:
+        endpoint_of_environment()
+    assert "pa55" not in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", [LlmJudge, BatchJudge])
+def test_what_is_on_this_machine_is_asked_directly_whatever_proxy_is_set(judge, endpoint, monkeypatch, kind):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file.pem")
+    assert all(v.status == "ok" for v in judge(kind=kind).judge(documents(3)))
+
+
+@pytest.mark.parametrize(
+    "url, here",
+    [
+        ("http://127.0.0.1:8000/v1", True),
+        ("http://127.8.9.1/v1", True),
+        ("http://[::1]:8000/v1", True),
+        ("http://localhost:1/v1", True),
+        ("http://0.0.0.0:8000/v1", True),
+        ("http://10.0.0.1/v1", False),
+        ("http://localhost.example.org/v1", False),
+        (None, False),
+    ],
+)
+def test_what_is_on_this_machine_is_told_by_its_address(url, here):
+    assert is_loopback(url) is here
+
+
+def test_where_all_fail_alike_the_first_answer_is_shown_and_what_to_set(judge, endpoint, monkeypatch):
+    completion = FakeEndpoint.completion
+
+    def babbling(self, *asked):
+        answer = completion(self, *asked)
+        answer["choices"][0]["message"]["content"] = f"I would say \x1b {KEY} seven"
+        return answer
+
+    monkeypatch.setattr(FakeEndpoint, "completion", babbling)
+    one = judge()
+    found = list(one.judge(documents(3)))
+    assert all("no JSON object" in v.reason for v in found)
+    assert 'first answer begins: "' in one.hint() and "I would say" in one.hint() and "quality.max_tokens" in one.hint()
+    assert KEY not in one.hint() and "\x1b" not in one.hint()
+    with pytest.raises(GripError, match="no usable answer for any of 50 documents.*The first answer begins:"):
+        list(judge().judge(documents(60)))
+
+
+def test_what_is_final_is_not_waited_for(judge, endpoint, monkeypatch):
+    monkeypatch.setenv("GRIP_JUDGE_PATIENCE", "0.2")
+    monkeypatch.setenv("GRIP_JUDGE_CONCURRENCY", "1")
+    endpoint.behaviour = Behaviour(refuses=("def f_",), refusal="this model judges no code", latency=0.05)
+    found = list(judge().judge(documents(20)))
+    assert len(found) == 20 and all("HTTP 422: this model judges no code" in v.reason for v in found)
 
 
 def test_a_setting_that_is_missing_is_named(tmp_path):

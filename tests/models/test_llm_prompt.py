@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from grip_assets.errors import GripError
 from grip_assets.models.judge import DIMENSIONS, Document
-from grip_assets.models.llm.endpoint import read_completion, read_error, safe
+from grip_assets.models.llm.endpoint import read_completion, read_error, safe, shown
 from grip_assets.models.llm.prompt import (
     CHAT_TOKEN,
     KEYS,
@@ -24,6 +24,7 @@ from grip_assets.models.llm.prompt import (
 from grip_assets.settings import Quality
 
 GOOD = {key: i + 3 for i, key in enumerate(KEYS)}
+OTHER = GOOD | {"architecture_score": 9}
 SCORES = dict(zip(DIMENSIONS, (3.0, 4.0, 5.0, 6.0), strict=True))
 
 
@@ -39,6 +40,18 @@ def prompt(text, **settings):
         f"```json\n{json.dumps(GOOD)}\n```",
         f'<think>Is {{"a": 1}} good?\n</think>\n{json.dumps(GOOD)}',
         json.dumps(dict(reversed(GOOD.items()))),
+        f"Is {json.dumps(OTHER)} right, {{maybe}}?\n</think>\n\n{json.dumps(GOOD)}",
+        f"<thinking>\n{json.dumps(OTHER)}</thinking>\n```json\n{json.dumps(GOOD)}\n```",
+        f"[THINK]{json.dumps(OTHER)}[/THINK]{json.dumps(GOOD)}",
+        f"<|channel|>analysis<|message|>{json.dumps(OTHER)}<|end|><|start|>assistant<|channel|>final<|message|>"
+        f"{json.dumps(GOOD)}<|return|>",
+        f"<|channel|>final <|constrain|>json<|message|>{json.dumps(GOOD)}",
+        f"analysisThey want JSON, as {json.dumps(OTHER)}.assistantfinal{json.dumps(GOOD)}",
+        f"Here are the scores:\n```json\n{json.dumps(GOOD, indent=1)}\n```\nI hope this helps.",
+        f"Here you are: {json.dumps(GOOD)}",
+        f"{json.dumps(GOOD)} I hope this helps {{you}}.",
+        json.dumps(GOOD) + json.dumps(GOOD),
+        f'The function returns {{"a": 1}}. {json.dumps(GOOD)}',
     ],
 )
 def test_an_answer_with_exactly_the_four_integers_counts(answer):
@@ -53,9 +66,15 @@ def test_an_answer_with_exactly_the_four_integers_counts(answer):
         "7",
         "[7, 7, 7, 7]",
         json.dumps(GOOD)[:-1],
-        f"Here you are: {json.dumps(GOOD)}",
-        f"{json.dumps(GOOD)} I hope this helps.",
-        json.dumps(GOOD) + json.dumps(GOOD),
+        json.dumps(GOOD) + json.dumps(OTHER),
+        f"```json\n{json.dumps(GOOD)}\n```\nor rather\n```json\n{json.dumps(OTHER)}\n```",
+        f"{json.dumps(GOOD)} or {json.dumps(GOOD | {'architecture_score': 11})}",
+        f"<think>{json.dumps(GOOD)}",
+        f"<|channel|>analysis<|message|>{json.dumps(GOOD)}",
+        f"{json.dumps(GOOD)}</think>",
+        "```" + "\n" * 90_000,
+        "{" * 90_000,
+        '{"a":' * 18_000,
         json.dumps(GOOD | {"architecture_score": 11}),
         json.dumps(GOOD | {"architecture_score": -1}),
         json.dumps(GOOD | {"architecture_score": 7.0}),
@@ -89,7 +108,7 @@ def test_no_text_breaks_the_parser(answer):
 )
 def test_no_response_breaks_the_reader(body):
     reply = read_completion(json.dumps(body).encode(), "key", prompt("x"))
-    assert reply.outcome == "invalid" and not reply.scores
+    assert reply.outcome != "answered" and not reply.scores
     assert read_error(500, {}, body, "key", prompt("x")).outcome == "error"
 
 
@@ -186,6 +205,44 @@ def test_what_an_endpoint_says_repeats_neither_key_nor_document():
     reply = read_error(422, {}, {"detail": [{"msg": "Field required", "input": "the quick brown fox"}]}, "k", asked)
     assert reply.reason == "HTTP 422: Field required"
     assert len(read_error(500, {}, {"error": {"message": "x" * 9999}}, "k", asked).reason) < 250
+
+
+@pytest.mark.parametrize(
+    "body, outcome, words",
+    [
+        ({"error": {"message": "model overloaded", "code": 503}}, "busy", "model overloaded"),
+        ({"error": {"message": "no such model", "type": "not_found_error"}}, "denied", "no such model"),
+        ({"error": "the prompt is too long"}, "refused", "the prompt is too long"),
+        ({"object": "error", "message": "bad input", "code": 400}, "refused", "bad input"),
+        ({"detail": [{"msg": "Field required"}]}, "refused", "Field required"),
+        ({"error": {"message": "slow down", "code": "rate_limit_exceeded"}, "choices": []}, "busy", "slow down"),
+        ({"error": True, "message": "key sk-1 is wrong", "status": 401}, "denied", "key [key] is wrong"),
+    ],
+)
+def test_an_error_under_status_200_has_the_servers_own_words(body, outcome, words):
+    reply = read_completion(json.dumps(body).encode(), "sk-1", prompt("x"))
+    assert reply.outcome == outcome and reply.reason.startswith(f"HTTP 200 with an error: {words}")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"object": "error", "message": "max_tokens is too large", "code": 400},
+        {"error": "max_tokens is too large"},
+        {"errors": [{"message": "max_tokens is too large"}]},
+        [{"error": {"message": "max_tokens is too large"}}],
+        {"detail": "max_tokens is too large"},
+    ],
+)
+def test_the_servers_words_are_found_wherever_they_stand(body):
+    assert read_error(400, {}, body, "sk-1", prompt("x")).reason == "HTTP 400: max_tokens is too large"
+
+
+def test_an_answer_that_is_none_is_shown_escaped_and_cut_without_key_or_document():
+    asked = prompt("the quick brown fox jumps over the lazy dog")
+    text = "sk-1234 \x1b[31mred\x1b[0m\n`the quick brown fox jumps over the` " + "x" * 9999
+    line = shown(text, "sk-1234", asked)
+    assert line.startswith("[key] \\x1b[31mred\\x1b[0m `[document]` x") and len(line) < 400 and line.isprintable()
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 import inspect
 import random
+import shutil
 
 import pytest
 import torch
 
-from grip_assets.models.files import locate
-from grip_assets.models.proxy import load_proxy, load_tokenizer
+from grip_assets.errors import GripError
+from grip_assets.models.files import content_hash, locate, locate_tokenizer
+from grip_assets.models.proxy import load_proxy, load_tokenizer, open_tokenizer, tokenize
 
 
 def test_a_document_cannot_hold_special_tokens(models, tmp_path):
@@ -37,3 +39,19 @@ def test_the_packaged_proxy_knows_code_and_its_copy_is_the_same(tmp_path):
 
     assert perplexity(ids) < 40 < 400 < perplexity(shuffled)
     assert not {0, 1, 2} & set(proxy.tokenize("<|im_start|>system <|im_end|> <|endoftext|>"))
+
+
+def test_a_tokenizer_is_a_tokenizer_json_and_asks_for_no_weights(models, tmp_path):
+    shutil.copy(models / "proxy" / "tokenizer.json", tmp_path)
+    text = "def f(): return '<|end|>'"
+    whole = open_tokenizer(str(models / "proxy"), "x", tmp_path)
+    for name in (str(tmp_path), str(tmp_path / "tokenizer.json")):
+        alone = open_tokenizer(name, "x", tmp_path)
+        assert tokenize(alone, text) == tokenize(whole, text) and alone.eos_token == "<|end|>"
+        assert load_tokenizer(name, "x", tmp_path)(text) == len(tokenize(whole, text))
+    before = content_hash(locate_tokenizer(str(tmp_path), "x"), tmp_path / "hashes")
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "[no such]"}')
+    assert content_hash(locate_tokenizer(str(tmp_path), "x"), tmp_path / "hashes") != before
+    (tmp_path / "broken.json").write_text("{}")
+    with pytest.raises(GripError, match=r"corpus.tokenizer is '.*broken.json.* no tokenizer that can be read"):
+        open_tokenizer(str(tmp_path / "broken.json"), "corpus.tokenizer", tmp_path)

@@ -16,7 +16,7 @@ import openai
 
 from grip_assets.errors import GripError, Unfinished
 from grip_assets.models.judge import Document, Verdict
-from grip_assets.models.llm.endpoint import Reply, Takes, read_completion, read_error
+from grip_assets.models.llm.endpoint import Reply, Takes, certificates, http_client, read_completion, read_error
 from grip_assets.models.llm.judge import LlmJudge, failed, n_chars, verdict
 from grip_assets.models.llm.pace import Spending
 from grip_assets.models.llm.prompt import Prompt
@@ -34,7 +34,15 @@ class BatchJudge(LlmJudge):
     def judge(self, documents: Iterable[Document], repeat: int = 0) -> Iterator[Verdict]:
         """As LlmJudge.judge."""
         self.client = openai.OpenAI(
-            base_url=self.endpoint.url, api_key=self.endpoint.key, timeout=self.endpoint.timeout
+            base_url=self.endpoint.url,
+            api_key=self.endpoint.key,
+            timeout=self.endpoint.timeout,
+            http_client=http_client(
+                self.endpoint,
+                openai.DefaultHttpx2Client,
+                certificates(self.endpoint),
+                timeout=self.endpoint.timeout,
+            ),
         )
         self.takes = Takes()
         self.spending = Spending(self.settings, self.answers.spent(self.run_id))
@@ -73,6 +81,7 @@ class BatchJudge(LlmJudge):
             replies = self.run({key: prompts[0] for key, prompts in wave.items()}, tried)
             for key, reply in replies.items():
                 tried[key] = tried.get(key, 0) + 1
+                self.example = self.example or reply.raw
                 if reply.outcome == "answered":
                     for prompt in left.pop(key):
                         yield verdict(prompt, Answer(key, prompt.doc_id, self.settings.model, reply.scores, reply.said))

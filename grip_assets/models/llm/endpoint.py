@@ -6,11 +6,13 @@ environment, change no version, and the key is in no text that leaves this modul
 
 import asyncio
 import email.utils
+import ipaddress
 import json
 import os
+import re
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +23,14 @@ from grip_assets.errors import GripError
 from grip_assets.models.llm.prompt import RESPONSE_FORMAT, InvalidAnswer, Prompt, parse
 
 REASON_CHARACTERS = 200
+ANSWER_SHOWN = 300  # characters of the answer that is shown where all failed
 CONNECTIONS = 8  # of one client
+PROXIES = ("all_proxy", "http_proxy", "https_proxy")
+ERROR_KINDS = {  # what servers call an error that they send with status 200, and the status that it should have
+    "rate": 429, "quota": 429, "auth": 401, "api_key": 401, "permission": 403, "not_found": 404, "notfound": 404,
+    "overload": 503, "unavailable": 503, "timeout": 500, "server": 500, "internal": 500,
+}  # fmt: skip
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 ECHO = 20  # so many characters of a document in a row are never repeated
 
 
@@ -55,8 +64,7 @@ def endpoint() -> Endpoint:
     if not (key.isascii() and key.isprintable()):
         raise GripError("OPENAI_API_KEY has characters that cannot be in a header. Copy the key again.")
     url = os.environ.get("OPENAI_BASE_URL") or None
-    if url and not url.startswith(("http://", "https://")):
-        raise GripError("OPENAI_BASE_URL is no http:// or https:// address, for example http://127.0.0.1:8000/v1.")
+    _check_url(url)
     numbers = {
         name: _number(f"GRIP_JUDGE_{name.upper()}", whole=name in ("concurrency", "attempts"))
         for name in (
@@ -70,7 +78,67 @@ def endpoint() -> Endpoint:
             "poll",
         )
     }
-    return Endpoint(url, key, **{n: v for n, v in numbers.items() if v})
+    found = Endpoint(url, key, **{n: v for n, v in numbers.items() if v})
+    http_client(found, httpx2.Client, certificates(found)).close()  # proxies are looked at here
+    return found
+
+
+def _check_url(url: str | None) -> None:
+    example = "for example http://127.0.0.1:8000/v1"
+    if url is None:
+        return
+    if not url.startswith(("http://", "https://")):
+        raise GripError(f"OPENAI_BASE_URL is no http:// or https:// address, {example}.")
+    try:
+        parsed = httpx2.URL(url)
+        usable = bool(parsed.host) and (parsed.port is None or 0 < parsed.port < 65536)
+    except (httpx2.InvalidURL, ValueError):
+        usable = False
+    if not usable:
+        raise GripError(f"OPENAI_BASE_URL cannot be read: its host or port is none. Give an address, {example}.")
+
+
+def certificates(endpoint: "Endpoint") -> ssl.SSLContext | bool:
+    """What the endpoint is verified with; GripError where the environment names certificates that are not there."""
+    if (endpoint.url or "https:").startswith("http:"):
+        return False  # none are read for plain http
+    try:
+        return httpx2.create_ssl_context()
+    except (OSError, ssl.SSLError) as error:
+        named = next((name for name in CERTIFICATES if os.environ.get(name)), CERTIFICATES[0])
+        raise GripError(
+            f"{named} is '{os.environ.get(named, '')}', and no certificates can be read from there"
+            f" ({error.strerror or error}). Unset it, or give a file of certificates."
+        ) from None
+
+
+def http_client(endpoint: "Endpoint", kind: Callable[..., Any], verify: ssl.SSLContext | bool, **options: Any) -> Any:
+    """An HTTP client for the endpoint. What is on this machine is asked directly, whatever proxy the environment names.
+
+    GripError where the environment's proxy cannot be used.
+    """
+    try:
+        return kind(verify=verify, trust_env=not is_loopback(endpoint.url), **options)
+    except (ImportError, ValueError, OSError, httpx2.InvalidURL) as error:
+        named = ", ".join(name for name in os.environ if name.lower() in PROXIES and os.environ[name])
+        raise GripError(
+            f"The proxy of the environment ({named}) cannot be used: {_without_url(str(error))}. Unset it, or add the"
+            " endpoint's host to NO_PROXY."
+        ) from None
+
+
+def _without_url(text: str) -> str:
+    """A library's words without an address: a proxy's may hold a password."""
+    return re.sub(r"\S*://\S*", "[address]", " ".join(text.split())[:REASON_CHARACTERS]).rstrip(".")
+
+
+def is_loopback(url: str | None) -> bool:
+    host = httpx2.URL(url).host if url else ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified
 
 
 def _number(variable: str, whole: bool) -> Any:
@@ -91,7 +159,8 @@ def _number(variable: str, whole: bool) -> Any:
 class Reply:
     """``outcome``: ``answered``; ``invalid`` (an answer that is not the scores), ``busy`` (asked to wait), ``error``
     (the server's fault), ``lost`` (no answer came back, and the request may be charged), ``refused`` (asking again is
-    no use), ``denied`` (asking anything is no use). Tokens are those that the endpoint reports."""
+    no use), ``denied`` (asking anything is no use). Tokens are those that the endpoint reports; ``raw`` is the
+    begin of an invalid answer."""
 
     outcome: str
     reason: str = ""
@@ -101,6 +170,7 @@ class Reply:
     completion_tokens: int = 0
     retry_after: float | None = None
     seconds: float = 0.0
+    raw: str = ""
 
 
 class Client:
@@ -114,11 +184,13 @@ class Client:
             api_key=endpoint.key,
             max_retries=0,  # every request is counted, paced and paid for here
             timeout=None,  # one limit for the whole request is set in send: less work than one for each read
-            http_client=openai.DefaultAsyncHttpx2Client(
+            http_client=http_client(
+                endpoint,
+                openai.DefaultAsyncHttpx2Client,
+                verify,
                 limits=limits,
                 timeout=None,
                 follow_redirects=False,  # the key and the documents go where they were sent, and nowhere else
-                verify=verify,
             ),
         )
 
@@ -147,8 +219,7 @@ class Client:
 
 def clients(endpoint: Endpoint, takes: "Takes") -> list[Client]:
     """Enough clients for all slots, each with few connections: a pool looks through all of its own at each request."""
-    plain = (endpoint.url or "https:").startswith("http:")  # no certificates are read for plain http
-    verify = False if plain else httpx2.create_ssl_context()
+    verify = certificates(endpoint)
     return [Client(endpoint, takes, verify) for _ in range(-(-endpoint.concurrency // CONNECTIONS))]
 
 
@@ -187,16 +258,19 @@ def read_completion(content: bytes, key: str, prompt: Prompt | None) -> Reply:
     """The reply in the body of a successful response."""
     try:
         body = json.loads(content)
+    except (ValueError, RecursionError):
+        return Reply("invalid", "the response is not JSON")
+    if isinstance(body, dict) and not body.get("choices") and _message(body, key, prompt):
+        return _error_that_says_200(body, key, prompt)
+    try:
         usage = body.get("usage") or {}
-        tokens = [_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")]
+        tokens = (_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
         choice = body["choices"][0]
         message = choice["message"]
         text = message.get("content") or ""
         if isinstance(text, list):  # some servers answer in parts
             text = "".join(part.get("text") or "" for part in text)
         finish, model = str(choice.get("finish_reason")), str(body.get("model"))
-    except (ValueError, RecursionError):
-        return Reply("invalid", "the response is not JSON")
     except (AttributeError, KeyError, IndexError, TypeError):
         return Reply("invalid", "the response has no answer")
     said: dict[str, Any] = {"model": safe(model, key, prompt), "finish_reason": safe(finish, key, prompt)}
@@ -205,7 +279,21 @@ def read_completion(content: bytes, key: str, prompt: Prompt | None) -> Reply:
         return Reply("answered", "", parse(str(text)), said, *tokens)
     except InvalidAnswer as error:
         cut = " (it was cut at quality.max_tokens)" if finish == "length" else ""
-        return Reply("invalid", f"{error}{cut}", {}, {}, *tokens)
+        invalid = Reply("invalid", f"{error}{cut}", {}, {}, *tokens)
+        return replace(invalid, raw=shown(str(text), key, prompt))
+
+
+def _error_that_says_200(body: dict[str, Any], key: str, prompt: Prompt | None) -> Reply:
+    """An error under a status that says none: by the status or the kind that it names itself. What names neither is
+    taken as final: waiting would not change it."""
+    inner = body.get("error")
+    said = [one.get(name) for one in (inner, body) if isinstance(one, dict) for name in ("status", "code", "type")]
+    numbers = [int(str(one)) for one in said if str(one).isascii() and str(one).isdigit() and len(str(one)) == 3]
+    status = next((number for number in numbers if 400 <= number < 600), None)
+    words = " ".join(str(one) for one in said).lower()
+    named = next((number for word, number in ERROR_KINDS.items() if word in words), 400)
+    reply = read_error(status or named, {}, body, key, prompt)
+    return replace(reply, reason=reply.reason.replace(f"HTTP {status or named}", "HTTP 200 with an error", 1))
 
 
 def _count(value: Any) -> int:
@@ -232,18 +320,51 @@ def _body(error: openai.APIStatusError) -> Any:
     try:
         return error.response.json()
     except Exception:  # a body that is no JSON, is broken, or was never read
+        pass
+    try:
+        text = error.response.text.strip()
+    except Exception:
         return None
+    return None if text.startswith("<") else {"message": text}  # a page for people says nothing in a line
 
 
 def _message(body: Any, key: str, prompt: Prompt | None) -> str:
-    """What an error body says, whatever its shape (OpenAI's, FastAPI's), made safe to write down."""
-    said: Any = body.get("error", body.get("detail", "")) if isinstance(body, dict) else ""
+    """What an error body says, whatever its shape (OpenAI's, FastAPI's, vLLM's, Google's), made safe to write down."""
+    if isinstance(body, list):
+        body = body[0] if body else None
+    if not isinstance(body, dict):
+        return ""
+    said: Any = next((body[name] for name in ("error", "detail", "message", "errors") if body.get(name)), "")
+    if said is True:  # "error": true, and the words elsewhere
+        said = body.get("message", "")
     if isinstance(said, dict):
-        said = said.get("message", "")
+        said = said.get("message") or said.get("msg") or ""
     if isinstance(said, list):
-        said = "; ".join(str(d.get("msg", "")) for d in said[:3] if isinstance(d, dict))
+        said = "; ".join(str(d.get("msg") or d.get("message") or "") for d in said[:3] if isinstance(d, dict))
     text = safe(str(said or ""), key, prompt)
     return f": {text}" if text else ""
+
+
+def shown(text: str, key: str, prompt: Prompt | None) -> str:
+    """The begin of a text from outside, on one line, escaped, without the key and passages of the document."""
+    line = " ".join(text[: 4 * ANSWER_SHOWN].replace(key, "[key]").split())[:ANSWER_SHOWN]
+    document = " ".join(prompt.body["messages"][-1]["content"].split()) if prompt else ""
+    kept, at = [], 0
+    while at < len(line):
+        n = _echo(line, at, document)
+        kept.append("[document]" if n else line[at] if line[at].isprintable() else repr(line[at])[1:-1])
+        at += n or 1
+    return "".join(kept)
+
+
+def _echo(line: str, at: int, document: str) -> int:
+    """How many characters from ``at`` on are a passage of the document; 0 for fewer than ``ECHO``."""
+    n = ECHO
+    if len(line) - at < n or line[at : at + n] not in document:
+        return 0
+    while at + n < len(line) and line[at : at + n + 1] in document:
+        n += 1
+    return n
 
 
 def safe(text: str, key: str, prompt: Prompt | None) -> str:

@@ -54,6 +54,15 @@ class LlmJudge:
             raise GripError("settings/quality.max_cost needs prices: set quality.price_in and quality.price_out.")
         self.settings, self.answers, self.run_id, self.log = settings, answers, run_id, log
         self.prompter = Prompter(settings)
+        self.example = ""  # the begin of the first answer that was none
+
+    def hint(self) -> str:
+        """What to look at where no answer was usable: the first one, and what can be set."""
+        answer = f' The first answer begins: "{self.example}".' if self.example else ""
+        return (
+            f"{answer} Name a model that follows instructions (quality.model), or raise quality.max_tokens where it"
+            " reasons first or was cut, or switch its reasoning off at the server."
+        )
 
     @cached_property
     def endpoint(self) -> Endpoint:
@@ -195,6 +204,7 @@ class _Asking:
             before = self.takes.state()
             reply = await client.send(prompt)
             self.spending.settle(prompt, reply)
+        self.judge.example = self.judge.example or reply.raw
         wait = self.pace.saw(reply, task.attempt)
         call = Call(
             prompt.key,
@@ -242,7 +252,7 @@ class _Asking:
             if self.n_failed >= HOPELESS and not self.n_answered:
                 raise GripError(
                     f"{self.endpoint.name} gave no usable answer for any of {self.n_failed} documents; the last reason:"
-                    f" {reason}. Check settings/quality.model and OPENAI_BASE_URL."
+                    f" {reason}. Check settings/quality.model and OPENAI_BASE_URL.{self.judge.hint()}"
                 )
             return
         heapq.heappush(self.waiting, task)

@@ -68,6 +68,8 @@ class Pace:
         if reply.outcome in ("answered", "invalid"):
             self.answered_at, self.failures = now, 0
             self.slots = min(self.slots + 1 / self.slots, float(self.endpoint.concurrency))
+        elif reply.outcome == "refused":  # the server is there, and has said what it will say
+            self.answered_at = now
         else:
             self.failures += 1
         wait = self.backoff(attempt)

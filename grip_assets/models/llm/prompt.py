@@ -45,8 +45,18 @@ CHAT_TOKEN = re.compile(  # ChatML and Llama 3; DeepSeek; Llama 2, Mistral and G
     r"<\|[^<>\n]{0,60}\|>|<｜[^<>\n]{0,60}｜>|</?(?:s|bos|eos|start_of_turn|end_of_turn|think)>|<</?SYS>>"
     r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]"
 )
-THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.S)
-FENCED = re.compile(r"\A```(?:json)?\s*\n(.*)\n\s*```\Z", re.S)
+# How reasoning ends in an answer, by model: Qwen and DeepSeek (some templates open it themselves, so that only its end
+# is said), Magistral, Seed, Cohere, Kimi; and the channel of the final message in gpt-oss, with its control tokens or,
+# where the server left them out, without.
+THOUGHTS = ("think", "thinking", "thought", "reasoning", "reflection", "seed:think")
+THOUGHT_ENDS = (*(f"</{name}>" for name in THOUGHTS), "[/THINK]", "<|END_THINKING|>", "◁/think▷")
+THOUGHT_BEGINS = (*(f"<{name}>" for name in THOUGHTS), "[THINK]", "<|START_THINKING|>", "◁think▷")
+FINAL_CHANNEL = re.compile(
+    r"<\|channel\|>\s{0,3}final[^<{]{0,40}(?:<\|constrain\|>\s{0,3}\w{0,20})?\s{0,3}<\|message\|>"
+)
+OTHER_CHANNEL = re.compile(r"\s{0,3}(?:<\|start\|>assistant)?<\|channel\|>|analysis")
+FINAL_WORD = "assistantfinal"
+OBJECTS = 200  # opening braces that are tried as the begin of an answer
 ANSWER_CHARACTERS = 100_000
 
 
@@ -160,21 +170,13 @@ def delimited(text: str) -> str:
 def parse(answer: str) -> dict[str, float]:
     """The four scores of an answer, by dimension.
 
-    A leading ``<think>`` block and one fence around the whole are left out. Raises InvalidAnswer for everything that
-    is not one JSON object with exactly the four keys, each an integer from 0 to 10; nothing is clamped or guessed.
+    Reasoning, fences and sentences around are left out. Raises InvalidAnswer for everything that does not hold exactly
+    one JSON object with exactly the four keys, each an integer from 0 to 10, or holds two that differ; nothing is
+    clamped or guessed.
     """
     if len(answer) > ANSWER_CHARACTERS:
         raise InvalidAnswer(f"the answer has {len(answer):,} characters")
-    text = THOUGHT.sub("", answer).strip()
-    fenced = FENCED.match(text)
-    try:
-        found = json.loads(fenced[1] if fenced else text, object_pairs_hook=_once)
-    except InvalidAnswer:
-        raise
-    except (ValueError, RecursionError):
-        raise InvalidAnswer("the answer is not one JSON object" if text else "the answer is empty") from None
-    if not isinstance(found, dict):
-        raise InvalidAnswer("the answer is not one JSON object")
+    found = _the_object(without_reasoning(answer).strip())
     if set(found) != set(KEYS):
         missing, extra = len(set(KEYS) - set(found)), len(set(found) - set(KEYS))
         raise InvalidAnswer(f"the answer has {missing} of the four scores missing and {extra} unknown fields")
@@ -182,6 +184,60 @@ def parse(answer: str) -> dict[str, float]:
         if type(found[key]) is not int or not 0 <= found[key] <= 10:
             raise InvalidAnswer(f"{key} is not an integer from 0 to 10")
     return {dimension: float(found[key]) for key, dimension in KEYS.items()}
+
+
+def without_reasoning(answer: str) -> str:
+    """What comes after the last mark that ends reasoning; InvalidAnswer where reasoning began and did not end."""
+    finals = list(FINAL_CHANNEL.finditer(answer))
+    if finals:
+        return answer[finals[-1].end() :]
+    if OTHER_CHANNEL.match(answer):
+        if FINAL_WORD in answer:
+            return answer.rpartition(FINAL_WORD)[2]
+        if not answer.startswith("analysis"):
+            raise InvalidAnswer("the answer ends inside its reasoning")
+    ends = [answer.rfind(mark) + len(mark) for mark in THOUGHT_ENDS if mark in answer]
+    final = answer[max(ends) :] if ends else answer
+    if final.lstrip().startswith(THOUGHT_BEGINS):
+        raise InvalidAnswer("the answer ends inside its reasoning")
+    return final
+
+
+def _the_object(text: str) -> dict[str, Any]:
+    """The one JSON object of a text. Where several are, those with a score count, and all of them must be equal."""
+    try:
+        whole = json.loads(text, object_pairs_hook=_once)
+    except InvalidAnswer:
+        raise
+    except (ValueError, RecursionError):
+        objects = _objects(text)
+        objects = [found for found in objects if set(found) & set(KEYS)] or objects[:1]
+    else:
+        objects = [whole] if isinstance(whole, dict) else []
+    if not objects:
+        raise InvalidAnswer("the answer holds no JSON object" if text else "the answer is empty")
+    if len({json.dumps(found, sort_keys=True) for found in objects}) > 1:
+        raise InvalidAnswer("the answer holds several JSON objects that differ")
+    return objects[0]
+
+
+def _objects(text: str) -> list[dict[str, Any]]:
+    """JSON objects in a text, those that lie in no other."""
+    decoder = json.JSONDecoder(object_pairs_hook=_once)
+    found: list[dict[str, Any]] = []
+    at = text.find("{")
+    for _ in range(OBJECTS):
+        if at < 0:
+            return found
+        try:
+            one, end = decoder.raw_decode(text, at)
+            found.append(one)
+        except InvalidAnswer:
+            raise
+        except (ValueError, RecursionError):
+            end = at + 1
+        at = text.find("{", end)
+    raise InvalidAnswer(f"the answer has more than {OBJECTS} braces")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

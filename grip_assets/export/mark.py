@@ -1,0 +1,116 @@
+"""How an export is known again: by the last line of the card beside a file, by ``grip_export.json`` in a folder.
+
+Both name the files that the export wrote, with sizes and SHA-256. What has no such mark, or was changed after it was
+made, is somebody's own: no export replaces it unasked, and no pool reads an export as a document.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "grip_export.json"
+CARD = ".card.md"
+MARK = "<!-- grip-export "  # begins the last line of a card
+MARK_ENDS = " -->"
+
+
+def card_beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}{CARD}")
+
+
+def sealed(card: str, name: str, file: Path) -> str:
+    """The card with its last line: the mark of the file ``name``, whose bytes are those of ``file``."""
+    mark = {"file": name, **identity(file), "card": hashlib.sha256(card.encode()).hexdigest()}
+    line = json.dumps(mark).replace("<", "\\u003c").replace(">", "\\u003e")  # a name cannot end the comment
+    return f"{card}{MARK}{line}{MARK_ENDS}\n"
+
+
+def identity(file: Path) -> dict[str, Any]:
+    """``bytes`` and ``sha256`` of a file."""
+    with file.open("rb") as opened:
+        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(opened, "sha256").hexdigest()}
+
+
+def read_card(text: str) -> dict[str, Any] | None:
+    """The mark of a card, with ``unchanged``: whether the card is as the export wrote it. None where there is none."""
+    above, begins, rest = text.rpartition(MARK)
+    line, _, below = rest.partition("\n")
+    try:
+        mark = json.loads(line.removesuffix(MARK_ENDS)) if begins else None
+    except ValueError:
+        return None
+    if not isinstance(mark, dict) or not {"file", "bytes", "sha256", "card"} <= mark.keys():
+        return None
+    return mark | {"unchanged": not below and hashlib.sha256(above.encode()).hexdigest() == mark["card"]}
+
+
+def mark_of(card: Path) -> dict[str, Any] | None:
+    try:
+        return read_card(card.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def is_export(path: Path) -> bool:
+    """Whether a file, a card or a folder is there by an export, changed since or not. For readers of pools."""
+    if path.is_dir():
+        return (path / MANIFEST).is_file()
+    mark = mark_of(card_beside(path))
+    return bool(mark and mark["file"] == path.name) or (path.name.endswith(CARD) and mark_of(path) is not None)
+
+
+def contents(folder: Path) -> dict[str, dict[str, Any]]:
+    """What is in an export's folder beside its manifest, by relative name."""
+    return {name: identity(folder / name) for name in names(folder) if name != MANIFEST}
+
+
+def names(folder: Path) -> list[str]:
+    """Relative names of all that is below a folder and is no folder; links are not followed."""
+    found = []
+    for above, folders, files in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(above, name))]  # noqa: PTH114, PTH118
+        found += [os.path.relpath(os.path.join(above, name), folder) for name in (*files, *links)]  # noqa: PTH118
+    return sorted(found)
+
+
+def somebodys_file(path: Path, cards: list[Path]) -> str | None:
+    """Why a file is not the export's own, or None where it is. ``cards``: where its mark may be."""
+    marks = [mark for card in cards if (mark := mark_of(card)) and mark["file"] == path.name]
+    if not marks:
+        return "was not made by an export"
+    if any(_same(path, mark) for mark in marks):
+        return None
+    return "was changed after an export made it"
+
+
+def _same(path: Path, mark: Mapping[str, Any]) -> bool:
+    return path.stat().st_size == mark["bytes"] and identity(path)["sha256"] == mark["sha256"]
+
+
+def somebodys_card(card: Path) -> str | None:
+    """Why a card is not the export's own, or None where it is."""
+    mark = mark_of(card)
+    if mark is None:
+        return "was not made by an export"
+    return None if mark["unchanged"] else "was changed after an export made it"
+
+
+def added(folder: Path) -> list[str]:
+    """What is in an export's folder and was not written by the export."""
+    written = _written(folder)
+    return [name for name in names(folder) if name != MANIFEST and name not in written]
+
+
+def changed(folder: Path) -> list[str]:
+    """What an export wrote in its folder and is not as it was written."""
+    return [n for n, mark in _written(folder).items() if (folder / n).is_file() and not _same(folder / n, mark)]
+
+
+def _written(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / MANIFEST).read_text())["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}

@@ -1,0 +1,211 @@
+"""Static analysis in processes that the kernel ends when one document takes too long or too much memory.
+
+Parsers and lexers are C code and regular expressions that hold the interpreter: neither a thread nor a signal handler
+can stop them. A worker sets a timer of processor time before each document, whose signal ends it, and a bound of
+memory; so it ends even where its parent is gone. Its document is then judged as plain text, and says so. Time is the
+last resort: what is read of a document is bounded by size first (reading.py). Processor time, not the clock: a busy
+machine changes no verdict.
+"""
+
+import itertools
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from grip_assets.errors import GripError
+from grip_assets.models.judge import Document, Verdict
+from grip_assets.models.reading import ANALYSED_BYTES
+from grip_assets.parallel import map_shards
+
+SECONDS = 10.0  # of processor time for one document: a hundred times what the longest usual ones take
+MEMORY = 1 << 30  # bytes of one worker
+BATCH = 16  # documents of one message
+ATTEMPTS = 2  # of a document whose worker ended by something else than its time: it may have been somebody's kill
+PACKAGE = str(Path(__file__).parents[2])
+
+
+class Ended(Exception):
+    """The worker ended before it answered. ``slow``: by its timer."""
+
+    def __init__(self, slow: bool, why: str):
+        super().__init__(why)
+        self.slow = slow
+
+
+class Worker:
+    """A process that judges documents one by one. JSON lines go both ways."""
+
+    def __init__(self) -> None:
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115
+        paths = os.pathsep.join([PACKAGE, *(path for path in sys.path if path)])
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-c", "from grip_assets.models.bounded import work; work()", str(SECONDS)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env=os.environ | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        )
+        try:
+            self.receive()
+        except Ended:
+            self.errors.seek(0)
+            said = self.errors.read().decode(errors="replace").strip().rpartition("\n")[2]
+            self.close()
+            raise GripError(f"A process of the static judge did not start: {said or 'it gave no reason'}.") from None
+
+    def send(self, documents: list[Document]) -> None:
+        # no more of a text than is read
+        message = json.dumps([[d.doc_id, d.text[:ANALYSED_BYTES], d.language] for d in documents])
+        assert self.process.stdin
+        with suppress(BrokenPipeError):  # it ended: receive says so
+            self.process.stdin.write(message.encode() + b"\n")
+            self.process.stdin.flush()
+
+    def receive(self) -> Verdict:
+        """The next verdict; Ended where there is none to come."""
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if line.endswith(b"\n"):
+            return Verdict(**json.loads(line))
+        code = self.process.wait()
+        if code == -signal.SIGPROF:
+            raise Ended(True, f"more than {SECONDS:g} s of processor time")
+        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        raise Ended(False, f"its process ended ({name}: a fault of its parser, or no memory)")
+
+    def close(self) -> None:
+        self.process.kill()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with suppress(OSError):
+                pipe and pipe.close()
+        self.process.wait()
+        self.errors.close()
+
+
+class Workers:
+    """As many workers as threads ask at once; each is started when it is first needed, and ends with ``close``."""
+
+    def __init__(self) -> None:
+        self.lock, self.closed = threading.Lock(), False
+        self.idle: list[Worker] = []
+        self.all: set[Worker] = set()
+
+    def judge(self, documents: list[Document]) -> list[Verdict]:
+        """A verdict for each document, whatever becomes of the workers."""
+        verdicts: list[Verdict] = []
+        deaths = 0
+        while len(verdicts) < len(documents):
+            worker = self.take()
+            worker.send(documents[len(verdicts) :])
+            try:
+                while len(verdicts) < len(documents):
+                    verdicts.append(worker.receive())
+                    deaths = 0
+            except Ended as ended:
+                self.drop(worker)
+                deaths += 1
+                if ended.slow or deaths >= ATTEMPTS:
+                    verdicts.append(as_text(documents[len(verdicts)], str(ended)))
+                    deaths = 0
+            else:
+                with self.lock:
+                    self.idle.append(worker)
+        return verdicts
+
+    def take(self) -> Worker:
+        with self.lock:
+            if self.closed:
+                raise RuntimeError("the judge was closed")
+            if self.idle:
+                return self.idle.pop()
+        worker = Worker()
+        with self.lock:
+            self.all.add(worker)
+            closed = self.closed
+        if closed:
+            self.drop(worker)
+            raise RuntimeError("the judge was closed")
+        return worker
+
+    def drop(self, worker: Worker) -> None:
+        with self.lock:
+            self.all.discard(worker)
+        worker.close()
+
+    def close(self) -> None:
+        with self.lock:
+            self.closed, left = True, list(self.all)
+            self.all.clear()
+        for worker in left:
+            worker.process.kill()
+        for worker in left:
+            worker.close()
+
+
+def judged(documents: Iterable[Document]) -> Iterator[Verdict]:
+    """Verdicts in the order of the documents. Nothing runs any more when this ends, or is closed before its end."""
+    workers = Workers()
+    stream = iter(documents)
+    batches = iter(lambda: list(itertools.islice(stream, BATCH)), [])
+    found = map_shards(workers.judge, batches)
+    try:
+        for verdicts in found:
+            yield from verdicts
+    finally:
+        workers.close()
+        with suppress(Exception):
+            found.close()  # type: ignore[attr-defined]
+
+
+def as_text(document: Document, why: str) -> Verdict:
+    """The verdict of a document that could not be read as what it is: that of plain text, with the reason."""
+    from grip_assets.models.static_judge import judge_document
+
+    verdict = judge_document(Document(document.doc_id, document.text, None))
+    verdict.parts["not_read_as"] = f"{document.language}: {why}"
+    return verdict
+
+
+def work() -> None:
+    """A worker's life: read documents from standard input, write verdicts to standard output, until either ends."""
+    from grip_assets.models.static_judge import judge_document
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # its parent says when to end
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process without asking the interpreter
+    _bound(resource.RLIMIT_CORE, 0)
+    _bound(resource.RLIMIT_DATA, MEMORY)
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints is no answer
+    seconds = float(sys.argv[1])
+
+    def answer(verdict: Verdict) -> None:
+        answers.write(json.dumps(asdict(verdict)).encode() + b"\n")
+        answers.flush()
+
+    answer(Verdict("", "ready"))
+    with suppress(BrokenPipeError):
+        for line in sys.stdin.buffer:
+            for row in json.loads(line):
+                document = Document(*row)
+                signal.setitimer(signal.ITIMER_PROF, seconds)
+                try:
+                    verdict = judge_document(document)
+                except Exception as error:  # a lexer's own fault, or memory: the document's failure, not the run's
+                    verdict = as_text(document, f"its reader failed ({type(error).__name__})")
+                signal.setitimer(signal.ITIMER_PROF, 0)
+                answer(verdict)
+    os._exit(0)
+
+
+def _bound(what: int, most: int) -> None:
+    with suppress(ValueError, OSError):  # a lower bound is in force already
+        resource.setrlimit(what, (most, resource.getrlimit(what)[1]))
