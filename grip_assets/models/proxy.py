@@ -1,23 +1,24 @@
 """The proxy language model of the probe [G5], cut at the reset depth into a frozen and a retrained part.
 
 Each window runs alone, without padding and without special tokens, so hidden states depend on nothing but its tokens.
-A GGUF is dequantised once and kept as safetensors in the data folder: loading it again takes a tenth of the time.
+A GGUF is dequantised once and kept as safetensors in the user's cache: loading it again takes a tenth of the time.
 """
 
 import copy
-import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 
 from grip_assets.errors import GripError
 from grip_assets.models.encoder import quiet
-from grip_assets.models.files import ModelFiles, content_hash, locate
-from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.models.files import ModelFiles, cached, content_hash, locate
+from grip_assets.progress import waiting
 
 # Where the blocks and the final norm are, by family: Llama, Qwen, Mistral, SmolLM ...; GPT-2; GPT-NeoX, Pythia.
 PLACES = (("layers", "norm"), ("h", "ln_f"), ("layers", "final_layer_norm"))
@@ -76,8 +77,13 @@ def tokenize(tokenizer: Any, text: Any) -> Any:
     )["input_ids"]
 
 
-def load_proxy(name: str, root: Path, setting: str = "settings/adaptation.proxy") -> "Proxy":
-    files = converted(locate(name, setting), root)
+def load_proxy(
+    name: str,
+    root: Path,
+    setting: str = "settings/adaptation.proxy",
+    log: Callable[[str], None] = lambda line: None,
+) -> "Proxy":
+    files = converted(locate(name, setting), root, log)
     tokenizer = _from_pretrained(transformers.AutoTokenizer, files, setting)
     model = _from_pretrained(
         transformers.AutoModelForCausalLM, files, setting, dtype=torch.float32, use_safetensors=True
@@ -109,6 +115,11 @@ class Proxy:
         ids = torch.tensor([window])
         logits_LV = self.model(input_ids=ids, use_cache=False).logits[0, :-1]
         return float(torch.nn.functional.cross_entropy(logits_LV.float(), ids[0, 1:]))
+
+    @torch.no_grad()
+    def states(self, windows: list[list[int]]) -> np.ndarray:
+        """States that enter the head, float32 (B, L, h), of B windows of one length."""
+        return self.body(input_ids=torch.tensor(windows), use_cache=False).last_hidden_state.float().numpy()
 
     def boundary(self, window: list[int], depth: int) -> Boundary:
         """States that enter the last ``depth`` blocks; for depth 0 those that enter the head."""
@@ -176,29 +187,39 @@ def _from_pretrained(kind: Any, files: ModelFiles, setting: str, **options: Any)
         raise GripError(f"{setting} '{files.name}' cannot be loaded: {error}") from error
 
 
-def converted(files: ModelFiles, root: Path) -> ModelFiles:
-    """Files as they are, or for a GGUF its safetensors copy, made on first use."""
+def converted(files: ModelFiles, root: Path, log: Callable[[str], None] = lambda line: None) -> ModelFiles:
+    """Files as they are, or for a GGUF its safetensors copy, made once for all data folders of this user."""
     if not files.gguf_file:
         return files
-    kept = root / ".models" / content_hash(files, root)
+    kept = cached(f"models/{content_hash(files, root)}")
     if not kept.exists():
-        with ArtifactStore(root).scratch() as scratch, quiet():
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                files.source(), gguf_file=files.gguf_file, dtype=torch.float32
-            )
-            tokenizer = transformers.AutoTokenizer.from_pretrained(files.source(), gguf_file=files.gguf_file)
-            for owner in (model, model.config):
-                for name in ("quantization_config", "hf_quantizer"):
-                    if hasattr(owner, name):
-                        delattr(owner, name)
-            model.is_quantized = False  # type: ignore[assignment]
-            model.save_pretrained(scratch / "model")
-            tokenizer.save_pretrained(scratch / "model")
-            kept.parent.mkdir(exist_ok=True)
-            try:
-                (scratch / "model").rename(kept)
-            except OSError:
-                if not kept.exists():
-                    raise
-                shutil.rmtree(scratch / "model")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".unpacking-") as aside:
+            with waiting(f"unpacking {files.name} into {kept.parent}, once on this machine", log):
+                _unpack(files, Path(aside) / "model")
+            _move(Path(aside) / "model", kept)
     return ModelFiles(files.name, kept)
+
+
+def _unpack(files: ModelFiles, target: Path) -> None:
+    with quiet():
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            files.source(), gguf_file=files.gguf_file, dtype=torch.float32
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(files.source(), gguf_file=files.gguf_file)
+        for owner in (model, model.config):
+            for name in ("quantization_config", "hf_quantizer"):
+                if hasattr(owner, name):
+                    delattr(owner, name)
+        model.is_quantized = False  # type: ignore[assignment]
+        model.save_pretrained(target)
+        tokenizer.save_pretrained(target)
+
+
+def _move(made: Path, kept: Path) -> None:
+    """By one rename; another process may have been first, and its copy is the same."""
+    try:
+        made.rename(kept)
+    except OSError:
+        if not kept.exists():
+            raise

@@ -23,6 +23,8 @@ README, REFERENCE = REPOSITORY / "README.md", REPOSITORY / "docs" / "reference.m
 ENVIRONMENT = {
     "GRIP_DATA": "Folder of artifacts and catalog; relative to the repository. Default: `data`.",
     "DAGSTER_HOME": "Folder of Dagster's instance; relative to the repository. Default: `dagster_home`.",
+    "GRIP_CACHE": "Folder of models that were unpacked, for all data folders. Default: `grip` in `XDG_CACHE_HOME` or"
+    " `~/.cache`; where that cannot be written, a temporary folder.",
     "GRIP_WORKERS": "Threads. Default: the cores.",
     "GRIP_MEMORY": "What work keeps within, or is refused by name; for example `4GB`. Default: half of the machine's.",
     "GRIP_EXECUTOR": "`multiprocess`: a process a step, forked from a server loaded once. Default: one for all.",
