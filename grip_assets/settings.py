@@ -206,6 +206,11 @@ class Adaptation(Group):
     )
     micro_batch: int = knob(256, "Tokens whose logits are held at once. For form: steps.", hashed=False, gt=0)
 
+    @property
+    def passes(self) -> int:
+        """How often the proxy reads each token of the probe."""
+        return self.epochs * self.seeds if self.form == "steps" else 1
+
 
 class Budget(Group):
     """Documents or tokens for each cluster [G4, G6, G7, A3, A8, A16, A17, A21]."""

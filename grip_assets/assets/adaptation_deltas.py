@@ -236,7 +236,7 @@ def _measure(work: Work, shards: Shards, clusters: dict[str, pl.DataFrame]) -> N
     cap = probe.settings.tokens_per_cluster
     counted = [int(rows["n_tokens"].sum()) for rows in clusters.values()]  # as settings/corpus.tokenizer counts
     tokens = [n if cap is None else min(n, cap) for n in counted]
-    passes = probe.settings.epochs * probe.settings.seeds if probe.stepwise else 1
+    passes = probe.settings.passes if probe.stepwise else 1
     unit = "token steps" if probe.stepwise else "tokens"
     progress = Progress("probing", sum(tokens) * passes, unit, work.log)
 

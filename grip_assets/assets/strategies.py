@@ -197,7 +197,6 @@ def _cost(
     adaptation = Adaptation.of(work.settings)
     copies = float(np.mean([repeats_N.sum() for repeats_N in draws]))
     tokens = float(np.mean([(repeats_N * pool.lengths_N).sum() for repeats_N in draws]))
-    passes = adaptation.epochs * adaptation.seeds
     judged = len(work.frame("quality_scores")) if "quality_scores" in s.needs else 0
     before = [rung for rung in RUNGS[: RUNGS.index(s.name)] if rung in names] if s.kind == "rung" else []
     return {
@@ -208,7 +207,9 @@ def _cost(
         "n_tokens": tokens,
         "mean_tokens": tokens / max(copies, 1),
         "encoder_tokens": _sum(work, "embeddings", "n_encoder_tokens") if "embeddings" in s.needs else 0,
-        "proxy_tokens": _sum(work, "adaptation_deltas", "n_tokens") * passes if "adaptation_deltas" in s.needs else 0,
+        "proxy_tokens": _sum(work, "adaptation_deltas", "n_tokens") * adaptation.passes
+        if "adaptation_deltas" in s.needs
+        else 0,
         "judged_documents": len(pool.documents) if s.name == "top_quality" else judged,
         "seconds": seconds + sum(work.store.manifest(name, versions[name])["seconds"] for name in s.needs),
     }
