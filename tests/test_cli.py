@@ -179,8 +179,8 @@ def test_bad_input_is_refused_before_anything_is_changed(shell, words, message):
         ),
         (["--set", "budget.total=1000000000"], "budgets: settings/budget.total asks for 1,000,000,000"),
         (
-            ["--set", "adaptation.reset_depth=9"],
-            "adaptation_deltas: settings/adaptation.reset_depth is 9; the proxy has 4 blocks",
+            ["--set", "adaptation.learning_rate=1e9"],
+            "adaptation_deltas: settings/adaptation.learning_rate is 1e+09, and a first step would take off more than",
         ),
     ],
 )

@@ -18,7 +18,7 @@ import polars as pl
 from grip_assets.errors import GripError
 from grip_assets.method.agreement import rank_correlation, spearman_brown
 from grip_assets.method.closed_form import Measured, Passages, measured
-from grip_assets.method.statistics import known
+from grip_assets.method.statistics import known, minus
 from grip_assets.models.files import UNIGRAM, content_hash, locate
 from grip_assets.parallel import map_shards
 from grip_assets.progress import Progress, waiting
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 READS = tuple(name for name in Adaptation.model_fields if name != "delta")  # the form is chosen in budgets
 ONLY_STEPS = ("reset_depth", "epochs", "seeds", "init_std")
 ONLY_MODELS = ("form", "learning_rate", *ONLY_STEPS)
+LUCK = 0.5  # below, as sql/checks/adaptation_deltas__more_than_luck.sql has it
 BYTES_A_STATE = 64  # a hidden state in float32, and its sums in float64 some times over
 Documents = list[tuple[str, list[int]]]
 Advance = Callable[[float], None]
@@ -81,7 +82,7 @@ def compute(work: Work) -> dict[str, Any]:
     work.draft.write("adaptation_deltas", deltas)
     agreement = _agreement(deltas)
     work.draft.write("probe_agreement", pl.DataFrame([agreement], AGREEMENT))
-    work.log(_said(agreement))
+    work.log(how_sure(agreement["draw_to_draw"], agreement["with_unigram"]))
     return {
         "clusters_probed_now": len(missing),
         "mean_delta": deltas["delta"].mean(),
@@ -124,13 +125,15 @@ def _agreement(deltas: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def _said(agreement: dict[str, Any]) -> str:
-    r, unigram = agreement["draw_to_draw"], agreement["with_unigram"]
-    if r is None:
-        return "the clusters' drops cannot be compared between two draws of documents: too few clusters or documents"
-    advice = "" if r >= 0.5 else ": much of replay follows noise; a larger probe (probe.min_for_adaptation) would help"
-    beside = "" if unigram is None else f"; with a unigram's, {unigram:.2f}"
-    return f"rank correlation of the drops between two draws of documents {r:.2f}{advice}{beside}"
+def how_sure(draw_to_draw: float | None, with_unigram: float | None) -> str:
+    """What ``probe_agreement`` says, in a sentence for a reader who has not seen the paper."""
+    if draw_to_draw is None:
+        return "how far the drops are luck cannot be said: too few clusters, or too few documents in them"
+    sure = f"two draws of documents rank the clusters' drops alike by {minus(draw_to_draw)} (1: the same, 0: by luck)"
+    if draw_to_draw < LUCK:
+        sure += "; replay then follows noise: raise probe.min_for_adaptation, or set budget.replay=none"
+    beside = f"; counts of tokens, without a model, agree by {minus(with_unigram)}" if with_unigram is not None else ""
+    return sure + beside
 
 
 @dataclass(frozen=True)

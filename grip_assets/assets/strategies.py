@@ -226,7 +226,7 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
 
 stage = Stage(
     name="strategies",
-    code_version="3",
+    code_version="4",
     compute=compute,
     description="What each strategy of settings/evaluation selects, under each seed, all to the same tokens: Panel B,"
     " baselines, GRIP without one part. `strategy_costs`: what each needs of encoder, proxy, judge and time.",
@@ -244,7 +244,7 @@ stage = Stage(
         "corpus": ("benchmarks",),
         "clustering": clusters.stage.reads["clustering"],
         "quality": ("dimensions",),
-        "adaptation": ("delta", "epochs", "seeds"),
+        "adaptation": ("delta", "form", "epochs", "seeds"),
         "budget": None,  # of the strategy in force
         "selection": None,
         "evaluation": ("strategies", "seeds", "seed", "target"),
