@@ -21,7 +21,7 @@ from grip_assets.method.closed_form import Measured, Passages, measured
 from grip_assets.method.statistics import known, minus
 from grip_assets.models.files import UNIGRAM, content_hash, locate
 from grip_assets.parallel import map_shards
-from grip_assets.progress import Progress, waiting
+from grip_assets.progress import Progress
 from grip_assets.recompute import Settings, Stage, Work
 from grip_assets.settings import Adaptation, Corpus, digest, hashed_values
 from grip_assets.store.query import query
@@ -223,10 +223,10 @@ def _opened(work: Work) -> _Probe:
     settings = Adaptation.of(work.settings)
     if settings.proxy == UNIGRAM:
         name = Corpus.of(work.settings).tokenizer
-        tokenizer = open_tokenizer(name, "settings/corpus.tokenizer", work.store.root)
+        tokenizer = open_tokenizer(name, "settings/corpus.tokenizer", work.store.root, work.log)
         return _Probe(settings, partial(tokenize, tokenizer), len(tokenizer), settings.window, None)
-    with waiting(f"loading the proxy {Path(settings.proxy).name}", work.log):
-        proxy = load_proxy(settings.proxy, work.store.root, log=work.log)
+    work.log(f"loading the proxy {Path(settings.proxy).name}")
+    proxy = load_proxy(settings.proxy, work.store.root, log=work.log)
     return _Probe(settings, proxy.tokenize, proxy.vocabulary, min(settings.window, proxy.context), proxy)
 
 

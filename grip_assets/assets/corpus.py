@@ -86,7 +86,7 @@ def compute(work: Work) -> dict[str, Any]:
 
     settings = Corpus.of(work.settings)
     source = pool(work.settings)
-    count_tokens = load_tokenizer(settings.tokenizer, "settings/corpus.tokenizer", work.store.root)
+    count_tokens = load_tokenizer(settings.tokenizer, "settings/corpus.tokenizer", work.store.root, work.log)
     progress = Progress(f"reading {source.label}", source.size(), "bytes", work.log)
     seen: Counter[str] = Counter(dict.fromkeys(("read", "kept", "held_out", "rejected"), 0))
     tokens = 0

@@ -5,6 +5,7 @@ A GGUF is dequantised once and kept as safetensors in the user's cache: loading 
 """
 
 import copy
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,14 +56,21 @@ class _Catcher(torch.nn.Module):
         raise _Reached(Boundary(hidden[0], rest, named))
 
 
-def open_tokenizer(name: str, setting: str, root: Path) -> Any:
+Log = Callable[[str], None]
+
+
+def silent(line: str) -> None:
+    pass
+
+
+def open_tokenizer(name: str, setting: str, root: Path, log: Log = silent) -> Any:
     """The tokenizer of the model ``name``; GripError naming ``setting`` where it cannot be loaded."""
-    return _from_pretrained(transformers.AutoTokenizer, converted(locate(name, setting), root), setting)
+    return _from_pretrained(transformers.AutoTokenizer, tokenizer_files(locate(name, setting), root, log), setting)
 
 
-def load_tokenizer(name: str, setting: str, root: Path) -> Callable[[str], int]:
+def load_tokenizer(name: str, setting: str, root: Path, log: Log = silent) -> Callable[[str], int]:
     """A counter of the tokens of a text. The text is plain: nothing in it is read as a special token."""
-    tokenizer = open_tokenizer(name, setting, root)
+    tokenizer = open_tokenizer(name, setting, root, log)
     inner = getattr(tokenizer, "backend_tokenizer", None)
     if inner is None:
         return lambda text: len(tokenize(tokenizer, text))
@@ -81,7 +89,7 @@ def load_proxy(
     name: str,
     root: Path,
     setting: str = "settings/adaptation.proxy",
-    log: Callable[[str], None] = lambda line: None,
+    log: Log = silent,
 ) -> "Proxy":
     files = converted(locate(name, setting), root, log)
     tokenizer = _from_pretrained(transformers.AutoTokenizer, files, setting)
@@ -187,17 +195,42 @@ def _from_pretrained(kind: Any, files: ModelFiles, setting: str, **options: Any)
         raise GripError(f"{setting} '{files.name}' cannot be loaded: {error}") from error
 
 
-def converted(files: ModelFiles, root: Path, log: Callable[[str], None] = lambda line: None) -> ModelFiles:
+def converted(files: ModelFiles, root: Path, log: Log = silent) -> ModelFiles:
     """Files as they are, or for a GGUF its safetensors copy, made once for all data folders of this user."""
     if not files.gguf_file:
         return files
-    kept = cached(f"models/{content_hash(files, root)}")
+
+    def unpack(target: Path) -> None:
+        tokenizer = tokenizer_files(files, root, log)
+        _unpack(files, target)
+        shutil.copytree(tokenizer.source(), target, dirs_exist_ok=True)
+
+    return _kept(files, content_hash(files, root), "the weights", unpack, log)
+
+
+def tokenizer_files(files: ModelFiles, root: Path, log: Log = silent) -> ModelFiles:
+    """The same for the tokenizer alone, which asks for no weights."""
+    if not files.gguf_file:
+        return files
+
+    def unpack(target: Path) -> None:
+        with quiet():
+            transformers.AutoTokenizer.from_pretrained(files.source(), gguf_file=files.gguf_file).save_pretrained(
+                target
+            )
+
+    return _kept(files, f"{content_hash(files, root)}-tokenizer", "the tokenizer", unpack, log)
+
+
+def _kept(files: ModelFiles, name: str, what: str, unpack: Callable[[Path], None], log: Log) -> ModelFiles:
+    """The folder ``name`` of the cache, made aside and put there by one rename."""
+    kept = cached(f"models/{name}")
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".unpacking-") as aside:
-            with waiting(f"unpacking {files.name} into {kept.parent}, once on this machine", log):
-                _unpack(files, Path(aside) / "model")
-            _move(Path(aside) / "model", kept)
+        said = f"unpacking {what} of {files.name} into {kept.parent}, once on this machine, some 15 s"
+        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".unpacking-") as aside, waiting(said, log):
+            unpack(Path(aside) / "made")
+            _move(Path(aside) / "made", kept)
     return ModelFiles(files.name, kept)
 
 
@@ -206,18 +239,16 @@ def _unpack(files: ModelFiles, target: Path) -> None:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             files.source(), gguf_file=files.gguf_file, dtype=torch.float32
         )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(files.source(), gguf_file=files.gguf_file)
         for owner in (model, model.config):
             for name in ("quantization_config", "hf_quantizer"):
                 if hasattr(owner, name):
                     delattr(owner, name)
         model.is_quantized = False  # type: ignore[assignment]
         model.save_pretrained(target)
-        tokenizer.save_pretrained(target)
 
 
 def _move(made: Path, kept: Path) -> None:
-    """By one rename; another process may have been first, and its copy is the same."""
+    """Another process may have been first, and its copy is the same."""
     try:
         made.rename(kept)
     except OSError:
