@@ -197,8 +197,8 @@ class Adaptation(Group):
     seeds: int = knob(1, "Shared initialisations averaged; one is enough at depth 0. For form: steps.", ge=1)
     evaluate: Literal["held_out", "train"] = knob("held_out", "Documents that the loss is measured on.")
     delta: Literal["relative", "absolute"] = knob("relative", "Form of the drop that the budget uses.", "ΔL or δL")
-    tokens_per_cluster: int | None = knob(10240, "Probe tokens of a cluster; null: all.", gt=1)
-    window: int = knob(256, "Tokens of a training window.", gt=1)
+    tokens_per_cluster: int | None = knob(20480, "Probe tokens of a cluster; null: all.", gt=1)
+    window: int = knob(512, "Tokens of a training window.", gt=1)
     init_std: float = knob(0.02, "Standard deviation of the reset weights. For form: steps.", "θ_init", gt=0)
     seed: int = knob(0, "Seed of passages and folds; first seed of the initialisations.", ge=0)
     checkpoints: str | None = knob(

@@ -34,7 +34,7 @@ READS = tuple(name for name in Adaptation.model_fields if name != "delta")  # th
 ONLY_STEPS = ("reset_depth", "epochs", "seeds", "init_std")
 ONLY_MODELS = ("form", "learning_rate", *ONLY_STEPS)
 LUCK = 0.5  # below, as sql/checks/adaptation_deltas__more_than_luck.sql has it
-BYTES_A_STATE = 64  # a hidden state in float32, and its sums in float64 some times over
+BYTES_A_STATE = 32  # a hidden state in float32, and its sums in float64 some times over
 Documents = list[tuple[str, list[int]]]
 Advance = Callable[[float], None]
 BESIDE = ("first_half_delta", "second_half_delta", "unigram_delta")
