@@ -49,6 +49,12 @@ CHECKS = [
     Check("quality_scores", "judged", False, "Every cluster has as many judged documents as quality.min_judged says."),
     Check("adaptation_deltas", "finite", True, "Losses and drops are finite, and losses are positive."),
     Check("adaptation_deltas", "learned", False, "The loss of every cluster fell."),
+    Check(
+        "adaptation_deltas",
+        "more_than_luck",
+        False,
+        "Two draws of documents rank the clusters alike: at least 0.5; below, replay follows noise.",
+    ),
     Check("budgets", "sum_exact", True, "Allocated and real budgets sum to the total, or to all there is."),
     Check("budgets", "within_caps", True, "No cluster is given more than it has (times max_repeats)."),
     Check("budgets", "multiplier_in_range", True, "1 <= r_k <= 1 + alpha."),

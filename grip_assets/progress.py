@@ -4,6 +4,7 @@ the same lines read well in a terminal, in a file and in the Dagster event log."
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -48,6 +49,25 @@ class Progress:
     def finish(self) -> None:
         seconds = time.monotonic() - self.started
         self.log(f"{self.label}: {self.done:,.0f} {self.unit} in {duration(seconds)}")
+
+
+@contextmanager
+def waiting(what: str, log: Callable[[str], None], every: float = 5.0) -> Iterator[None]:
+    """Log ``what``, and every few seconds how long it has taken: for work that says nothing itself."""
+    ended, started = threading.Event(), time.monotonic()
+
+    def say() -> None:
+        while not ended.wait(every):
+            log(f"{what}: {duration(time.monotonic() - started)} so far")
+
+    log(what)
+    speaker = threading.Thread(target=say, daemon=True)
+    speaker.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        speaker.join()
 
 
 def duration(seconds: float) -> str:

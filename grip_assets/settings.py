@@ -185,6 +185,11 @@ class Probe(Group):
 
     fraction: float = knob(0.005, "Size of the probe set as a share of the documents.", "|P|/N", gt=0, le=1)
     min_per_cluster: int = knob(8, "Documents of a cluster at least (or all it has).", ge=1)
+    min_for_adaptation: int = knob(
+        40,
+        "Documents of a cluster that the proxy reads at least (or all it has). Those beyond the probe are not judged.",
+        ge=1,
+    )
     seed: int = knob(0, "Seed of the draw.", ge=0)
 
 
@@ -226,23 +231,37 @@ class Quality(Group):
 
 
 class Adaptation(Group):
-    """Rapid Adaptation Probe [G5, A1, A4 to A7]."""
+    """Rapid Adaptation Probe [G5, A1, A4 to A7, A30 to A33]."""
 
-    proxy: str = knob("SmolLM2-135M", "Proxy model: a packaged name, a local path or a hub name.", given=True)
-    reset_depth: int = knob(0, "Last blocks that are reset with the head.", "N", ge=0, le=64)
-    learning_rate: float = knob(3e-4, "AdamW.", "lr", gt=0)
-    epochs: int = knob(10, "Full-batch steps.", "n", gt=0)
-    seeds: int = knob(1, "Shared initialisations averaged; one is enough at depth 0.", ge=1)
+    proxy: str = knob(
+        "SmolLM2-135M",
+        "Proxy model: a packaged name, a local path or a hub name; or unigram: counts of settings/corpus.tokenizer's"
+        " tokens, and no model.",
+        given=True,
+    )
+    form: Literal["closed", "steps"] = knob(
+        "closed", "closed: AdamW's first step from a head of zeros, by formula. steps: train a random head."
+    )
+    folds: int = knob(5, "Parts of a cluster's documents, each held out once. For form: closed.", ge=2, le=20)
+    reset_depth: int = knob(0, "Last blocks that are reset with the head; above 0 for form: steps.", "N", ge=0, le=64)
+    learning_rate: float = knob(3e-4, "AdamW. With form: closed it only scales the drops.", "lr", gt=0)
+    epochs: int = knob(10, "Full-batch steps. For form: steps.", "n", gt=0)
+    seeds: int = knob(1, "Shared initialisations averaged; one is enough at depth 0. For form: steps.", ge=1)
     evaluate: Literal["held_out", "train"] = knob("held_out", "Documents that the loss is measured on.")
     delta: Literal["relative", "absolute"] = knob("relative", "Form of the drop that the budget uses.", "ΔL or δL")
-    tokens_per_cluster: int | None = knob(8192, "Probe tokens of a cluster; null: all.", gt=1)
+    tokens_per_cluster: int | None = knob(20480, "Probe tokens of a cluster; null: all.", gt=1)
     window: int = knob(512, "Tokens of a training window.", gt=1)
-    init_std: float = knob(0.02, "Standard deviation of the reset weights.", "θ_init", gt=0)
-    seed: int = knob(0, "First seed of the initialisation and of the split.", ge=0)
+    init_std: float = knob(0.02, "Standard deviation of the reset weights. For form: steps.", "θ_init", gt=0)
+    seed: int = knob(0, "Seed of passages and folds; first seed of the initialisations.", ge=0)
     checkpoints: str | None = knob(
         None, "Folder whose newest checkpoint becomes the proxy (sensor new_checkpoint).", hashed=False, given=True
     )
-    micro_batch: int = knob(256, "Tokens whose logits are held at once.", hashed=False, gt=0)
+    micro_batch: int = knob(256, "Tokens whose logits are held at once. For form: steps.", hashed=False, gt=0)
+
+    @property
+    def passes(self) -> int:
+        """How often the proxy reads each token of the probe."""
+        return self.epochs * self.seeds if self.form == "steps" else 1
 
 
 class Budget(Group):

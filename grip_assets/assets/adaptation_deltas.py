@@ -1,47 +1,71 @@
-"""adaptation_deltas: how far the proxy's loss falls on each cluster [G5, A1, A4 to A7]. A cluster is one shard."""
+"""adaptation_deltas: how far the proxy's loss falls on each cluster [G5, A1, A4 to A7, A30 to A33].
 
+A cluster is one shard, named by its documents. Whatever the form of the drop, two things stand beside it: the drops of
+two halves of the documents, which say how much of the ranking is the luck of which documents were drawn, and the drop
+of a unigram, which says how much of it a language model is needed for.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from math import log
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from grip_assets.errors import GripError
-from grip_assets.models.files import content_hash, locate
+from grip_assets.method.agreement import rank_correlation, spearman_brown
+from grip_assets.method.closed_form import Measured, Passages, measured
+from grip_assets.method.statistics import known, minus
+from grip_assets.models.files import UNIGRAM, content_hash, locate
 from grip_assets.parallel import map_shards
 from grip_assets.progress import Progress
 from grip_assets.recompute import Settings, Stage, Work
-from grip_assets.settings import Adaptation, digest, hashed_values
+from grip_assets.settings import Adaptation, Corpus, digest, hashed_values
 from grip_assets.store.query import query
 from grip_assets.store.shards import Shards
 
+if TYPE_CHECKING:
+    from grip_assets.models.proxy import Proxy
+
 READS = tuple(name for name in Adaptation.model_fields if name != "delta")  # the form is chosen in budgets
+ONLY_STEPS = ("reset_depth", "epochs", "seeds", "init_std")
+ONLY_MODELS = ("form", "learning_rate", *ONLY_STEPS)
+LUCK = 0.5  # below, as sql/checks/adaptation_deltas__more_than_luck.sql has it
+BYTES_A_STATE = 32  # a hidden state in float32, and its sums in float64 some times over
+Documents = list[tuple[str, list[int]]]
+Advance = Callable[[float], None]
+BESIDE = ("first_half_delta", "second_half_delta", "unigram_delta")
 
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
-    proxy = locate(Adaptation.of(settings).proxy, "settings/adaptation.proxy")
-    return {"proxy": content_hash(proxy, root)}
+    """Content of the proxy, or of the tokenizer where a unigram takes its place. GripError for a form that is none."""
+    adaptation = Adaptation.of(settings)
+    if adaptation.proxy == UNIGRAM:
+        name, setting = Corpus.of(settings).tokenizer, "settings/corpus.tokenizer"
+    else:
+        name, setting = adaptation.proxy, "settings/adaptation.proxy"
+    if adaptation.reset_depth and (adaptation.form == "closed" or adaptation.proxy == UNIGRAM):
+        raise GripError(
+            f"settings/adaptation.reset_depth is {adaptation.reset_depth}, and only the head has a closed form. Add"
+            " --set adaptation.form=steps, with a language model as adaptation.proxy; or set adaptation.reset_depth=0."
+        )
+    return {"proxy": content_hash(locate(name, setting), root)}
 
 
 def compute(work: Work) -> dict[str, Any]:
-    settings = Adaptation.of(work.settings)
-    how = digest(
-        [
-            stage.code_version,
-            hashed_values(settings, READS) | {"proxy": None},
-            facts(work.settings, work.store.root),
-        ]
-    )
-    shards = Shards(work.store, "adaptation_deltas", how)
+    shards = Shards(work.store, "adaptation_deltas", _how(work))
     clusters = {
         rows["cluster_id"][0]: rows
-        for rows in work.frame("probe_documents").partition_by("cluster_id", maintain_order=True)
+        for rows in work.frame("adaptation_documents").partition_by("cluster_id", maintain_order=True)
     }
     key_of = {cluster: digest(rows["doc_id"].to_list()) for cluster, rows in clusters.items()}
     have = shards.index()
-    missing = {cluster: rows for cluster, rows in clusters.items() if key_of[cluster] not in have}
+    missing = {key_of[cluster]: rows for cluster, rows in clusters.items() if key_of[cluster] not in have}
     if missing:
-        _probe(work, settings, shards, {key_of[cluster]: rows for cluster, rows in missing.items()})
+        _measure(work, shards, missing)
     index = shards.index()
     probed = [key for key in dict.fromkeys(key_of.values()) if key in index]
     if not probed:
@@ -52,80 +76,195 @@ def compute(work: Work) -> dict[str, Any]:
     )
     curves = names.join(pl.DataFrame(table), on="key", maintain_order="left_right")
     work.draft.write("loss_curves", curves.select("cluster_id", "seed", "step", "loss", "train_loss"))
+    beside = curves.unique("cluster_id", keep="first", maintain_order=True).select("cluster_id", *BESIDE)
     deltas = query("adaptation_deltas", {"curves": curves})
+    deltas = deltas.join(beside, on="cluster_id", maintain_order="left")
     work.draft.write("adaptation_deltas", deltas)
+    agreement = _agreement(deltas)
+    work.draft.write("probe_agreement", pl.DataFrame([agreement], AGREEMENT))
+    work.log(how_sure(agreement["draw_to_draw"], agreement["with_unigram"]))
     return {
         "clusters_probed_now": len(missing),
         "mean_delta": deltas["delta"].mean(),
         "mean_relative_delta": deltas["relative_delta"].mean(),
         "probe_tokens": int(deltas["n_tokens"].sum()),
+        "draw_to_draw": agreement["draw_to_draw"],
+        "rank_correlation_with_unigram": agreement["with_unigram"],
     }
 
 
-def _probe(work: Work, settings: Adaptation, shards: Shards, clusters: dict[str, pl.DataFrame]) -> None:
-    import torch
+def _how(work: Work) -> str:
+    """What the shards of a cluster depend on, but for its documents: no setting that the form does not use."""
+    settings = Adaptation.of(work.settings)
+    idle = ONLY_MODELS if settings.proxy == UNIGRAM else ONLY_STEPS if settings.form == "closed" else ()
+    used = {name: value for name, value in hashed_values(settings, READS).items() if name not in idle}
+    unigram = settings.proxy == UNIGRAM
+    return digest([stage.code_version, used | {"proxy": unigram}, facts(work.settings, work.store.root)])
 
-    from grip_assets.method.adaptation import Batch, adapt, probe_batch
-    from grip_assets.models.proxy import load_proxy
 
-    torch.set_num_threads(1)
-    proxy = load_proxy(settings.proxy, work.store.root)
-    held_out = settings.evaluate == "held_out"
-    window = min(settings.window, proxy.context)
-
-    def batch(rows: pl.DataFrame) -> Batch:
-        documents = [(doc, proxy.tokenize(text)) for doc, text in rows.select("doc_id", "text").iter_rows()]
-        return probe_batch(documents, window, settings.tokens_per_cluster, held_out, settings.seed)
-
-    # Documents of one token predict nothing: a cluster of them is not measured, and not replayed.
-    batches = {key: b for key, rows in clusters.items() if (b := batch(rows)).train and b.evaluate}
-    tokens = {
-        key: sum(len(w) for w in b.train) + sum(len(w) for w in b.evaluate) * held_out for key, b in batches.items()
+AGREEMENT = pl.Schema(
+    {
+        "n_clusters": pl.Int64(),
+        "halves_correlation": pl.Float64(),
+        "draw_to_draw": pl.Float64(),
+        "with_unigram": pl.Float64(),
     }
-    progress = Progress("probing", sum(tokens.values()) * settings.epochs * settings.seeds, "token steps", work.log)
+)
 
-    def probed(key: str) -> pl.DataFrame:
-        curves = [
-            adapt(
-                proxy,
-                batches[key],
-                settings.reset_depth,
-                settings.learning_rate,
-                settings.epochs,
-                settings.init_std,
-                seed,
-                settings.micro_batch,
-                partial(progress.advance, tokens[key]),
+
+def _agreement(deltas: pl.DataFrame) -> dict[str, Any]:
+    """How far the ranking of the clusters can be trusted, and how far the unigram's is the same [A32, A33]."""
+    both = deltas.drop_nulls(BESIDE[:2])
+    halves = rank_correlation(*(both[name].to_numpy() for name in BESIDE[:2]))
+    unigram = rank_correlation(deltas["delta"].to_numpy(), deltas["unigram_delta"].to_numpy())
+    return {
+        "n_clusters": len(both),
+        "halves_correlation": known(halves),
+        "draw_to_draw": known(spearman_brown(halves)),
+        "with_unigram": known(unigram),
+    }
+
+
+def how_sure(draw_to_draw: float | None, with_unigram: float | None) -> str:
+    """What ``probe_agreement`` says, in a sentence for a reader who has not seen the paper."""
+    if draw_to_draw is None:
+        return "how far the drops are luck cannot be said: too few clusters, or too few documents in them"
+    sure = f"two draws of documents rank the clusters' drops alike by {minus(draw_to_draw)} (1: the same, 0: by luck)"
+    if draw_to_draw < LUCK:
+        sure += "; replay then follows noise: raise probe.min_for_adaptation, or set budget.replay=none"
+    beside = f"; counts of tokens, without a model, agree by {minus(with_unigram)}" if with_unigram is not None else ""
+    return sure + beside
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """What measures a cluster: a proxy and its settings; without a proxy, the counts of a tokenizer's tokens."""
+
+    settings: Adaptation
+    tokenize: Callable[[str], list[int]]
+    vocabulary: int
+    window: int
+    proxy: "Proxy | None"
+
+    @property
+    def stepwise(self) -> bool:
+        return self.settings.form == "steps" and self.proxy is not None
+
+    def curves(self, documents: Documents, advance: Advance) -> pl.DataFrame | None:
+        """Rows of ``loss_curves`` with what stands beside the drop in ``adaptation_deltas``; None where nothing can be
+        learned: documents of one token predict nothing, and such a cluster is not replayed."""
+        from grip_assets.method.adaptation import hidden_states, passages
+
+        s = self.settings
+        folds = s.folds if s.evaluate == "held_out" else 0
+        read = passages(documents, self.window, s.tokens_per_cluster, folds, s.seed)
+        if read is None:
+            return None
+        count = (lambda n: None) if self.stepwise else advance
+        hidden_TH = hidden_states(self.proxy, read.windows, count) if self.proxy else None
+        found = self._measured(read, hidden_TH)
+        rows = self._steps(documents, advance) if self.stepwise else self._one_step(read, found)
+        halves = found.halves or [None, None]
+        unigram = self._measured(read, None).drop.held_out
+        beside = dict(zip(BESIDE, [*halves, unigram], strict=True))
+        return rows.with_columns(pl.lit(value, pl.Float64).alias(name) for name, value in beside.items())
+
+    def _measured(self, read: Passages, hidden_TH: np.ndarray | None) -> Measured:
+        s = self.settings
+        found = measured(read, hidden_TH, self.vocabulary, s.folds, s.seed, s.evaluate == "held_out")
+        return found if hidden_TH is None else found.times(s.learning_rate)
+
+    def _one_step(self, read: Passages, found: Measured) -> pl.DataFrame:
+        """Before AdamW's first step and after it."""
+        start = log(self.vocabulary)
+        losses = [start, start - found.drop.held_out]
+        if not losses[1] > 0:
+            raise GripError(
+                f"settings/adaptation.learning_rate is {self.settings.learning_rate:g}, and a first step would take off"
+                " more than the whole loss. Lower it: with form: closed it scales all drops alike."
             )
-            for seed in range(settings.seed, settings.seed + settings.seeds)
-        ]
-        steps = range(settings.epochs + 1)
+        return pl.DataFrame(
+            {
+                "seed": [self.settings.seed] * 2,
+                "step": [0, 1],
+                "loss": losses,
+                "train_loss": [start, start - found.drop.trained],
+                "n_tokens": [sum(map(len, read.windows))] * 2,
+            }
+        )
+
+    def _steps(self, documents: Documents, advance: Advance) -> pl.DataFrame:
+        from grip_assets.method.adaptation import adapt, probe_batch
+
+        s = self.settings
+        held_out = s.evaluate == "held_out"
+        batch = probe_batch(documents, self.window, s.tokens_per_cluster, held_out, s.seed)
+        tokens = sum(map(len, batch.train)) + sum(map(len, batch.evaluate)) * held_out
+        how = (s.reset_depth, s.learning_rate, s.epochs, s.init_std)
+        seeds = range(s.seed, s.seed + s.seeds)
+        found = [adapt(self.proxy, batch, *how, seed, s.micro_batch, partial(advance, tokens)) for seed in seeds]
         return pl.concat(
             pl.DataFrame(
                 {
-                    "key": key,
-                    "seed": settings.seed + i,
-                    "step": steps,
-                    "loss": c.evaluate,
-                    "train_loss": c.train,
+                    "seed": seed,
+                    "step": range(s.epochs + 1),
+                    "loss": curve.evaluate,
+                    "train_loss": curve.train,
+                    "n_tokens": [tokens] * (s.epochs + 1),
                 }
-            ).with_columns(n_tokens=pl.lit(tokens[key]), n_docs=pl.lit(len(clusters[key])))
-            for i, c in enumerate(curves)
+            )
+            for seed, curve in zip(seeds, found, strict=True)
         )
 
-    for rows in map_shards(probed, batches):
-        shards.write(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
+
+def _opened(work: Work) -> _Probe:
+    from grip_assets.models.proxy import load_proxy, open_tokenizer, tokenize
+
+    settings = Adaptation.of(work.settings)
+    if settings.proxy == UNIGRAM:
+        name = Corpus.of(work.settings).tokenizer
+        tokenizer = open_tokenizer(name, "settings/corpus.tokenizer", work.store.root, work.log)
+        return _Probe(settings, partial(tokenize, tokenizer), len(tokenizer), settings.window, None)
+    work.log(f"loading the proxy {Path(settings.proxy).name}")
+    proxy = load_proxy(settings.proxy, work.store.root, log=work.log)
+    return _Probe(settings, proxy.tokenize, proxy.vocabulary, min(settings.window, proxy.context), proxy)
+
+
+def _measure(work: Work, shards: Shards, clusters: dict[str, pl.DataFrame]) -> None:
+    """Measure clusters, given as their documents by key, and keep each as a shard."""
+    import torch
+
+    torch.set_num_threads(1)
+    probe = _opened(work)
+    cap = probe.settings.tokens_per_cluster
+    counted = [int(rows["n_tokens"].sum()) for rows in clusters.values()]  # as settings/corpus.tokenizer counts
+    tokens = [n if cap is None else min(n, cap) for n in counted]
+    passes = probe.settings.passes if probe.stepwise else 1
+    unit = "token steps" if probe.stepwise else "tokens"
+    progress = Progress("probing", sum(tokens) * passes, unit, work.log)
+
+    def measured_one(item: tuple[str, pl.DataFrame]) -> pl.DataFrame | None:
+        key, rows = item
+        documents = [(doc, probe.tokenize(text)) for doc, text in rows.select("doc_id", "text").iter_rows()]
+        curves = probe.curves(documents, progress.advance)
+        return None if curves is None else curves.select(pl.lit(key).alias("key"), pl.all(), n_docs=len(rows))
+
+    bytes_each = max(tokens) * BYTES_A_STATE * (probe.proxy.hidden if probe.proxy else 1)
+    for curves in map_shards(measured_one, clusters.items(), bytes_each=bytes_each):
+        if curves is not None:
+            shards.write(curves.to_arrow(compat_level=pl.CompatLevel.oldest()))
     progress.finish()
 
 
 stage = Stage(
     name="adaptation_deltas",
-    code_version="2",
+    code_version="3",
     compute=compute,
-    description="ΔL_k = L(θ_init; C_k) − L(θ_n; C_k): how far the loss of a proxy with a reset head falls on the probe"
-    " of cluster k [paper eq. 6]. `loss_curves` has every step and seed.",
-    tables=("adaptation_deltas", "loss_curves"),
+    description="How far the loss of a small language model with a new head falls on the probe documents of each"
+    " cluster: ΔL_k = L(θ_init; C_k) − L(θ_n; C_k) [paper eq. 6]. `loss_curves` has every step and seed,"
+    " `probe_agreement` how far the ranking of the clusters is more than luck.",
+    tables=("adaptation_deltas", "loss_curves", "probe_agreement"),
     inputs=("probe_set",),
-    reads={"adaptation": READS},
+    reads={"adaptation": READS, "corpus": ("tokenizer",)},
     facts=facts,
 )

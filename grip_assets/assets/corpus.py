@@ -97,7 +97,7 @@ def compute(work: Work) -> dict[str, Any]:
 
     settings = Corpus.of(work.settings)
     source = pool(work.settings)
-    count_tokens = load_tokenizer(settings.tokenizer, "settings/corpus.tokenizer", work.store.root)
+    count_tokens = load_tokenizer(settings.tokenizer, "settings/corpus.tokenizer", work.store.root, work.log)
     progress = Progress(f"reading {source.label}", source.size(), "bytes", work.log)
     for note in source.notes:
         work.log(note)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from grip_assets.assets.clusters import enough_documents
 from grip_assets.models.files import content_hash, locate
-from grip_assets.progress import Progress
+from grip_assets.progress import Progress, waiting
 from grip_assets.recompute import Settings, Stage, Work
 from grip_assets.settings import Embedding, digest, hashed_values
 from grip_assets.store.shards import Shards
@@ -60,9 +60,9 @@ def _embed_missing(work: Work, shards: Shards, settings: Embedding) -> int:
         return 0
     from grip_assets.models.encoder import load_encoder  # torch: not needed where all is there
 
-    encoder = load_encoder(
-        locate(settings.model), settings.pooling, settings.window, settings.max_windows, settings.dtype
-    )
+    files = locate(settings.model)
+    with waiting(f"loading the encoder {files.name}", work.log):
+        encoder = load_encoder(files, settings.pooling, settings.window, settings.max_windows, settings.dtype)
     wanted = {doc for doc, _ in missing}
     found = (text for _, text in texts(work.files("corpus"), wanted))
     progress = Progress("embedding", len(missing), "documents", work.log)

@@ -140,7 +140,7 @@ def _encoder(work: Work, settings: Embedding, setting: str, at_most: int | None)
     from grip_assets.models.encoder import Encoder, load_encoder
     from grip_assets.models.proxy import converted
 
-    files = converted(locate(settings.model, setting), work.store.root)
+    files = converted(locate(settings.model, setting), work.store.root, work.log)
     own = load_encoder(files, settings.pooling, settings.window, settings.max_windows, settings.dtype, setting)
     if at_most is None or own.window <= at_most:
         return own

@@ -22,29 +22,35 @@ def compute(work: Work) -> dict[str, Any]:
     )
     documents = work.frame("clusters").select("doc_id", "cluster_id", "n_tokens")
     u = pl.Series("u", keyed_uniform(settings.seed, "probe_set", documents["doc_id"]))
-    drawn = (
+    in_order = (
         documents.with_columns(u)
         .sort("cluster_id", "u", "doc_id")
         .with_columns(rank=pl.int_range(pl.len()).over("cluster_id"))
         .join(allocation.select("cluster_id", "n_probe"), on="cluster_id", maintain_order="left")
-        .filter(pl.col("rank") < pl.col("n_probe"))
-        .select("doc_id", "cluster_id", "rank")
     )
+    # One order for both, so that what the judge and the proxy say of a cluster is said of the same documents.
+    read = in_order.filter(pl.col("rank") < pl.max_horizontal("n_probe", pl.lit(settings.min_for_adaptation)))
+    drawn = read.filter(pl.col("rank") < pl.col("n_probe")).select("doc_id", "cluster_id", "rank")
+    texts = query("probe_documents", {"probe_set": read, "corpus": work.files("corpus")})
     work.draft.write("probe_allocation", allocation)
     work.draft.write("probe_set", drawn)
-    work.draft.write("probe_documents", query("probe_documents", {"probe_set": drawn, "corpus": work.files("corpus")}))
+    work.draft.write("probe_documents", texts.join(drawn, on="doc_id", how="semi", maintain_order="left"))
+    work.draft.write("adaptation_documents", texts)
     bound = int(allocation["floor_binds"].sum())
-    work.log(f"probe of {len(drawn):,} documents; the floor of {settings.min_per_cluster} binds in {bound} clusters")
-    return {"probe_documents": len(drawn), "clusters_at_the_floor": bound}
+    work.log(
+        f"probe of {len(drawn):,} documents; the floor of {settings.min_per_cluster} binds in {bound} clusters;"
+        f" the proxy reads {len(texts):,}"
+    )
+    return {"probe_documents": len(drawn), "clusters_at_the_floor": bound, "adaptation_documents": len(texts)}
 
 
 stage = Stage(
     name="probe_set",
-    code_version="2",
+    code_version="3",
     compute=compute,
     description="n_k ∝ N_k σ_k documents of each cluster, at least 8: Neyman's allocation [paper eq. 4]."
-    " `probe_documents` has their texts.",
-    tables=("probe_set", "probe_allocation", "probe_documents"),
+    " `probe_documents` has their texts, `adaptation_documents` those that the proxy reads: at least 40 of a cluster.",
+    tables=("probe_set", "probe_allocation", "probe_documents", "adaptation_documents"),
     inputs=("corpus", "clusters", "sigma_k"),
     reads={"probe": None},
 )

@@ -182,7 +182,7 @@ def _measure(work: Work, name: str, shards: Shards, missing: list[str]) -> None:
     from grip_assets.models.proxy import load_proxy
 
     torch.set_num_threads(1)
-    proxy = load_proxy(name, work.store.root)
+    proxy = load_proxy(name, work.store.root, log=work.log)
     window = min(WINDOW, proxy.context)
     progress = Progress("loss of documents", len(missing), "documents", work.log)
 

@@ -19,9 +19,10 @@ import polars as pl
 from grip_assets.assets.adaptation_deltas import facts as proxy_facts
 from grip_assets.assets.adaptation_deltas import stage as adaptation_deltas
 from grip_assets.assets.trainings import RECIPE, SHAPE, proxy_of_our_own
+from grip_assets.errors import GripError
 from grip_assets.method.agreement import rank_correlation
 from grip_assets.method.statistics import known, pearson, rank_agreement
-from grip_assets.models.files import content_hash, locate
+from grip_assets.models.files import UNIGRAM, content_hash, locate
 from grip_assets.recompute import Settings, Stage, Work
 from grip_assets.settings import Adaptation, Evaluation
 from grip_assets.store.query import query
@@ -89,22 +90,34 @@ def variants(now: Adaptation, blocks: int, other: str) -> Iterator[Variant]:
 
     def seeds(name: str, depth: int) -> Iterator[Variant]:
         for i in range(1, FURTHER_SEEDS + 1):  # no initialisation is used twice
-            yield turned(f"{name}seed + {i}", reset_depth=depth, seed=now.seed + i * now.seeds)
+            form = "steps" if depth else now.form
+            yield turned(f"{name}seed + {i}", form=form, reset_depth=depth, seed=now.seed + i * now.seeds)
 
     yield Variant(IN_FORCE, now)
     yield from seeds("", now.reset_depth)
-    for step in FEWER_STEPS:
-        if step < now.epochs:
-            yield Variant(f"after {step} step{'s' * (step > 1)}", now, step)
-    yield turned(f"after {MORE_STEPS * now.epochs} steps", epochs=MORE_STEPS * now.epochs)
+    yield from _other_forms(now)
     yield turned(f"{_other(now.delta, FORMS)} drop", delta=_other(now.delta, FORMS))
     yield turned(READINGS[reading := _other(now.evaluate, tuple(READINGS))], evaluate=reading)
     depths = [depth for depth in DEPTHS if depth != now.reset_depth and depth <= blocks]
     for depth in depths:
-        yield turned(f"reset depth {depth}", reset_depth=depth)
+        yield turned(f"reset depth {depth}", form="steps", reset_depth=depth)
     if depths and depths[-1] > now.reset_depth:
         yield from seeds(f"reset depth {depths[-1]}, ", depths[-1])
+    yield turned(f"proxy {UNIGRAM}", proxy=UNIGRAM, form="closed", reset_depth=0)
     yield turned(f"proxy {Path(other).name}", proxy=other)
+
+
+def _other_forms(now: Adaptation) -> Iterator[Variant]:
+    """Fewer and more steps, and the closed form; for the closed form the steps that it stands for."""
+    if now.form == "closed":
+        yield Variant("form steps", now.model_copy(update={"form": "steps"}))
+        return
+    for step in FEWER_STEPS:
+        if step < now.epochs:
+            yield Variant(f"after {step} step{'s' * (step > 1)}", now, step)
+    more = MORE_STEPS * now.epochs
+    yield Variant(f"after {more} steps", now.model_copy(update={"epochs": more}))
+    yield Variant("form closed", now.model_copy(update={"form": "closed", "reset_depth": 0}))
 
 
 def _other(now: str, of: tuple[str, ...]) -> str:
@@ -123,7 +136,9 @@ def compute(work: Work) -> dict[str, Any]:
     work.must_be_in_force()
     now = Adaptation.of(work.settings)
     other = other_proxy(work)
-    blocks = len(load_proxy(now.proxy, work.store.root).blocks)
+    if now.proxy == UNIGRAM:
+        raise GripError("sensitivity compares language models: set settings/adaptation.proxy to one, and curate again.")
+    blocks = len(load_proxy(now.proxy, work.store.root, log=work.log).blocks)
     chosen = list(variants(now, blocks, other))
     rows, found = [], {}
     for i, variant in enumerate(chosen):
@@ -158,7 +173,7 @@ def _measured(work: Work, variant: Variant) -> tuple[pl.DataFrame, dict[str, Any
     drops = query("adaptation_deltas", {"curves": curves})
     form = "relative_delta" if variant.settings.delta == "relative" else "delta"
     free = variant.name != IN_FORCE and made.version == work.inputs["adaptation_deltas"]
-    tokens = int(drops["n_tokens"].sum()) * variant.settings.epochs * variant.settings.seeds
+    tokens = int(drops["n_tokens"].sum()) * variant.settings.passes
     cost = {"seconds": 0.0 if free else made.manifest["seconds"], "tokens": 0 if free else tokens}
     return drops.select("cluster_id", delta=form), cost
 
@@ -173,7 +188,7 @@ def _row(variant: Variant, deltas: pl.DataFrame, reference: pl.DataFrame, cost: 
         "proxy": Path(settings.proxy).name,
         "evaluate": settings.evaluate,
         "form": settings.delta,
-        "epochs": variant.step or settings.epochs,
+        "epochs": (variant.step or settings.epochs) if settings.form == "steps" else 1,
         "seed": settings.seed,
         "n_clusters": found.n,
         **found.columns("spearman"),
@@ -218,7 +233,7 @@ def _facts(settings: Settings, root: Path) -> dict[str, Any]:
 
 stage = Stage(
     name="sensitivity",
-    code_version="2",
+    code_version="3",
     compute=compute,
     description="Are the drops ΔL_k ranked alike by other probes [paper Fig. 5]? The same probe set under other reset"
     " depths, proxies, readings (A1, A4, A7) and seeds. `sensitivity_deltas` has every drop, `sensitivity_pairs` the"
@@ -226,7 +241,7 @@ stage = Stage(
     " `adaptation_deltas` costs.",
     tables=("sensitivity", "sensitivity_deltas", "sensitivity_pairs", "quality_correlation"),
     inputs=("corpus", "probe_set", "quality_scores", "adaptation_deltas"),
-    reads={"adaptation": None, "evaluation": ("other_proxy", "seed", *SHAPE, *RECIPE)},
+    reads={"adaptation": None, "corpus": ("tokenizer",), "evaluation": ("other_proxy", "seed", *SHAPE, *RECIPE)},
     facts=_facts,
     group="evaluation",
 )

@@ -197,7 +197,6 @@ def _cost(
     adaptation = Adaptation.of(work.settings)
     copies = float(np.mean([repeats_N.sum() for repeats_N in draws]))
     tokens = float(np.mean([(repeats_N * pool.lengths_N).sum() for repeats_N in draws]))
-    passes = adaptation.epochs * adaptation.seeds
     judged = len(work.frame("quality_scores")) if "quality_scores" in s.needs else 0
     before = [rung for rung in RUNGS[: RUNGS.index(s.name)] if rung in names] if s.kind == "rung" else []
     return {
@@ -208,7 +207,9 @@ def _cost(
         "n_tokens": tokens,
         "mean_tokens": tokens / max(copies, 1),
         "encoder_tokens": _sum(work, "embeddings", "n_encoder_tokens") if "embeddings" in s.needs else 0,
-        "proxy_tokens": _sum(work, "adaptation_deltas", "n_tokens") * passes if "adaptation_deltas" in s.needs else 0,
+        "proxy_tokens": _sum(work, "adaptation_deltas", "n_tokens") * adaptation.passes
+        if "adaptation_deltas" in s.needs
+        else 0,
         "judged_documents": len(pool.documents) if s.name == "top_quality" else judged,
         "seconds": seconds + sum(work.store.manifest(name, versions[name])["seconds"] for name in s.needs),
     }
@@ -225,7 +226,7 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
 
 stage = Stage(
     name="strategies",
-    code_version="3",
+    code_version="4",
     compute=compute,
     description="What each strategy of settings/evaluation selects, under each seed, all to the same tokens: Panel B,"
     " baselines, GRIP without one part. `strategy_costs`: what each needs of encoder, proxy, judge and time.",
@@ -243,7 +244,7 @@ stage = Stage(
         "corpus": ("benchmarks",),
         "clustering": clusters.stage.reads["clustering"],
         "quality": ("dimensions",),
-        "adaptation": ("delta", "epochs", "seeds"),
+        "adaptation": ("delta", "form", "epochs", "seeds"),
         "budget": None,  # of the strategy in force
         "selection": None,
         "evaluation": ("strategies", "seeds", "seed", "target"),

@@ -1,4 +1,4 @@
-"""Rapid Adaptation Probe [G5, A1, A4 to A7]: how fast does a reset head learn a cluster?
+"""Rapid Adaptation Probe [G5, A1, A4 to A7] by steps: how fast does a reset head learn a cluster?
 
 The backbone is frozen; the head (and the last N blocks) start from one initialisation that all clusters share, and
 take n full-batch AdamW steps on the cluster's probe. Delta = L(theta_init) - L(theta_n), losses per predicted token.
@@ -16,10 +16,12 @@ import torch
 
 from grip_assets.errors import GripError
 from grip_assets.memory import in_blocks
+from grip_assets.method.closed_form import Passages, in_batches
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.models.proxy import Boundary, Proxy
 
 HELD_OUT = 5  # one document in five
+BATCH_TOKENS = 512  # of one forward pass: more is no faster on a processor
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,9 @@ def probe_batch(
     ``cap`` tokens are filled in rounds, one window of each document a round, at positions drawn by keyed hash: many
     documents are represented, and not by their heads alone, which are licences and imports.
     """
-    usable = [(doc, ids) for doc, ids in documents if len(ids) > 1]
+    usable = _usable(documents)
     if not held_out:
-        windows = _fill(usable, window, cap, seed)
+        windows = _without_documents(_fill(usable, window, cap, seed))
         return Batch(windows, windows)
     n = max(len(usable) // HELD_OUT, 1)
     kept, trained = usable[:n], usable[n:]
@@ -60,19 +62,67 @@ def probe_batch(
         trained, kept = [(doc, ids[:cut])], [(doc, ids[cut:])]
     cap_kept = None if cap is None else max(cap // HELD_OUT, 2)
     cap_trained = None if cap is None or cap_kept is None else cap - cap_kept
-    return Batch(_fill(trained, window, cap_trained, seed), _fill(kept, window, cap_kept, seed))
+    return Batch(
+        _without_documents(_fill(trained, window, cap_trained, seed)),
+        _without_documents(_fill(kept, window, cap_kept, seed)),
+    )
 
 
-def _fill(documents: Sequence[tuple[str, list[int]]], window: int, cap: int | None, seed: int) -> list[list[int]]:
+def passages(
+    documents: Sequence[tuple[str, list[int]]], window: int, cap: int | None, folds: int, seed: int
+) -> Passages | None:
+    """Windows with the documents that they are of, for the closed form; None where nothing can be learned.
+
+    As in ``probe_batch``, but that all documents share ``cap``: at least as many as there are ``folds`` (0: none is
+    held out), so windows are shorter where the cap asks for it. A single document is cut as there.
+    """
+    usable, held_out = _usable(documents), folds > 0
+    if held_out and cap is not None and usable:
+        window = min(window, max(cap // min(len(usable), folds), 2))
+    if held_out and len(usable) == 1:
+        batch = probe_batch(usable, window, cap, True, seed)
+        parts = np.repeat([0, 1], [len(batch.train), len(batch.evaluate)])
+        whole = batch.train and batch.evaluate
+        return Passages(batch.train + batch.evaluate, parts, [usable[0][0]] * 2, held_out=1) if whole else None
+    chosen = _fill(usable, window, cap, seed)
+    numbers, document_W = np.unique([number for number, _ in chosen], return_inverse=True)
+    ids = [usable[int(number)][0] for number in numbers]
+    return Passages(_without_documents(chosen), document_W, ids) if len(ids) > held_out else None
+
+
+def _usable(documents: Sequence[tuple[str, list[int]]]) -> list[tuple[str, list[int]]]:
+    """Documents of one token predict nothing."""
+    return [(doc, ids) for doc, ids in documents if len(ids) > 1]
+
+
+def _without_documents(chosen: list[tuple[int, list[int]]]) -> list[list[int]]:
+    return [window for _, window in chosen]
+
+
+def _fill(
+    documents: Sequence[tuple[str, list[int]]], window: int, cap: int | None, seed: int
+) -> list[tuple[int, list[int]]]:
+    """Windows with the numbers of their documents, in the order in which they are read."""
     queues = [_windows(doc, ids, window, seed) for doc, ids in documents]
-    chosen: list[list[int]] = []
+    chosen: list[tuple[int, list[int]]] = []
     left = cap if cap is not None else sum(len(ids) for _, ids in documents)
     for turn in range(max(map(len, queues), default=0)):
-        for queue in queues:
+        for number, queue in enumerate(queues):
             if turn < len(queue) and left > 1:
-                chosen.append(queue[turn][:left])
-                left -= len(chosen[-1])
+                chosen.append((number, queue[turn][:left]))
+                left -= len(chosen[-1][1])
     return chosen
+
+
+def hidden_states(proxy: Proxy, windows: list[list[int]], done: Callable[[int], None] = lambda n: None) -> np.ndarray:
+    """States that enter the head, float32 (T, h), of all tokens but the last of each window, in order. One forward pass
+    over each window; ``done`` is called with the tokens of each batch."""
+    found: dict[int, np.ndarray] = {}
+    for batch in in_batches(windows, BATCH_TOKENS):
+        states_BLH = proxy.states([windows[i] for i in batch])
+        found.update((i, states_LH[:-1]) for i, states_LH in zip(batch, states_BLH, strict=True))
+        done(sum(len(windows[i]) for i in batch))
+    return np.concatenate([found[i] for i in range(len(windows))])
 
 
 def _windows(doc: str, ids: list[int], window: int, seed: int) -> list[list[int]]:

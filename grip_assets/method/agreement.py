@@ -24,6 +24,12 @@ def rank_correlation(one_N: np.ndarray, other_N: np.ndarray) -> float:
     return float(np.mean((a_N - a_N.mean()) * (b_N - b_N.mean())) / (a_N.std() * b_N.std()))
 
 
+def spearman_brown(halves: float) -> float:
+    """Correlation of two whole measurements, from that of two halves r: 2r / (1 + r) [Spearman 1910, Brown 1910]. A
+    correlation below 0 is luck, and stays what it is."""
+    return 2 * halves / (1 + halves) if halves > 0 else halves
+
+
 def mean_ranks(values_N: np.ndarray) -> np.ndarray:
     _, level_N, counts = np.unique(np.asarray(values_N, np.float64), return_inverse=True, return_counts=True)
     last = np.cumsum(counts)

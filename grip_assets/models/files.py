@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ PACKAGED = {
 }
 TOKENIZER = "tokenizer.json"
 BESIDE_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json")  # which of its tokens are special
+UNIGRAM = "unigram"  # the proxy that is no model
 WEIGHTS = (".safetensors", ".gguf")
 MATTER = (*WEIGHTS, ".json", ".model", ".txt", ".tiktoken")  # weights, configuration, pooling, tokenizer
 
@@ -44,6 +46,10 @@ def locate(name: str, setting: str = "the model's name") -> ModelFiles:
     """Files of the model ``name``; GripError naming ``setting`` where there are none that can be used."""
     if name in PACKAGED:
         return _usable(name, _packaged(name), setting)
+    if name == UNIGRAM:
+        raise GripError(
+            f"{setting} is '{UNIGRAM}', which has no weights, and here a language model is read. {_choices()}"
+        )
     path = Path(name).expanduser()
     if path.exists():
         return _usable(name, path, setting)
@@ -97,6 +103,40 @@ def _usable(name: str, path: Path, setting: str) -> ModelFiles:
 
 def _has_weights(folder: Path) -> bool:
     return any(folder.glob("*.safetensors")) and (folder / "config.json").exists()
+
+
+def cached(name: str) -> Path:
+    """Where ``name`` is in the user's cache, or may be made: in ``GRIP_CACHE``, by default ``grip`` in ``~/.cache``.
+    Where nothing can be written there, in a temporary folder that nobody else can write to."""
+    chosen = _chosen_cache()
+    temporary = Path(tempfile.gettempdir()) / f"grip-cache-{os.getuid()}"
+    if (chosen / name).exists() or _can_be_written(chosen):
+        return chosen / name
+    if _can_be_written(temporary) and temporary.stat().st_uid == os.getuid() and not temporary.is_symlink():
+        return temporary / name
+    return Path(tempfile.mkdtemp(prefix="grip-cache-")) / name
+
+
+def _chosen_cache() -> Path:
+    if stated := os.environ.get("GRIP_CACHE"):
+        return Path(stated).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else _home() / ".cache") / "grip"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # a user without one
+        return Path(tempfile.gettempdir())
+
+
+def _can_be_written(folder: Path) -> bool:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
 
 
 def _looks_like_a_path(name: str) -> bool:

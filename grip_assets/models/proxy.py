@@ -1,23 +1,33 @@
 """The proxy language model of the probe [G5], cut at the reset depth into a frozen and a retrained part.
 
 Each window runs alone, without padding and without special tokens, so hidden states depend on nothing but its tokens.
-A GGUF is dequantised once and kept as safetensors in the data folder: loading it again takes a tenth of the time.
+A GGUF is dequantised once and kept as safetensors in the user's cache: loading it again takes a tenth of the time.
 """
 
 import copy
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 
 from grip_assets.errors import GripError
 from grip_assets.models.encoder import quiet
-from grip_assets.models.files import BESIDE_TOKENIZER, TOKENIZER, ModelFiles, content_hash, locate, locate_tokenizer
-from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.models.files import (
+    BESIDE_TOKENIZER,
+    TOKENIZER,
+    ModelFiles,
+    cached,
+    content_hash,
+    locate,
+    locate_tokenizer,
+)
+from grip_assets.progress import waiting
 
 # Where the blocks and the final norm are, by family: Llama, Qwen, Mistral, SmolLM ...; GPT-2; GPT-NeoX, Pythia.
 ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|end|>")  # of a text, as tokenizers name it
@@ -55,13 +65,20 @@ class _Catcher(torch.nn.Module):
         raise _Reached(Boundary(hidden[0], rest, named))
 
 
-def open_tokenizer(name: str, setting: str, root: Path) -> Any:
+Log = Callable[[str], None]
+
+
+def silent(line: str) -> None:
+    pass
+
+
+def open_tokenizer(name: str, setting: str, root: Path, log: Log = silent) -> Any:
     """The tokenizer of the model ``name``, or of a ``tokenizer.json``; GripError naming ``setting`` where it cannot be
     loaded."""
     files = locate_tokenizer(name, setting)
     if files.tokenizer_file:
         return _tokenizer_alone(files, setting)
-    return _from_pretrained(transformers.AutoTokenizer, converted(files, root), setting)
+    return _from_pretrained(transformers.AutoTokenizer, tokenizer_files(files, root, log), setting)
 
 
 def _tokenizer_alone(files: ModelFiles, setting: str) -> Any:
@@ -83,9 +100,9 @@ def _tokenizer_alone(files: ModelFiles, setting: str) -> Any:
     return found
 
 
-def load_tokenizer(name: str, setting: str, root: Path) -> Callable[[str], int]:
+def load_tokenizer(name: str, setting: str, root: Path, log: Log = silent) -> Callable[[str], int]:
     """A counter of the tokens of a text. The text is plain: nothing in it is read as a special token."""
-    tokenizer = open_tokenizer(name, setting, root)
+    tokenizer = open_tokenizer(name, setting, root, log)
     inner = getattr(tokenizer, "backend_tokenizer", None)
     if inner is None:
         return lambda text: len(tokenize(tokenizer, text))
@@ -100,8 +117,13 @@ def tokenize(tokenizer: Any, text: Any) -> Any:
     )["input_ids"]
 
 
-def load_proxy(name: str, root: Path, setting: str = "settings/adaptation.proxy") -> "Proxy":
-    files = converted(locate(name, setting), root)
+def load_proxy(
+    name: str,
+    root: Path,
+    setting: str = "settings/adaptation.proxy",
+    log: Log = silent,
+) -> "Proxy":
+    files = converted(locate(name, setting), root, log)
     tokenizer = _from_pretrained(transformers.AutoTokenizer, files, setting)
     model = _from_pretrained(
         transformers.AutoModelForCausalLM, files, setting, dtype=torch.float32, use_safetensors=True
@@ -133,6 +155,11 @@ class Proxy:
         ids = torch.tensor([window])
         logits_LV = self.model(input_ids=ids, use_cache=False).logits[0, :-1]
         return float(torch.nn.functional.cross_entropy(logits_LV.float(), ids[0, 1:]))
+
+    @torch.no_grad()
+    def states(self, windows: list[list[int]]) -> np.ndarray:
+        """States that enter the head, float32 (B, L, h), of B windows of one length."""
+        return self.body(input_ids=torch.tensor(windows), use_cache=False).last_hidden_state.float().numpy()
 
     def boundary(self, window: list[int], depth: int) -> Boundary:
         """States that enter the last ``depth`` blocks; for depth 0 those that enter the head."""
@@ -200,29 +227,62 @@ def _from_pretrained(kind: Any, files: ModelFiles, setting: str, **options: Any)
         raise GripError(f"{setting} '{files.name}' cannot be loaded: {error}") from error
 
 
-def converted(files: ModelFiles, root: Path) -> ModelFiles:
-    """Files as they are, or for a GGUF its safetensors copy, made on first use."""
+def converted(files: ModelFiles, root: Path, log: Log = silent) -> ModelFiles:
+    """Files as they are, or for a GGUF its safetensors copy, made once for all data folders of this user."""
     if not files.gguf_file:
         return files
-    kept = root / ".models" / content_hash(files, root)
-    if not kept.exists():
-        with ArtifactStore(root).scratch() as scratch, quiet():
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                files.source(), gguf_file=files.gguf_file, dtype=torch.float32
+
+    def unpack(target: Path) -> None:
+        tokenizer = tokenizer_files(files, root, log)
+        _unpack(files, target)
+        shutil.copytree(tokenizer.source(), target, dirs_exist_ok=True)
+
+    return _kept(files, content_hash(files, root), "the weights", unpack, log)
+
+
+def tokenizer_files(files: ModelFiles, root: Path, log: Log = silent) -> ModelFiles:
+    """The same for the tokenizer alone, which asks for no weights."""
+    if not files.gguf_file:
+        return files
+
+    def unpack(target: Path) -> None:
+        with quiet():
+            transformers.AutoTokenizer.from_pretrained(files.source(), gguf_file=files.gguf_file).save_pretrained(
+                target
             )
-            tokenizer = transformers.AutoTokenizer.from_pretrained(files.source(), gguf_file=files.gguf_file)
-            for owner in (model, model.config):
-                for name in ("quantization_config", "hf_quantizer"):
-                    if hasattr(owner, name):
-                        delattr(owner, name)
-            model.is_quantized = False  # type: ignore[assignment]
-            model.save_pretrained(scratch / "model")
-            tokenizer.save_pretrained(scratch / "model")
-            kept.parent.mkdir(exist_ok=True)
-            try:
-                (scratch / "model").rename(kept)
-            except OSError:
-                if not kept.exists():
-                    raise
-                shutil.rmtree(scratch / "model")
+
+    return _kept(files, f"{content_hash(files, root)}-tokenizer", "the tokenizer", unpack, log)
+
+
+def _kept(files: ModelFiles, name: str, what: str, unpack: Callable[[Path], None], log: Log) -> ModelFiles:
+    """The folder ``name`` of the cache, made aside and put there by one rename."""
+    kept = cached(f"models/{name}")
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        said = f"unpacking {what} of {files.name} into {kept.parent}, once on this machine, some 15 s"
+        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".unpacking-") as aside, waiting(said, log):
+            unpack(Path(aside) / "made")
+            _move(Path(aside) / "made", kept)
     return ModelFiles(files.name, kept)
+
+
+def _unpack(files: ModelFiles, target: Path) -> None:
+    with quiet():
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            files.source(), gguf_file=files.gguf_file, dtype=torch.float32
+        )
+        for owner in (model, model.config):
+            for name in ("quantization_config", "hf_quantizer"):
+                if hasattr(owner, name):
+                    delattr(owner, name)
+        model.is_quantized = False  # type: ignore[assignment]
+        model.save_pretrained(target)
+
+
+def _move(made: Path, kept: Path) -> None:
+    """Another process may have been first, and its copy is the same."""
+    try:
+        made.rename(kept)
+    except OSError:
+        if not kept.exists():
+            raise

@@ -25,6 +25,8 @@ ENVIRONMENT = {
     "DAGSTER_HOME": "Folder of Dagster's instance; relative to the repository. Default: `.dagster` in `GRIP_DATA` where"
     " that is set, otherwise `dagster_home`. A data folder and its home belong together; others are refused.",
     "GRIP_DEBUG": "`1` prints the traceback of an error that nobody foresaw.",
+    "GRIP_CACHE": "Folder of models that were unpacked, for all data folders. Default: `grip` in `XDG_CACHE_HOME` or"
+    " `~/.cache`; where that cannot be written, a temporary folder.",
     "GRIP_WORKERS": "Threads. Default: the cores.",
     "GRIP_MEMORY": "What work keeps within, or is refused by name; for example `4GB`. Default: half of the machine's.",
     "GRIP_EXECUTOR": "`multiprocess`: a process a step, forked from a server loaded once. Default: one for all.",

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from grip_assets.assets.adaptation_deltas import how_sure
 from grip_assets.operations import Run
 from grip_assets.report import attention
 from grip_assets.report.next_steps import next_steps
@@ -69,6 +70,7 @@ def _totals(t: dict[str, Any]) -> list[str]:
         f" {t['contaminated']:,} contaminated); {t['held_out']:,} held out;"
         f" {t['documents']:,} documents with {t['tokens']:,} tokens",
         f"clusters  {t['clusters']:,}, probed with {t['probe_documents']:,} documents",
+        f"probe     {how_sure(t['draw_to_draw'], t['with_unigram'])}",
         f"budget    {t['budget']:,} {t['unit']}",
         f"out       {t['documents_selected']:,} documents with {t['tokens_selected']:,} tokens"
         f" ({t['tokens_selected'] / t['tokens']:.1%} of the tokens)",
@@ -81,7 +83,7 @@ def _clusters(rows: list[dict[str, Any]], names: dict[int, dict[str, Any]]) -> l
 
 
 def _cluster(r: dict[str, Any], name: dict[str, Any]) -> str:
-    delta = f"{r['delta']:.3f}" if r["delta"] is not None else "-"
+    delta = f"{r['delta']:.4f}" if r["delta"] is not None else "-"
     return (
         f"  {r['cluster_id']:>7}  {r['pool_share']:>6.1%}  {r['subset_share']:>6.1%}  {r['ratio']:>5.2f}x"
         f"  {r['quality']:>7.3f}  {delta:>6}  {r['sigma']:>6.3f}  {r['replay_multiplier']:>5.2f}"

@@ -12,6 +12,8 @@ SELECT
     (SELECT sum(n_tokens) FROM corpus)::BIGINT AS tokens,
     (SELECT count(*) FROM centroids) AS clusters,
     (SELECT count(*) FROM probe_set) AS probe_documents,
+    (SELECT any_value(draw_to_draw) FROM probe_agreement) AS draw_to_draw,
+    (SELECT any_value(with_unigram) FROM probe_agreement) AS with_unigram,
     (SELECT any_value(total) FROM budgets)::BIGINT AS budget,
     (SELECT any_value(unit) FROM budgets) AS unit,
     (SELECT count(*) FROM subset) AS documents_selected,

@@ -17,7 +17,7 @@ COLUMNS = [
     Column("sigma", "σ_k", ".3f", "spread of the embeddings"),
     Column("quality", "Q_k", ".3f", "quality, 0 to 1"),
     Column("standard_error", "± SE", ".3f", "standard error of Q_k"),
-    Column("delta", "δ_k", ".3f", "drop of the loss"),
+    Column("delta", "δ_k", ".4f", "drop of the loss"),
     Column("delta_spread", "± spread", ".3f", "over seeds"),
     Column("replay_multiplier", "r_k", ".2f", "replay multiplier"),
     Column("base_budget", "Base budget", ",.0f"),

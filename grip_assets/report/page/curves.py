@@ -7,7 +7,9 @@ from typing import Any
 import plotly.graph_objects as go
 import polars as pl
 
+from grip_assets.assets.adaptation_deltas import how_sure
 from grip_assets.method.statistics import spearman
+from grip_assets.models.files import UNIGRAM
 from grip_assets.report.page.context import Context
 from grip_assets.report.page.palette import LIGHT, SERIES
 from grip_assets.report.page.parts import Block, Column, Section, Table, figure, say
@@ -16,7 +18,19 @@ from grip_assets.store.query import query
 TITLE = "Loss curves (Fig. 5 of the paper)"
 MOST = 6
 LINES = 60  # clusters drawn one by one
-SHOWN = ("proxy", "reset_depth", "learning_rate", "epochs", "seeds", "evaluate", "tokens_per_cluster", "window", "seed")
+SHOWN = (
+    "proxy",
+    "form",
+    "folds",
+    "reset_depth",
+    "learning_rate",
+    "epochs",
+    "seeds",
+    "evaluate",
+    "tokens_per_cluster",
+    "window",
+    "seed",
+)
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
@@ -25,7 +39,23 @@ def section(context: Context) -> Section:
     if needed:
         return Section("curves", TITLE, needed)
     runs = probes(context)
-    return Section("curves", TITLE, [*_clusters(context), *_runs(context, runs), *_ranks(context, runs)])
+    return Section(
+        "curves", TITLE, [*_sure(context), *_clusters(context), *_runs(context, runs), *_ranks(context, runs)]
+    )
+
+
+def _sure(context: Context) -> list[Block]:
+    """How far the ranking of the clusters is more than the luck of which documents were drawn."""
+    if "probe_agreement" not in context.views:
+        return []
+    found = context.table("probe_agreement", "n_clusters").row(0, named=True)
+    said = how_sure(found["draw_to_draw"], found["with_unigram"])
+    read = "The drop is that of AdamW's first step from a head of zeros. " if _closed(context) else ""
+    return [say("How sure is the ranking? {said}. {read}", said=said[0].upper() + said[1:], read=read)]
+
+
+def _closed(context: Context) -> bool:
+    return context.setting("adaptation", "form") == "closed" and context.setting("adaptation", "proxy") != UNIGRAM
 
 
 def probes(context: Context) -> list[dict[str, Any]]:
@@ -76,8 +106,8 @@ def _clusters(context: Context) -> list[Block]:
     drawn.update_yaxes(title="loss per token, nats")
     first, last = curves[ends[0]]["loss"], curves[ends[-1]]["loss"]
     says = (
-        f"Each line is a cluster of the probe in force. The loss of cluster {ends[-1]} falls most, from {last[0]:.2f} to"
-        f" {last[-1]:.2f}; that of cluster {ends[0]} least, from {first[0]:.2f} to {first[-1]:.2f}."
+        f"Each line is a cluster of the probe in force. The loss of cluster {ends[-1]} falls most, from {last[0]:.3f}"
+        f" to {last[-1]:.3f}; that of cluster {ends[0]} least, from {first[0]:.3f} to {first[-1]:.3f}."
     )
     table = Table(
         "First and last loss",
@@ -101,7 +131,7 @@ def _runs(context: Context, runs: list[dict[str, Any]]) -> list[Block]:
         return [
             say(
                 "One probe was run over these documents. To see whether another reset depth or proxy ranks the clusters"
-                " alike, curate once with <code>--set adaptation.reset_depth=1</code> or another"
+                " alike, curate once with <code>--set adaptation.form=steps --set adaptation.reset_depth=1</code> or another"
                 " <code>adaptation.proxy</code> and go back: both are then compared here."
             )
         ]

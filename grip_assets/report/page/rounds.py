@@ -53,7 +53,7 @@ def section(context: Context) -> Section:
     )
     columns = [Column("round", "Round", "d"), Column("proxy", "Proxy"), Column("cluster_id", "Cluster", "d")]
     columns += [
-        Column("delta", "δ_k", ".3f"),
+        Column("delta", "δ_k", ".4f"),
         Column("replay_multiplier", "r_k", ".2f"),
         Column("budget_share", "Share", ".2%"),
     ]

@@ -77,7 +77,7 @@ def _scatter(rows: pl.DataFrame) -> list[Block]:
         Column("n_docs", "Documents", ",d"),
         Column("quality", "Q_k", ".3f"),
         Column("standard_error", "± SE", ".3f"),
-        Column("delta", "δ_k", ".3f"),
+        Column("delta", "δ_k", ".4f"),
         Column("delta_spread", "± spread", ".3f"),
     ]
     table = Table("Quality and delta", columns, measured.to_dicts(), folded=True)
@@ -145,7 +145,7 @@ def _drops(rows: pl.DataFrame) -> list[Block]:
     drawn.update_xaxes(title="adaptation delta δ_k")
     drawn.update_yaxes(title="density", rangemode="tozero")
     says = (
-        f"Density of the delta over {len(drops):,} clusters: mean {drops.mean():.3f}, standard deviation {drops.std():.3f}."
+        f"Density of the delta over {len(drops):,} clusters: mean {drops.mean():.4f}, standard deviation {drops.std():.4f}."
         " Replay favours the left end, where the proxy learns little."
     )
     return [figure("fig4-deltas", "Density of the delta", says, drawn, 300)]

@@ -93,7 +93,7 @@ def _sentence(kind: Any, rows: pl.DataFrame) -> str:
     elif least >= 0.5:
         verdict = "The large differences between clusters are signal, the small ones noise."
     else:
-        verdict = "Much of it is noise: a larger probe (probe.fraction, adaptation.tokens_per_cluster) would steady it."
+        verdict = "Much of it is noise: a larger probe (probe.fraction, probe.min_for_adaptation) would steady it."
     return (
         f"{stays} {f'Rank correlations over documents: {ranks}. ' if ranks else ''}{verdict}".replace("-0.", "−0.")
         .replace("{", "")
