@@ -160,12 +160,11 @@ def compare(
 def rollback(subset: Annotated[str, typer.Argument(help="Version of an earlier subset, or its beginning.")]) -> None:
     """Go back to the settings of an earlier subset. Nothing is computed again as long as its artifacts are there."""
     from grip_assets import operations
-    from grip_assets.report.changes import settings_of_subset
     from grip_assets.report.summary import summary
-    from grip_assets.store.artifacts import ArtifactStore, data_root
+    from grip_assets.store.artifacts import data_root
 
     with operations.open_instance() as instance:
-        run = operations.curate(instance, settings_of_subset(ArtifactStore(data_root()), subset))
+        run = operations.rollback(instance, subset)
         print(summary(data_root(), run))
 
 

@@ -15,7 +15,9 @@ from grip_assets.assets.settings import run_config
 from grip_assets.assets.trainings import device_must_be_there
 from grip_assets.automation import unsynced_because
 from grip_assets.errors import GripError
+from grip_assets.launch import launch
 from grip_assets.profiles import Changes
+from grip_assets.report.changes import settings_of_subset
 from grip_assets.settings import GROUPS, Corpus, Evaluation, Group, Quality, group_type, nearest, validate
 from grip_assets.store.artifacts import REPOSITORY, ArtifactStore, data_root
 
@@ -81,6 +83,14 @@ def curate(instance: dg.DagsterInstance, changes: Changes) -> Run:
     return _run(instance, curate_job, changes, None)
 
 
+def rollback(instance: dg.DagsterInstance, subset: str) -> Run:
+    """Make the settings of an earlier subset (its version, or the beginning of it) those in force."""
+    from grip_assets.definitions import rollback_job
+
+    changes = settings_of_subset(ArtifactStore(data_root()), subset)
+    return _run(instance, rollback_job, changes, None, {"subset": subset})
+
+
 def evaluate(instance: dg.DagsterInstance, changes: Changes, only: Sequence[str]) -> Run:
     """Make the changes, curate, and bring these assets of the evaluation up to date, and what they need."""
     from grip_assets.definitions import defs, evaluate_job
@@ -106,8 +116,11 @@ def _run(
     find_job: Callable[[], dg.JobDefinition],
     changes: Changes,
     only: list[dg.AssetKey] | None,
+    form: dict[str, Any] | None = None,
 ) -> Run:
-    """The plan is made first, so a path or a model that is not there is refused before any setting is changed."""
+    """``form`` is the job's own Launchpad form, where it has one.
+
+    The plan is made first, so a path or a model that is not there is refused before any setting is changed."""
     ledger.close_runs_of_dead_processes(instance)
     settings = after(instance, changes)
     _judge_is_ready(Quality.of(settings), plan(instance, changes))
@@ -116,23 +129,18 @@ def _run(
         # As validated: what was written '1e-3' is a number now.
         values = {group: settings[group].model_dump(mode="json") for group in changes}
         config |= run_config({group: {name: values[group][name] for name in changes[group]} for group in changes})
-    tags = ledger.process_tags()
-    job = find_job()
-    if job.executor_def is dg.in_process_executor:
-        return _outcome(job.execute_in_process(config, instance, raise_on_error=False, tags=tags, asset_selection=only))
-    with dg.execute_job(
-        dg.reconstructable(find_job), instance, config, tags=tags, raise_on_error=False, asset_selection=only
-    ) as result:
-        return _outcome(result)
+    return _outcome(launch(instance, find_job, form or config, ledger.process_tags(), only))
 
 
-def _outcome(result: dg.ExecuteInProcessResult | dg.JobExecutionResult) -> Run:
+def _outcome(result: dg.JobExecutionResult) -> Run:
     if not result.success:
         raise GripError(_first_failure(result))
+    said = [e.step_materialization_data.materialization for e in result.get_asset_materialization_events()]
+    seen = [e.asset_observation_data.asset_observation for e in result.get_asset_observation_events()]
     reused = {
-        event.asset_key.to_user_string(): event.step_materialization_data.materialization.metadata["reused"].value
-        for event in result.get_asset_materialization_events()
-        if event.asset_key and event.asset_key.path[0] in STAGES
+        event.asset_key.path[0]: event.metadata["reused"].value
+        for event in (*said, *seen)
+        if event.asset_key.path[0] in STAGES
     }
     made = [stage for stage in STAGES if stage in reused]
     return Run(result.run_id, [s for s in made if not reused[s]], [s for s in made if reused[s]])
@@ -149,7 +157,7 @@ def _judge_is_ready(quality: Quality, steps: list[recompute.Step]) -> None:
             pass
 
 
-def _first_failure(result: dg.ExecuteInProcessResult | dg.JobExecutionResult) -> str:
+def _first_failure(result: dg.JobExecutionResult) -> str:
     for event in result.all_events:
         if event.is_step_failure and event.step_failure_data.error:
             error = event.step_failure_data.error

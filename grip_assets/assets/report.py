@@ -3,10 +3,12 @@
 It is no stage: it has no table, and only the latest is kept. Its version is a digest of what it shows.
 """
 
+from typing import Any
+
 import dagster as dg
 
 from grip_assets import ledger
-from grip_assets.assets import CURATED, STAGES
+from grip_assets.assets import CURATED, STAGES, events
 from grip_assets.assets.data import Data
 from grip_assets.automation import on_change
 
@@ -22,9 +24,10 @@ KEY = dg.AssetKey("report")
     description="One HTML file that opens with no server and no network: map, clusters, the paper's figures from your"
     " data, budget, stability, diversity, and any two of the latest runs side by side.",
     code_version="1",
+    dagster_type=dg.Nothing,
     automation_condition=on_change,
 )
-def report(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResult:
+def report(context: dg.AssetExecutionContext, data: Data) -> Any:
     from grip_assets.report.page.write import write  # plotly and jinja2: not needed to load the definitions
 
     data.show(context.instance, STAGES)
@@ -37,12 +40,14 @@ def report(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResul
         context.assets_def.code_versions_by_key[KEY] or "",
     )
     context.log.info(f"{made.path} ({made.bytes:,} bytes){' is current' if made.reused else ''}")
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(made.digest),
-        metadata={
-            "path": dg.MetadataValue.path(str(made.path)),
-            "reused": made.reused,
-            "sections": made.sections,
-            "bytes": made.bytes,
-        },
-    )
+    said = {
+        "path": dg.MetadataValue.path(str(made.path)),
+        "reused": made.reused,
+        "sections": made.sections,
+        "bytes": made.bytes,
+    }
+    before = ledger.latest(context.instance, [KEY]).get(KEY)
+    if before and before.version == made.digest and events.synced(context):
+        yield from events.observed(context, made.digest, said)
+    else:
+        yield dg.MaterializeResult(data_version=dg.DataVersion(made.digest), metadata=said)

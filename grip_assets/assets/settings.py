@@ -7,15 +7,18 @@ configuration is therefore harmless, and "Materialize all" never resets a tuned 
 import json
 import types
 import typing
+from functools import cache
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import dagster as dg
 from dagster._config import ConfigScalar, ConfigScalarKind, PostProcessingError
 
-from grip_assets.assets import STAGES
+from grip_assets.assets import STAGES, events
 from grip_assets.assets.data import Data
 from grip_assets.assets.stage import code_references, legible
 from grip_assets.errors import GripError
+from grip_assets.launch import LOCATION
 from grip_assets.ledger import settings_in_force, settings_key
 from grip_assets.profiles import Changes
 from grip_assets.settings import GROUPS, Group, choices, group_type, nullable, trait, validate, version
@@ -32,24 +35,51 @@ def settings_asset(group: str) -> dg.AssetsDefinition:
         owners=["team:grip"],
         description=_table(schema),
         code_version="1",
+        dagster_type=dg.Nothing,
         metadata={"dagster/code_references": code_references(schema)},
-        config_schema={name: _field(schema, name) for name in schema.model_fields},
+        config_schema=fields(group),
     )
-    def _asset(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResult:
+    def _asset(context: dg.AssetExecutionContext, data: Data) -> Any:
         before = settings_in_force(context.instance)[group]
         with legible():
             after = validate(group, before.model_dump() | context.op_execution_context.op_config)
         if after != before:
             data.show(context.instance, STAGES, settings={group: after})
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(version(after)),
-            metadata={
-                "values": after.model_dump(mode="json"),
-                "changed": dg.MetadataValue.md(_changes(before, after)),
-            },
-        )
+        said = {
+            "values": after.model_dump(mode="json"),
+            "changed": dg.MetadataValue.md(_changes(before, after)),
+            "change": dg.MetadataValue.md(f"[Open a form with these values]({form_in_force(group, after)})"),
+        }
+        if after == before and events.synced(context):
+            yield from events.observed(context, version(after), said)
+        else:
+            yield dg.MaterializeResult(data_version=dg.DataVersion(version(after)), metadata=said)
 
     return _asset
+
+
+@cache
+def fields(group: str) -> dict[str, dg.Field]:
+    """The Launchpad's form of a group: its fields, of which a run names those to change."""
+    schema = group_type(group)
+    return {name: _field(schema, name) for name in schema.model_fields}
+
+
+def example(group: str) -> str:
+    """A line of the form: the first number of the group (or its first field) at its default."""
+    known = group_type(group).model_fields
+    numbers = (name for name, field in known.items() if isinstance(field.get_default(), float))
+    name = next(numbers, next(iter(known)))
+    return f"{name}: {json.dumps(known[name].get_default())}"
+
+
+def form_in_force(group: str, values: Group) -> str:
+    """Address in the UI of the form of `change_<group>`, filled with the values in force as comments."""
+    schema = group_type(group)
+    said = [f"# {n}: {json.dumps(v)}  # {_describe(schema, n)}" for n, v in values.model_dump(mode="json").items()]
+    head = f"# settings/{group} in force. Take the # off the lines to change; the other fields keep their values."
+    query = urlencode({"config": "\n".join([head, *said, ""])}, quote_via=quote)
+    return f"/locations/{LOCATION}/jobs/change_{group}/playground/setup?{query}"
 
 
 def _field(schema: type[Group], name: str) -> dg.Field:
