@@ -1,0 +1,116 @@
+"""What a person sees in Dagster's UI: events, runs, forms, descriptions, metadata."""
+
+import time
+from urllib.parse import parse_qs, urlsplit
+
+import dagster as dg
+import pytest
+from conftest import AFTER_BUDGET
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
+
+from grip_assets import ledger
+from grip_assets.assets import CURATED, STAGES
+from grip_assets.definitions import defs
+from grip_assets.settings import GROUPS
+
+EVALUATION = {name for name, stage in STAGES.items() if stage.group == "evaluation"}
+
+
+def events(lab, run_id: str, kind: dg.DagsterEventType) -> set[str]:
+    return {e.dagster_event.asset_key.to_user_string() for e in lab.instance.all_logs(run_id, of_type=kind)}
+
+
+def materialized(lab, run_id: str) -> set[str]:
+    return events(lab, run_id, dg.DagsterEventType.ASSET_MATERIALIZATION)
+
+
+def observed(lab, run_id: str) -> set[str]:
+    return events(lab, run_id, dg.DagsterEventType.ASSET_OBSERVATION)
+
+
+def materialize(lab, *assets: str, tags: dict | None = None) -> dg.ExecuteInProcessResult:
+    """What "Materialize" launches of chosen assets: Dagster's implicit job, and nothing that says what is meant."""
+    job = defs.get_repository_def().get_job(IMPLICIT_ASSET_JOB_NAME)
+    keys = [dg.AssetKey(name.split("/")) for name in assets]
+    return job.execute_in_process(instance=lab.instance, asset_selection=keys, tags=tags, raise_on_error=False)
+
+
+@pytest.mark.run
+def test_a_run_observes_what_stays_and_materializes_what_changes_and_is_one_of_the_jobs_of_the_ui(lab):
+    everything = {*CURATED, "report", *(f"settings/{group}" for group in GROUPS)}
+    before = ledger.versions_in_force(lab.instance, STAGES)
+    change = lab.operations.curate(lab.instance, {"budget": {"tau": 0.8}})
+    moved = AFTER_BUDGET | {"report", "settings/budget"}
+    assert materialized(lab, change.run_id) == moved and observed(lab, change.run_id) == everything - moved
+    assert set(change.reused) | set(change.computed) == set(CURATED)
+    back = lab.operations.rollback(lab.instance, before["subset"])
+    assert not back.computed and AFTER_BUDGET | {"settings/budget"} <= materialized(lab, back.run_id)
+    assert ledger.versions_in_force(lab.instance, STAGES) == before
+    assert not [s.asset for s in lab.operations.status(lab.instance) if s.because]
+
+    runs = lab.instance.get_runs(dg.RunsFilter(tags={".dagster/repository": "__repository__@grip_assets"}))
+    assert [run.job_name for run in runs] == ["rollback", "curate", "curate"]
+    assert {run.remote_job_origin.repository_origin.get_label() for run in runs} == {"__repository__@grip_assets"}
+    assert runs[0].run_config == {"subset": before["subset"]}, "re-executed, it goes back to the same subset"
+
+
+@pytest.mark.run
+def test_an_artifact_that_stays_though_its_inputs_moved_is_fresh_again(lab):
+    """`adaptation_deltas` does not read `delta`: the artifact stays, and only a materialization makes it synced."""
+    lab.change("adaptation", delta="absolute")
+    run = materialize(lab, "adaptation_deltas")
+    made = lab.instance.get_latest_materialization_event(dg.AssetKey("adaptation_deltas"))
+    assert made.run_id == run.run_id and made.asset_materialization.metadata["reused"].value
+    unsynced = {s.asset for s in lab.operations.status(lab.instance) if s.because}
+    assert "budgets" in unsynced and "adaptation_deltas" not in unsynced
+
+
+@pytest.mark.run
+def test_a_subset_that_stays_the_same_for_days_stays_fresh(lab, monkeypatch):
+    now = time.time()
+    assert not materialized(lab, materialize(lab, "subset").run_id)
+    monkeypatch.setattr("grip_assets.assets.stage.time.time", lambda: now + 2 * 86_400)
+    run = materialize(lab, "subset", "budgets")
+    assert materialized(lab, run.run_id) == {"subset"}, "its freshness policy counts the days from here"
+
+
+@pytest.mark.run
+def test_materialize_all_never_starts_the_evaluation(lab):
+    everything = {*STAGES, "report", *(f"settings/{group}" for group in GROUPS)}
+    result = materialize(lab, *everything)
+    assert result.success and not materialized(lab, result.run_id) & EVALUATION
+    assert {n for n in EVALUATION if any(e.step_key == n and e.is_step_success for e in result.all_events)} == EVALUATION
+    logs = [e.user_message for e in lab.instance.all_logs(result.run_id) if "was not asked for" in e.user_message]
+    assert len(logs) == len(EVALUATION) and "launch the job `evaluate`" in logs[0]
+    assert not {p.name for p in lab.data.iterdir()} & EVALUATION, "nothing was computed"
+
+
+@pytest.mark.run
+def test_materialize_unsynced_never_starts_the_evaluation(lab):
+    """After a curation, what is unsynced is the evaluation and nothing else. It would read as a success."""
+    result = materialize(lab, *EVALUATION)
+    said = [e.step_failure_data.user_failure_data.description for e in result.all_events if e.is_step_failure]
+    assert not result.success and "Nothing was computed. The evaluation costs hours" in said[0]
+    assert not {p.name for p in lab.data.iterdir()} & EVALUATION
+
+
+@pytest.mark.run
+def test_one_asset_of_the_evaluation_chosen_alone_is_asked_for(lab):
+    result = materialize(lab, "probe_variance")
+    assert result.success and materialized(lab, result.run_id) == {"probe_variance"}
+    again = materialize(lab, "subset", "probe_variance")
+    assert again.success and "probe_variance" in observed(lab, again.run_id), "what was made stays in force"
+    assert materialize(lab, "subset", "sigma_k", "length_slopes", tags={"grip/evaluate": "yes"}).success
+    assert ledger.records(lab.instance, ["length_slopes"])
+
+
+@pytest.mark.run
+def test_the_form_of_a_change_is_flat_and_the_page_of_the_settings_fills_it(lab):
+    job = defs.resolve_job_def("change_selection")
+    only = [ledger.settings_key("selection")]
+    assert job.execute_in_process({"beta": 0.9}, lab.instance, asset_selection=only).success
+    assert ledger.settings_in_force(lab.instance)["selection"].beta == 0.9
+    event = lab.instance.get_latest_materialization_event(dg.AssetKey(["settings", "selection"]))
+    link = event.asset_materialization.metadata["change"].value
+    form = parse_qs(urlsplit(link[link.index("(") + 1 : -1]).query)["config"][0]
+    assert "/jobs/change_selection/playground/setup" in link and "\n# beta: 0.9  # [β] Exponent" in form
