@@ -98,6 +98,9 @@ defs = dg.Definitions(
             "recompute_on_change",
             target=dg.AssetSelection.groups("curation", "reports"),
             minimum_interval_seconds=30,
+            description="Recomputes what is unsynced: when a setting or an input of an asset has changed, runs that"
+            " asset and what follows from it. An asset whose run failed waits for the next change; the evaluation is"
+            " never run by itself.",
             use_user_code_server=True,  # custom conditions are evaluated where their code is
         ),
     ],

@@ -1,6 +1,8 @@
 """What a person sees in Dagster's UI: events, runs, forms, descriptions, metadata."""
 
+import re
 import time
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import dagster as dg
@@ -8,10 +10,13 @@ import pytest
 from conftest import AFTER_BUDGET
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 
-from grip_assets import ledger
+from grip_assets import checks, ledger, profiles
 from grip_assets.assets import CURATED, STAGES
+from grip_assets.assets.columns import columns
+from grip_assets.assets.settings import fields
 from grip_assets.definitions import defs
 from grip_assets.settings import GROUPS
+from grip_assets.store.artifacts import REPOSITORY
 
 EVALUATION = {name for name, stage in STAGES.items() if stage.group == "evaluation"}
 
@@ -114,3 +119,36 @@ def test_the_form_of_a_change_is_flat_and_the_page_of_the_settings_fills_it(lab)
     link = event.asset_materialization.metadata["change"].value
     form = parse_qs(urlsplit(link[link.index("(") + 1 : -1]).query)["config"][0]
     assert "/jobs/change_selection/playground/setup" in link and "\n# beta: 0.9  # [β] Exponent" in form
+
+
+DECISION = re.compile(r"\b[AG]\d{1,2}[a-z]?\b")
+
+
+def descriptions() -> dict[str, str]:
+    """Every description that the UI shows, by what it describes."""
+    graph, repository = defs.resolve_asset_graph(), defs.get_repository_def()
+    found = {f"asset {key.to_user_string()}": graph.get(key).description for key in graph.get_all_asset_keys()}
+    found |= {f"job {job.name}": job.description for job in defs.resolve_all_job_defs()}
+    found |= {f"sensor {s.name}": s.description for s in repository.sensor_defs}
+    found |= {f"schedule {s.name}": s.description for s in repository.schedule_defs}
+    found |= {f"check {c.asset}.{c.name}": c.description for c in checks.CHECKS}
+    return found
+
+
+def test_every_description_begins_with_a_plain_sentence():
+    said = {what: text or "" for what, text in descriptions().items() if not what.startswith("check ")}
+    for what, text in said.items():
+        first = re.split(r"[.?:;]", text)[0]
+        assert re.match(r"[A-Z][a-z]*\b", first) and not re.search("[Α-ω∝=‖∑√]", first), f"{what}: {text}"
+    for group in GROUPS:
+        for name, field in fields(group).items():
+            assert re.match(r"[A-Z][a-z]*\b", field.description), f"{group}.{name}: {field.description}"
+
+
+def test_no_description_cites_a_decision_by_its_number():
+    said = descriptions() | {f"{g}.{n}": f.description for g in GROUPS for n, f in fields(g).items()}
+    said |= {f"column {t}.{n}": c.description for t, rows in columns().items() for n, c in rows.items()}
+    said |= {f"profile {p.stem}": p.read_text() for p in Path(profiles.__file__).parent.glob("*.yaml")}
+    said |= {page.name: page.read_text() for page in (REPOSITORY / "docs").glob("*.md") if page.name != "reference.md"}
+    said["README.md"] = (REPOSITORY / "README.md").read_text()
+    assert [(what, found) for what, text in said.items() if (found := DECISION.findall(text or ""))] == []

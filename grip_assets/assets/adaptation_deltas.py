@@ -122,8 +122,8 @@ stage = Stage(
     name="adaptation_deltas",
     code_version="2",
     compute=compute,
-    description="ΔL_k = L(θ_init; C_k) − L(θ_n; C_k): how far the loss of a proxy with a reset head falls on the probe"
-    " of cluster k [paper eq. 6]. `loss_curves` has every step and seed.",
+    description="How much a small model still learns from each cluster: how far the loss of a proxy with a reset head"
+    " falls on the cluster's probe, ΔL_k = L(θ_init; C_k) − L(θ_n; C_k) [paper eq. 6]. `loss_curves` has every step and seed.",
     tables=("adaptation_deltas", "loss_curves"),
     inputs=("probe_set",),
     reads={"adaptation": READS},

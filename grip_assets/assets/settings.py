@@ -130,7 +130,7 @@ def _describe(schema: type[Group], name: str) -> str:
     field = schema.model_fields[name]
     symbol = trait(field, "symbol")
     return " ".join(
-        filter(None, [symbol and f"[{symbol}]", field.description, bounds(schema, name), default(schema, name)])
+        filter(None, [field.description, symbol and f"Symbol: {symbol}.", bounds(schema, name), default(schema, name)])
     )
 
 
