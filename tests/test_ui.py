@@ -128,7 +128,7 @@ def descriptions() -> dict[str, str]:
     """Every description that the UI shows, by what it describes."""
     graph, repository = defs.resolve_asset_graph(), defs.get_repository_def()
     found = {f"asset {key.to_user_string()}": graph.get(key).description for key in graph.get_all_asset_keys()}
-    found |= {f"job {job.name}": job.description for job in defs.resolve_all_job_defs()}
+    found |= {f"job {job.name}": job.description for job in defs.resolve_all_job_defs() if job.name[0] != "_"}
     found |= {f"sensor {s.name}": s.description for s in repository.sensor_defs}
     found |= {f"schedule {s.name}": s.description for s in repository.schedule_defs}
     found |= {f"check {c.asset}.{c.name}": c.description for c in checks.CHECKS}
