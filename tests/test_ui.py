@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import dagster as dg
 import pytest
+import yaml
 from conftest import AFTER_BUDGET
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 
@@ -116,9 +117,10 @@ def test_the_form_of_a_change_is_flat_and_the_page_of_the_settings_fills_it(lab)
     assert job.execute_in_process({"beta": 0.9}, lab.instance, asset_selection=only).success
     assert ledger.settings_in_force(lab.instance)["selection"].beta == 0.9
     event = lab.instance.get_latest_materialization_event(dg.AssetKey(["settings", "selection"]))
-    link = event.asset_materialization.metadata["change"].value
-    form = parse_qs(urlsplit(link[link.index("(") + 1 : -1]).query)["config"][0]
-    assert "/jobs/change_selection/playground/setup" in link and "\n# beta: 0.9  # [β] Exponent" in form
+    link = event.asset_materialization.metadata["turn a knob"].value
+    assert "(/locations/grip_assets/jobs/change_selection/playground/setup?" in link
+    form = yaml.safe_load(parse_qs(urlsplit(link[link.index("(") + 1 : -1]).query)["config"][0])
+    assert form == ledger.settings_in_force(lab.instance)["selection"].model_dump()
 
 
 DECISION = re.compile(r"\b[AG]\d{1,2}[a-z]?\b")

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import dagster as dg
+import yaml
 from dagster._config import ConfigScalar, ConfigScalarKind, PostProcessingError
 
 from grip_assets.assets import STAGES, events
@@ -48,7 +49,7 @@ def settings_asset(group: str) -> dg.AssetsDefinition:
         said = {
             "values": after.model_dump(mode="json"),
             "changed": dg.MetadataValue.md(_changes(before, after)),
-            "change": dg.MetadataValue.md(f"[Open a form with these values]({form_in_force(group, after)})"),
+            "turn a knob": dg.MetadataValue.md(f"[Open the form with these values]({form_in_force(group, after)})"),
         }
         if after == before and events.synced(context):
             yield from events.observed(context, version(after), said)
@@ -74,12 +75,11 @@ def example(group: str) -> str:
 
 
 def form_in_force(group: str, values: Group) -> str:
-    """Address in the UI of the form of `change_<group>`, filled with the values in force as comments."""
-    schema = group_type(group)
-    said = [f"# {n}: {json.dumps(v)}  # {_describe(schema, n)}" for n, v in values.model_dump(mode="json").items()]
-    head = f"# settings/{group} in force. Take the # off the lines to change; the other fields keep their values."
-    query = urlencode({"config": "\n".join([head, *said, ""])}, quote_via=quote)
-    return f"/locations/{LOCATION}/jobs/change_{group}/playground/setup?{query}"
+    """Address in the UI of the form of `change_<group>`, filled with the values in force."""
+    form = yaml.safe_dump(values.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=10_000)
+    head = f"# settings/{group} in force: change what you want, and launch\n"
+    query = urlencode({"config": head + form}, quote_via=quote, safe="/:, []")
+    return f"/locations/{LOCATION}/jobs/change_{group}/playground/setup?{query}".replace(" ", "+")
 
 
 def _field(schema: type[Group], name: str) -> dg.Field:
