@@ -169,6 +169,29 @@ def rollback(subset: Annotated[str, typer.Argument(help="Version of an earlier s
 
 
 @app.command()
+def report(
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1; by default a free one.")
+    ] = None,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
+    path: Annotated[bool, typer.Option("--path", help="Print where the file is, and serve nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Serve even if there is no report yet.")] = False,
+) -> None:
+    """Open the report in a browser, served on this machine only. For example: grip report --port 3001"""
+    from grip_assets.report.page.write import page_path
+    from grip_assets.report.serve import serve
+    from grip_assets.store.artifacts import data_root
+
+    page = page_path(data_root())
+    if path:
+        if not page.is_file():
+            raise GripError(f"There is no report at {page}. Run `grip curate`.")
+        print(page)
+        return
+    serve(page, port, not no_open, wait)
+
+
+@app.command()
 def explain(doc: Annotated[str, typer.Argument(help="Document id, or its source path in the pool.")]) -> None:
     """Say why a document is in or out of the subset."""
     from grip_assets.report.explain import explain as explained

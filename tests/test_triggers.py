@@ -133,7 +133,9 @@ def test_a_materialization_says_which_knob_changed_and_what_came_of_it(lab):
 
 
 def test_a_failed_stage_says_what_to_do_and_a_retry_resumes(lab):
-    result = defs.resolve_job_def("change_budget").execute_in_process({"total": 10.0**9}, lab.instance, raise_on_error=False)
+    result = defs.resolve_job_def("change_budget").execute_in_process(
+        {"total": 10.0**9}, lab.instance, raise_on_error=False
+    )
     (failed,) = [e for e in result.all_events if e.is_step_failure]
     said = failed.step_failure_data.user_failure_data
     assert "settings/budget.total" in said.description and "Re-execute" in said.metadata["next"].value

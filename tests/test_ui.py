@@ -1,6 +1,11 @@
 """What a person sees in Dagster's UI: events, runs, forms, descriptions, metadata."""
 
+import http.client
+import os
 import re
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -16,6 +21,8 @@ from grip_assets.assets import CURATED, STAGES
 from grip_assets.assets.columns import columns
 from grip_assets.assets.settings import fields
 from grip_assets.definitions import defs
+from grip_assets.errors import GripError
+from grip_assets.report import serve
 from grip_assets.settings import GROUPS
 from grip_assets.store.artifacts import REPOSITORY
 
@@ -85,7 +92,9 @@ def test_materialize_all_never_starts_the_evaluation(lab):
     everything = {*STAGES, "report", *(f"settings/{group}" for group in GROUPS)}
     result = materialize(lab, *everything)
     assert result.success and not materialized(lab, result.run_id) & EVALUATION
-    assert {n for n in EVALUATION if any(e.step_key == n and e.is_step_success for e in result.all_events)} == EVALUATION
+    assert {
+        n for n in EVALUATION if any(e.step_key == n and e.is_step_success for e in result.all_events)
+    } == EVALUATION
     logs = [e.user_message for e in lab.instance.all_logs(result.run_id) if "was not asked for" in e.user_message]
     assert len(logs) == len(EVALUATION) and "launch the job `evaluate`" in logs[0]
     assert not {p.name for p in lab.data.iterdir()} & EVALUATION, "nothing was computed"
@@ -154,3 +163,64 @@ def test_no_description_cites_a_decision_by_its_number():
     said |= {page.name: page.read_text() for page in (REPOSITORY / "docs").glob("*.md") if page.name != "reference.md"}
     said["README.md"] = (REPOSITORY / "README.md").read_text()
     assert [(what, found) for what, text in said.items() if (found := DECISION.findall(text or ""))] == []
+
+
+def test_a_document_in_a_sample_is_no_markup_and_no_link(tmp_path):
+    from grip_assets.report.metadata import _short, markdown_table
+
+    hostile = "**b** <img src=x>\n[x](http://evil.example) `q`\u2028 | www.evil.example a@b.example \x1b[0m" + "x" * 100
+    row = markdown_table([{"begins": _short(hostile)}]).splitlines()[-1]
+    assert re.fullmatch(r"\| (?:[^\\<|*`\[\]!~_@\x1b\u2028]|\\.| @ )* \|", row), row
+    assert "://" not in row and "www." not in row and len(row) < 100
+
+
+@pytest.mark.run
+def test_what_the_ui_shows_of_pool_subset_and_report(lab):
+    def shown(asset: str) -> dict:
+        event = lab.instance.get_latest_materialization_event(dg.AssetKey(asset))
+        return {name: value.value for name, value in event.asset_materialization.metadata.items()}
+
+    corpus, subset, report = shown("corpus"), shown("subset"), shown("report")
+    assert len(corpus["sample"].splitlines()) == len(subset["sample"].splitlines()) == 2 + 5
+    assert f"{subset['tokens_selected']:,} tokens" in report["in short"] and len(report["in short"].splitlines()) == 5
+    assert report["open"] == "http://127.0.0.1:3001/"
+    assert subset["diversity_of_the_subset"] == float(f"{subset['diversity_of_the_subset']:.4g}")
+    selected = set(lab.sql("SELECT c.source FROM subset JOIN corpus c USING (doc_id)")["source"])
+    rows = [line.split(" | ")[0][2:].replace("\\", "") for line in subset["sample"].splitlines()[2:]]
+    assert set(rows) <= selected
+
+
+def test_the_report_is_served_alone_and_on_this_machine_only(tmp_path):
+    page = tmp_path / "report" / "index.html"
+    page.parent.mkdir()
+    (tmp_path / "secret").write_text("no")
+    running = serve.server(page, 0)
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    host, port = running.server_address[:2]
+    assert host == "127.0.0.1"
+
+    def get(path: str, name: str = "127.0.0.1") -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(host, port)
+        connection.request("GET", path, headers={"Host": f"{name}:{port}"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+    assert get("/")[0] == 404, "nothing was curated yet"
+    page.write_text("<p>ΔL")
+    assert get("/") == (200, "<p>ΔL".encode()), "and it is read anew for each request"
+    assert {get(path)[0] for path in ("/../secret", "/secret", "//secret", "/report/")} == {404}
+    assert get("/", "evil.example")[0] == 403
+    with pytest.raises(GripError, match=f"Port {port} cannot be used"):
+        serve.server(page, port)
+    running.shutdown()
+
+
+def test_the_command_report_prints_where_the_page_is(tmp_path):
+    env = os.environ | {"GRIP_DATA": str(tmp_path)}
+    words = [sys.executable, "-c", "from grip_assets.cli import main; main()", "report", "--path"]
+    none = subprocess.run(words, env=env, capture_output=True, text=True)
+    assert none.returncode == 1 and "Run `grip curate`" in none.stderr
+    page = tmp_path / "report" / "index.html"
+    page.parent.mkdir()
+    page.write_text("")
+    assert subprocess.run(words, env=env, capture_output=True, text=True).stdout.strip() == str(page)

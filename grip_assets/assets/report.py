@@ -11,6 +11,8 @@ from grip_assets import ledger
 from grip_assets.assets import CURATED, STAGES, events
 from grip_assets.assets.data import Data
 from grip_assets.automation import on_change
+from grip_assets.report.metadata import headlines
+from grip_assets.report.serve import address, port_of_the_ui
 
 KEY = dg.AssetKey("report")
 
@@ -22,7 +24,8 @@ KEY = dg.AssetKey("report")
     kinds={"html"},
     owners=["team:grip"],
     description="One HTML file that opens with no server and no network: map, clusters, the paper's figures from your"
-    " data, budget, stability, diversity, and any two of the latest runs side by side.",
+    " data, budget, stability, diversity, and any two of the latest runs side by side. Its link works while `make ui`"
+    " runs; `grip report` opens the page at any time.",
     code_version="1",
     dagster_type=dg.Nothing,
     automation_condition=on_change,
@@ -41,6 +44,8 @@ def report(context: dg.AssetExecutionContext, data: Data) -> Any:
     )
     context.log.info(f"{made.path} ({made.bytes:,} bytes){' is current' if made.reused else ''}")
     said = {
+        "open": dg.MetadataValue.url(address(port_of_the_ui())),
+        "in short": dg.MetadataValue.md(headlines(store, records)),
         "path": dg.MetadataValue.path(str(made.path)),
         "reused": made.reused,
         "sections": made.sections,
