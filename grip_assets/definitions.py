@@ -50,7 +50,7 @@ def change(group: str) -> Any:
 
 
 changes = {group: change(group) for group in GROUPS}
-TOLD = {"loggers": {"console": {"config": {}}}}  # what the command line prints of a run
+TOLD: dict[str, Any] = {"loggers": {"console": {"config": {}}}}  # what the command line prints of a run
 
 rollback = dg.define_asset_job(
     "rollback",

@@ -135,13 +135,12 @@ def _run(
 def _outcome(result: dg.JobExecutionResult) -> Run:
     if not result.success:
         raise GripError(_first_failure(result))
-    said = [e.step_materialization_data.materialization for e in result.get_asset_materialization_events()]
-    seen = [e.asset_observation_data.asset_observation for e in result.get_asset_observation_events()]
-    reused = {
-        event.asset_key.path[0]: event.metadata["reused"].value
-        for event in (*said, *seen)
-        if event.asset_key.path[0] in STAGES
-    }
+    seen: list[Any] = [
+        *(e.step_materialization_data.materialization for e in result.get_asset_materialization_events()),
+        *(e.asset_observation_data.asset_observation for e in result.get_asset_observation_events()),
+    ]
+    by_asset = {said.asset_key.path[0]: said.metadata for said in seen}
+    reused = {stage: by_asset[stage]["reused"].value for stage in STAGES if stage in by_asset}
     made = [stage for stage in STAGES if stage in reused]
     return Run(result.run_id, [s for s in made if not reused[s]], [s for s in made if reused[s]])
 

@@ -80,7 +80,7 @@ class Corpus(Group):
     )
     format: str | None = knob(
         None,
-        "Format of the pool: folder, jsonl, parquet, huggingface or environment; null: seen from the path.",
+        "Format: folder, jsonl, parquet, huggingface or environment; null: seen from the path.",
         given=True,
     )
     text_field: str | None = knob(None, "Column of the text; null: text, content or code.", given=True)
@@ -111,9 +111,7 @@ class Embedding(Group):
     """How a document becomes a vector: the encoder and its windows; e(x) in the paper [2.2]."""
 
     model: str = knob("all-MiniLM-L6-v2", "Encoder: a packaged name, a local path or a hub name.", "f_θ", given=True)
-    pooling: Literal["mean", "cls", "last"] | None = knob(
-        None, "How token vectors become one; null: as the model says; mean in the paper."
-    )
+    pooling: Literal["mean", "cls", "last"] | None = knob(None, "Token vectors to one; null: as the model says.")
     window: int | None = knob(None, "Tokens of a window; null: the model's own.", gt=2)
     max_windows: int | None = knob(None, "Windows embedded of one document, evenly spaced, recorded; null: all.", gt=0)
     dtype: Literal["float32", "bfloat16"] = knob("float32", "Number format of the forward pass.")
@@ -147,9 +145,7 @@ class Quality(Group):
     model: str = knob("", "Model that the endpoint serves; for judge: llm.", given=True)
     temperature: float | None = knob(0.0, "Sampling temperature; null: the model's own.", ge=0, le=2)
     max_tokens: int = knob(512, "Tokens of an answer at most; more for a model that thinks aloud.", gt=0)
-    rubric: str = knob(
-        "code", "What is scored: code (the paper's), prose, or a file of yours; the static judge has its own."
-    )
+    rubric: str = knob("code", "Rubric: code (the paper's), prose, or a file of yours; the static judge has its own.")
     windows: int = knob(3, "Parts of a long document that are shown: start, end, and between them by hash.", gt=0)
     window_chars: int = knob(4000, "Characters of a part.", ge=100)
     dimensions: list[Literal["syntax_integrity", "architecture", "educational_value", "technical_depth"]] = knob(
@@ -202,13 +198,9 @@ class Adaptation(Group):
 class Budget(Group):
     """How large the subset is, and how it is shared out among the clusters [paper eq. 5, 7, 8]."""
 
-    total: float = knob(
-        0.25, "Size of the subset; below 1: a share of the pool; otherwise a count.", "B_total", gt=0, given=True
-    )
+    total: float = knob(0.25, "Size; below 1: a share of the pool; otherwise a count.", "B_total", gt=0, given=True)
     unit: Literal["tokens", "documents"] = knob("tokens", "Unit of N_k and of the budget.", given=True)
-    tau: float = knob(
-        0.5, "How strongly size and spread of a cluster raise its budget: exponent of N_k σ_k.", "τ", ge=0, le=4
-    )
+    tau: float = knob(0.5, "Exponent of a cluster's size and spread, N_k σ_k.", "τ", ge=0, le=4)
     temperature: float = knob(1.0, "Temperature of the quality term.", "T", gt=0)
     use_sigma: bool = knob(True, "Spread σ_k in the base budget.", "σ_k")
     use_quality: bool = knob(True, "Quality term in the base budget.", "exp(Q_k/T)")
@@ -232,9 +224,7 @@ class Selection(Group):
     )
     beta: float = knob(0.3, "Exponent of the length.", "β", ge=0, le=3)
     neighbours: int = knob(10, "Nearest neighbours in the density.", "k", ge=1)
-    bandwidth: str = knob(
-        "median", "Width of the density: median (of the neighbour distances of the cluster) or a number.", "h"
-    )
+    bandwidth: str = knob("median", "Width: median (of the neighbour distances of the cluster) or a number.", "h")
     bandwidth_scale: float = knob(1.0, "Factor on the bandwidth.", gt=0)
     split: int = knob(200_000, "Larger clusters are split for the search of neighbours.", ge=1000)
     rho_floor: float = knob(0.01, "Least density, as a share of k; 0 in the paper.", "ρ", ge=0, lt=1)

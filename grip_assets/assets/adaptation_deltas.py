@@ -123,7 +123,8 @@ stage = Stage(
     code_version="2",
     compute=compute,
     description="How much a small model still learns from each cluster: how far the loss of a proxy with a reset head"
-    " falls on the cluster's probe, ΔL_k = L(θ_init; C_k) − L(θ_n; C_k) [paper eq. 6]. `loss_curves` has every step and seed.",
+    " falls on the cluster's probe, ΔL_k = L(θ_init; C_k) − L(θ_n; C_k) [paper eq. 6]. `loss_curves` has every step"
+    " and seed.",
     tables=("adaptation_deltas", "loss_curves"),
     inputs=("probe_set",),
     reads={"adaptation": READS},

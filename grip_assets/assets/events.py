@@ -15,6 +15,7 @@ from dagster._core.execution.plan.outputs import StepOutputData, StepOutputHandl
 
 from grip_assets import ledger
 
+NOTHING: Any = dg.Nothing  # the type of an asset whose data is on the disk, where no step hands it to another
 Events = Iterator[dg.MaterializeResult | dg.AssetObservation | dg.AssetCheckResult | DagsterEvent]
 
 

@@ -42,9 +42,9 @@ stage = Stage(
     name="probe_set",
     code_version="2",
     compute=compute,
-    description="A small sample of every cluster, which the judge scores and the proxy learns from: more documents of large"
-    " and varied clusters, n_k ∝ N_k σ_k, at least 8 (Neyman's allocation) [paper eq. 4]."
-    " `probe_documents` has their texts.",
+    description="A small sample of every cluster, which the judge scores and the proxy learns from: more documents of"
+    " large and varied clusters, n_k ∝ N_k σ_k, at least 8 (Neyman's allocation) [paper eq. 4]. `probe_documents` has"
+    " their texts.",
     tables=("probe_set", "probe_allocation", "probe_documents"),
     inputs=("corpus", "clusters", "sigma_k"),
     reads={"probe": None},

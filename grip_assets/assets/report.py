@@ -27,7 +27,7 @@ KEY = dg.AssetKey("report")
     " data, budget, stability, diversity, and any two of the latest runs side by side. Its link works while `make ui`"
     " runs; `grip report` opens the page at any time.",
     code_version="1",
-    dagster_type=dg.Nothing,
+    dagster_type=events.NOTHING,
     automation_condition=on_change,
 )
 def report(context: dg.AssetExecutionContext, data: Data) -> Any:
@@ -43,7 +43,7 @@ def report(context: dg.AssetExecutionContext, data: Data) -> Any:
         context.assets_def.code_versions_by_key[KEY] or "",
     )
     context.log.info(f"{made.path} ({made.bytes:,} bytes){' is current' if made.reused else ''}")
-    said = {
+    said: dict[str, Any] = {
         "open": dg.MetadataValue.url(address(port_of_the_ui())),
         "in short": dg.MetadataValue.md(headlines(store, records)),
         "path": dg.MetadataValue.path(str(made.path)),

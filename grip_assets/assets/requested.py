@@ -19,8 +19,8 @@ from grip_assets.store.artifacts import ArtifactStore
 TAG = "grip/evaluate"
 ON_REQUEST = {"evaluation"}  # groups of assets
 HOW = (
-    "The evaluation costs hours, so it runs only when it is asked for: launch the job `evaluate` or `change_evaluation`,"
-    " type `grip evaluate`, or materialize one asset of it alone."
+    "The evaluation costs hours, so it runs only when it is asked for: launch the job `evaluate` or"
+    " `change_evaluation`, type `grip evaluate`, or materialize one asset of it alone."
 )
 
 

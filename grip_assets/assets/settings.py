@@ -36,7 +36,7 @@ def settings_asset(group: str) -> dg.AssetsDefinition:
         owners=["team:grip"],
         description=_table(schema),
         code_version="1",
-        dagster_type=dg.Nothing,
+        dagster_type=events.NOTHING,
         metadata={"dagster/code_references": code_references(schema)},
         config_schema=fields(group),
     )
@@ -46,7 +46,7 @@ def settings_asset(group: str) -> dg.AssetsDefinition:
             after = validate(group, before.model_dump() | context.op_execution_context.op_config)
         if after != before:
             data.show(context.instance, STAGES, settings={group: after})
-        said = {
+        said: dict[str, Any] = {
             "values": after.model_dump(mode="json"),
             "changed": dg.MetadataValue.md(_changes(before, after)),
             "turn a knob": dg.MetadataValue.md(f"[Open the form with these values]({form_in_force(group, after)})"),

@@ -56,7 +56,7 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
         owners=["team:grip"],
         description=stage.description,
         code_version=stage.code_version,
-        dagster_type=dg.Nothing,  # what it makes is on the disk
+        dagster_type=events.NOTHING,
         metadata={"dagster/code_references": code_references(stage.compute, stage.name)},
         automation_condition=None if stage.group == "evaluation" else on_change,  # costly: made when asked for
         freshness_policy=FRESH.get(stage.name),
