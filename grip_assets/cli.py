@@ -332,14 +332,13 @@ def rollback(
     """Go back to the settings of an earlier subset. Nothing is computed again as long as its artifacts are there."""
     from grip_assets import operations
     from grip_assets.report import summary
-    from grip_assets.report.changes import settings_of_subset
     from grip_assets.report.compare import find
     from grip_assets.store.artifacts import ArtifactStore, data_root
 
     store = ArtifactStore(data_root())
     with operations.open_instance() as instance:
         version = find(store, subset)["version"]
-        run = operations.curate(instance, settings_of_subset(store, version), {operations.BACK_TO: version})
+        run = operations.rollback(instance, version)
         made = summary.as_data(data_root(), run)
         if as_json:
             _print_json(made)
@@ -351,6 +350,29 @@ def rollback(
             " a model or the code has changed since.",
             file=sys.stderr,
         )
+
+
+@app.command(epilog="Example: grip report --port 3001")
+def report(
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1; by default a free one.")
+    ] = None,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
+    path: Annotated[bool, typer.Option("--path", help="Print where the file is, and serve nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Serve even if there is no report yet.")] = False,
+) -> None:
+    """Open the report in a browser, served on this machine only."""
+    from grip_assets.report.page.write import page_path
+    from grip_assets.report.serve import serve
+    from grip_assets.store.artifacts import data_root
+
+    page = page_path(data_root())
+    if path:
+        if not page.is_file():
+            raise GripError(f"There is no report at {page}. Run `grip curate`.")
+        print(page)
+        return
+    serve(page, port, not no_open, wait)
 
 
 @app.command(epilog="Example: grip explain src/main.py")

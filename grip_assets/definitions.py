@@ -4,13 +4,14 @@ Loading it imports neither torch nor transformers nor faiss.
 """
 
 import os
+from typing import Any
 
 import dagster as dg
 
 from grip_assets.assets import STAGES
 from grip_assets.assets.data import Data
 from grip_assets.assets.report import report
-from grip_assets.assets.settings import run_config, settings_assets
+from grip_assets.assets.settings import example, fields, run_config, settings_assets
 from grip_assets.assets.stage import stage_asset
 from grip_assets.console import console
 from grip_assets.ledger import settings_key
@@ -32,23 +33,31 @@ evaluate = dg.define_asset_job(
     " A model that was trained is not trained again.",
 )
 
-# The Launchpad form of one group; the run is that group and exactly what depends on it.
-changes = {
-    group: dg.define_asset_job(
+
+def change(group: str) -> Any:
+    """The job of one settings group, with its fields as the form; its run is that group and exactly what depends on
+    it, the evaluation aside."""
+    below = dg.AssetSelection.assets(settings_key(group)).downstream()
+    form = dg.ConfigMapping(config_schema=fields(group), config_fn=lambda given: run_config({group: given}))
+    return dg.define_asset_job(
         f"change_{group}",
-        selection=dg.AssetSelection.assets(settings_key(group)).downstream()
-        - (evaluation if group != "evaluation" else dg.AssetSelection.keys()),
-        description=f"Change fields of settings/{group}, and recompute what depends on them.",
+        selection=below if group == "evaluation" else below - evaluation,
+        config=form,
+        description=f"Change fields of settings/{group}, and recompute what depends on them. Name only the fields to"
+        f" change, for example `{example(group)}`; the others keep their values. The values in force, and a form filled"
+        f" with them, are on the page of the asset [settings/{group}](/assets/settings/{group}).",
     )
-    for group in GROUPS
-}
+
+
+changes = {group: change(group) for group in GROUPS}
+TOLD: dict[str, Any] = {"loggers": {"console": {"config": {}}}}  # what the command line prints of a run
 
 rollback = dg.define_asset_job(
     "rollback",
     selection=curated,
     config=dg.ConfigMapping(
         config_schema={"subset": dg.Field(str, description="Version of an earlier subset; `grip history` lists them.")},
-        config_fn=lambda given: run_config(settings_of_subset(Data().store(), given["subset"])),
+        config_fn=lambda given: TOLD | run_config(settings_of_subset(Data().store(), given["subset"])),
     ),
     description="Settings of an earlier subset become the settings in force. What is there already is reused, so"
     " nothing is computed again as long as its artifacts are.",
@@ -70,6 +79,10 @@ def curate_job() -> dg.JobDefinition:
     return defs.resolve_job_def("curate")
 
 
+def rollback_job() -> dg.JobDefinition:
+    return defs.resolve_job_def("rollback")
+
+
 def evaluate_job() -> dg.JobDefinition:
     return defs.resolve_job_def("evaluate")
 
@@ -85,6 +98,9 @@ defs = dg.Definitions(
             "recompute_on_change",
             target=dg.AssetSelection.groups("curation", "reports"),
             minimum_interval_seconds=30,
+            description="Recomputes what is unsynced: when a setting or an input of an asset has changed, runs that"
+            " asset and what follows from it. An asset whose run failed waits for the next change; the evaluation is"
+            " never run by itself.",
             use_user_code_server=True,  # custom conditions are evaluated where their code is
         ),
     ],

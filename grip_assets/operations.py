@@ -17,9 +17,11 @@ from grip_assets.assignments import read_assignments as read_assignments
 from grip_assets.automation import unsynced_because
 from grip_assets.errors import GripError
 from grip_assets.home import belong_together, bind, make_home
+from grip_assets.launch import launch
 from grip_assets.method.allocation import capacities, resolve_total
 from grip_assets.places import placed
 from grip_assets.profiles import Changes
+from grip_assets.report.changes import settings_of_subset
 from grip_assets.settings import GROUPS, Budget, Clustering, Corpus, Evaluation, Group, Quality, nearest, validate
 from grip_assets.store.artifacts import ArtifactStore, data_root
 
@@ -104,6 +106,14 @@ def curate(instance: dg.DagsterInstance, changes: Changes, tags: Mapping[str, st
     return _run(instance, curate_job, changes, None, tags)
 
 
+def rollback(instance: dg.DagsterInstance, subset: str) -> Run:
+    """Make the settings of an earlier subset (its whole version) those in force."""
+    from grip_assets.definitions import rollback_job
+
+    changes = settings_of_subset(ArtifactStore(data_root()), subset)
+    return _run(instance, rollback_job, changes, None, {BACK_TO: subset}, {"subset": subset})
+
+
 def evaluate(
     instance: dg.DagsterInstance, changes: Changes, only: Sequence[str], tags: Mapping[str, str] = NO_TAGS
 ) -> Run:
@@ -132,8 +142,11 @@ def _run(
     changes: Changes,
     only: list[dg.AssetKey] | None,
     tags: Mapping[str, str],
+    form: dict[str, Any] | None = None,
 ) -> Run:
-    """The plan is made first, so a path or a model that is not there is refused before any setting is changed."""
+    """``form`` is the job's own Launchpad form, where it has one.
+
+    The plan is made first, so a path or a model that is not there is refused before any setting is changed."""
     for run in ledger.close_runs_of_dead_processes(instance):
         print(f"run {run} ended without finishing. {_stays(instance, run)}", file=sys.stderr)
     settings = after(instance, changes)
@@ -144,34 +157,23 @@ def _run(
         # As validated: what was written '1e-3' is a number now.
         values = {group: settings[group].model_dump(mode="json") for group in changes}
         config |= run_config({group: {name: values[group][name] for name in changes[group]} for group in changes})
-    tags = {**ledger.process_tags(), **tags}
-    job = find_job()
-    if job.executor_def is dg.in_process_executor:
-        return _outcome(
-            instance,
-            job.execute_in_process(config, instance, raise_on_error=False, tags=tags, asset_selection=only),
-        )
-    with dg.execute_job(
-        dg.reconstructable(find_job), instance, config, tags=tags, raise_on_error=False, asset_selection=only
-    ) as result:
-        return _outcome(instance, result)
+    return _outcome(instance, launch(instance, find_job, form or config, {**ledger.process_tags(), **tags}, only))
 
 
-def _outcome(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult | dg.JobExecutionResult) -> Run:
+def _outcome(instance: dg.DagsterInstance, result: dg.JobExecutionResult) -> Run:
     if not result.success:
         raise _failure(instance, result)
-    reused = {
-        event.asset_key.to_user_string(): event.step_materialization_data.materialization.metadata["reused"].value
-        for event in result.get_asset_materialization_events()
-        if event.asset_key and event.asset_key.path[0] in STAGES
-    }
+    seen: list[Any] = [
+        *(e.step_materialization_data.materialization for e in result.get_asset_materialization_events()),
+        *(e.asset_observation_data.asset_observation for e in result.get_asset_observation_events()),
+    ]
+    by_asset = {said.asset_key.path[0]: said.metadata for said in seen}
+    reused = {stage: by_asset[stage]["reused"].value for stage in STAGES if stage in by_asset}
     made = [stage for stage in STAGES if stage in reused]
     return Run(result.run_id, [s for s in made if not reused[s]], [s for s in made if reused[s]])
 
 
-def _failure(
-    instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult | dg.JobExecutionResult
-) -> GripError | Stopped:
+def _failure(instance: dg.DagsterInstance, result: dg.JobExecutionResult) -> GripError | Stopped:
     """The reason, then what to do next, then which settings of the run are in force. A settings group whose step came
     after the one that refused goes back here."""
     if past.is_refused(instance, result.run_id):
@@ -202,7 +204,7 @@ def _judge_is_ready(quality: Quality, steps: list[recompute.Step]) -> None:
             pass
 
 
-def _first_failure(result: dg.ExecuteInProcessResult | dg.JobExecutionResult) -> Any:
+def _first_failure(result: dg.JobExecutionResult) -> Any:
     """The reason of the first step that failed, as a sentence; Stopped where somebody interrupted it."""
     for event in result.all_events:
         if event.is_step_failure and event.step_failure_data.error:

@@ -117,7 +117,9 @@ class Corpus(Group):
         given=True,
     )
     format: str | None = knob(
-        None, "folder, jsonl, parquet, huggingface or environment; null: seen from the path.", given=True
+        None,
+        "Format: folder, jsonl, parquet, huggingface or environment; null: seen from the path.",
+        given=True,
     )
     text_field: str | None = knob(None, "Column of the text; null: text, content or code.", given=True)
     id_field: str | None = knob(None, "Column that names a document; null: file and line.", given=True)
@@ -158,10 +160,10 @@ def pool_fields() -> list[str]:
 
 
 class Embedding(Group):
-    """Document to unit vector e(x) [paper 2.2, A19]."""
+    """How a document becomes a vector: the encoder and its windows; e(x) in the paper [2.2]."""
 
     model: str = knob("all-MiniLM-L6-v2", "Encoder: a packaged name, a local path or a hub name.", "f_θ", given=True)
-    pooling: Literal["mean", "cls", "last"] | None = knob(None, "Null: the model's own; mean in the paper.")
+    pooling: Literal["mean", "cls", "last"] | None = knob(None, "Token vectors to one; null: as the model says.")
     window: int | None = knob(None, "Tokens of a window; null: the model's own.", gt=2)
     max_windows: int | None = knob(None, "Windows embedded of one document, evenly spaced, recorded; null: all.", gt=0)
     dtype: Literal["float32", "bfloat16"] = knob("float32", "Number format of the forward pass.")
@@ -169,7 +171,7 @@ class Embedding(Group):
 
 
 class Clustering(Group):
-    """Spherical k-means and the spread of each cluster [G1, G2, A18, A20]."""
+    """How documents are grouped: spherical k-means, and the spread of each cluster [paper eq. 3]."""
 
     k: int | None = knob(None, "Clusters before merging; null: √N, from 16 to 1,024.", "K", gt=0)
     iterations: int = knob(20, "Lloyd iterations.", gt=0)
@@ -181,7 +183,7 @@ class Clustering(Group):
 
 
 class Probe(Group):
-    """Neyman-optimal probe set [G3, A27]."""
+    """How large the sample is that stands for each cluster: the probe set, by Neyman's allocation [paper eq. 4]."""
 
     fraction: float = knob(0.005, "Size of the probe set as a share of the documents.", "|P|/N", gt=0, le=1)
     min_per_cluster: int = knob(8, "Documents of a cluster at least (or all it has).", ge=1)
@@ -194,13 +196,13 @@ class Probe(Group):
 
 
 class Quality(Group):
-    """Static quality of a cluster, from judged probe documents [A9 to A11]."""
+    """Who judges the probe documents, and how their scores become the quality of a cluster [paper 3.2]."""
 
     judge: Literal["static", "llm"] = knob("static", "Static analysis, or a language model over HTTP.")
     model: str = knob("", "Model that the endpoint serves; for judge: llm.", given=True)
     temperature: float | None = knob(0.0, "Sampling temperature; null: the model's own.", ge=0, le=2)
     max_tokens: int = knob(512, "Tokens of an answer at most; more for a model that thinks aloud.", gt=0)
-    rubric: str = knob("code", "code (the paper's), prose, or a file of yours; the static judge has its own.")
+    rubric: str = knob("code", "Rubric: code (the paper's), prose, or a file of yours; the static judge has its own.")
     windows: int = knob(3, "Parts of a long document that are shown: start, end, and between them by hash.", gt=0)
     window_chars: int = knob(4000, "Characters of a part.", ge=100)
     dimensions: list[Literal["syntax_integrity", "architecture", "educational_value", "technical_depth"]] = knob(
@@ -231,7 +233,7 @@ class Quality(Group):
 
 
 class Adaptation(Group):
-    """Rapid Adaptation Probe [G5, A1, A4 to A7, A30 to A33]."""
+    """What a small model still learns from each cluster: the Rapid Adaptation Probe [paper eq. 6]."""
 
     proxy: str = knob(
         "SmolLM2-135M",
@@ -244,7 +246,7 @@ class Adaptation(Group):
     )
     folds: int = knob(5, "Parts of a cluster's documents, each held out once. For form: closed.", ge=2, le=20)
     reset_depth: int = knob(0, "Last blocks that are reset with the head; above 0 for form: steps.", "N", ge=0, le=64)
-    learning_rate: float = knob(3e-4, "AdamW. With form: closed it only scales the drops.", "lr", gt=0)
+    learning_rate: float = knob(3e-4, "Learning rate of AdamW. With form: closed it only scales the drops.", "lr", gt=0)
     epochs: int = knob(10, "Full-batch steps. For form: steps.", "n", gt=0)
     seeds: int = knob(1, "Shared initialisations averaged; one is enough at depth 0. For form: steps.", ge=1)
     evaluate: Literal["held_out", "train"] = knob("held_out", "Documents that the loss is measured on.")
@@ -265,17 +267,17 @@ class Adaptation(Group):
 
 
 class Budget(Group):
-    """Documents or tokens for each cluster [G4, G6, G7, A3, A8, A16, A17, A21]."""
+    """How large the subset is, and how it is shared out among the clusters [paper eq. 5, 7, 8]."""
 
     total: float = knob(
         0.25,
-        "Up to 1.0: a share of the pool (10%, 1.0 is all of it); otherwise a count (200000, 500M, 2B).",
+        "Size. Up to 1.0: a share of the pool (10%, 1.0 is all of it); otherwise a count (200000, 500M, 2B).",
         "B_total",
         gt=0,
         given=True,
     )
     unit: Literal["tokens", "documents"] = knob("tokens", "Unit of N_k and of the budget.", given=True)
-    tau: float = knob(0.5, "Exponent of N_k σ_k.", "τ", ge=0, le=4)
+    tau: float = knob(0.5, "Exponent of a cluster's size and spread, N_k σ_k.", "τ", ge=0, le=4)
     temperature: float = knob(1.0, "Temperature of the quality term.", "T", gt=0)
     use_sigma: bool = knob(True, "Spread σ_k in the base budget.", "σ_k")
     use_quality: bool = knob(True, "Quality term in the base budget.", "exp(Q_k/T)")
@@ -302,14 +304,14 @@ class Budget(Group):
 
 
 class Selection(Group):
-    """Length-rectified density draw inside a cluster [G8, G9, A12 to A15, A26]."""
+    """Which documents of a cluster are drawn: by how unusual and how long they are [paper eq. 9, 10]."""
 
     weight: Literal["uniform", "length", "density"] = knob(
         "density", "Weights of the draw: all alike, the length term alone, or both terms."
     )
     beta: float = knob(0.3, "Exponent of the length.", "β", ge=0, le=3)
     neighbours: int = knob(10, "Nearest neighbours in the density.", "k", ge=1)
-    bandwidth: str = knob("median", "median (of the neighbour distances of the cluster) or a number.", "h")
+    bandwidth: str = knob("median", "Width: median (of the neighbour distances of the cluster) or a number.", "h")
     bandwidth_scale: float = knob(1.0, "Factor on the bandwidth.", gt=0)
     split: int = knob(200_000, "Larger clusters are split for the search of neighbours.", ge=1000)
     rho_floor: float = knob(0.01, "Least density, as a share of k; 0 in the paper.", "ρ", ge=0, lt=1)

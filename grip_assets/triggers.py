@@ -100,7 +100,7 @@ def new_checkpoint(job: Any) -> dg.SensorDefinition:
             )
         if str(newest) == settings.proxy:
             return dg.SkipReason(f"{newest.name} is the proxy already.")
-        change = run_config({"adaptation": {"proxy": str(newest)}})
+        change = {"proxy": str(newest)}  # the form of the job change_adaptation
         return _when_quiet(context, f"{newest}/{_listing(newest)}", f"{newest.name} is new", change)
 
     return _sensor

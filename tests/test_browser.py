@@ -147,7 +147,7 @@ def test_a_person_runs_schedules_and_inspects_in_the_browser(ui, tmp_path, model
 
     # One knob: only the subset and what reads it.
     reads_subset = {s.name for s in CURATED.values() if "subset" in (s.name, *s.inputs) or "selection" in s.reads}
-    run = ui.launch("change_selection", config(selection={"beta": 0.9}), "launchpad")
+    run = ui.launch("change_selection", {"beta": 0.9}, "launchpad")
     assert run["status"] == "SUCCESS" and run["tags"]["grip/changed"] == "selection.beta: 0.3 → 0.9"
     assert {"subset"} <= names(run, "grip/computed") <= reads_subset
     ui.open("/runs", "grip/computed")
@@ -160,7 +160,7 @@ def test_a_person_runs_schedules_and_inspects_in_the_browser(ui, tmp_path, model
 
     # A value out of range never becomes a run.
     before = len(ui.runs())
-    ui.configure("change_selection", config(selection={"beta": 9}))
+    ui.configure("change_selection", {"beta": 9})
     page.get_by_role("button", name="Launch run").click()
     page.get_by_text("settings/selection.beta cannot be 9").first.wait_for(timeout=30_000)
     ui.picture("refused")
@@ -188,7 +188,7 @@ def test_a_person_runs_schedules_and_inspects_in_the_browser(ui, tmp_path, model
     ui.picture("rounds")
 
     # A failing stage says what is wrong and what to do, and is not started again by itself.
-    run = ui.launch("change_budget", config(budget={"total": 10.0**9}))
+    run = ui.launch("change_budget", {"total": 10.0**9})
     assert run["status"] == "FAILURE"
     ui.open(f"/runs/{run['runId']}", "settings/budget.total")
     ui.picture("failure")

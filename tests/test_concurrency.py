@@ -94,9 +94,7 @@ def test_two_curations_at_once_and_a_reader_throughout(lab, reader):
 def test_a_knob_that_turns_during_a_curation(lab, reader):
     curation = start(*CLI, "curate", "--set", "clustering.k=5", "--set", "adaptation.learning_rate=0.001")
     time.sleep(4)
-    change = start(
-        sys.executable, "-c", CHANGE, "change_budget", '{"ops": {"settings__budget": {"config": {"tau": 0.8}}}}'
-    )
+    change = start(sys.executable, "-c", CHANGE, "change_budget", '{"tau": 0.8}')
     for run in (curation, change):
         said = run.communicate(timeout=180)[0]
         assert run.returncode == 0 or any(why in said for why in EXPLAINED), said[-3000:]

@@ -95,8 +95,7 @@ def test_the_change_job_runs_the_group_and_its_descendants_only(lab):
         read = {n for n, s in STAGES.items() if group in s.reads} if group == "evaluation" else {"report"}
         assert descendants(group) | {f"settings/{group}"} | read <= keys
         assert group == "evaluation" or not keys & (set(STAGES) - set(CURATED))
-    config = {"ops": {"settings__budget": {"config": {"tau": 0.9}}}}
-    result = defs.resolve_job_def("change_budget").execute_in_process(config, lab.instance)
+    result = defs.resolve_job_def("change_budget").execute_in_process({"tau": 0.9}, lab.instance)
     assert computed_by(lab, result.run_id) == AFTER_BUDGET
 
 

@@ -109,7 +109,7 @@ def test_rollback_makes_the_settings_of_an_earlier_subset_those_in_force_and_com
 def test_a_value_out_of_range_is_refused_before_there_is_a_run(lab, value):
     runs = lab.instance.get_runs_count()
     with pytest.raises(DagsterInvalidConfigError, match=r"settings/selection.beta cannot be"):
-        launch(lab, "change_selection", {"ops": {"settings__selection": {"config": {"beta": value}}}})
+        launch(lab, "change_selection", {"beta": value})
     assert lab.instance.get_runs_count() == runs
 
 
@@ -120,7 +120,7 @@ def test_a_materialization_says_which_knob_changed_and_what_came_of_it(lab):
     assert said["documents_entered"] > 0 and said["documents_left"] > 0
     subset = lab.sql("SELECT count(*) AS n FROM subset")["n"][0]
     assert said["documents_kept"] + said["documents_entered"] == subset
-    assert metadata(lab, "budgets")["changed"] == "nothing"
+    assert metadata(lab, "budgets")["changed"] == "- made for the first time", "it has not changed since"
     tags = lab.instance.get_runs(limit=1)[0].tags
     assert tags[ledger.CHANGED] == "selection.beta: 0.3 → 0.9"
     assert "subset" in tags[ledger.COMPUTED] and "embeddings" in tags[ledger.REUSED]
@@ -133,14 +133,14 @@ def test_a_materialization_says_which_knob_changed_and_what_came_of_it(lab):
 
 
 def test_a_failed_stage_says_what_to_do_and_a_retry_resumes(lab):
-    config = {"ops": {"settings__budget": {"config": {"total": 10.0**9}}}}
+    config = {"total": 10.0**9}
     before = ledger.settings_in_force(lab.instance)
     result = defs.resolve_job_def("change_budget").execute_in_process(config, lab.instance, raise_on_error=False)
     (failed,) = [e for e in result.all_events if e.is_step_failure]
     said = failed.step_failure_data.user_failure_data
     assert "settings/budget.total" in said.description and "with other values" in said.metadata["next"].value
     assert ledger.settings_in_force(lab.instance) == before
-    assert launch(lab, "change_budget", {"ops": {"settings__budget": {"config": {"total": 0.5}}}}).success
+    assert launch(lab, "change_budget", {"total": 0.5}).success
 
 
 def test_a_number_that_yaml_takes_for_text_is_a_number(lab):

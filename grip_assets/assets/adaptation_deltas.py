@@ -260,9 +260,9 @@ stage = Stage(
     name="adaptation_deltas",
     code_version="3",
     compute=compute,
-    description="How far the loss of a small language model with a new head falls on the probe documents of each"
-    " cluster: ΔL_k = L(θ_init; C_k) − L(θ_n; C_k) [paper eq. 6]. `loss_curves` has every step and seed,"
-    " `probe_agreement` how far the ranking of the clusters is more than luck.",
+    description="How much a small model still learns from each cluster: how far the loss of a proxy with a new"
+    " head falls on the cluster's probe documents, ΔL_k = L(θ_init; C_k) − L(θ_n; C_k) [paper eq. 6]. `loss_curves` has"
+    " every step and seed, `probe_agreement` how far the ranking of the clusters is more than luck.",
     tables=("adaptation_deltas", "loss_curves", "probe_agreement"),
     inputs=("probe_set",),
     reads={"adaptation": READS, "corpus": ("tokenizer",)},

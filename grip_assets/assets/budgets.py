@@ -63,8 +63,9 @@ stage = Stage(
     name="budgets",
     code_version="1",
     compute=compute,
-    description="n_base ∝ (N_k σ_k)^τ exp(Q_k/T), r_k = 1 + α exp(−ΔL_k/τ_norm) 1[Q_k > τ_th], n_k ∝ n_base r_k"
-    " [paper eq. 5, 7, 8], then caps by water-filling and exact rounding.",
+    description="How many tokens (or documents) each cluster may put into the subset: more where it is large, varied,"
+    " good and not yet learned. n_base ∝ (N_k σ_k)^τ exp(Q_k/T), r_k = 1 + α exp(−ΔL_k/τ_norm) 1[Q_k > τ_th], n_k ∝"
+    " n_base r_k [paper eq. 5, 7, 8], then caps by water-filling and exact rounding.",
     tables=("budgets",),
     inputs=("sigma_k", "quality_scores", "adaptation_deltas"),
     reads={"budget": None, "adaptation": ("delta",)},

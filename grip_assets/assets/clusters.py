@@ -116,8 +116,9 @@ stage = Stage(
     name="clusters",
     code_version="2",
     compute=compute,
-    description="K disjoint clusters by spherical k-means; small ones merged into the nearest. `centroids` has the"
-    " centres, `cluster_embeddings` the vectors in the order of `clusters`.",
+    description="Groups of documents that are about the same: disjoint clusters by spherical k-means; small ones"
+    " merged into the nearest. `centroids` has the centres, `cluster_embeddings` the vectors in the order of"
+    " `clusters`.",
     tables=("clusters", "centroids", "cluster_embeddings"),
     inputs=("embeddings",),
     reads={"clustering": ("k", "iterations", "seeds", "min_cluster_docs", "fit_sample", "seed")},

@@ -240,9 +240,9 @@ stage = Stage(
     name="corpus",
     code_version="4",
     compute=compute,
-    description="The pool D: one row a document, named by its content. Exact duplicates and unusable documents are in"
-    " the table `rejected`, with the reason and the document that stands for them; so are documents that hold a"
-    " benchmark's problem. Projects set aside for evaluation are in `held_out`.",
+    description="The pool to choose from: one row a document, named by its content. Exact duplicates and unusable"
+    " documents are in the table `rejected`, with the reason and the document that stands for them; so are documents"
+    " that hold a benchmark's problem. Projects set aside for evaluation are in `held_out`.",
     tables=("corpus", "rejected", "intake", "held_out", "contamination"),
     reads={"corpus": None},
     facts=facts,

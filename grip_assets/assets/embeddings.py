@@ -95,8 +95,8 @@ stage = Stage(
     name="embeddings",
     code_version="1",
     compute=compute,
-    description="e(x): the document's unit vector. Long documents are embedded window by window and pooled by token"
-    " count. A document whose vector is there is not embedded again.",
+    description="Each document as a vector of its meaning, e(x), of length 1. Long documents are embedded window by"
+    " window and pooled by token count. A document whose vector is there is not embedded again.",
     tables=("embeddings",),
     inputs=("corpus",),
     reads={"embedding": None},

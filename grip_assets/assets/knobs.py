@@ -123,8 +123,9 @@ stage = Stage(
     name="knobs",
     code_version="1",
     compute=compute,
-    description="What each knob would do: τ, T, α and β at half and at double, the budgets and the subset that follow,"
-    " and how far they overlap with those in force. `knob_budgets` has the clusters' budgets.",
+    description="What the subset would be with another value of each knob: τ, T, α and β at half and at double, the"
+    " budgets and the subset that follow, and how far they overlap with those in force. `knob_budgets` has the"
+    " clusters' budgets.",
     tables=("knobs", "knob_budgets"),
     inputs=("sigma_k", "quality_scores", "adaptation_deltas", "budgets", "subset"),
     reads={"budget": None, "adaptation": ("delta",), "selection": None},

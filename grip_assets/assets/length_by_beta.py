@@ -199,9 +199,10 @@ stage = Stage(
     name="length_by_beta",
     code_version="1",
     compute=compute,
-    description="Lengths of the documents that are selected at each β, beside a random draw and the pool [paper's"
-    " diversity trap]: means, share of the longest fifth, distance between the distributions, over several draws."
-    " `length_bands` has every fifth, `length_match` the β at which lengths are those of the pool, or of random.",
+    description="How long the selected documents are at each exponent of the length, beside a random draw and the pool"
+    " [paper's diversity trap]: means, share of the longest fifth, distance between the distributions, over several"
+    " draws. `length_bands` has every fifth, `length_match` the β at which lengths are those of the pool, or of"
+    " random.",
     tables=("length_by_beta", "length_bands", "length_match"),
     inputs=("corpus", "clusters", "budgets"),
     reads={"selection": None},

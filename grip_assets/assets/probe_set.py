@@ -48,8 +48,9 @@ stage = Stage(
     name="probe_set",
     code_version="3",
     compute=compute,
-    description="n_k ∝ N_k σ_k documents of each cluster, at least 8: Neyman's allocation [paper eq. 4]."
-    " `probe_documents` has their texts, `adaptation_documents` those that the proxy reads: at least 40 of a cluster.",
+    description="A small sample of every cluster, which the judge scores and the proxy learns from: more documents of"
+    " large and varied clusters, n_k ∝ N_k σ_k, at least 8 (Neyman's allocation) [paper eq. 4]. `probe_documents` has"
+    " their texts, `adaptation_documents` those that the proxy reads: at least 40 of a cluster.",
     tables=("probe_set", "probe_allocation", "probe_documents", "adaptation_documents"),
     inputs=("corpus", "clusters", "sigma_k"),
     reads={"probe": None},

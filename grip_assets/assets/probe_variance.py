@@ -211,9 +211,10 @@ stage = Stage(
     name="probe_variance",
     code_version="1",
     compute=compute,
-    description="Variance of the pool's mean as estimated from a probe, over many draws: Neyman's allocation [paper eq."
-    " 4], proportional, uniform, the optimum, and no clusters at all, at equal size. For the static judge's score of"
-    " every document, and for the proxy's loss on a sample.",
+    description="Does the probe estimate the pool better than simpler samples? Variance of the pool's mean as"
+    " estimated from a probe, over many draws: Neyman's allocation [paper eq. 4], proportional, uniform, the optimum,"
+    " and no clusters at all, at equal size. For the static judge's score of every document, and for the proxy's loss"
+    " on a sample.",
     tables=("probe_variance",),
     inputs=("corpus", "clusters", "sigma_k"),
     reads={"probe": ("fraction", "min_per_cluster"), "quality": ("dimensions",), "adaptation": ("proxy",)},

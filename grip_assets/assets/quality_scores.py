@@ -231,8 +231,8 @@ stage = Stage(
     name="quality_scores",
     code_version="4",
     compute=compute,
-    description="Four rubric scores from 0 to 10 for each probe document, and Q_k in [0, 1]: their mean over the"
-    " cluster's probe, with its standard error [paper 3.2 and appendix A.1].",
+    description="How good the documents of each cluster are: four rubric scores from 0 to 10 for each probe document,"
+    " and their mean over the cluster's probe, Q_k in [0, 1], with its standard error [paper 3.2 and appendix A.1].",
     tables=("quality_scores", "cluster_quality"),
     inputs=("corpus", "clusters", "probe_set"),
     reads={"quality": READS},

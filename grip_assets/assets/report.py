@@ -3,12 +3,16 @@
 It is no stage: it has no table, and only the latest is kept. Its version is a digest of what it shows.
 """
 
+from typing import Any
+
 import dagster as dg
 
 from grip_assets import ledger
-from grip_assets.assets import CURATED, STAGES
+from grip_assets.assets import CURATED, STAGES, events
 from grip_assets.assets.data import Data
 from grip_assets.automation import on_change
+from grip_assets.report.metadata import headlines
+from grip_assets.report.serve import address, port_of_the_ui
 
 KEY = dg.AssetKey("report")
 
@@ -20,11 +24,13 @@ KEY = dg.AssetKey("report")
     kinds={"html"},
     owners=["team:grip"],
     description="One HTML file that opens with no server and no network: map, clusters, the paper's figures from your"
-    " data, budget, stability, diversity, and any two of the latest runs side by side.",
+    " data, budget, stability, diversity, and any two of the latest runs side by side. Its link works while `make ui`"
+    " runs; `grip report` opens the page at any time.",
     code_version="1",
+    dagster_type=events.NOTHING,
     automation_condition=on_change,
 )
-def report(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResult:
+def report(context: dg.AssetExecutionContext, data: Data) -> Any:
     from grip_assets.report import attention
     from grip_assets.report.page.write import write  # plotly and jinja2: not needed to load the definitions
     from grip_assets.store.catalog import connect
@@ -41,13 +47,17 @@ def report(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResul
     context.log.info(f"{made.path} ({made.bytes:,} bytes){' is current' if made.reused else ''}")
     with connect(store.root) as connection:
         found = attention.findings(connection, store) if "subset" in records else []
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(made.digest),
-        metadata={
-            "path": dg.MetadataValue.path(str(made.path)),
-            "reused": made.reused,
-            "look_at_this": dg.MetadataValue.md(attention.as_markdown(found)),
-            "sections": made.sections,
-            "bytes": made.bytes,
-        },
-    )
+    said: dict[str, Any] = {
+        "open": dg.MetadataValue.url(address(port_of_the_ui())),
+        "in short": dg.MetadataValue.md(headlines(store, records)),
+        "look_at_this": dg.MetadataValue.md(attention.as_markdown(found)),
+        "path": dg.MetadataValue.path(str(made.path)),
+        "reused": made.reused,
+        "sections": made.sections,
+        "bytes": made.bytes,
+    }
+    before = ledger.latest(context.instance, [KEY]).get(KEY)
+    if before and before.version == made.digest and events.synced(context):
+        yield from events.observed(context, made.digest, said)
+    else:
+        yield dg.MaterializeResult(data_version=dg.DataVersion(made.digest), metadata=said)

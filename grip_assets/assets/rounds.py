@@ -70,8 +70,9 @@ stage = Stage(
     name="rounds",
     code_version="1",
     compute=compute,
-    description="The loop over rounds t: each checkpoint that was the proxy, the drops ΔL_k that it showed on the same"
-    " probe, and the share of the budget of every cluster that follows from them.",
+    description="How the budget moves from checkpoint to checkpoint of the model in training: each checkpoint that was"
+    " the proxy, the drops ΔL_k that it showed on the same probe, and the share of the budget of every cluster that"
+    " follows from them.",
     tables=("rounds",),
     inputs=("sigma_k", "quality_scores", "adaptation_deltas", "budgets"),  # budgets that cannot be are said once
     reads={"budget": None, "adaptation": ("delta",)},

@@ -235,10 +235,11 @@ stage = Stage(
     name="sensitivity",
     code_version="3",
     compute=compute,
-    description="Are the drops ΔL_k ranked alike by other probes [paper Fig. 5]? The same probe set under other reset"
-    " depths, proxies, readings (A1, A4, A7) and seeds. `sensitivity_deltas` has every drop, `sensitivity_pairs` the"
-    " rank correlation of any two, `quality_correlation` that of Q_k and ΔL_k [paper Fig. 4]. Most variants cost what"
-    " `adaptation_deltas` costs.",
+    description="Would another probe rank the clusters alike [paper Fig. 5]? The drops ΔL_k of the same probe set"
+    " under other reset depths, proxies, seeds, and readings of what the paper leaves open (which documents the loss"
+    " is measured on, form of the drop, number of steps). `sensitivity_deltas` has every drop, `sensitivity_pairs`"
+    " the rank correlation of any two, `quality_correlation` that of Q_k and ΔL_k [paper Fig. 4]. Most variants cost"
+    " what `adaptation_deltas` costs.",
     tables=("sensitivity", "sensitivity_deltas", "sensitivity_pairs", "quality_correlation"),
     inputs=("corpus", "probe_set", "quality_scores", "adaptation_deltas"),
     reads={"adaptation": None, "corpus": ("tokenizer",), "evaluation": ("other_proxy", "seed", *SHAPE, *RECIPE)},

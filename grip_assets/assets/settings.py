@@ -7,15 +7,19 @@ configuration is therefore harmless, and "Materialize all" never resets a tuned 
 import json
 import types
 import typing
+from functools import cache
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import dagster as dg
+import yaml
 from dagster._config import ConfigScalar, ConfigScalarKind, PostProcessingError
 
-from grip_assets.assets import STAGES
+from grip_assets.assets import STAGES, events
 from grip_assets.assets.data import Data
 from grip_assets.assets.stage import code_references, legible
 from grip_assets.errors import GripError
+from grip_assets.launch import LOCATION
 from grip_assets.ledger import settings_in_force, settings_key
 from grip_assets.past import for_pool, is_refused
 from grip_assets.profiles import Changes
@@ -33,10 +37,11 @@ def settings_asset(group: str) -> dg.AssetsDefinition:
         owners=["team:grip"],
         description=_table(schema),
         code_version="1",
+        dagster_type=events.NOTHING,
         metadata={"dagster/code_references": code_references(schema)},
-        config_schema={name: _field(schema, name) for name in schema.model_fields},
+        config_schema=fields(group),
     )
-    def _asset(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResult:
+    def _asset(context: dg.AssetExecutionContext, data: Data) -> Any:
         before = settings_in_force(context.instance)[group]
         given = context.op_execution_context.op_config if not is_refused(context.instance, context.run_id) else {}
         if isinstance(before, Corpus):
@@ -45,15 +50,40 @@ def settings_asset(group: str) -> dg.AssetsDefinition:
             after = validate(group, before.model_dump() | given)
         if after != before:
             data.show(context.instance, STAGES, settings={group: after})
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(version(after)),
-            metadata={
-                "values": after.model_dump(mode="json"),
-                "changed": dg.MetadataValue.md(_changes(before, after)),
-            },
-        )
+        said: dict[str, Any] = {
+            "values": after.model_dump(mode="json"),
+            "changed": dg.MetadataValue.md(_changes(before, after)),
+            "turn a knob": dg.MetadataValue.md(f"[Open the form with these values]({form_in_force(group, after)})"),
+        }
+        if after == before and events.synced(context):
+            yield from events.observed(context, version(after), said)
+        else:
+            yield dg.MaterializeResult(data_version=dg.DataVersion(version(after)), metadata=said)
 
     return _asset
+
+
+@cache
+def fields(group: str) -> dict[str, dg.Field]:
+    """The Launchpad's form of a group: its fields, of which a run names those to change."""
+    schema = group_type(group)
+    return {name: _field(schema, name) for name in schema.model_fields}
+
+
+def example(group: str) -> str:
+    """A line of the form: the first number of the group (or its first field) at its default."""
+    known = group_type(group).model_fields
+    numbers = (name for name, field in known.items() if isinstance(field.get_default(), float))
+    name = next(numbers, next(iter(known)))
+    return f"{name}: {json.dumps(known[name].get_default())}"
+
+
+def form_in_force(group: str, values: Group) -> str:
+    """Address in the UI of the form of `change_<group>`, filled with the values in force."""
+    form = yaml.safe_dump(values.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=10_000)
+    head = f"# settings/{group} in force: change what you want, and launch\n"
+    query = urlencode({"config": head + form}, quote_via=quote, safe="/:, []")
+    return f"/locations/{LOCATION}/jobs/change_{group}/playground/setup?{query}".replace(" ", "+")
 
 
 def _field(schema: type[Group], name: str) -> dg.Field:
@@ -104,7 +134,7 @@ def _describe(schema: type[Group], name: str) -> str:
     field = schema.model_fields[name]
     symbol = trait(field, "symbol")
     return " ".join(
-        filter(None, [symbol and f"[{symbol}]", field.description, bounds(schema, name), default(schema, name)])
+        filter(None, [field.description, symbol and f"Symbol: {symbol}.", bounds(schema, name), default(schema, name)])
     )
 
 

@@ -22,7 +22,8 @@ stage = Stage(
     name="sigma_k",
     code_version="1",
     compute=compute,
-    description="σ_k = sqrt(mean ‖e(x) − μ_k‖²): the geometric consistency of cluster k [paper eq. 3].",
+    description="How varied the documents of each cluster are: their spread about its centre,"
+    " σ_k = sqrt(mean ‖e(x) − μ_k‖²) [paper eq. 3].",
     tables=("sigma_k",),
     inputs=("clusters",),
     reads={"clustering": ("sigma_center",)},

@@ -1,5 +1,6 @@
 """One factory turns a stage into a Dagster asset: versioned, reused where it is there, checked as it is made."""
 
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from grip_assets import checks, ledger
+from grip_assets.assets import events, requested
 from grip_assets.assets.columns import lineage
 from grip_assets.assets.data import Data
 from grip_assets.assets.refusal import refuse
@@ -26,6 +28,21 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)  # code references he
 
 FRESH = {"subset": dg.FreshnessPolicy.time_window(timedelta(days=8), warn_window=timedelta(days=2))}
 
+# What reads the whole pool, runs a model over documents, asks a judge, or makes parts of the chain again.
+EXPENSIVE = {
+    "corpus",
+    "embeddings",
+    "quality_scores",
+    "adaptation_deltas",
+    "stability",
+    "sensitivity",
+    "length_slopes",
+    "probe_variance",
+    "evaluation_set",
+    "strategies",
+    "trainings",
+}
+
 
 def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinition:
     """The asset of ``stage``. Its data version is the recipe, so the UI knows what is unsynced and why."""
@@ -36,15 +53,22 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
         deps=deps,
         group_name=stage.group,
         kinds={"parquet", "duckdb"},
+        tags={"grip/cost": "expensive" if stage.name in EXPENSIVE else "cheap"},
         owners=["team:grip"],
         description=stage.description,
         code_version=stage.code_version,
+        dagster_type=events.NOTHING,
         metadata={"dagster/code_references": code_references(stage.compute, stage.name)},
         automation_condition=None if stage.group == "evaluation" else on_change,  # costly: made when asked for
         freshness_policy=FRESH.get(stage.name),
         check_specs=checks.specs(stage.name),
     )
-    def _asset(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResult:
+    def _asset(context: dg.AssetExecutionContext, data: Data) -> Any:
+        with legible(context, data, stages):
+            asked = requested.asked(context, stage, stages)
+        if not asked:
+            yield from requested.passed_over(context, stage, data.store())
+            return
         instance, store = context.instance, data.store()
         records, settings = ledger.in_force(instance, stages)
         before = records[stage.name].version if stage.name in records else None
@@ -64,16 +88,19 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
             data.show(instance, stages, {stage.name: ledger.current(made.version, context.run_id, made.reused)})
         with data.alone():
             ledger.tag_run(instance, context.run_id, stage.name, made.reused, because if before else [])
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(made.version),
-            metadata={
-                "changed": dg.MetadataValue.md("\n".join(f"- {cause}" for cause in because) or "nothing"),
-                **(moved(stage, before, made.version, store) if before else {}),
-                **metadata(made, store),
-                "dagster/column_lineage": lineage(stage, owners(stages)),
-            },
-            check_results=checks.results(stage.name, made.manifest["checks"]),
-        )
+        said = {
+            "changed": dg.MetadataValue.md("\n".join(f"- {cause}" for cause in because) or "nothing"),
+            **(moved(stage, before, made.version, store) if before else {}),
+            **metadata(made, store),
+            "dagster/column_lineage": lineage(stage, owners(stages)),
+        }
+        found = checks.results(stage.name, made.manifest["checks"])
+        if made.version == before and _recent(stage, records[stage.name]) and events.synced(context):
+            yield from events.observed(context, made.version, said)
+            yield from found
+        else:
+            version = dg.DataVersion(made.version)
+            yield dg.MaterializeResult(data_version=version, metadata=said, check_results=found)
 
     return _asset
 
@@ -95,6 +122,11 @@ def code_references(what: Any, query: str | None = None) -> dg.CodeReferencesMet
     if query and has_query(query):
         found.append(dg.LocalFileCodeReference(file_path=str(SQL / f"{query}.sql"), line_number=1))
     return dg.CodeReferencesMetadataValue(code_references=list(found))
+
+
+def _recent(stage: Stage, made: ledger.Record) -> bool:
+    """Whether the freshness that the UI shows can do without one more materialization."""
+    return stage.name not in FRESH or time.time() - made.timestamp < timedelta(days=1).total_seconds()
 
 
 def _input_versions(stage: Stage, records: Mapping[str, ledger.Record]) -> dict[str, str]:

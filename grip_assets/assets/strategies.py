@@ -228,8 +228,9 @@ stage = Stage(
     name="strategies",
     code_version="4",
     compute=compute,
-    description="What each strategy of settings/evaluation selects, under each seed, all to the same tokens: Panel B,"
-    " baselines, GRIP without one part. `strategy_costs`: what each needs of encoder, proxy, judge and time.",
+    description="What each strategy of settings/evaluation selects, under each seed, all to the same tokens: the steps"
+    " from random to GRIP that the paper's Panel B compares, baselines, GRIP without one part. `strategy_costs`: what"
+    " each needs of encoder, proxy, judge and time.",
     tables=("strategies", "strategy_costs"),
     inputs=(
         "corpus",

@@ -251,9 +251,10 @@ stage = Stage(
     name="subset",
     code_version="3",
     compute=compute,
-    description="P(x) ∝ ρ(x)⁻¹ (ℓ(x)/ℓ_avg)^β, drawn without replacement to the cluster's budget [paper eq. 9, 10]."
-    " `selection_weights` has density, weights and key of every document, chosen or not; `diversity` Rao's entropy"
-    " of pool, subset and a random draw, by cluster and (`cluster_id` NULL) as a whole [paper eq. 1].",
+    description="The documents to train on. Each cluster's are drawn without replacement to its budget, unusual ones"
+    " rather than common ones and longer rather than shorter: P(x) ∝ ρ(x)⁻¹ (ℓ(x)/ℓ_avg)^β [paper eq. 9, 10]."
+    " `selection_weights` has density, weights and key of every document, chosen or not; `diversity` Rao's entropy of"
+    " pool, subset and a random draw, by cluster and (`cluster_id` NULL) as a whole [paper eq. 1].",
     tables=("subset", "selection_weights", "selection_thresholds", "diversity"),
     inputs=("corpus", "clusters", "budgets"),
     reads={"selection": None},

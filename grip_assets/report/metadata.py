@@ -2,15 +2,19 @@
 
 import base64
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from grip_assets.assets.columns import schema
+from grip_assets.ledger import Record
 from grip_assets.recompute import Made
 from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.store.query import has_query, query
 
+SAMPLE_CHARS = 60
 PICTURE_BYTES = 90_000  # larger metadata slows the event log down
 
 
@@ -26,8 +30,10 @@ def metadata(made: Made, store: ArtifactStore) -> dict[str, Any]:
         "path": dg.MetadataValue.path(str(folder)),
         "dagster/row_count": main["rows"],
         "dagster/column_schema": schema(manifest["stage"], main["columns"]),
-        **manifest["metrics"],
+        **{name: rounded(value) for name, value in manifest["metrics"].items()},
     }
+    if has_query(f"samples/{manifest['stage']}"):
+        values["sample"] = dg.MetadataValue.md(sample(manifest["stage"], made.version, store))
     if manifest["extremes"]:
         values["extremes"] = dg.MetadataValue.md(markdown_table(manifest["extremes"]))
     if (folder / "picture.png").exists():
@@ -35,10 +41,48 @@ def metadata(made: Made, store: ArtifactStore) -> dict[str, Any]:
     return values
 
 
+def rounded(value: Any) -> Any:
+    """A number of the plots with four digits; whatever else it is, as it is."""
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def sample(stage: str, version: str, store: ArtifactStore) -> str:
+    """A few documents as a Markdown table. Documents are hostile: nothing of theirs is markup or a link."""
+    corpus = store.lineage(stage, version)["corpus"]["version"]
+    tables = {"corpus": store.parquet("corpus", corpus, "corpus"), stage: store.parquet(stage, version, stage)}
+    rows = query(f"samples/{stage}", tables).to_dicts()
+    return markdown_table([{name: _short(value) for name, value in row.items()} for row in rows])
+
+
+def _short(value: Any) -> Any:
+    """A text on one line, in characters that can be printed, and no address that would become a link."""
+    if not isinstance(value, str):
+        return value
+    text = "".join(c if c.isprintable() else " " for c in value)
+    text = " ".join(text.replace("://", ": //").replace("@", " @ ").replace("www.", "www .").split())
+    return text if len(text) <= SAMPLE_CHARS else text[:SAMPLE_CHARS] + "…"
+
+
+def headlines(store: ArtifactStore, records: Mapping[str, Record]) -> str:
+    """Five numbers of what is in force, as Markdown."""
+    said = {n: store.manifest(n, records[n].version)["metrics"] for n in ("corpus", "clusters", "subset")}
+    corpus, subset = said["corpus"], said["subset"]
+    pool, chosen = corpus["tokens"], subset["tokens_selected"]
+    lines = {
+        "pool": f"{corpus['documents_kept']:,} documents, {pool:,} tokens",
+        "subset": f"{subset['documents_selected']:,} documents, {chosen:,} tokens ({chosen / max(pool, 1):.1%})",
+        "rejected": f"{corpus['documents_rejected']:,} documents",
+        "clusters": f"{said['clusters']['clusters']:,}",
+        "diversity": f"{subset['diversity_of_the_subset']:.3g} (pool {subset['diversity_of_the_corpus']:.3g}, random"
+        f" subset {subset['diversity_of_a_random_subset']:.3g})",
+    }
+    return "\n".join(f"- {name}: {value}" for name, value in lines.items())
+
+
 def markdown_table(rows: list[dict[str, Any]]) -> str:
     def cell(value: Any) -> str:
         text = f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
-        return re.sub(r"([\\`\[\]!|])", r"\\\1", text).replace("<", "&lt;").replace("\n", " ")
+        return re.sub(r"([\\`\[\]!|*_~])", r"\\\1", text).replace("<", "&lt;").replace("\n", " ")
 
     if not rows:
         return "none"

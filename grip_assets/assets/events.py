@@ -1,0 +1,52 @@
+"""What a step tells the event log where nothing has changed: that it looked, and not that it made something.
+
+Every output of a step becomes one more materialization, and the one that changed something is lost among them. The
+events of such a step are yielded here one by one: an observation of the asset, and the output that lets the steps
+after it run. Two of the classes are private to Dagster; only this module uses them, and a test fails when they move.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+from dagster._core.events import DagsterEvent
+from dagster._core.execution.plan.objects import TypeCheckData
+from dagster._core.execution.plan.outputs import StepOutputData, StepOutputHandle
+
+from grip_assets import ledger
+
+NOTHING: Any = dg.Nothing  # the type of an asset whose data is on the disk, where no step hands it to another
+Events = Iterator[dg.MaterializeResult | dg.AssetObservation | dg.AssetCheckResult | DagsterEvent]
+
+
+def synced(context: dg.AssetExecutionContext) -> bool:
+    """Whether the latest materialization was made by this code from what its inputs are now.
+
+    Where it was not, a new one is needed even if the artifact is the same: Dagster would go on to call it unsynced.
+    """
+    made = context.get_asset_provenance(context.asset_key)
+    key = context.asset_key
+    parents = context.assets_def.asset_deps[key]
+    inputs = {k: record.version for k, record in ledger.latest(context.instance, parents).items()}
+    return (
+        made is not None
+        and made.code_version == context.assets_def.code_versions_by_key[key]
+        and {k: version.value for k, version in made.input_data_versions.items()} == inputs
+    )
+
+
+def observed(context: dg.AssetExecutionContext, version: str, metadata: Mapping[str, Any]) -> Events:
+    """The asset is what it was: ``version``, seen again by this run."""
+    tags = {ledger.DATA_VERSION: version}
+    yield dg.AssetObservation(asset_key=context.asset_key, metadata=metadata, tags=tags)
+    yield from passed(context, context.assets_def.get_output_name_for_asset_key(context.asset_key))
+
+
+def passed(context: dg.AssetExecutionContext, *outputs: str) -> Iterator[DagsterEvent]:
+    """The step has these outputs, so that the steps after it may run."""
+    step = context.get_step_execution_context()
+    for name in outputs:
+        step.observe_output(name)
+        handle = StepOutputHandle(step.step.key, name)
+        seen = TypeCheckData(success=True, label=name)
+        yield DagsterEvent.step_output_event(step, StepOutputData(handle, type_check_data=seen))

@@ -1,0 +1,45 @@
+"""Runs that the command line starts, in this process, as runs of the jobs that the UI knows.
+
+The UI lists a run under a job and on its overview by where the job comes from: the code location and its repository.
+Dagster's own ways to run a job in a process leave that out, so a run is made here with it and then executed.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.repository_definition.valid_definitions import SINGLETON_REPOSITORY_NAME
+from dagster._core.execution.api import execute_run
+from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+
+LOCATION, MODULE = "grip_assets", "grip_assets.definitions"  # as in workspace.yaml and pyproject.toml
+
+
+def launch(
+    instance: dg.DagsterInstance,
+    find_job: Callable[[], dg.JobDefinition],
+    config: Mapping[str, Any],
+    tags: Mapping[str, str],
+    only: list[dg.AssetKey] | None = None,
+) -> dg.JobExecutionResult:
+    """Run a job to its end; what failed is in the result. ``find_job`` is a function of a module, by which a process
+    of its own finds the job too. ``only``: these assets of it (None: all)."""
+    job = dg.reconstructable(find_job)
+    run = instance.create_run_for_job(
+        job.get_definition(),
+        run_config=config,
+        tags={**job.get_definition().run_tags, **tags},
+        asset_selection=frozenset(only) if only else None,
+        remote_job_origin=origin(job.get_definition().name),
+        job_code_origin=job.get_python_origin(),
+    )
+    return execute_run(job, run, instance)
+
+
+def origin(job: str) -> RemoteJobOrigin:
+    """Where the UI has the job from."""
+    target = LoadableTargetOrigin(executable_path=sys.executable, module_name=MODULE)
+    place = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
+    return RemoteJobOrigin(RemoteRepositoryOrigin(place, SINGLETON_REPOSITORY_NAME), job)

@@ -1,0 +1,77 @@
+"""The report over HTTP, on this machine only: a browser opens no file:// from a page that came by http."""
+
+import os
+import threading
+import webbrowser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from grip_assets.errors import GripError
+
+HOST = "127.0.0.1"
+PORT = 3001  # beside Dagster's 3000
+NAMES = {HOST, "localhost"}
+
+
+def address(port: int) -> str:
+    return f"http://{HOST}:{port}/"
+
+
+def port_of_the_ui() -> int:
+    """Where `make ui` serves the report; GRIP_REPORT_PORT is another place."""
+    said = os.environ.get("GRIP_REPORT_PORT") or str(PORT)
+    if not (said.isdigit() and 0 < int(said) < 65536):
+        raise GripError(f"GRIP_REPORT_PORT is '{said}'. Give a port, for example {PORT}.")
+    return int(said)
+
+
+def server(page: Path, port: int) -> ThreadingHTTPServer:
+    """A server of one file, read anew for each request; port 0: one that is free. GripError where it is taken."""
+
+    class OneFile(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            # Another name for this machine is another site's way in.
+            if self.headers.get("Host", "").partition(":")[0] not in NAMES:
+                return self.send_error(403)
+            if self.path.partition("?")[0] not in ("/", "/index.html"):
+                return self.send_error(404)
+            self._send()
+
+        do_HEAD = do_GET
+
+        def _send(self) -> None:
+            if not page.is_file():
+                return self.send_error(404, "There is no report yet: run `grip curate`.")
+            body = page.read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Says nothing: the terminal is the user's."""
+
+    try:
+        return ThreadingHTTPServer((HOST, port), OneFile)
+    except OSError as error:
+        raise GripError(f"Port {port} cannot be used: {error.strerror}. Name another with --port.") from None
+
+
+def serve(page: Path, port: int | None, show: bool, wait: bool) -> None:
+    """Serve until Ctrl+C. ``port`` None: one that is free; ``wait``: serve though there is no page yet."""
+    if not wait and not page.is_file():
+        raise GripError(f"There is no report at {page}. Run `grip curate`.")
+    with server(page, port or 0) as running:
+        place = address(running.server_address[1])
+        print(f"the report is at {place} (Ctrl+C ends this)", flush=True)
+        if show and has_display():
+            threading.Thread(target=webbrowser.open, args=[place], daemon=True).start()
+        running.serve_forever()
+
+
+def has_display() -> bool:
+    """A browser can be opened here: without one, webbrowser may start a text browser in this terminal."""
+    return os.name == "nt" or os.uname().sysname == "Darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))

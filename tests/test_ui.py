@@ -1,0 +1,226 @@
+"""What a person sees in Dagster's UI: events, runs, forms, descriptions, metadata."""
+
+import http.client
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import dagster as dg
+import pytest
+import yaml
+from conftest import AFTER_BUDGET
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
+
+from grip_assets import checks, ledger, profiles
+from grip_assets.assets import CURATED, STAGES
+from grip_assets.assets.columns import columns
+from grip_assets.assets.settings import fields
+from grip_assets.definitions import defs
+from grip_assets.errors import GripError
+from grip_assets.report import serve
+from grip_assets.settings import GROUPS
+from grip_assets.store.artifacts import REPOSITORY
+
+EVALUATION = {name for name, stage in STAGES.items() if stage.group == "evaluation"}
+
+
+def events(lab, run_id: str, kind: dg.DagsterEventType) -> set[str]:
+    return {e.dagster_event.asset_key.to_user_string() for e in lab.instance.all_logs(run_id, of_type=kind)}
+
+
+def materialized(lab, run_id: str) -> set[str]:
+    return events(lab, run_id, dg.DagsterEventType.ASSET_MATERIALIZATION)
+
+
+def observed(lab, run_id: str) -> set[str]:
+    return events(lab, run_id, dg.DagsterEventType.ASSET_OBSERVATION)
+
+
+def materialize(lab, *assets: str, tags: dict | None = None) -> dg.ExecuteInProcessResult:
+    """What "Materialize" launches of chosen assets: Dagster's implicit job, and nothing that says what is meant."""
+    job = defs.get_repository_def().get_job(IMPLICIT_ASSET_JOB_NAME)
+    keys = [dg.AssetKey(name.split("/")) for name in assets]
+    return job.execute_in_process(instance=lab.instance, asset_selection=keys, tags=tags, raise_on_error=False)
+
+
+@pytest.mark.run
+def test_a_run_observes_what_stays_and_materializes_what_changes_and_is_one_of_the_jobs_of_the_ui(lab):
+    everything = {*CURATED, "report", *(f"settings/{group}" for group in GROUPS)}
+    before = ledger.versions_in_force(lab.instance, STAGES)
+    change = lab.operations.curate(lab.instance, {"budget": {"tau": 0.8}})
+    moved = AFTER_BUDGET | {"report", "settings/budget"}
+    assert materialized(lab, change.run_id) == moved and observed(lab, change.run_id) == everything - moved
+    assert set(change.reused) | set(change.computed) == set(CURATED)
+    back = lab.operations.rollback(lab.instance, before["subset"])
+    assert not back.computed and AFTER_BUDGET | {"settings/budget"} <= materialized(lab, back.run_id)
+    assert ledger.versions_in_force(lab.instance, STAGES) == before
+    assert not [s.asset for s in lab.operations.status(lab.instance) if s.because]
+
+    runs = lab.instance.get_runs(dg.RunsFilter(tags={".dagster/repository": "__repository__@grip_assets"}))
+    assert [run.job_name for run in runs] == ["rollback", "curate", "curate"]
+    assert {run.remote_job_origin.repository_origin.get_label() for run in runs} == {"__repository__@grip_assets"}
+    assert runs[0].run_config == {"subset": before["subset"]}, "re-executed, it goes back to the same subset"
+
+
+@pytest.mark.run
+def test_an_artifact_that_stays_though_its_inputs_moved_is_fresh_again(lab):
+    """`adaptation_deltas` does not read `delta`: the artifact stays, and only a materialization makes it synced."""
+    lab.change("adaptation", delta="absolute")
+    run = materialize(lab, "adaptation_deltas")
+    made = lab.instance.get_latest_materialization_event(dg.AssetKey("adaptation_deltas"))
+    assert made.run_id == run.run_id and made.asset_materialization.metadata["reused"].value
+    unsynced = {s.asset for s in lab.operations.status(lab.instance) if s.because}
+    assert "budgets" in unsynced and "adaptation_deltas" not in unsynced
+
+
+@pytest.mark.run
+def test_a_subset_that_stays_the_same_for_days_stays_fresh(lab, monkeypatch):
+    now = time.time()
+    assert not materialized(lab, materialize(lab, "subset").run_id)
+    monkeypatch.setattr("grip_assets.assets.stage.time.time", lambda: now + 2 * 86_400)
+    run = materialize(lab, "subset", "budgets")
+    assert materialized(lab, run.run_id) == {"subset"}, "its freshness policy counts the days from here"
+
+
+@pytest.mark.run
+def test_materialize_all_never_starts_the_evaluation(lab):
+    everything = {*STAGES, "report", *(f"settings/{group}" for group in GROUPS)}
+    result = materialize(lab, *everything)
+    assert result.success and not materialized(lab, result.run_id) & EVALUATION
+    assert {
+        n for n in EVALUATION if any(e.step_key == n and e.is_step_success for e in result.all_events)
+    } == EVALUATION
+    logs = [e.user_message for e in lab.instance.all_logs(result.run_id) if "was not asked for" in e.user_message]
+    assert len(logs) == len(EVALUATION) and "launch the job `evaluate`" in logs[0]
+    assert not {p.name for p in lab.data.iterdir()} & EVALUATION, "nothing was computed"
+
+
+@pytest.mark.run
+def test_materialize_unsynced_never_starts_the_evaluation(lab):
+    """After a curation, what is unsynced is the evaluation and nothing else. It would read as a success."""
+    result = materialize(lab, *EVALUATION)
+    said = [e.step_failure_data.user_failure_data.description for e in result.all_events if e.is_step_failure]
+    assert not result.success and "Nothing was computed. The evaluation costs hours" in said[0]
+    assert not {p.name for p in lab.data.iterdir()} & EVALUATION
+
+
+@pytest.mark.run
+def test_one_asset_of_the_evaluation_chosen_alone_is_asked_for(lab):
+    result = materialize(lab, "probe_variance")
+    assert result.success and materialized(lab, result.run_id) == {"probe_variance"}
+    again = materialize(lab, "subset", "probe_variance")
+    assert again.success and "probe_variance" in observed(lab, again.run_id), "what was made stays in force"
+    assert materialize(lab, "subset", "sigma_k", "length_slopes", tags={"grip/evaluate": "yes"}).success
+    assert ledger.records(lab.instance, ["length_slopes"])
+
+
+@pytest.mark.run
+def test_the_form_of_a_change_is_flat_and_the_page_of_the_settings_fills_it(lab):
+    job = defs.resolve_job_def("change_selection")
+    only = [ledger.settings_key("selection")]
+    assert job.execute_in_process({"beta": 0.9}, lab.instance, asset_selection=only).success
+    assert ledger.settings_in_force(lab.instance)["selection"].beta == 0.9
+    event = lab.instance.get_latest_materialization_event(dg.AssetKey(["settings", "selection"]))
+    link = event.asset_materialization.metadata["turn a knob"].value
+    assert "(/locations/grip_assets/jobs/change_selection/playground/setup?" in link
+    form = yaml.safe_load(parse_qs(urlsplit(link[link.index("(") + 1 : -1]).query)["config"][0])
+    assert form == ledger.settings_in_force(lab.instance)["selection"].model_dump()
+
+
+DECISION = re.compile(r"\b[AG]\d{1,2}[a-z]?\b")
+
+
+def descriptions() -> dict[str, str]:
+    """Every description that the UI shows, by what it describes."""
+    graph, repository = defs.resolve_asset_graph(), defs.get_repository_def()
+    found = {f"asset {key.to_user_string()}": graph.get(key).description for key in graph.get_all_asset_keys()}
+    found |= {f"job {job.name}": job.description for job in defs.resolve_all_job_defs() if job.name[0] != "_"}
+    found |= {f"sensor {s.name}": s.description for s in repository.sensor_defs}
+    found |= {f"schedule {s.name}": s.description for s in repository.schedule_defs}
+    found |= {f"check {c.asset}.{c.name}": c.description for c in checks.CHECKS}
+    return found
+
+
+def test_every_description_begins_with_a_plain_sentence():
+    said = {what: text or "" for what, text in descriptions().items() if not what.startswith("check ")}
+    for what, text in said.items():
+        first = re.split(r"[.?:;]", text)[0]
+        assert re.match(r"[A-Z][a-z]*\b", first) and not re.search("[Α-ω∝=‖∑√]", first), f"{what}: {text}"
+    for group in GROUPS:
+        for name, field in fields(group).items():
+            assert re.match(r"[A-Z][a-z]*\b", field.description), f"{group}.{name}: {field.description}"
+
+
+def test_no_description_cites_a_decision_by_its_number():
+    said = descriptions() | {f"{g}.{n}": f.description for g in GROUPS for n, f in fields(g).items()}
+    said |= {f"column {t}.{n}": c.description for t, rows in columns().items() for n, c in rows.items()}
+    said |= {f"profile {p.stem}": p.read_text() for p in Path(profiles.__file__).parent.glob("*.yaml")}
+    said |= {page.name: page.read_text() for page in (REPOSITORY / "docs").glob("*.md") if page.name != "reference.md"}
+    said["README.md"] = (REPOSITORY / "README.md").read_text()
+    assert [(what, found) for what, text in said.items() if (found := DECISION.findall(text or ""))] == []
+
+
+def test_a_document_in_a_sample_is_no_markup_and_no_link(tmp_path):
+    from grip_assets.report.metadata import _short, markdown_table
+
+    hostile = "**b** <img src=x>\n[x](http://evil.example) `q`\u2028 | www.evil.example a@b.example \x1b[0m" + "x" * 100
+    row = markdown_table([{"begins": _short(hostile)}]).splitlines()[-1]
+    assert re.fullmatch(r"\| (?:[^\\<|*`\[\]!~_@\x1b\u2028]|\\.| @ )* \|", row), row
+    assert "://" not in row and "www." not in row and len(row) < 100
+
+
+@pytest.mark.run
+def test_what_the_ui_shows_of_pool_subset_and_report(lab):
+    def shown(asset: str) -> dict:
+        event = lab.instance.get_latest_materialization_event(dg.AssetKey(asset))
+        return {name: value.value for name, value in event.asset_materialization.metadata.items()}
+
+    corpus, subset, report = shown("corpus"), shown("subset"), shown("report")
+    assert len(corpus["sample"].splitlines()) == len(subset["sample"].splitlines()) == 2 + 5
+    assert f"{subset['tokens_selected']:,} tokens" in report["in short"] and len(report["in short"].splitlines()) == 5
+    assert report["open"] == "http://127.0.0.1:3001/"
+    assert subset["diversity_of_the_subset"] == float(f"{subset['diversity_of_the_subset']:.4g}")
+    selected = set(lab.sql("SELECT c.source FROM subset JOIN corpus c USING (doc_id)")["source"])
+    rows = [line.split(" | ")[0][2:].replace("\\", "") for line in subset["sample"].splitlines()[2:]]
+    assert set(rows) <= selected
+
+
+def test_the_report_is_served_alone_and_on_this_machine_only(tmp_path):
+    page = tmp_path / "report" / "index.html"
+    page.parent.mkdir()
+    (tmp_path / "secret").write_text("no")
+    running = serve.server(page, 0)
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    host, port = running.server_address[:2]
+    assert host == "127.0.0.1"
+
+    def get(path: str, name: str = "127.0.0.1") -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(host, port)
+        connection.request("GET", path, headers={"Host": f"{name}:{port}"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+    assert get("/")[0] == 404, "nothing was curated yet"
+    page.write_text("<p>ΔL")
+    assert get("/") == (200, "<p>ΔL".encode()), "and it is read anew for each request"
+    assert {get(path)[0] for path in ("/../secret", "/secret", "//secret", "/report/")} == {404}
+    assert get("/", "evil.example")[0] == 403
+    with pytest.raises(GripError, match=f"Port {port} cannot be used"):
+        serve.server(page, port)
+    running.shutdown()
+
+
+def test_the_command_report_prints_where_the_page_is(tmp_path):
+    env = os.environ | {"GRIP_DATA": str(tmp_path)}
+    words = [sys.executable, "-c", "from grip_assets.cli import main; main()", "report", "--path"]
+    none = subprocess.run(words, env=env, capture_output=True, text=True)
+    assert none.returncode == 1 and "Run `grip curate`" in none.stderr
+    page = tmp_path / "report" / "index.html"
+    page.parent.mkdir()
+    page.write_text("")
+    assert subprocess.run(words, env=env, capture_output=True, text=True).stdout.strip() == str(page)
