@@ -1,5 +1,6 @@
 """subset: the documents to train on [G8, G9]. The tables say why each document of the pool is in or out."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ COLUMNS = [
 ]
 WORDS = {"corpus": "the_corpus", "subset": "the_subset", "random": "a_random_subset"}
 COMPARED = list(WORDS)
+NEAR_COPY = 0.97  # cosine of embeddings from which two documents are near copies
 LARGE = 8192  # rows of a cluster that are one shard
 
 
@@ -201,7 +203,7 @@ def inside_clusters(diversity: pl.DataFrame) -> dict[str, float]:
 def compute(work: Work) -> dict[str, Any]:
     settings, budgets = Selection.of(work.settings), work.frame("budgets")
     format, speed = _format(budgets["n_docs"].to_list())
-    weighed = _weighed(work, settings, format)
+    weighed, copies = _weighed(work, settings, format)
     drawn = draw(weighed["key"].to_numpy(), weighed["n_tokens"].to_numpy(), budgets, settings.max_tokens)
     everything = weighed.with_columns(repeats=pl.Series(drawn.repeats_N)).select(COLUMNS)
     chosen = everything.filter(pl.col("repeats") > 0)
@@ -225,25 +227,29 @@ def compute(work: Work) -> dict[str, Any]:
         f"{budgets['unit'][0]}_short": int(budgets["allocated"].sum()) - int(thresholds["drawn"].sum()),
         "documents_passed_over": int(thresholds["passed_over"].sum()),
         "documents_left_out": int(thresholds["left_out"].sum()),
+        "documents_with_a_near_copy": copies,
         **inside_clusters(compared),
         "screened_in": format,
         **{f"gigaflops_{name}": value for name, value in speed.items()},
     }
 
 
-def _weighed(work: Work, settings: Selection, format: "Format") -> pl.DataFrame:
-    """Density, weights and keys of all documents, with one cluster's vectors in memory at a time."""
+def _weighed(work: Work, settings: Selection, format: "Format") -> tuple[pl.DataFrame, int]:
+    """Density, weights and keys of all documents, with one cluster's vectors in memory at a time; and how many
+    documents have a near copy in their cluster (0 where the weights need no neighbours)."""
     documents = work.frame("clusters").drop("cosine")
     progress = Progress("weighing", len(documents), "documents", work.log)
     largest = int(documents.group_by("cluster_id").len()["len"].to_numpy().max())
     # a cluster's vectors in float16, in float32 as they are and without their mean, and in int8
     bytes_each = min(largest, LARGE) * width(work.files("cluster_embeddings")) * 11
-    weighed = []
+    weighed, copies = [], 0
     for cluster, distance_NK in with_distances(clusters_of(work, documents), settings, format, bytes_each):
+        if distance_NK is not None and distance_NK.size:
+            copies += int((distance_NK.min(1) < math.sqrt(2 * (1 - NEAR_COPY))).sum())
         weighed.append(weigh(cluster.documents, distance_NK, settings))
         progress.advance(len(cluster.documents))
     progress.finish()
-    return pl.concat(weighed)
+    return pl.concat(weighed), copies
 
 
 def thresholds_of(
@@ -277,10 +283,11 @@ def _short(thresholds: pl.DataFrame, budgets: pl.DataFrame) -> str | None:
         for name, what in (("passed_over", "the budgets of their clusters"), ("left_out", "selection.max_tokens"))
         if total[name]
     ]
+    instead = "raise selection.max_tokens" if total["left_out"] else "split the longest documents"
     return (
         f"WARNING: the subset has {total['drawn']:,} {budgets['unit'][0]} of a budget of {total['allocated']:,}:"
         f" {' and '.join(reasons)}, and all others are taken. To use the budget, raise budget.total, have fewer"
-        f" clusters (clustering.k), or {'raise selection.max_tokens' if total['left_out'] else 'split the longest documents'}."
+        f" clusters (clustering.k), or {instead}."
     )
 
 

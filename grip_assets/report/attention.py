@@ -117,8 +117,8 @@ def _near_copies(facts: Facts) -> Iterator[Finding]:
     if n and n > NEAR_COPIES * total:
         yield Finding(
             "copies",
-            f"{n:,} documents ({n / total:.0%} of the pool) have a near copy in their cluster. Only exact copies are"
-            " removed.",
+            f"{n:,} documents ({n / total:.0%} of the pool) have a near copy in their cluster (a cosine of 0.97"
+            " or more). Only exact copies are removed.",
         )
 
 

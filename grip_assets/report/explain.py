@@ -12,8 +12,8 @@ from grip_assets.store.query import sql_text
 
 
 def explain(root: Path, doc: str) -> str:
-    """``doc``: document id, source, or the end of a source after a slash. GripError where the pool has no such document,
-    or more than one."""
+    """``doc``: document id, source, or the end of a source after a slash. GripError where the pool has no such
+    document, or more than one."""
     rows, rejected = find(root, doc)
     return "\n\n".join([_document(row) for row in rows] + [_rejected(row) for row in rejected])
 
@@ -21,7 +21,7 @@ def explain(root: Path, doc: str) -> str:
 def as_data(root: Path, doc: str) -> list[dict[str, Any]]:
     """The same as rows: ``verdict`` (in, out, rejected or held out), ``why``, and every number."""
     rows, rejected = find(root, doc)
-    said = [{"verdict": "in" if row["repeats"] else "out", "why": _why(row), **row} for row in rows]
+    said = [{"verdict": "in" if row["repeats"] else "out", "why": why(row), **row} for row in rows]
     return said + [{"verdict": "held out" if r["reason"] == "held out" else "rejected", **r} for r in rejected]
 
 
