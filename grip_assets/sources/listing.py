@@ -21,7 +21,7 @@ from grip_assets.store.artifacts import REPOSITORY, data_root
 SKIPPED = {"__pycache__", "node_modules"}  # besides everything that begins with a dot
 CATALOG = "grip.duckdb"
 MANIFEST, CARD = "grip_export.json", ".card.md"  # of an export: in its folder, or beside its file
-MADE_WITH = b"Made with grip-assets"  # every card says so
+MADE_WITH, CARD_BYTES = b"Made with grip-assets", 1 << 20  # every card says so
 SHOWN = 3
 DRIVERS = {  # what to install, by scheme; fsspec says it for all others
     "s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "abfss": "adlfs",
@@ -404,20 +404,24 @@ def _no_access(path: str, error: Exception) -> GripError:
 
 
 def _leave_exports_out(listing: Listing) -> None:
-    """A file that has a card of ours beside it, and the card."""
-    by_name = {e.name: e for e in listing.entries}
+    """A file that has a card of ours beside it, and every card of ours."""
+    names = {e.name for e in listing.entries}
     gone = set()
-    for name, card in by_name.items():
-        of = name.removesuffix(CARD)
-        if of != name and of in by_name and _is_ours(card):
-            gone |= {of, name}
-            listing.leave_out(EXPORTED, of)
+    for card in listing.entries:
+        of = card.name.removesuffix(CARD)
+        if of != card.name and _is_ours(card):
+            gone |= {of, card.name}
+            listing.leave_out(EXPORTED, of if of in names else card.name)
     listing.entries = [e for e in listing.entries if e.name not in gone]
 
 
 def _is_ours(card: Entry) -> bool:
+    """By its mark (export/mark.py); cards of earlier versions have only words."""
+    from grip_assets.export.mark import read_card
+
     try:
         with card.open() as file:
-            return MADE_WITH in file.read(1 << 20)
+            text = file.read(CARD_BYTES)
     except OSError:
         return False
+    return MADE_WITH in text or read_card(text.decode(errors="replace")) is not None

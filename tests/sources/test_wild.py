@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from grip_assets.errors import GripError
-from grip_assets.export.workplace import MANIFEST, card_beside
+from grip_assets.export.mark import MANIFEST, card_beside, sealed
 from grip_assets.sources import listing
 from grip_assets.sources.documents import Reason, Rejected
 from grip_assets.sources.encodings import decode
@@ -109,13 +109,16 @@ def test_what_grip_exported_is_not_read_again(tmp_path):
     put(tmp_path / "a.md", "prose\n")
     put(tmp_path / "subset.jsonl", as_lines())
     put(tmp_path / "subset.jsonl.card.md", "# Pool\n\nMade with grip-assets 0.1.0.\n")
+    marked = put(tmp_path / "other.jsonl", as_lines())
+    put(tmp_path / "other.jsonl.card.md", sealed("# Of a later version\n", "other.jsonl", marked))
+    put(tmp_path / "moved.jsonl.card.md", sealed("# Its file is elsewhere\n", "moved.jsonl", marked))
     put(tmp_path / "mine.txt", "mine\n")
     put(tmp_path / "mine.txt.card.md", "# A card of my own\n")
     put(tmp_path / "hf" / "grip_export.json", "{}")
     put(tmp_path / "hf" / "README.md", "card\n")
     pool = pool_of(tmp_path)
     assert [d.source for d in pool.read()] == ["a.md", "mine.txt", "mine.txt.card.md"]
-    assert any("exported by GRIP: 2 (hf/, subset.jsonl)" in note for note in pool.notes)
+    assert any("exported by GRIP: 4 (hf/, moved.jsonl.card.md, other.jsonl, ...)" in note for note in pool.notes)
 
 
 # --- A8, C7: links, rights
