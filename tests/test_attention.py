@@ -19,7 +19,13 @@ TOTALS = {
 
 
 def facts(answers=None, **metrics) -> Facts:
-    known = {"totals": [TOTALS], "share_by_cluster": [], "share_by_language": [], "longest": [], **(answers or {})}
+    known = {
+        "questions/totals": [TOTALS],
+        "questions/share_by_cluster": [],
+        "questions/share_by_language": [],
+        "questions/longest": [],
+        **(answers or {}),
+    }
     manifests = {
         "corpus": {"metrics": {}, "checks": [], "tables": {"corpus": {"rows": 100}}},
         "clusters": {"metrics": {"clusters": 8, "clusters_before_merging": 8}, "checks": []},
@@ -37,23 +43,23 @@ def said(found: Facts) -> dict[str, Finding]:
 def test_nothing_is_said_of_a_subset_that_is_as_it_should_be():
     rows = [{"cluster_id": 0, "allocated": 1000, "drawn": 990}]
     languages = [{"language": "Go", "pool_share": 1.0, "subset_share": 1.0}]
-    assert said(facts({"share_by_cluster": rows, "share_by_language": languages})) == {}
+    assert said(facts({"questions/share_by_cluster": rows, "share_by_language": languages})) == {}
 
 
 def test_a_subset_below_its_budget_is_the_first_thing_said():
-    found = facts({"totals": [TOTALS | {"tokens_selected": 300}], "share_by_cluster": [
+    found = facts({"questions/totals": [TOTALS | {"tokens_selected": 300}], "share_by_cluster": [
         {"cluster_id": 0, "allocated": 1000, "drawn": 300}]})  # fmt: skip
     assert next(iter(said(found))) == "short" and "300 of the 1,000 tokens" in said(found)["short"].text
 
 
 def test_an_empty_subset_is_a_sentence():
-    found = facts({"totals": [TOTALS | {"tokens_selected": None, "documents_selected": 0}]})
+    found = facts({"questions/totals": [TOTALS | {"tokens_selected": None, "documents_selected": 0}]})
     assert "0 of the 1,000 tokens" in said(found)["short"].text
 
 
 def test_clusters_far_from_their_budget_are_named_the_farthest_first():
     rows = [{"cluster_id": c, "allocated": 100, "drawn": d} for c, d in enumerate([100, 49, 51, 150, 151, 400])]
-    found = said(facts({"share_by_cluster": rows}))["budgets"]
+    found = said(facts({"questions/share_by_cluster": rows}))["budgets"]
     assert found.text.startswith("3 clusters") and found.details[0] == "cluster 5: 400 of 100"
 
 
@@ -63,7 +69,7 @@ def test_a_language_that_lost_more_than_half_is_named_and_a_tiny_one_is_not():
         {"language": "Go", "pool_share": 0.5, "subset_share": 0.26},
         {"language": "Tcl", "pool_share": 0.001, "subset_share": None},
     ]
-    assert said(facts({"share_by_language": rows}))["languages"].details == ("JavaScript: 23.5% → 0.0%",)
+    assert said(facts({"questions/share_by_language": rows}))["languages"].details == ("JavaScript: 23.5% → 0.0%",)
 
 
 def test_merged_clusters_and_warnings_of_checks_are_said():
@@ -81,7 +87,7 @@ def test_merged_clusters_and_warnings_of_checks_are_said():
 
 def test_names_of_files_cannot_write_on_the_terminal_or_in_markdown():
     rows = [{"source": "\x1b[2Ja<b>|[x](y).js", "cluster_id": 0, "n_tokens": 9, "repeats": 1, "share": 1.0}]
-    found = [finding for finding in said(facts({"longest": rows})).values()]
+    found = [finding for finding in said(facts({"questions/longest": rows})).values()]
     assert "\x1b" not in "\n".join(attention.as_text(found)) and "[U+001B]" in attention.as_text(found)[-1]
     assert "<b>" not in attention.as_markdown(found) and "[x](y)" not in attention.as_markdown(found)
 

@@ -44,7 +44,7 @@ def findings(connection: duckdb.DuckDBPyConnection, store: ArtifactStore) -> lis
     """All findings, the most serious first. The catalog must have the tables up to ``subset``."""
 
     def ask(name: str) -> list[dict[str, Any]]:
-        return connection.sql(sql_text(f"questions/{name}")).pl().to_dicts()
+        return connection.sql(sql_text(name)).pl().to_dicts()
 
     in_force = connection.execute("SELECT asset, version FROM artifacts WHERE in_force ORDER BY asset").fetchall()
     facts = Facts(ask, {asset: store.manifest(asset, version) for asset, version in in_force})
@@ -52,7 +52,7 @@ def findings(connection: duckdb.DuckDBPyConnection, store: ArtifactStore) -> lis
 
 
 def _short_of_the_budget(facts: Facts) -> Iterator[Finding]:
-    t = facts.ask("totals")[0]
+    t = facts.ask("questions/totals")[0]
     drawn = t["tokens_selected"] if t["unit"] == "tokens" else t["documents_selected"]
     if (drawn or 0) < (1 - SHORT_BY) * t["budget"]:
         yield Finding(
@@ -63,7 +63,11 @@ def _short_of_the_budget(facts: Facts) -> Iterator[Finding]:
 
 
 def _far_from_their_budget(facts: Facts) -> Iterator[Finding]:
-    rows = [r for r in facts.ask("share_by_cluster") if not LOW * r["allocated"] <= r["drawn"] <= HIGH * r["allocated"]]
+    rows = [
+        r
+        for r in facts.ask("questions/share_by_cluster")
+        if not LOW * r["allocated"] <= r["drawn"] <= HIGH * r["allocated"]
+    ]
     if rows:
         rows.sort(key=lambda r: (-abs(r["drawn"] - r["allocated"]), r["cluster_id"]))
         yield Finding(
@@ -77,7 +81,7 @@ def _far_from_their_budget(facts: Facts) -> Iterator[Finding]:
 def _lost_languages(facts: Facts) -> Iterator[Finding]:
     rows = [
         r
-        for r in facts.ask("share_by_language")
+        for r in facts.ask("questions/share_by_language")
         if r["pool_share"] >= SEEN and (r["subset_share"] or 0) < LOST * r["pool_share"]
     ]
     if rows:
@@ -89,7 +93,7 @@ def _lost_languages(facts: Facts) -> Iterator[Finding]:
 
 
 def _longest_documents(facts: Facts) -> Iterator[Finding]:
-    rows = facts.ask("longest")
+    rows = facts.ask("questions/longest")
     if rows:
         share = sum(r["share"] for r in rows)
         yield Finding(
@@ -123,7 +127,7 @@ def _near_copies(facts: Facts) -> Iterator[Finding]:
 
 
 def _parts_not_embedded(facts: Facts) -> Iterator[Finding]:
-    t = facts.ask("totals")[0]
+    t = facts.ask("questions/totals")[0]
     if n := t["documents_with_windows_left_out"]:
         yield Finding(
             "windows",
