@@ -1,13 +1,15 @@
-"""Length-rectified selection inside a cluster [G8, G9, A12 to A17, A26].
+"""Length-rectified selection inside clusters, and the draw of a whole subset [G8, G9, A12 to A17b, A26].
 
-Shapes: N documents of one cluster, k neighbours. One cluster is one shard: its neighbours (neighbours.py), density,
-weights and keys are a pure function of it. Only the token deficit passes from cluster to cluster, in the order of
-their ids.
+Shapes: N documents, K clusters, k neighbours. One cluster is one shard: its neighbours (neighbours.py), density,
+weights and keys are a pure function of it. The draw knows all clusters: what one cannot use, the others share.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+
+from grip_assets.method.allocation import largest_remainder, water_fill
 
 
 def bandwidth(distance_NK: np.ndarray, setting: str, scale: float = 1.0) -> float:
@@ -50,44 +52,236 @@ def keys(u_N: np.ndarray, weight_N: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Drawn:
-    """``repeats_N``: copies of each document; ``threshold``: key of the last one taken (None: none was);
-    ``deficit``: units of the budget left over (negative: overdrawn), carried to the next cluster."""
+    """A subset. Amounts are in units of the costs, float64 or int64 (K,) by cluster, in the order of the clusters.
+
+    ``repeats_N``: copies of each document. ``granted_K``: the budget that the cluster could use, after what others left
+    was spread. ``drawn_K``: what was taken. ``passed_over_K``, ``passed_over_cost_K``: documents that are longer than
+    the cluster's whole budget, and their costs. ``exhausted_K``: every document that fits is taken, as often as it may
+    be. ``threshold_K``: the key of the last document taken; NaN where none was.
+    """
 
     repeats_N: np.ndarray
-    threshold: float | None
-    deficit: int
+    granted_K: np.ndarray
+    drawn_K: np.ndarray
+    passed_over_K: np.ndarray
+    passed_over_cost_K: np.ndarray
+    exhausted_K: np.ndarray
+    threshold_K: np.ndarray
 
 
-def draw(key_N: np.ndarray, cost_N: np.ndarray, target: int, max_repeats: int) -> Drawn:
-    """Draw documents in the order of their keys until their costs reach ``target``.
+def draw(
+    key_N: np.ndarray,
+    cost_N: np.ndarray,
+    size_K: np.ndarray,
+    allocated_K: np.ndarray,
+    utility_K: np.ndarray,
+    max_repeats: int = 1,
+) -> Drawn:
+    """The draw of a whole subset: the documents of each cluster in the order of their keys, until its budget [A17b].
 
-    ``cost_N`` is 1 for each document when the budget counts documents, its tokens otherwise. Full passes over the
-    cluster come first (replay [A3]), then a draw without replacement. Stop rule 'nearest' [A17]: the last document is
-    taken when that brings the total nearer to the target. No document is skipped to fill the rest with shorter ones:
-    that would favour short documents in every cluster.
+    Documents stand cluster after cluster, ``size_K`` of each. ``cost_N`` is 1 for each document when the budget counts
+    documents, its tokens otherwise; ``allocated_K`` is in the same unit, and at most ``max_repeats`` times what the
+    cluster has.
+
+    - A document that is longer than the whole budget of its cluster is passed over. What the cluster then cannot use is
+      spread over all clusters by utility (``grants``).
+    - A budget above the cluster is full passes over it first (replay [A3]), then a draw without replacement.
+    - No document is skipped to fill the rest with shorter ones: that would favour short documents in every cluster. The
+      draw of a cluster stops before the document that does not fit any more, or after it: after it in the clusters where
+      the largest share of that document fits, in as many as bring the whole nearest to its budget. So the whole is
+      within half a document of what was granted, and each cluster within a document.
+
+    Clusters are worked through in the order of their largest key, so that their numbers decide nothing.
     """
-    whole = int(cost_N.sum())
-    if target <= 0:  # overdrawn by the clusters before
-        return Drawn(np.zeros(len(key_N), np.int64), None, target)
-    passes = min(target // whole, max_repeats)
-    repeats_N = np.full(len(key_N), passes, np.int64)
-    rest = target - passes * whole
-    if passes == max_repeats or rest == 0:
-        return Drawn(repeats_N, float(key_N.min()) if passes else None, rest)
-    sure_N, order = _around(key_N, cost_N, rest)
-    repeats_N[sure_N] += 1
-    base = int(cost_N[sure_N].sum())
-    reached = base + np.cumsum(cost_N[order])
-    n = int(np.searchsorted(reached, rest))  # reached[n] is the first total that is at least ``rest``
-    before = int(reached[n - 1]) if n else base
-    if int(reached[n]) - rest <= rest - before:
-        n += 1
-    repeats_N[order[:n]] += 1
+    start_K = np.concatenate([[0], np.cumsum(size_K)[:-1]]).astype(np.int64)
+    parts = [slice(start, start + n) for start, n in zip(start_K.tolist(), np.asarray(size_K).tolist(), strict=True)]
+    order_K = _by_largest_key(key_N, parts)
+    uses = [Uses(cost_N[parts[k]], max_repeats) for k in order_K]
+    granted_K = np.empty(len(parts), np.int64)
+    granted_K[order_K] = grants(uses, np.asarray(allocated_K)[order_K], np.asarray(utility_K)[order_K])
+    given_K = np.maximum(allocated_K, granted_K) > 0
+    begun = [_begin(key_N[part], cost_N[part], int(granted_K[k]), given_K[k]) for k, part in enumerate(parts)]
+    for k in _finishing(begun):
+        begun[k].take_next()
+    return Drawn(
+        np.concatenate([np.zeros(0, np.int64), *(b.repeats_n for b in begun)]),
+        granted_K,
+        np.array([b.drawn for b in begun], np.int64),
+        np.array([b.passed_over for b in begun], np.int64),
+        np.array([b.passed_over_cost for b in begun], np.int64),
+        given_K & np.array([b.all_that_fit or b.granted == max_repeats * b.whole for b in begun], bool),
+        np.array([b.threshold for b in begun], np.float64),
+    )
+
+
+def draw_one(key_N: np.ndarray, cost_N: np.ndarray, target: int, max_repeats: int = 1) -> Drawn:
+    """The draw of documents that are one cluster."""
+    target = min(target, max_repeats * int(cost_N.sum()))
+    return draw(key_N, cost_N, np.array([len(key_N)]), np.array([target]), np.ones(1), max_repeats)
+
+
+def _by_largest_key(key_N: np.ndarray, parts: list[slice]) -> np.ndarray:
+    """Numbers of the clusters, the one with the largest key first, int64 (K,)."""
+    largest_K = np.array([key_N[part].max(initial=-np.inf) for part in parts])
+    return np.argsort(-largest_K, kind="stable")
+
+
+class Uses:
+    """What a cluster can make of a claim: its documents, the shortest first, are a staircase.
+
+    A claim below the length of the next longer document can use no more than all shorter ones together. Where these are
+    less than that document, the claim between the two is of no use: a flat step from their sum to its length.
+    """
+
+    def __init__(self, cost_n: np.ndarray, max_repeats: int):
+        self.cost_n, self.max_repeats = cost_n, max_repeats
+        self.whole = int(cost_n.sum())
+        self.longest = int(cost_n.max(initial=0))
+
+    @cached_property
+    def steps(self) -> tuple[np.ndarray, np.ndarray]:
+        """(where each flat step begins, where it ends), int64; the ends grow."""
+        ends = np.sort(self.cost_n)
+        begins = np.cumsum(ends) - ends
+        flat = begins < ends
+        return begins[flat], ends[flat]
+
+    def step_after(self, claim: int) -> tuple[int, float]:
+        """The first flat step that ends above the claim: (where it begins, where it ends)."""
+        passes, rest = divmod(claim, self.whole) if self.whole else (self.max_repeats, 0)
+        if passes >= self.max_repeats:
+            return self.max_repeats * self.whole, np.inf
+        if rest < self.longest:
+            begins, ends = self.steps
+            i = int(np.searchsorted(ends, rest, side="right"))
+            if i < len(ends):
+                return passes * self.whole + int(begins[i]), passes * self.whole + int(ends[i])
+        full = (passes + 1) * self.whole
+        more = passes + 1 < self.max_repeats
+        return full, full + int(self.steps[1][0]) if more else np.inf
+
+
+def grants(uses: list[Uses], allocated_K: np.ndarray, utility_K: np.ndarray) -> np.ndarray:
+    """Budgets that the clusters can use, int64 (K,); none is below the smaller of what was allocated and can be used.
+
+    What some cannot use is spread over all by utility, in rounds of water-filling. They sum to what was allocated, or
+    to less where no document fits any more. Clusters without utility share what the others leave, by what they have.
+    """
+    allocated_K, utility_K = np.asarray(allocated_K, np.int64), np.asarray(utility_K, np.float64)
+    steps = [use.step_after(int(claim)) for use, claim in zip(uses, allocated_K, strict=True)]
+    if all(begin >= claim for (begin, _), claim in zip(steps, allocated_K, strict=True)):
+        return allocated_K.copy()
+    total = int(allocated_K.sum())
+    granted_K = np.minimum([begin for begin, _ in steps], allocated_K)
+    whole_K = np.array([use.whole for use in uses], np.float64)
+    for wanted_K in (utility_K, np.where(utility_K > 0, 0, whole_K)):
+        some = np.flatnonzero(wanted_K > 0)
+        if len(some):
+            left = total - int(np.delete(granted_K, some).sum())
+            granted_K[some] = _fill([uses[k] for k in some], allocated_K[some], granted_K[some], wanted_K[some], left)
+    return granted_K
+
+
+def _fill(
+    uses: list[Uses], allocated_k: np.ndarray, floor_k: np.ndarray, utility_k: np.ndarray, total: int
+) -> np.ndarray:
+    """``grants`` of clusters with utility. Water rises in all at once, to the same level (claim / utility).
+
+    It stands in a cluster where a flat step begins, until the level is at the end of the step: the next longer document
+    fits from there on. Where too little is left for that, this cluster is given no more.
+    """
+    utility_k = np.maximum(utility_k / utility_k.max(), 1e-200)  # what underflows is still not nothing
+    steps = [use.step_after(int(claim)) for use, claim in zip(uses, allocated_k, strict=True)]
+    cap_k, end_k = (np.array(values, np.float64) for values in zip(*steps, strict=True))
+    floor_k = floor_k.copy()
+    while True:
+        filled_k = water_fill(utility_k, cap_k, total)
+        open_k = filled_k < cap_k
+        level = (filled_k[open_k] / utility_k[open_k]).max() if open_k.any() else np.inf
+        at_k = end_k / utility_k
+        k = int(np.argmin(at_k))
+        if not np.isfinite(at_k[k]) or at_k[k] > level:
+            whole = min(total, int(cap_k.sum()))
+            return largest_remainder(filled_k, cap_k.astype(np.int64), whole, floor_k)
+        others_k = np.maximum(floor_k, np.minimum(at_k[k] * utility_k, cap_k))
+        if others_k.sum() - others_k[k] + end_k[k] > total:
+            end_k[k] = np.inf
+            continue
+        floor_k[k] = int(end_k[k])
+        cap_k[k], end_k[k] = uses[k].step_after(int(end_k[k]))
+
+
+@dataclass
+class _Begun:
+    """The draw of one cluster up to the document that does not fit whole any more. ``next``: that document, -1 where
+    the budget is met exactly; ``room``: what is left for it."""
+
+    repeats_n: np.ndarray
+    granted: int
+    whole: int
+    drawn: int
+    threshold: float
+    all_that_fit: bool = False
+    passed_over: int = 0
+    passed_over_cost: int = 0
+    next: int = -1
+    next_cost: int = 0
+    next_key: float = -np.inf
+    room: int = 0
+
+    def take_next(self) -> None:
+        self.repeats_n[self.next] += 1
+        self.drawn += self.next_cost
+        self.threshold = self.next_key
+
+
+def _begin(key_n: np.ndarray, cost_n: np.ndarray, granted: int, given: bool) -> _Begun:
+    """Take what surely fits. A document that is longer than what the last pass may take is passed over."""
+    whole = int(cost_n.sum())
+    passes, rest = divmod(granted, whole) if whole else (0, 0)
+    repeats_n = np.full(len(key_n), passes, np.int64)
+    begun = _Begun(repeats_n, granted, whole, passes * whole, float(key_n.min()) if passes else np.nan)
+    if not given or (passes and not rest):
+        return begun
+    fits = np.arange(len(key_n)) if cost_n.max(initial=0) <= rest else np.flatnonzero(cost_n <= rest)
+    fitting = int(cost_n[fits].sum())
+    if not passes:
+        begun.passed_over, begun.passed_over_cost = len(key_n) - len(fits), whole - fitting
+    if fitting > rest:
+        _take(begun, key_n, cost_n, fits, rest)
+        return begun
+    repeats_n[fits] += 1
+    begun.drawn, begun.all_that_fit = begun.drawn + fitting, True
+    begun.threshold = float(key_n[fits].min()) if len(fits) else begun.threshold
+    return begun
+
+
+def _take(begun: _Begun, key_n: np.ndarray, cost_n: np.ndarray, fits: np.ndarray, rest: int) -> None:
+    """Documents of ``fits``, the largest key first, while they fit into ``rest``."""
+    sure, order = _around(key_n[fits], cost_n[fits], rest)
+    sure, order = fits[sure], fits[order]
+    base = int(cost_n[sure].sum())
+    reached = base + np.cumsum(cost_n[order])
+    n = int(np.searchsorted(reached, rest, side="right"))
     taken = int(reached[n - 1]) if n else base
-    last = float(key_N[order[n - 1]]) if n else None
-    if last is None and (len(sure_N) or passes):
-        last = float(key_N[sure_N].min() if len(sure_N) else key_N.min())
-    return Drawn(repeats_N, last, rest - taken)
+    begun.repeats_n[sure] += 1
+    begun.repeats_n[order[:n]] += 1
+    begun.drawn += taken
+    if n or len(sure):
+        begun.threshold = float(key_n[order[n - 1]] if n else key_n[sure].min())
+    if taken < rest:
+        begun.next, begun.room = int(order[n]), rest - taken
+        begun.next_cost, begun.next_key = int(cost_n[order[n]]), float(key_n[order[n]])
+
+
+def _finishing(begun: list[_Begun]) -> list[int]:
+    """The clusters that take one document more: those with the largest share of it to come, in as many as bring the
+    whole nearest to what was granted. Among equals the largest key comes first."""
+    open_ = [k for k, b in enumerate(begun) if b.next >= 0]
+    open_.sort(key=lambda k: (-begun[k].room / begun[k].next_cost, -begun[k].next_key))
+    reached = np.concatenate([[0], np.cumsum([begun[k].next_cost for k in open_])])
+    distance = np.abs(reached - sum(begun[k].room for k in open_))
+    return open_[: len(distance) - 1 - int(np.argmin(distance[::-1]))]  # of two as near, the longer one
 
 
 def _around(key_N: np.ndarray, cost_N: np.ndarray, rest: int) -> tuple[np.ndarray, np.ndarray]:
