@@ -316,6 +316,7 @@ class Selection(Group):
     split: int = knob(200_000, "Larger clusters are split for the search of neighbours.", ge=1000)
     rho_floor: float = knob(0.01, "Least density, as a share of k; 0 in the paper.", "ρ", ge=0, lt=1)
     clip_quantile: float = knob(0.995, "Weights above this quantile are clipped; 1 in the paper.", gt=0, le=1)
+    max_tokens: int | None = knob(None, "Longer documents are left out of the draw; null: none is.", gt=0)
     seed: int = knob(0, "Seed of the draw.", ge=0)
 
     @field_validator("bandwidth", mode="before")

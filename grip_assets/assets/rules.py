@@ -20,7 +20,7 @@ from grip_assets.errors import GripError
 from grip_assets.method import baselines
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.sampling import keyed_sample, keyed_uniform
-from grip_assets.method.selection import draw
+from grip_assets.method.selection import draw_one
 from grip_assets.progress import Progress
 from grip_assets.recompute import Settings, Work
 from grip_assets.settings import Clustering, Corpus, Evaluation
@@ -53,9 +53,8 @@ class Pool:
         return keyed_uniform(seed, "subset", self.documents["doc_id"])
 
     def take(self, key_N: np.ndarray) -> np.ndarray:
-        """The largest keys first; a document that the whole budget has no room for comes last."""
-        key_N = np.where(self.lengths_N <= self.total, key_N, -np.inf)
-        return draw(key_N, self.lengths_N, self.total, self.max_repeats).repeats_N
+        """The largest keys first; a document that the whole budget has no room for is passed over."""
+        return draw_one(key_N, self.lengths_N, self.total, self.max_repeats).repeats_N
 
     def largest(self, value_N: np.ndarray) -> Draw:
         """The largest values; the seed decides between equals."""
@@ -75,8 +74,7 @@ class Pool:
 
 def random(pool: Pool) -> Draw:
     """Uniform from the whole pool. The chain's own random row (`proportional`) is drawn cluster by cluster, where a
-    document that is longer than the cluster's budget is hardly ever the nearest end of a draw [A17]: not what all else
-    should be measured by."""
+    document that is longer than the cluster's budget is never taken [A17b]: not what all else should be measured by."""
     return lambda seed: pool.take(pool.uniform(seed))
 
 

@@ -1,8 +1,7 @@
 """subset: the documents to train on [G8, G9]. The tables say why each document of the pool is in or out."""
 
-import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import polars as pl
 from grip_assets.assets.budgets import budgets_under
 from grip_assets.errors import GripError
 from grip_assets.method import selection
-from grip_assets.method.geometry import RaoEntropy, rao_entropy, unit_rows
+from grip_assets.method.geometry import RaoEntropy, unit_rows
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.parallel import map_shards
 from grip_assets.progress import Progress
@@ -68,11 +67,23 @@ def with_keys(documents: pl.DataFrame, settings: Selection) -> pl.DataFrame:
     return documents.with_columns(**{name: pl.Series(values) for name, values in columns.items()})
 
 
-def draw(key_N: np.ndarray, lengths_N: np.ndarray, budget: Mapping[str, Any], deficit: int) -> selection.Drawn:
-    """The draw of one cluster: ``budget`` is its row of the table, ``deficit`` what the clusters before left over."""
-    cost_N = costs(lengths_N, budget["unit"])
-    copies = math.ceil(budget["capacity"] / int(cost_N.sum()))
-    return selection.draw(key_N, cost_N, budget["allocated"] + deficit, copies)
+def draw(key_N: np.ndarray, lengths_N: np.ndarray, budgets: pl.DataFrame, max_tokens: int | None) -> selection.Drawn:
+    """The draw of a whole subset to the table ``budgets``, whose clusters stand in the order of their documents.
+
+    Documents longer than ``max_tokens`` are left out before it, as if the clusters did not have them.
+    """
+    sizes_K, unit = budgets["n_docs"].to_numpy(), budgets["unit"][0]
+    whole_K = budgets["n_tokens" if unit == "tokens" else "n_docs"].to_numpy()
+    copies = int((budgets["capacity"].to_numpy() // np.maximum(whole_K, 1)).max())
+    may = np.arange(len(lengths_N)) if max_tokens is None else np.flatnonzero(lengths_N <= max_tokens)
+    if len(may) < len(lengths_N):
+        cluster_N = np.repeat(np.arange(len(sizes_K)), sizes_K)
+        sizes_K = np.bincount(cluster_N[may], minlength=len(sizes_K))
+    allocated_K, utility_K = budgets["allocated"].to_numpy(), budgets["utility"].to_numpy()
+    drawn = selection.draw(key_N[may], costs(lengths_N[may], unit), sizes_K, allocated_K, utility_K, copies)
+    repeats_N = np.zeros(len(lengths_N), np.int64)
+    repeats_N[may] = drawn.repeats_N
+    return replace(drawn, repeats_N=repeats_N)
 
 
 @dataclass(frozen=True)
@@ -92,13 +103,11 @@ def chosen_under(settings: Settings, documents: pl.DataFrame, measured: dict[str
 def drawn_under(budgets: pl.DataFrame, documents: pl.DataFrame, settings: Selection) -> np.ndarray:
     """Copies of each document as this stage draws them, int64 (N,). ``documents``: with their densities, in the order
     of ``selection_weights``."""
-    repeats, start, deficit = [], 0, 0
-    for row in budgets.iter_rows(named=True):  # clusters in the order of their ids, as their documents are
-        cluster = with_keys(documents.slice(start, row["n_docs"]), settings)
-        drawn = draw(cluster["key"].to_numpy(), cluster["n_tokens"].to_numpy(), row, deficit)
-        repeats.append(drawn.repeats_N)
-        start, deficit = start + row["n_docs"], drawn.deficit
-    return np.concatenate(repeats)
+    keys, start = [], 0
+    for n in budgets["n_docs"]:  # clusters in the order of their ids, as their documents are
+        keys.append(with_keys(documents.slice(start, n), settings)["key"].to_numpy())
+        start += n
+    return draw(np.concatenate(keys), documents["n_tokens"].to_numpy(), budgets, settings.max_tokens).repeats_N
 
 
 def costs(lengths_N: np.ndarray, unit: str) -> np.ndarray:
@@ -144,85 +153,136 @@ def with_distances(
             yield cluster, distance_NK
 
 
-class Diversity:
+def diversity(work: Work, everything: pl.DataFrame, budgets: pl.DataFrame, settings: Selection) -> pl.DataFrame:
     """The table ``diversity``: Rao's entropy [G0] of all documents of a cluster, of the chosen ones, and of a uniform
     draw to the same budget; the same for the whole (``cluster_id`` NULL), whose uniform draw knows no clusters."""
+    lengths_N = everything["n_tokens"].to_numpy()
+    key_N = selection.keys(keyed_uniform(settings.seed, "diversity", everything["doc_id"]), np.ones(1))
+    whole = budgets.select(pl.col("n_docs", "n_tokens", "capacity", "allocated", "utility").sum(), pl.first("unit"))
+    random_N, anywhere_N = (draw(key_N, lengths_N, b, settings.max_tokens).repeats_N for b in (budgets, whole))
+    weights_N = (np.ones(len(everything)), everything["repeats"].to_numpy(), random_N, anywhere_N)
 
-    def __init__(self, documents: pl.DataFrame, budgets: Collection[Mapping[str, Any]], seed: int):
-        self.key_N = selection.keys(keyed_uniform(seed, "diversity", documents["doc_id"]), np.ones(1))
-        self.lengths_N = documents["n_tokens"].to_numpy()
-        whole = {name: sum(row[name] for row in budgets) for name in ("capacity", "allocated")}
-        unit = next(iter(budgets))["unit"]
-        self.anywhere_N = draw(self.key_N, self.lengths_N, {**whole, "unit": unit}, 0).repeats_N
-        self.whole = [RaoEntropy() for _ in COMPARED]
-        self.rows: list[tuple] = []
-        self.start = 0
+    def described(part: tuple[Cluster, int]) -> list[RaoEntropy]:
+        cluster, start = part
+        found = [RaoEntropy() for _ in weights_N]
+        for entropy, weight_N in zip(found, weights_N, strict=True):
+            entropy.add(cluster.x_ND, weight_N[start : start + len(cluster.x_ND)])
+        return found
 
-    def add(self, x_ND: np.ndarray, repeats_N: np.ndarray, budget: Mapping[str, Any], deficit: int) -> None:
-        """The next cluster, drawn to ``budget`` and ``deficit``."""
-        here = slice(self.start, self.start + len(x_ND))
-        all_N = np.ones(len(x_ND))
-        random_N = draw(self.key_N[here], self.lengths_N[here], budget, deficit).repeats_N
-        found = [rao_entropy(x_ND, weights_N) for weights_N in (all_N, repeats_N, random_N)]
-        self.rows.append((budget["cluster_id"], len(x_ND), int((repeats_N > 0).sum()), *found))
-        self.start += len(x_ND)
-        for entropy, weights_N in zip(self.whole, (all_N, repeats_N, self.anywhere_N[here]), strict=True):
-            entropy.add(x_ND, weights_N)
+    def parts() -> Iterator[tuple[Cluster, int]]:
+        start = 0
+        for cluster in clusters_of(work, everything):
+            yield cluster, start
+            start += len(cluster.documents)
 
-    def table(self) -> pl.DataFrame:
-        n_docs, n_selected = (sum(row[i] for row in self.rows) for i in (1, 2))
-        whole = (None, n_docs, n_selected, *(entropy.value() for entropy in self.whole))
-        schema = {"cluster_id": pl.Int32, "n_docs": pl.Int64, "n_selected": pl.Int64}
-        return pl.DataFrame([whole, *self.rows], schema | dict.fromkeys(COMPARED, pl.Float64), orient="row")
+    together, rows = [RaoEntropy() for _ in weights_N], []
+    bytes_each = int(budgets["n_docs"].to_numpy().max()) * width(work.files("cluster_embeddings")) * 2
+    for found in map_shards(described, parts(), bytes_each=bytes_each):
+        rows.append([entropy.value() for entropy in found[:3]])
+        for entropy, part in zip(together, found, strict=True):
+            entropy.join(part)
+    by_cluster = everything.group_by("cluster_id", maintain_order=True).agg(
+        n_docs=pl.len().cast(pl.Int64), n_selected=(pl.col("repeats") > 0).sum().cast(pl.Int64)
+    )
+    chosen = int((everything["repeats"] > 0).sum())
+    counts = [(None, len(everything), chosen), *by_cluster.iter_rows()]
+    values = [[together[i].value() for i in (0, 1, 3)], *rows]
+    schema = {"cluster_id": pl.Int32, "n_docs": pl.Int64, "n_selected": pl.Int64} | dict.fromkeys(COMPARED, pl.Float64)
+    return pl.DataFrame([(*c, *v) for c, v in zip(counts, values, strict=True)], schema, orient="row")
 
-    def inside_clusters(self) -> dict[str, float]:
-        """Mean over clusters by their documents: what paper eq. 1 compares."""
-        rows = self.table().filter(pl.col("cluster_id").is_not_null()).fill_null(0)
-        means = rows.select((pl.col(COMPARED) * pl.col("n_docs")).sum() / pl.col("n_docs").sum())
-        return {f"diversity_of_{WORDS[name]}": value for name, value in means.row(0, named=True).items()}
+
+def inside_clusters(diversity: pl.DataFrame) -> dict[str, float]:
+    """Mean over clusters by their documents: what paper eq. 1 compares."""
+    rows = diversity.filter(pl.col("cluster_id").is_not_null()).fill_null(0)
+    means = rows.select((pl.col(COMPARED) * pl.col("n_docs")).sum() / pl.col("n_docs").sum())
+    return {f"diversity_of_{WORDS[name]}": value for name, value in means.row(0, named=True).items()}
 
 
 def compute(work: Work) -> dict[str, Any]:
-    settings = Selection.of(work.settings)
-    budgets = {row["cluster_id"]: row for row in work.frame("budgets").iter_rows(named=True)}
-    documents = work.frame("clusters").drop("cosine")
-    diversity = Diversity(documents, budgets.values(), settings.seed)
-    progress = Progress("weighing", len(documents), "documents", work.log)
-    weighed, thresholds, deficit = [], [], 0
-    sizes = [row["n_docs"] for row in budgets.values()]
-    format, speed = _format(sizes)
-    # a cluster's vectors in float16, in float32 as they are and without their mean, and in int8
-    bytes_each = min(max(sizes), LARGE) * width(work.files("cluster_embeddings")) * 11
-    for cluster, distance_NK in with_distances(clusters_of(work, documents), settings, format, bytes_each):
-        found = weigh(cluster.documents, distance_NK, settings)
-        budget = budgets[found["cluster_id"][0]]
-        drawn = draw(found["key"].to_numpy(), found["n_tokens"].to_numpy(), budget, deficit)
-        diversity.add(cluster.x_ND, drawn.repeats_N, budget, deficit)
-        deficit = drawn.deficit
-        thresholds.append({"cluster_id": budget["cluster_id"], "threshold": drawn.threshold, "deficit": deficit})
-        weighed.append(found.with_columns(repeats=pl.Series(drawn.repeats_N)).select(COLUMNS))
-        progress.advance(len(found))
-    progress.finish()
-    everything = pl.concat(weighed)
+    settings, budgets = Selection.of(work.settings), work.frame("budgets")
+    format, speed = _format(budgets["n_docs"].to_list())
+    weighed = _weighed(work, settings, format)
+    drawn = draw(weighed["key"].to_numpy(), weighed["n_tokens"].to_numpy(), budgets, settings.max_tokens)
+    everything = weighed.with_columns(repeats=pl.Series(drawn.repeats_N)).select(COLUMNS)
     chosen = everything.filter(pl.col("repeats") > 0)
     if not len(chosen):
-        row = next(iter(budgets.values()))
+        longest = "" if settings.max_tokens is None else f" or selection.max_tokens ({settings.max_tokens:,} now)"
         raise GripError(
-            f"No document fits the budget of {row['total']:,} {row['unit']}; the shortest has"
-            f" {everything['n_tokens'].to_numpy().min():,} tokens. Raise settings/budget.total."
+            f"No document fits the budget of {budgets['total'][0]:,} {budgets['unit'][0]}; the shortest has"
+            f" {everything['n_tokens'].to_numpy().min():,} tokens. Raise settings/budget.total{longest}."
         )
+    thresholds = thresholds_of(drawn, budgets, everything, settings.max_tokens)
+    compared = diversity(work, everything, budgets, settings)
     work.draft.write("selection_weights", everything)
     work.draft.write("subset", chosen)
-    work.draft.write("selection_thresholds", pl.DataFrame(thresholds, schema_overrides={"threshold": pl.Float64}))
-    work.draft.write("diversity", diversity.table())
+    work.draft.write("selection_thresholds", thresholds)
+    work.draft.write("diversity", compared)
+    if short := _short(thresholds, budgets):
+        work.log(short)
     return {
         "documents_selected": len(chosen),
         "tokens_selected": int((chosen["n_tokens"] * chosen["repeats"]).sum()),
         "share_of_documents": len(chosen) / len(everything),
-        **diversity.inside_clusters(),
+        f"{budgets['unit'][0]}_short": int(budgets["allocated"].sum()) - int(thresholds["drawn"].sum()),
+        "documents_passed_over": int(thresholds["passed_over"].sum()),
+        "documents_left_out": int(thresholds["left_out"].sum()),
+        **inside_clusters(compared),
         "screened_in": format,
         **{f"gigaflops_{name}": value for name, value in speed.items()},
     }
+
+
+def _weighed(work: Work, settings: Selection, format: "Format") -> pl.DataFrame:
+    """Density, weights and keys of all documents, with one cluster's vectors in memory at a time."""
+    documents = work.frame("clusters").drop("cosine")
+    progress = Progress("weighing", len(documents), "documents", work.log)
+    largest = int(documents.group_by("cluster_id").len()["len"].to_numpy().max())
+    # a cluster's vectors in float16, in float32 as they are and without their mean, and in int8
+    bytes_each = min(largest, LARGE) * width(work.files("cluster_embeddings")) * 11
+    weighed = []
+    for cluster, distance_NK in with_distances(clusters_of(work, documents), settings, format, bytes_each):
+        weighed.append(weigh(cluster.documents, distance_NK, settings))
+        progress.advance(len(cluster.documents))
+    progress.finish()
+    return pl.concat(weighed)
+
+
+def thresholds_of(
+    drawn: selection.Drawn, budgets: pl.DataFrame, documents: pl.DataFrame, max_tokens: int | None
+) -> pl.DataFrame:
+    """The table ``selection_thresholds``: what was drawn in each cluster, and what was not and why."""
+    longer = pl.lit(False) if max_tokens is None else pl.col("n_tokens") > max_tokens
+    left_out = documents.group_by("cluster_id", maintain_order=True).agg(
+        left_out=longer.sum().cast(pl.Int64), left_out_tokens=pl.col("n_tokens").filter(longer).sum()
+    )
+    return budgets.select("cluster_id", "allocated").with_columns(
+        granted=pl.Series(drawn.granted_K),
+        drawn=pl.Series(drawn.drawn_K),
+        passed_over=pl.Series(drawn.passed_over_K),
+        passed_over_tokens=pl.Series(drawn.passed_over_cost_K),
+        left_out=left_out["left_out"],
+        left_out_tokens=left_out["left_out_tokens"],
+        max_tokens=pl.lit(max_tokens, pl.Int64),
+        exhausted=pl.Series(drawn.exhausted_K),
+        threshold=pl.Series(drawn.threshold_K).fill_nan(None),
+    )
+
+
+def _short(thresholds: pl.DataFrame, budgets: pl.DataFrame) -> str | None:
+    """A sentence for the log where no document fits into what is left of the budget."""
+    total = thresholds.select(pl.exclude("cluster_id", "exhausted", "threshold").sum()).row(0, named=True)
+    if total["granted"] == total["allocated"]:
+        return None
+    reasons = [
+        f"{total[name]:,} documents of {total[f'{name}_tokens']:,} tokens together are longer than {what}"
+        for name, what in (("passed_over", "the budgets of their clusters"), ("left_out", "selection.max_tokens"))
+        if total[name]
+    ]
+    return (
+        f"WARNING: the subset has {total['drawn']:,} {budgets['unit'][0]} of a budget of {total['allocated']:,}:"
+        f" {' and '.join(reasons)}, and all others are taken. To use the budget, raise budget.total, have fewer clusters"
+        f" (clustering.k), or {'raise selection.max_tokens' if total['left_out'] else 'split the longest documents'}."
+    )
 
 
 def _format(sizes: list[int]) -> tuple["Format", dict[str, float]]:
@@ -249,10 +309,11 @@ def clusters_of(work: Work, documents: pl.DataFrame) -> Iterator[Cluster]:
 
 stage = Stage(
     name="subset",
-    code_version="3",
+    code_version="4",
     compute=compute,
     description="The documents to train on. Each cluster's are drawn without replacement to its budget, unusual ones"
     " rather than common ones and longer rather than shorter: P(x) ∝ ρ(x)⁻¹ (ℓ(x)/ℓ_avg)^β [paper eq. 9, 10]."
+    " `selection_thresholds`: budget, what was drawn and what was passed over as too long, by cluster."
     " `selection_weights` has density, weights and key of every document, chosen or not; `diversity` Rao's entropy of"
     " pool, subset and a random draw, by cluster and (`cluster_id` NULL) as a whole [paper eq. 1].",
     tables=("subset", "selection_weights", "selection_thresholds", "diversity"),

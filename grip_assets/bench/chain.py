@@ -149,7 +149,7 @@ def _kernels(x_ND: np.ndarray) -> None:
     found = list(map_shards(density, [rows for rows in members if len(rows) > 1]))
     weight_N = 1 / np.concatenate(found)
     key_N = selection.keys(np.random.default_rng(0).random(len(weight_N)), weight_N)
-    selection.draw(key_N, np.ones(len(weight_N), np.int64), len(weight_N) // 4, 1)
+    selection.draw_one(key_N, np.ones(len(weight_N), np.int64), len(weight_N) // 4)
 
 
 def _alternatives(x_ND: np.ndarray) -> None:

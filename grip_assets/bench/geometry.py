@@ -207,7 +207,7 @@ def draw(quick: bool) -> Iterator[Result]:
 
     def ours() -> None:
         key_N = selection.keys(keyed_uniform(0, "bench", ids), weight_N)
-        found["ours"] = np.flatnonzero(selection.draw(key_N, cost_N, m, 1).repeats_N)
+        found["ours"] = np.flatnonzero(selection.draw_one(key_N, cost_N, m).repeats_N)
 
     def theirs() -> None:
         found["theirs"] = rng.choice(n, m, replace=False, p=weight_N / weight_N.sum())

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from grip_assets.method.allocation import largest_remainder, water_fill
-from grip_assets.method.selection import draw
+from grip_assets.method.selection import draw, draw_one
 
 DEDUPLICATED = 0.75  # share of the tokens that D4 keeps before it looks for prototypes: R_dedup in the paper
 ROWS = 1024  # rows and columns of a block of cosines
@@ -33,17 +33,17 @@ def stratified(
 ) -> np.ndarray:
     """Copies of each document when all strata get the same tokens, int64 (N,).
 
-    A stratum that has less than its share leaves the rest to the others (water-filling). What the draw of one leaves
-    over, less than a document, goes to the next. ``stratum_N``: ids from 0.
+    A stratum that has less than its share, or documents that are too long for it, leaves the rest to the others
+    (water-filling). ``stratum_N``: ids from 0.
     """
     tokens_S = np.bincount(stratum_N, lengths_N).astype(np.int64)
     cap_S = tokens_S * max_repeats
     share_S = largest_remainder(water_fill(np.ones(len(cap_S)), cap_S, total), cap_S, total)
-    repeats_N, deficit = np.zeros(len(key_N), np.int64), 0
-    for s in np.flatnonzero(tokens_S):
-        rows = np.flatnonzero(stratum_N == s)
-        drawn = draw(key_N[rows], lengths_N[rows], int(share_S[s]) + deficit, max_repeats)
-        repeats_N[rows], deficit = drawn.repeats_N, drawn.deficit
+    order = np.argsort(stratum_N, kind="stable")
+    sizes_S = np.bincount(stratum_N)
+    repeats_N = np.zeros(len(key_N), np.int64)
+    drawn = draw(key_N[order], lengths_N[order], sizes_S, share_S, np.ones(len(cap_S)), max_repeats)
+    repeats_N[order] = drawn.repeats_N
     return repeats_N
 
 
@@ -84,7 +84,7 @@ def d4(
     its new centroid. What SemDeDup removed comes last; where the budget is above 75%, SemDeDup keeps as much as that.
     """
     kept = max(round(DEDUPLICATED * int(lengths_N.sum())), total)
-    kept_N = draw(first(u_N, -likeness_N), lengths_N, kept, 1).repeats_N > 0
+    kept_N = draw_one(first(u_N, -likeness_N), lengths_N, kept).repeats_N > 0
     prototypical_N = np.zeros(len(kept_N))
     prototypical_N[kept_N] = cluster_again(kept_N)
     return first(u_N, kept_N.astype(float), -prototypical_N, -likeness_N)

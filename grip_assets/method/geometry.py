@@ -42,6 +42,10 @@ class RaoEntropy:
         self.sum_D = self.sum_D + np.einsum("n,nd->d", weights_N, x_ND, dtype=np.float64)
         self.weight += float(weights_N.sum())
 
+    def join(self, other: "RaoEntropy") -> None:
+        """Take in all that another has taken in."""
+        self.sum_D, self.weight = self.sum_D + other.sum_D, self.weight + other.weight
+
     def value(self) -> float | None:
         """None where nothing has a weight."""
         mean_D = self.sum_D / max(self.weight, 1e-300)

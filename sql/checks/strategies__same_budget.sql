@@ -1,5 +1,5 @@
 -- Every strategy under every seed that settings/evaluation names, within the longest document of the budget, and not
--- farther off than half of it.
+-- more than half above it. It is below where no document fits into the rest.
 WITH said AS (SELECT name, value FROM settings WHERE "group" = 'budget' OR "group" = 'evaluation'),
 pool AS (SELECT sum(n_tokens) AS tokens, max(n_tokens) AS longest FROM clusters),
 asked AS (SELECT value::DOUBLE AS total FROM said WHERE name = 'total'),
@@ -15,5 +15,5 @@ wanted AS (
 taken AS (SELECT strategy, seed, sum(repeats * n_tokens) AS tokens FROM strategies GROUP BY ALL)
 SELECT strategy, seed, t.tokens, b.tokens AS budget
 FROM wanted FULL JOIN taken AS t USING (strategy, seed), budget AS b
-WHERE t.tokens IS NULL OR abs(t.tokens - b.tokens) > least(b.longest, b.tokens / 2)
+WHERE t.tokens IS NULL OR b.tokens - t.tokens > b.longest OR t.tokens - b.tokens > least(b.longest, b.tokens / 2)
 ORDER BY ALL

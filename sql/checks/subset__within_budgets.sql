@@ -1,0 +1,41 @@
+-- In every cluster what was drawn is within the longest document that fits of what the cluster could use; where less
+-- than its budget could be used, every document that fits is taken, and none left over fits into what remains of the
+-- whole. In documents the draw is exact; in tokens the whole is within one document.
+WITH documents AS (
+    SELECT
+        w.cluster_id, w.n_tokens, w.repeats, b.unit, t.allocated, t.granted, t.drawn, t.exhausted,
+        CASE b.unit WHEN 'tokens' THEN w.n_tokens ELSE 1 END AS cost,
+        w.n_tokens > coalesce(t.max_tokens, w.n_tokens) AS left_out,
+        cost <= greatest(t.allocated, t.granted) AND NOT left_out AS fits
+    FROM selection_weights AS w JOIN budgets AS b USING (cluster_id) JOIN selection_thresholds AS t USING (cluster_id)
+),
+whole AS (SELECT sum(allocated) - sum(granted) AS unused, sum(granted) - sum(drawn) AS rest FROM selection_thresholds),
+by_cluster AS (
+    SELECT
+        cluster_id, any_value(unit) AS unit, any_value(allocated) AS allocated, any_value(granted) AS granted,
+        any_value(drawn) AS drawn, bool_or(exhausted) AS exhausted, sum(cost * repeats)::BIGINT AS counted,
+        coalesce(max(cost) FILTER (fits), 0) AS longest,
+        count(*) FILTER (fits AND repeats = 0) AS missed,
+        count(*) FILTER (left_out AND repeats > 0) AS wrongly_in,
+        min(cost) FILTER (repeats = 0 AND NOT left_out) AS next
+    FROM documents GROUP BY cluster_id
+),
+violations AS (
+    SELECT
+        c.cluster_id, c.allocated, c.granted, c.drawn, c.counted,
+        CASE
+            WHEN counted <> drawn THEN 'the table says another amount'
+            WHEN unit = 'documents' AND drawn <> granted THEN 'not as many documents as granted'
+            WHEN abs(drawn - granted) > longest THEN 'more than a document off'
+            WHEN granted < allocated AND NOT exhausted THEN 'less granted than can be used'
+            WHEN exhausted AND missed > 0 THEN 'exhausted, and a document that fits is not taken'
+            WHEN wrongly_in > 0 THEN 'longer than max_tokens and taken'
+            WHEN unused > 0 AND next - granted <= unused THEN 'a document that fits into the rest is not taken'
+        END AS wrong
+    FROM by_cluster AS c, whole
+)
+SELECT * FROM violations WHERE wrong IS NOT NULL
+UNION ALL
+SELECT NULL, NULL, NULL, rest, unused, 'the whole is more than a document off' FROM whole
+WHERE unused < 0 OR abs(rest) > (SELECT max(cost) FROM documents WHERE NOT left_out)
+ORDER BY cluster_id
