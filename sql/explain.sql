@@ -4,6 +4,8 @@ SELECT
     c.doc_id, c.source, c.language, c.n_bytes, c.n_tokens,
     w.cluster_id, k.cosine, b.n_docs, b.sigma, b.quality, b.delta, b.replay_multiplier, b.base_budget, b.budget, b.allocated,
     b.unit, b.capacity, w.density, w.length_weight, w.selection_weight, w.key, w.repeats, t.threshold,
+    t.granted, t.drawn, t.exhausted, t.passed_over, t.passed_over_tokens, t.max_tokens,
+    CASE b.unit WHEN 'tokens' THEN b.n_tokens ELSE b.n_docs END AS whole,
     q.score, q.judge, q.status, q.reason, q.parts
 FROM corpus AS c
 JOIN selection_weights AS w USING (doc_id)

@@ -4,13 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from grip_assets.errors import GripError
 from grip_assets.store.catalog import connect
 from grip_assets.store.query import sql_text
 
 
 def explain(root: Path, doc: str) -> str:
-    """``doc``: document id or source. GripError where the pool has no such document."""
+    """``doc``: document id, source, or the end of a source after a slash. GripError where the pool has no such
+    document, or more than one."""
     rows, rejected = find(root, doc)
     return "\n\n".join([_document(row) for row in rows] + [_rejected(row) for row in rejected])
 
@@ -18,22 +21,36 @@ def explain(root: Path, doc: str) -> str:
 def as_data(root: Path, doc: str) -> list[dict[str, Any]]:
     """The same as rows: ``verdict`` (in, out, rejected or held out), ``why``, and every number."""
     rows, rejected = find(root, doc)
-    said = [{"verdict": "in" if row["repeats"] else "out", "why": _why(row), **row} for row in rows]
+    said = [{"verdict": "in" if row["repeats"] else "out", "why": why(row), **row} for row in rows]
     return said + [{"verdict": "held out" if r["reason"] == "held out" else "rejected", **r} for r in rejected]
 
 
 def find(root: Path, doc: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of the corpus, and rows that were rejected or set aside."""
     with connect(root) as connection:
-        rows = connection.sql(sql_text("explain"), params={"doc": doc}).pl().to_dicts()
-        rejected = connection.sql(sql_text("explain_rejected"), params={"doc": doc}).pl().to_dicts()
+        rows, rejected = _found(connection, doc)
         if not rows and not rejected:
-            near = connection.execute(
-                "SELECT source FROM corpus ORDER BY jaro_winkler_similarity(source, $doc) DESC, source LIMIT 3",
-                {"doc": doc},
-            ).fetchall()
-            raise GripError(f"The pool has no document '{doc}'. The nearest names: {', '.join(n for (n,) in near)}")
+            doc = _ends_in(connection, doc)
+            rows, rejected = _found(connection, doc)
     return rows, [row for row in rejected if row["source"] == doc or not rows]
+
+
+def _found(connection: duckdb.DuckDBPyConnection, doc: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """(rows of the document, of its rejection)."""
+    found = [connection.sql(sql_text(name), params={"doc": doc}).pl() for name in ("explain", "explain_rejected")]
+    return found[0].to_dicts(), found[1].to_dicts()
+
+
+def _ends_in(connection: duckdb.DuckDBPyConnection, doc: str) -> str:
+    """The one source that ends in ``doc``; GripError with the nearest names where there is none, or more than one."""
+    near = connection.sql(sql_text("explain_nearest"), params={"doc": doc}).fetchall()
+    ends = [source for source, ends_so in near if ends_so]
+    if len(ends) == 1:
+        return ends[0]
+    if ends:
+        raise GripError(f"More than one document of the pool ends in '{doc}'. Name one: {', '.join(ends)}")
+    names = ", ".join(source for source, _ in near)
+    raise GripError(f"The pool has no document '{doc}'. The nearest names: {names}")
 
 
 def _rejected(row: dict[str, Any]) -> str:
@@ -47,12 +64,13 @@ def _document(d: dict[str, Any]) -> str:
     verdict = f"IN the subset{copies}" if d["repeats"] else "OUT of the subset"
     delta = f"{d['delta']:.4f}" if d["delta"] is not None else "not measured"
     lines = [
-        f"{d['source']} ({d['doc_id']}) is {verdict}: {_why(d)}",
+        f"{d['source']} ({d['doc_id']}) is {verdict}: {why(d)}",
         f"  document    {d['language'] or 'unknown language'}, {d['n_bytes']:,} bytes, {d['n_tokens']:,} tokens",
         f"  cluster     {d['cluster_id']}: {d['n_docs']:,} documents; cosine to its centre {d['cosine']:.3f}",
         f"              σ_k {d['sigma']:.3f}   Q_k {d['quality']:.3f}   δ_k {delta}   r_k {d['replay_multiplier']:.3f}",
         f"  budget      base {d['base_budget']:,.0f}, after replay {d['budget']:,.0f},"
         f" allocated {d['allocated']:,} of {d['capacity']:,} {d['unit']}",
+        f"              of that it could use, with what other clusters left, {d['granted']:,}; drawn {d['drawn']:,}",
         f"  weight      1/ρ × (ℓ/ℓ_avg)^β: ρ {d['density']:.4f}, length weight {d['length_weight']:.3f},"
         f" weight {d['selection_weight']:.4f}",
         f"  draw        key {d['key']:.4f}; the last key drawn in this cluster is {_number(d['threshold'])}",
@@ -64,12 +82,24 @@ def _document(d: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _why(d: dict[str, Any]) -> str:
-    if d["threshold"] is None:
+def why(d: dict[str, Any]) -> str:
+    """The reason, of a row of sql/explain.sql."""
+    size = d["n_tokens"] if d["unit"] == "tokens" else 1
+    budget, unit = max(d["allocated"], d["granted"]), d["unit"]
+    if d["max_tokens"] is not None and d["n_tokens"] > d["max_tokens"]:
+        return f"it was left out of the draw: it has {d['n_tokens']:,} tokens, and selection.max_tokens is {d['max_tokens']:,}"
+    if not d["repeats"] and budget == 0:
         return "its cluster was given no budget"
-    if d["repeats"]:
-        return "its key is at or above the threshold of its cluster"
-    return "its key is below the threshold of its cluster, where the budget ends"
+    if not d["repeats"] and size > budget:
+        return f"it was passed over: it has {size:,} {unit}, and the whole budget of its cluster is {budget:,}"
+    if not d["repeats"]:
+        return "its key is below the threshold of its cluster, where the budget ends"
+    if d["exhausted"]:
+        rest = f", but for {d['passed_over']:,} that are longer than its budget" if d["passed_over"] else ""
+        return f"its cluster is exhausted: all of its documents are taken{rest}"
+    if d["drawn"] >= d["whole"]:
+        return "the budget of its cluster is at least the whole cluster, so that all of its documents are taken"
+    return "its key is at or above the threshold of its cluster"
 
 
 def _shown(parts: dict[str, Any]) -> str:
