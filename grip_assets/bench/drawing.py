@@ -147,11 +147,13 @@ RULES: dict[str, Rule] = {
 }
 
 
-def target(pool: Pool) -> np.ndarray:
-    """Probability of each document to be in, if nothing had an end, float64 (N,)."""
+def target(pool: Pool, fitting: bool) -> np.ndarray:
+    """Probability of each document to be in, if nothing had an end, float64 (N,). ``fitting``: if the documents that are
+    longer than the budget of their cluster were not there."""
     found = []
     for part, budget in zip(pool.parts, pool.allocated_K, strict=True):
         weight_n, cost_n = pool.weight_N[part] / pool.weight_N[part].max(), pool.cost_N[part]
+        weight_n = np.where(cost_n > budget, 0, weight_n) if fitting else weight_n
         low, high = 0.0, 1e9
         for _ in range(200):
             level = (low + high) / 2
@@ -162,13 +164,13 @@ def target(pool: Pool) -> np.ndarray:
 
 
 def compared(pool: Pool, seeds: int = SEEDS) -> dict[str, list[float]]:
-    """By rule: mean and worst distance of a cluster to its budget, distance of the whole, and tokens taken over the
-    target's in each band of lengths (NaN where the band is empty)."""
+    """By rule: mean and worst distance of a cluster to its budget, distance of the whole; and in each band of lengths
+    the tokens taken over the target's, first over that of all documents, then over that of those that fit."""
     budget_N = np.repeat(pool.allocated_K, pool.size_K)
     band_N = np.digitize(pool.cost_N / np.maximum(budget_N, 1), BANDS) - 1
     starts = [part.start for part in pool.parts]
     some_K = pool.allocated_K > 0
-    wanted_b = np.bincount(band_N, target(pool) * pool.cost_N, len(BANDS) - 1)
+    wanted = [np.bincount(band_N, target(pool, f) * pool.cost_N, len(BANDS) - 1) for f in (False, True)]
     rows = {}
     for name, rule in RULES.items():
         got_b, apart, worst, whole = np.zeros(len(BANDS) - 1), [], [], []
@@ -181,14 +183,15 @@ def compared(pool: Pool, seeds: int = SEEDS) -> dict[str, list[float]]:
             apart.append(np.abs(off_K).mean())
             worst.append(np.abs(off_K).max())
             whole.append(abs(tokens_N.sum() / pool.allocated_K.sum() - 1))
-        bias_b = np.divide(got_b, wanted_b, out=np.full(len(got_b), np.nan), where=wanted_b > 0)
-        rows[name] = [float(np.mean(apart)), float(np.mean(worst)), float(np.mean(whole)), *bias_b.tolist()]
+        bias = [np.divide(got_b, w_b, out=np.full(len(got_b), np.nan), where=w_b > 0) for w_b in wanted]
+        rows[name] = [*(float(np.mean(v)) for v in (apart, worst, whole)), *bias[0].tolist(), *bias[1][:-1].tolist()]
     return rows
 
 
 if __name__ == "__main__":
     the_pool = curated(Path(sys.argv[1])) if len(sys.argv) > 1 else planted()
-    heads = ("mean", "worst", "whole", "<1%", "1-10%", "10-50%", "50-100%", ">100%")
+    bands = ("<1%", "1-10%", "10-50%", "50-100%", ">100%")
+    heads = ("mean", "worst", "whole", *bands, *bands[:-1])
     print("rule".ljust(20), *(head.rjust(8) for head in heads))
     for rule_name, values in compared(the_pool).items():
         print(rule_name.ljust(20), *(f"{v:8.1%}" for v in values[:3]), *(f"{v:8.3f}" for v in values[3:]))

@@ -88,7 +88,7 @@ def draw(
     - A budget above the cluster is full passes over it first (replay [A3]), then a draw without replacement.
     - No document is skipped to fill the rest with shorter ones: that would favour short documents in every cluster. The
       draw of a cluster stops before the document that does not fit any more, or after it: after it in the clusters where
-      the largest share of that document fits, in as many as bring the whole nearest to its budget. So the whole is
+      the largest share of that document fits, as long as that brings the whole nearer to its budget. So the whole is
       within half a document of what was granted, and each cluster within a document.
 
     Clusters are worked through in the order of their largest key, so that their numbers decide nothing.
@@ -99,6 +99,7 @@ def draw(
     uses = [Uses(cost_N[parts[k]], max_repeats) for k in order_K]
     granted_K = np.empty(len(parts), np.int64)
     granted_K[order_K] = grants(uses, np.asarray(allocated_K)[order_K], np.asarray(utility_K)[order_K])
+    most_K = max_repeats * np.array([cost_N[part].sum() for part in parts])
     given_K = np.maximum(allocated_K, granted_K) > 0
     begun = [_begin(key_N[part], cost_N[part], int(granted_K[k]), given_K[k]) for k, part in enumerate(parts)]
     for k in _finishing(begun):
@@ -109,7 +110,7 @@ def draw(
         np.array([b.drawn for b in begun], np.int64),
         np.array([b.passed_over for b in begun], np.int64),
         np.array([b.passed_over_cost for b in begun], np.int64),
-        given_K & np.array([b.all_that_fit or b.granted == max_repeats * b.whole for b in begun], bool),
+        given_K & (np.array([b.all_that_fit for b in begun], bool) | (granted_K < allocated_K) | (granted_K == most_K)),
         np.array([b.threshold for b in begun], np.float64),
     )
 
@@ -275,13 +276,16 @@ def _take(begun: _Begun, key_n: np.ndarray, cost_n: np.ndarray, fits: np.ndarray
 
 
 def _finishing(begun: list[_Begun]) -> list[int]:
-    """The clusters that take one document more: those with the largest share of it to come, in as many as bring the
-    whole nearest to what was granted. Among equals the largest key comes first."""
-    open_ = [k for k, b in enumerate(begun) if b.next >= 0]
-    open_.sort(key=lambda k: (-begun[k].room / begun[k].next_cost, -begun[k].next_key))
-    reached = np.concatenate([[0], np.cumsum([begun[k].next_cost for k in open_])])
-    distance = np.abs(reached - sum(begun[k].room for k in open_))
-    return open_[: len(distance) - 1 - int(np.argmin(distance[::-1]))]  # of two as near, the longer one
+    """The clusters that take one document more: those with the largest share of it to come, as long as that brings the
+    whole nearer to what was granted. Among equals the largest key comes first."""
+    some = [k for k, b in enumerate(begun) if b.next >= 0]
+    some.sort(key=lambda k: (-begun[k].room / begun[k].next_cost, -begun[k].next_key))
+    left, chosen = sum(begun[k].room for k in some), []
+    for k in some:
+        if 2 * left >= begun[k].next_cost:
+            chosen.append(k)
+            left -= begun[k].next_cost
+    return chosen
 
 
 def _around(key_N: np.ndarray, cost_N: np.ndarray, rest: int) -> tuple[np.ndarray, np.ndarray]:

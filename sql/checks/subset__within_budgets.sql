@@ -17,7 +17,7 @@ by_cluster AS (
         coalesce(max(cost) FILTER (fits), 0) AS longest,
         count(*) FILTER (fits AND repeats = 0) AS missed,
         count(*) FILTER (left_out AND repeats > 0) AS wrongly_in,
-        min(cost) FILTER (repeats = 0 AND NOT left_out) AS next
+        min(cost) FILTER (repeats = 0 AND cost > 0 AND NOT left_out) AS next
     FROM documents GROUP BY cluster_id
 ),
 violations AS (

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from grip_assets.method import baselines
 from grip_assets.method.geometry import unit_rows
-from grip_assets.method.selection import draw
+from grip_assets.method.selection import draw_one
 
 
 def rows(n: int, d: int = 16, seed: int = 0) -> np.ndarray:
@@ -15,7 +15,7 @@ def rows(n: int, d: int = 16, seed: int = 0) -> np.ndarray:
 
 
 def taken(key_N, lengths_N, total) -> set[int]:
-    return set(np.flatnonzero(draw(key_N, lengths_N, total, 1).repeats_N))
+    return set(np.flatnonzero(draw_one(key_N, lengths_N, total).repeats_N))
 
 
 def test_the_largest_value_comes_first_and_equals_by_their_numbers():
