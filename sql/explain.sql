@@ -1,5 +1,5 @@
 -- Why is a document in or out?
--- in: catalog   parameters: doc (id or source)   out: one row
+-- in: catalog   parameters: doc (id or source; NULL: every document)   out: one row a document
 SELECT
     c.doc_id, c.source, c.language, c.n_bytes, c.n_tokens,
     w.cluster_id, k.cosine, b.n_docs, b.sigma, b.quality, b.delta, b.replay_multiplier, b.base_budget, b.budget, b.allocated,
@@ -13,4 +13,4 @@ JOIN clusters AS k USING (doc_id)
 JOIN budgets AS b ON b.cluster_id = w.cluster_id
 JOIN selection_thresholds AS t ON t.cluster_id = w.cluster_id
 LEFT JOIN quality_scores AS q USING (doc_id)
-WHERE c.doc_id = $doc OR c.source = $doc
+WHERE $doc IS NULL OR c.doc_id = $doc OR c.source = $doc

@@ -40,16 +40,17 @@ class Cost:
 
 
 class Synthetic:
-    """A pool of n documents in its own data folder: corpus and embeddings are planted, what follows is computed."""
+    """A pool of n documents in its own data folder: corpus and embeddings are planted, what follows is computed.
+    ``lengths_N``: their tokens; None: lognormal."""
 
-    def __init__(self, root: Path, n: int, text_bytes: int = 0):
+    def __init__(self, root: Path, n: int, text_bytes: int = 0, lengths_N: np.ndarray | None = None):
         self.store = ArtifactStore(root)
         self.versions: dict[str, str] = {}
         self.settings = {name: group() for name, group in GROUPS.items()}
         rng = np.random.default_rng(SEED)
         ids = [f"{i:032x}" for i in rng.permutation(n)]
         lengths = np.minimum(rng.lognormal(7, 1.2, n).astype(np.int64) + 1, 200_000)
-        documents = pl.DataFrame({"doc_id": ids, "n_tokens": lengths})
+        documents = pl.DataFrame({"doc_id": ids, "n_tokens": lengths if lengths_N is None else lengths_N})
         parts = [documents[i : i + 16_384] for i in range(0, n, 16_384)]
         with self.store.publish("corpus", self._manifest("corpus")) as draft:
             draft.write_blocks("corpus", (self._texts(part, text_bytes) for part in parts))

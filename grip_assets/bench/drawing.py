@@ -4,8 +4,8 @@
 ``python -m grip_assets.bench.drawing FOLDER`` from the pool that is curated in a data folder. docs/decisions.md has the
 numbers.
 
-The target: what keys log(u)/w say without any end, document i is in with probability 1 - exp(-λ w_i), and λ is such that
-the cluster's budget is met on average. Shapes: N documents, K clusters.
+The target is what keys log(u)/w say without any end: document i is in with probability 1 - exp(-λ w_i), and λ is such
+that the cluster's budget is met on average. Shapes: N documents, K clusters.
 """
 
 import sys
@@ -148,8 +148,8 @@ RULES: dict[str, Rule] = {
 
 
 def target(pool: Pool, fitting: bool) -> np.ndarray:
-    """Probability of each document to be in, if nothing had an end, float64 (N,). ``fitting``: if the documents that are
-    longer than the budget of their cluster were not there."""
+    """Probability of each document to be in, if nothing had an end, float64 (N,). ``fitting``: and if
+    the documents that are longer than the budget of their cluster were not there."""
     found = []
     for part, budget in zip(pool.parts, pool.allocated_K, strict=True):
         weight_n, cost_n = pool.weight_N[part] / pool.weight_N[part].max(), pool.cost_N[part]

@@ -87,9 +87,9 @@ def draw(
       spread over all clusters by utility (``grants``).
     - A budget above the cluster is full passes over it first (replay [A3]), then a draw without replacement.
     - No document is skipped to fill the rest with shorter ones: that would favour short documents in every cluster. The
-      draw of a cluster stops before the document that does not fit any more, or after it: after it in the clusters where
-      the largest share of that document fits, as long as that brings the whole nearer to its budget. So the whole is
-      within half a document of what was granted, and each cluster within a document.
+      draw of a cluster stops before the document that does not fit any more, or after it. It stops after it in the
+      clusters where the largest share of that document fits, as long as that brings the whole nearer to its budget. So
+      the whole is within half a document of what was granted, and each cluster within a document.
 
     Clusters are worked through in the order of their largest key, so that their numbers decide nothing.
     """

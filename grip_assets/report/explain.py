@@ -87,7 +87,8 @@ def why(d: dict[str, Any]) -> str:
     size = d["n_tokens"] if d["unit"] == "tokens" else 1
     budget, unit = max(d["allocated"], d["granted"]), d["unit"]
     if d["max_tokens"] is not None and d["n_tokens"] > d["max_tokens"]:
-        return f"it was left out of the draw: it has {d['n_tokens']:,} tokens, and selection.max_tokens is {d['max_tokens']:,}"
+        most = f"selection.max_tokens is {d['max_tokens']:,}"
+        return f"it was left out of the draw: it has {d['n_tokens']:,} tokens, and {most}"
     if not d["repeats"] and budget == 0:
         return "its cluster was given no budget"
     if not d["repeats"] and size > budget:

@@ -1,0 +1,126 @@
+"""What the stage subset says of every document and every cluster, on planted pools with extreme lengths."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from grip_assets.assets import subset
+from grip_assets.bench.chain import MEASURED, Synthetic
+from grip_assets.report.explain import why
+from grip_assets.settings import Budget, Clustering, Selection
+from grip_assets.store.query import query
+
+N = 400
+TABLES = ("subset", "selection_weights", "selection_thresholds", "diversity")
+CASES = {
+    "tokens": ({"total": 0.2}, {}),
+    "tokens, a small budget": ({"total": 3000}, {}),
+    "copies": ({"total": 0.9, "overflow": "repeat", "max_repeats": 3}, {}),
+    "error": ({"total": 0.05, "overflow": "error"}, {}),
+    "documents": ({"total": 0.3, "unit": "documents"}, {}),
+    "left out": ({"total": 0.2}, {"max_tokens": 2000}),
+    "documents, left out": ({"total": 0.3, "unit": "documents"}, {"max_tokens": 500}),
+}
+
+
+def lengths() -> np.ndarray:
+    """Lognormal, two documents without tokens, and three with more than all others together."""
+    found = np.random.default_rng(1).lognormal(6, 1.8, N).astype(np.int64) + 1
+    found[[5, 6]] = 0
+    found[[10, 200, 390]] = found.sum() * np.array([1, 2, 8])
+    return found
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A planted pool up to its budgets."""
+    pool = Synthetic(tmp_path_factory.mktemp("pool"), N, lengths_N=lengths())
+    pool.settings["clustering"] = Clustering(k=8, min_cluster_docs=10, iterations=5, seeds=1)
+    for stage in MEASURED[:-2]:
+        pool.run(stage)
+    return pool
+
+
+def drawn(pool: Synthetic, budget: dict, selection: dict) -> dict[str, pl.DataFrame]:
+    """All tables of the pool under these settings."""
+    pool.settings |= {"budget": Budget(**budget), "selection": Selection(**selection)}
+    for stage in MEASURED[-2:]:
+        pool.run(stage)
+    owners = dict.fromkeys(TABLES, "subset") | {name: name for name in ("corpus", "clusters", "budgets")}
+    files = {table: pool.store.parquet(stage, pool.versions[stage], table) for table, stage in owners.items()}
+    tables = {table: pl.read_parquet(file) for table, file in files.items()}
+    tables["corpus"] = tables["corpus"].with_columns(n_bytes=pl.lit(0), source=pl.col("doc_id"))
+    judged = {name: pl.String for name in ("doc_id", "judge", "status", "reason", "parts")} | {"score": pl.Float64}
+    return tables | {"quality_scores": pl.DataFrame(schema=judged)}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_explain_says_of_every_document_what_the_tables_say(measured, case):
+    tables = drawn(measured, *CASES[case])
+    assert query("checks/subset__within_budgets", tables).is_empty()
+    clusters = {row["cluster_id"]: row for row in tables["selection_thresholds"].to_dicts()}
+    unit, said = tables["budgets"]["unit"][0], set()
+    explained = {row["doc_id"]: row for row in query("explain", tables, doc=None).to_dicts()}
+    assert len(explained) == N
+    for row in tables["selection_weights"].to_dicts():
+        found = explained[row["doc_id"]]
+        cluster, reason = clusters[row["cluster_id"]], why(found)
+        budget = max(cluster["allocated"], cluster["granted"])
+        size = row["n_tokens"] if unit == "tokens" else 1
+        too_long = cluster["max_tokens"] is not None and row["n_tokens"] > cluster["max_tokens"]
+        said.add(reason.split(":")[0])
+        assert ("was left out of the draw" in reason) == too_long
+        assert ("was passed over" in reason) == (not too_long and 0 < budget < size)
+        assert ("given no budget" in reason) == (not too_long and budget == 0)
+        if "below the threshold" in reason:
+            assert row["repeats"] == 0 and row["key"] < cluster["threshold"]
+        elif "at or above the threshold" in reason:
+            assert row["repeats"] > 0 and row["key"] >= cluster["threshold"]
+        elif "all of its documents are taken" in reason:
+            assert row["repeats"] > 0
+            others = tables["selection_weights"].filter(pl.col("cluster_id") == row["cluster_id"], repeats=0)
+            assert others.filter(pl.col("n_tokens") <= min(budget, cluster["max_tokens"] or budget)).is_empty() or (
+                unit == "documents" and (others["n_tokens"] > cluster["max_tokens"]).all()
+            )
+        else:
+            assert row["repeats"] == 0 and any(
+                words in reason for words in ("left out", "passed over", "given no budget")
+            )
+    assert len(said) > 1
+    for cluster in clusters.values():
+        here = tables["selection_weights"].filter(pl.col("cluster_id") == cluster["cluster_id"])
+        longer = here.filter(pl.col("n_tokens") > (cluster["max_tokens"] or np.inf))
+        assert (cluster["left_out"], cluster["left_out_tokens"]) == (len(longer), longer["n_tokens"].sum())
+
+
+def test_where_no_document_fits_the_subset_is_short_and_says_so(measured):
+    tables = drawn(measured, {"total": 0.14}, {})
+    total = tables["selection_thresholds"].sum().to_dicts()[0]
+    assert total["granted"] < total["allocated"] and abs(total["drawn"] - total["granted"]) < 1
+    said = subset._short(tables["selection_thresholds"], tables["budgets"])
+    assert f"the subset has {total['drawn']:,} tokens of a budget of {total['allocated']:,}" in said
+    assert f"{total['passed_over']:,} documents of {total['passed_over_tokens']:,} tokens together are longer" in said
+    assert not query("checks/subset__budget_met", tables).is_empty()
+    metrics = measured.store.manifest("subset", measured.versions["subset"])["metrics"]
+    assert metrics["tokens_short"] == total["allocated"] - total["drawn"] > 0
+    assert metrics["documents_passed_over"] == total["passed_over"] > 0
+
+
+def test_the_check_sees_a_cluster_that_is_empty_and_one_that_inherits(measured):
+    tables = drawn(measured, {"total": 0.02}, {})
+    assert query("checks/subset__within_budgets", tables).is_empty()
+    weights, thresholds = tables["selection_weights"], tables["selection_thresholds"]
+    emptied = thresholds.filter(pl.col("drawn") > 0)["cluster_id"][0]
+    here = pl.col("cluster_id") == emptied
+    wrong = weights.with_columns(repeats=pl.when(here).then(0).otherwise("repeats"))
+    assert len(query("checks/subset__within_budgets", tables | {"selection_weights": wrong})) > 0
+    said = thresholds.with_columns(drawn=pl.when(here).then(0).otherwise("drawn"))
+    found = query("checks/subset__within_budgets", tables | {"selection_weights": wrong, "selection_thresholds": said})
+    assert emptied in found["cluster_id"].to_list()
+
+
+def test_the_reports_draw_as_the_stage_does(measured):
+    for budget, selection in CASES.values():
+        tables = drawn(measured, budget, selection)
+        again = subset.drawn_under(tables["budgets"], tables["selection_weights"], Selection(**selection))
+        assert (again == tables["selection_weights"]["repeats"].to_numpy()).all()
