@@ -278,10 +278,11 @@ def _short(thresholds: pl.DataFrame, budgets: pl.DataFrame) -> str | None:
         for name, what in (("passed_over", "the budgets of their clusters"), ("left_out", "selection.max_tokens"))
         if total[name]
     ]
+    also = "raise selection.max_tokens" if total["left_out"] else "split the longest documents"
     return (
         f"WARNING: the subset has {total['drawn']:,} {budgets['unit'][0]} of a budget of {total['allocated']:,}:"
         f" {' and '.join(reasons)}, and all others are taken. To use the budget, raise budget.total, have fewer"
-        f" clusters (clustering.k), or {'raise selection.max_tokens' if total['left_out'] else 'split the longest documents'}."
+        f" clusters (clustering.k), or {also}."
     )
 
 
