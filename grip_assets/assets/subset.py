@@ -310,7 +310,7 @@ def clusters_of(work: Work, documents: pl.DataFrame) -> Iterator[Cluster]:
 
 stage = Stage(
     name="subset",
-    code_version="4",
+    code_version="5",
     compute=compute,
     description="The documents to train on. Each cluster's are drawn without replacement to its budget, unusual ones"
     " rather than common ones and longer rather than shorter: P(x) ∝ ρ(x)⁻¹ (ℓ(x)/ℓ_avg)^β [paper eq. 9, 10]."
