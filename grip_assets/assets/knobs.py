@@ -121,7 +121,7 @@ def _no_budgets(budgets: pl.DataFrame) -> pl.DataFrame:
 
 stage = Stage(
     name="knobs",
-    code_version="1",
+    code_version="2",
     compute=compute,
     description="What the subset would be with another value of each knob: τ, T, α and β at half and at double, the"
     " budgets and the subset that follow, and how far they overlap with those in force. `knob_budgets` has the"

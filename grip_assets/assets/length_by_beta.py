@@ -197,7 +197,7 @@ def matches(drawn: Drawn, betas: list[float], pool: dict[str, Any]) -> list[dict
 
 stage = Stage(
     name="length_by_beta",
-    code_version="1",
+    code_version="2",
     compute=compute,
     description="How long the selected documents are at each exponent of the length, beside a random draw and the pool"
     " [paper's diversity trap]: means, share of the longest fifth, distance between the distributions, over several"

@@ -120,7 +120,7 @@ def _correlation(one: pl.Series, other: pl.Series) -> float | None:
 
 stage = Stage(
     name="stability",
-    code_version="1",
+    code_version="2",
     compute=compute,
     description="How much of the subset is luck: its overlap with those that other seeds of the clustering, of the"
     " probe and of the draw give, beside the overlap of uniform draws; and how far budgets, quality and losses agree."

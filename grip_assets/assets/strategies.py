@@ -226,7 +226,7 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
 
 stage = Stage(
     name="strategies",
-    code_version="4",
+    code_version="5",
     compute=compute,
     description="What each strategy of settings/evaluation selects, under each seed, all to the same tokens: the steps"
     " from random to GRIP that the paper's Panel B compares, baselines, GRIP without one part. `strategy_costs`: what"

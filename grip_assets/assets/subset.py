@@ -208,9 +208,10 @@ def compute(work: Work) -> dict[str, Any]:
     everything = weighed.with_columns(repeats=pl.Series(drawn.repeats_N)).select(COLUMNS)
     chosen = everything.filter(pl.col("repeats") > 0)
     if not len(chosen):
+        longest = "" if settings.max_tokens is None else f" or selection.max_tokens ({settings.max_tokens:,} now)"
         raise GripError(
             f"No document fits the budget of {budgets['total'][0]:,} {budgets['unit'][0]}; the shortest has"
-            f" {everything['n_tokens'].to_numpy().min():,} tokens. Raise settings/budget.total."
+            f" {everything['n_tokens'].to_numpy().min():,} tokens. Raise settings/budget.total{longest}."
         )
     thresholds = thresholds_of(drawn, budgets, everything, settings.max_tokens)
     compared = diversity(work, everything, budgets, settings)
@@ -283,11 +284,11 @@ def _short(thresholds: pl.DataFrame, budgets: pl.DataFrame) -> str | None:
         for name, what in (("passed_over", "the budgets of their clusters"), ("left_out", "selection.max_tokens"))
         if total[name]
     ]
-    instead = "raise selection.max_tokens" if total["left_out"] else "split the longest documents"
+    also = "raise selection.max_tokens" if total["left_out"] else "split the longest documents"
     return (
         f"WARNING: the subset has {total['drawn']:,} {budgets['unit'][0]} of a budget of {total['allocated']:,}:"
         f" {' and '.join(reasons)}, and all others are taken. To use the budget, raise budget.total, have fewer"
-        f" clusters (clustering.k), or {instead}."
+        f" clusters (clustering.k), or {also}."
     )
 
 

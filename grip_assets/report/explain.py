@@ -30,8 +30,9 @@ def find(root: Path, doc: str) -> tuple[list[dict[str, Any]], list[dict[str, Any
     with connect(root) as connection:
         rows, rejected = _found(connection, doc)
         if not rows and not rejected:
-            rows, rejected = _found(connection, _ends_in(connection, doc))
-    return rows, [row for row in rejected if row["source"].endswith(doc) or not rows]
+            doc = _ends_in(connection, doc)
+            rows, rejected = _found(connection, doc)
+    return rows, [row for row in rejected if row["source"] == doc or not rows]
 
 
 def _found(connection: duckdb.DuckDBPyConnection, doc: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
