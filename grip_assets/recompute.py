@@ -165,10 +165,13 @@ def make(
         manifest = store.manifest(stage.name, version)
         store.keep(manifest)
         return Made(version, True, time.monotonic() - started, manifest)
+    if version and (why := store.damaged(stage.name, version)):
+        log(f"warning: {store.folder(stage.name, version)} is damaged ({why}) and is made again")
     gone = [name for name in stage.inputs if not store.has(name, inputs[name])]
     if gone:
+        what = "is damaged" if store.damaged(gone[0], inputs[gone[0]]) else "was removed"
         raise GripError(
-            f"{stage.name} cannot be made: {store.folder(gone[0], inputs[gone[0]])} was removed. Materialize {gone[0]}"
+            f"{stage.name} cannot be made: {store.folder(gone[0], inputs[gone[0]])} {what}. Materialize {gone[0]}"
             " first, or run `grip curate`: it is computed again, and gets the same name."
         )
 
@@ -271,6 +274,10 @@ def _why(
     """What differs from the artifact in force: settings it was made with, inputs, or the world outside."""
     if stage.name not in in_force or not store.knows(stage.name, in_force[stage.name]):
         return "never computed in this data folder"
+    if damaged := store.damaged(stage.name, in_force[stage.name]):
+        return f"its files are damaged: {damaged}"
+    if not store.has(stage.name, in_force[stage.name]):
+        return "its files are gone"
     made_with = store.manifest(stage.name, in_force[stage.name])["settings"]
     changed = list(setting_changes(made_with, stage.values(settings)))
     moved = [name for name in stage.inputs if versions[name] is None or versions[name] != in_force.get(name)]

@@ -72,13 +72,13 @@ class Answers:
     def __init__(self, path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
+        if path.exists() and not path.stat().st_size and not path.with_name(path.name + "-wal").exists():
+            raise unusable(path, "it has 0 bytes")  # SQLite would take it for a new one, and all would be paid again
         try:
             self.db, self.writer = _connect(path), _connect(path)  # each for one thread
             self.db.executescript(TABLES)
         except sqlite3.Error as error:
-            raise GripError(
-                f"The store of answers {path} cannot be used: {error}. Move it aside to start anew."
-            ) from None
+            raise unusable(path, str(error)) from None
 
     def close(self) -> None:
         self.db.close()
@@ -155,6 +155,14 @@ class BatchJob:
     name: str
     id: str | None
     documents: dict[str, str]
+
+
+def unusable(path: Path, why: str) -> GripError:
+    return GripError(
+        f"The store of paid answers {path} cannot be used: {why}. Nothing was asked. Put a backup in its place, or read"
+        f" what is left of it by `sqlite3 {path.name} .recover | sqlite3 rescued.sqlite`. Move it aside to start anew:"
+        f" every document is then asked, and paid for, again."
+    )
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -6,8 +6,8 @@ shards (two runs at once) is harmless: the results are the same, and the first i
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -15,10 +15,12 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.errors import GripError
+from grip_assets.store.artifacts import ArtifactStore, sync_one, warn_once
 from grip_assets.store.tables import TableWriter
 
 Row = TypeVar("Row")
+DAMAGED = (pa.ArrowException, OSError, KeyError)
 
 
 class Shards:
@@ -35,9 +37,9 @@ class Shards:
         with self.store.scratch() as scratch:
             with TableWriter(scratch / "shard", table.schema) as writer:
                 writer.write(table)
-            with (scratch / "shard").open("rb") as handle:
-                os.fsync(handle.fileno())
+            sync_one(scratch / "shard")
             (scratch / "shard").rename(self.folder / f"{name}.parquet")
+        sync_one(self.folder)
 
     def write_each(self, rows: Iterable[Row], table: Callable[[list[Row]], pa.Table], at_once: int) -> None:
         """Keep rows as they come, ``at_once`` a shard: what a crash can lose."""
@@ -54,10 +56,11 @@ class Shards:
         return self.read(keys, have)
 
     def index(self) -> dict[str, Path]:
-        """Where each key is."""
+        """Where each key is. A shard that cannot be read (0 bytes after a power cut) is removed, and a log line says
+        so: its keys are not there, so they are computed again."""
         found: dict[str, Path] = {}
         for shard in sorted(self.folder.glob("*.parquet")):
-            for key in pq.read_table(shard, columns=["key"])["key"].unique().to_pylist():
+            for key in _keys(shard):
                 found.setdefault(key, shard)
         return found
 
@@ -66,8 +69,34 @@ class Shards:
         by_shard: dict[Path, dict[str, int]] = {}
         for position, key in enumerate(keys):
             by_shard.setdefault(index[key], {})[key] = position
-        found = [_rows(pq.read_table(shard), wanted) for shard, wanted in by_shard.items()]
+        found = [_rows(_table(shard), wanted) for shard, wanted in by_shard.items()]
         return pa.concat_tables(found).sort_by("position").drop_columns("position")
+
+
+def _keys(shard: Path) -> list[str]:
+    try:
+        return pq.read_table(shard, columns=["key"])["key"].unique().to_pylist()
+    except DAMAGED as error:
+        _remove(shard, error)
+        return []
+
+
+def _table(shard: Path) -> pa.Table:
+    try:
+        return pq.read_table(shard)
+    except DAMAGED as error:
+        _remove(shard, error)
+        raise GripError(
+            f"{shard} was damaged inside and is removed. Run the same command again: its documents are computed again."
+        ) from None
+
+
+def _remove(shard: Path, error: Exception) -> None:
+    if isinstance(error, PermissionError):
+        raise error
+    with suppress(FileNotFoundError):
+        shard.unlink()
+    warn_once(f"{shard} is damaged and removed: what it held is computed again ({str(error).splitlines()[0]}).")
 
 
 def _rows(table: pa.Table, wanted: dict[str, int]) -> pa.Table:
