@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from grip_assets import variables
 from grip_assets.errors import GripError, UsageMistake
 
 PROFILES = sorted(file.stem for file in (Path(__file__).parent / "profiles").glob("*.yaml"))
@@ -129,6 +130,8 @@ def grip(
         print(f"grip {installed('grip-assets')}")
     elif context.invoked_subcommand is None:
         print(context.get_help())
+    elif "--help" not in sys.argv:
+        variables.check()
 
 
 @app.command(epilog="Example: grip curate --corpus ~/code --set budget.total=10%")

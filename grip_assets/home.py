@@ -6,11 +6,11 @@ refused, for settings and history would be those of another pool.
 """
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from grip_assets import variables
 from grip_assets.errors import GripError
 from grip_assets.store.artifacts import REPOSITORY, data_root
 
@@ -24,9 +24,9 @@ OF_HOME = "grip_data.json"  # in the home
 def home_folder() -> Path:
     """``DAGSTER_HOME``, relative to the repository; without it ``.dagster`` in ``GRIP_DATA``; without that
     ``dagster_home``."""
-    if os.environ.get("DAGSTER_HOME"):
-        return (REPOSITORY / os.environ["DAGSTER_HOME"]).resolve()
-    if os.environ.get("GRIP_DATA"):
+    if stated := variables.value("DAGSTER_HOME"):
+        return (REPOSITORY / stated).resolve()
+    if variables.value("GRIP_DATA"):
         return data_root() / IN_DATA
     return (REPOSITORY / "dagster_home").resolve()
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from grip_assets import memory
+from grip_assets import memory, variables
 from grip_assets.errors import GripError
 from grip_assets.settings import Group, digest, hashed_values
 from grip_assets.store.artifacts import ArtifactStore, Draft
@@ -158,6 +158,7 @@ def make(
     names the report that wants to know what would be, of an artifact that nobody put in force.
     """
     started = time.monotonic()
+    variables.check(["run"])
     _consistent(stage, inputs, store)
     recipe = stage.recipe(settings, inputs, store.root)
     version = known_version(stage, recipe, store)
@@ -274,14 +275,12 @@ def _why(
     """What differs from the artifact in force: settings it was made with, inputs, or the world outside."""
     if stage.name not in in_force or not store.knows(stage.name, in_force[stage.name]):
         return "never computed in this data folder"
-    if damaged := store.damaged(stage.name, in_force[stage.name]):
-        return f"its files are damaged: {damaged}"
-    if not store.has(stage.name, in_force[stage.name]):
-        return "its files are gone"
     made_with = store.manifest(stage.name, in_force[stage.name])["settings"]
     changed = list(setting_changes(made_with, stage.values(settings)))
     moved = [name for name in stage.inputs if versions[name] is None or versions[name] != in_force.get(name)]
-    reasons = changed + [f"{name} changes" for name in moved]
+    damaged = store.damaged(stage.name, in_force[stage.name])
+    reasons = [f"damaged: {damaged}"] if damaged else []
+    reasons += changed + [f"{name} changes" for name in moved]
     removed = "its folder was removed" if not store.has(stage.name, in_force[stage.name]) else stage.otherwise
     return ", ".join(reasons) or removed
 

@@ -2,7 +2,6 @@
 
 import logging
 import re
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +11,9 @@ import pyarrow as pa
 import pytest
 from conftest import small
 
+from grip_assets import notices
 from grip_assets.errors import GripError
-from grip_assets.store import artifacts, catalog
+from grip_assets.store import catalog
 from grip_assets.store.answers import Answers
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.shards import Shards
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.run
 @pytest.fixture(autouse=True)
 def said(caplog, monkeypatch):
     """Lines of the log; each is said once a process, so each test begins with none said."""
-    monkeypatch.setattr(artifacts, "_warned", set())
+    monkeypatch.setattr(notices, "_said", set())
     caplog.set_level(logging.INFO)
     return caplog
 

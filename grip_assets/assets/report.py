@@ -3,6 +3,7 @@
 It is no stage: it has no table, and only the latest is kept. Its version is a digest of what it shows.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -11,10 +12,13 @@ from grip_assets import ledger
 from grip_assets.assets import CURATED, STAGES, events
 from grip_assets.assets.data import Data
 from grip_assets.automation import on_change
+from grip_assets.recompute import Settings
 from grip_assets.report.metadata import headlines
 from grip_assets.report.serve import address, port_of_the_ui
+from grip_assets.store.artifacts import ArtifactStore
 
 KEY = dg.AssetKey("report")
+CODE_VERSION = "1"
 
 
 @dg.asset(
@@ -26,7 +30,7 @@ KEY = dg.AssetKey("report")
     description="One HTML file that opens with no server and no network: map, clusters, the paper's figures from your"
     " data, budget, stability, diversity, and any two of the latest runs side by side. Its link works while `make ui`"
     " runs; `grip report` opens the page at any time.",
-    code_version="1",
+    code_version=CODE_VERSION,
     dagster_type=events.NOTHING,
     automation_condition=on_change,
 )
@@ -42,7 +46,7 @@ def report(context: dg.AssetExecutionContext, data: Data) -> Any:
         store,
         {name: record.version for name, record in records.items()},
         settings,
-        context.assets_def.code_versions_by_key[KEY] or "",
+        CODE_VERSION,
     )
     context.log.info(f"{made.path} ({made.bytes:,} bytes){' is current' if made.reused else ''}")
     with connect(store.root) as connection:
@@ -61,3 +65,11 @@ def report(context: dg.AssetExecutionContext, data: Data) -> Any:
         yield from events.observed(context, made.digest, said)
     else:
         yield dg.MaterializeResult(data_version=dg.DataVersion(made.digest), metadata=said)
+
+
+def is_current(store: ArtifactStore, records: Mapping[str, ledger.Record], settings: Settings) -> bool:
+    """Whether the page that is there shows what is in force."""
+    from grip_assets.report.page.write import named, page_path, shown
+
+    versions = {name: record.version for name, record in records.items()}
+    return shown(page_path(store.root)) == named(store, versions, settings, CODE_VERSION)

@@ -8,8 +8,8 @@ import hashlib
 import importlib.util
 import json
 import os
-import tempfile
 import re
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path

@@ -6,7 +6,6 @@ parameters, all in the key), ``calls`` one row a request that was made, ``batche
 """
 
 import json
-import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from grip_assets import variables
 from grip_assets.errors import GripError
 
 TABLES = """
@@ -174,5 +174,4 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def answers_path(root: Path) -> Path:
     """``GRIP_JUDGE_STORE``, so that several data folders can share what was paid for; else inside the data folder."""
-    given = os.environ.get("GRIP_JUDGE_STORE")
-    return Path(given).expanduser() if given else root / ".judge" / "answers.sqlite"
+    return variables.value("GRIP_JUDGE_STORE") or root / ".judge" / "answers.sqlite"

@@ -8,7 +8,6 @@ leaves nothing half-made, and two runs that make the same thing cannot clash.
 import fcntl
 import glob
 import json
-import logging
 import os
 import re
 import shutil
@@ -22,7 +21,9 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from grip_assets import variables
 from grip_assets.errors import GripError
+from grip_assets.notices import warn_once
 from grip_assets.store.tables import TableWriter
 
 REPOSITORY = Path(__file__).parents[2]
@@ -31,7 +32,7 @@ VERSION = re.compile(r"[0-9a-f]{16}")
 
 def data_root() -> Path:
     """``GRIP_DATA`` (default ``data``); a relative one is relative to the repository, from wherever it is asked."""
-    return (REPOSITORY / (os.environ.get("GRIP_DATA") or "data")).resolve()
+    return (REPOSITORY / (variables.value("GRIP_DATA") or "data")).resolve()
 
 
 class Draft:
@@ -250,16 +251,6 @@ def _ends_as_parquet(file: Path) -> bool:
     with file.open("rb") as handle:
         handle.seek(-4, os.SEEK_END)
         return handle.read() == b"PAR1"
-
-
-_warned: set[str] = set()
-
-
-def warn_once(text: str) -> None:
-    """A line in the log, and on the terminal of a command; the same one only once a process."""
-    if text not in _warned:
-        _warned.add(text)
-        logging.getLogger("grip_assets").warning(text)
 
 
 def describe(table: Path) -> dict[str, Any]:

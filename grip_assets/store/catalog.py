@@ -16,9 +16,10 @@ import duckdb
 
 from grip_assets.errors import GripError
 from grip_assets.ledger import Record
+from grip_assets.notices import warn_once
 from grip_assets.recompute import Settings, Stage
 from grip_assets.settings import trait
-from grip_assets.store.artifacts import ArtifactStore, sync_one, warn_once
+from grip_assets.store.artifacts import ArtifactStore, sync_one
 from grip_assets.store.tables import parts
 
 
@@ -88,6 +89,12 @@ def shown(root: Path) -> dict[str, Record]:
             "SELECT asset, version, run_id, epoch(materialized_at), reused FROM artifacts WHERE in_force"
         ).fetchall()
     return {asset: Record(version, run_id, at, {"reused": reused}) for asset, version, run_id, at, reused in rows}
+
+
+def is_current(root: Path, records: Mapping[str, Record]) -> bool:
+    """Whether the file itself can be opened, or is held by a client, and shows these versions."""
+    shows = {stage: record.version for stage, record in shown(root).items()}
+    return script_path(root).exists() and all(shows.get(name) == r.version for name, r in records.items())
 
 
 def _tables(store: ArtifactStore, stages: Mapping[str, Stage], in_force: Mapping[str, Record]) -> Iterable[str]:

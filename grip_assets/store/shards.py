@@ -15,8 +15,9 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from grip_assets.errors import GripError
-from grip_assets.store.artifacts import ArtifactStore, sync_one, warn_once
+from grip_assets.errors import Unfinished
+from grip_assets.notices import warn_once
+from grip_assets.store.artifacts import ArtifactStore, sync_one
 from grip_assets.store.tables import TableWriter
 
 Row = TypeVar("Row")
@@ -86,7 +87,7 @@ def _table(shard: Path) -> pa.Table:
         return pq.read_table(shard)
     except DAMAGED as error:
         _remove(shard, error)
-        raise GripError(
+        raise Unfinished(
             f"{shard} was damaged inside and is removed. Run the same command again: its documents are computed again."
         ) from None
 

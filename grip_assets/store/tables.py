@@ -119,7 +119,7 @@ def vector_blocks(files: str, chosen_N: np.ndarray | None = None) -> Iterator[np
 
 def parts(files: str) -> list[Path]:
     """The files of a glob, in the order of their names, which is that of the rows."""
-    found = sorted(map(Path, glob.glob(files)))
+    found = sorted(map(Path, glob.glob(files)))  # noqa: PTH207
     if not found:
         raise GripError(f"{files} is not there. Materialize {Path(files).parents[2].name} again.")
     return found
