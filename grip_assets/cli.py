@@ -84,10 +84,32 @@ def _said(error: BaseException) -> int:
         import traceback
 
         traceback.print_exception(error)
+    error = _in_a_sentence(error)
     if isinstance(error, GripError):
         return _print_error(str(error), 2 if isinstance(error, UsageMistake) else 1)
     message = (str(error).strip().splitlines() or ["no message"])[0]
     return _print_error(f"{type(error).__name__}: {message}. GRIP_DEBUG=1 prints where it came from.", 1)
+
+
+def _in_a_sentence(error: BaseException) -> BaseException:
+    """The error, or what it means where it comes from the machine and not from us."""
+    from grip_assets.home import home_folder
+    from grip_assets.store import disk
+    from grip_assets.store.artifacts import data_root
+
+    if isinstance(error, GripError) or not disk.is_full(error, [data_root(), home_folder()]):
+        return error
+    if isinstance(error, OSError) and error.filename is None and _cannot_print():
+        return GripError("standard output cannot be written to: its disk is full, or it is /dev/full")
+    return disk.full([data_root(), home_folder()])
+
+
+def _cannot_print() -> bool:
+    try:
+        _flush()
+    except OSError:
+        return True
+    return False
 
 
 def _usage_mistake(error: Any) -> int:

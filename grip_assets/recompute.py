@@ -18,6 +18,7 @@ import polars as pl
 from grip_assets import memory, variables
 from grip_assets.errors import GripError
 from grip_assets.settings import Group, digest, hashed_values
+from grip_assets.store import disk
 from grip_assets.store.artifacts import ArtifactStore, Draft
 
 Settings = Mapping[str, Group]
@@ -157,8 +158,23 @@ def make(
     ``inspect`` looks at the finished draft (checks, pictures) and returns what the manifest keeps of it. ``made_for``
     names the report that wants to know what would be, of an artifact that nobody put in force.
     """
-    started = time.monotonic()
     variables.check(["run"])
+    with disk.room(store.root, lambda: _last_bytes(stage.name, store)):
+        return _make(stage, stages, settings, inputs, store, log, run_id, inspect, made_for)
+
+
+def _make(
+    stage: Stage,
+    stages: Mapping[str, Stage],
+    settings: Settings,
+    inputs: Mapping[str, str],
+    store: ArtifactStore,
+    log: Log,
+    run_id: str,
+    inspect: Callable[[Work], dict[str, Any]],
+    made_for: str | None,
+) -> Made:
+    started = time.monotonic()
     _consistent(stage, inputs, store)
     recipe = stage.recipe(settings, inputs, store.root)
     version = known_version(stage, recipe, store)
@@ -292,6 +308,11 @@ def setting_changes(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapp
             was = old.get(group, {}).get(name)
             if was != value:
                 yield f"{group}.{name}: {was!r} → {value!r}"
+
+
+def _last_bytes(stage: str, store: ArtifactStore) -> int | None:
+    """Of the largest artifact of the stage so far."""
+    return max((sum(t["bytes"] for t in m["tables"].values()) for m in store.ever_made(stage)), default=None)
 
 
 def _last_seconds(stage: str, store: ArtifactStore) -> float | None:

@@ -19,6 +19,7 @@ from grip_assets.ledger import Record
 from grip_assets.notices import warn_once
 from grip_assets.recompute import Settings, Stage
 from grip_assets.settings import trait
+from grip_assets.store import disk
 from grip_assets.store.artifacts import ArtifactStore, sync_one
 from grip_assets.store.tables import parts
 
@@ -37,7 +38,7 @@ def rebuild(
     """Write the catalog anew, with the record of each stage in force."""
     script = ";\n".join([*_tables(store, stages, in_force), _settings(settings), _artifacts(store, in_force)])
     target = catalog_path(store.root)
-    with store.scratch() as folder:
+    with disk.room(store.root), store.scratch() as folder:
         with duckdb.connect(folder / "catalog") as connection:
             connection.execute(script)
             connection.execute("CHECKPOINT")  # fails here where the disk is full, and not unseen in close

@@ -8,6 +8,7 @@ from pathlib import Path
 from grip_assets.recompute import Settings
 from grip_assets.report.compare import latest
 from grip_assets.settings import digest, flat
+from grip_assets.store import disk
 from grip_assets.store.artifacts import ArtifactStore, sync_one
 
 DIGEST = re.compile(r'<meta name="grip-digest" content="([0-9a-f]*)">')
@@ -35,8 +36,8 @@ def write(store: ArtifactStore, in_force: Mapping[str, str], settings: Settings,
     if shown(path) == name:
         return Written(path, name, True, len(SECTIONS), path.stat().st_size)
     html, sections = build(store.root, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with store.scratch() as folder:
+    with disk.room(store.root), store.scratch() as folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
         (folder / "index.html").write_text(html, encoding="utf-8", newline="\n")
         sync_one(folder / "index.html")
         (folder / "index.html").replace(path)
