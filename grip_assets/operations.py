@@ -9,8 +9,9 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
-from grip_assets import ledger, past, recompute
+from grip_assets import costs, ledger, past, recompute
 from grip_assets.assets import CURATED, STAGES
+from grip_assets.assets.data import Data
 from grip_assets.assets.settings import run_config
 from grip_assets.assets.trainings import device_must_be_there
 from grip_assets.assignments import read_assignments as read_assignments
@@ -23,7 +24,9 @@ from grip_assets.places import placed
 from grip_assets.profiles import Changes
 from grip_assets.report.changes import settings_of_subset
 from grip_assets.settings import GROUPS, Budget, Clustering, Corpus, Evaluation, Group, Quality, nearest, validate
+from grip_assets.store import cleaning
 from grip_assets.store.artifacts import ArtifactStore, data_root
+from grip_assets.triggers import GOING_ON
 
 NO_TAGS: Mapping[str, str] = {}
 PROFILE, BACK_TO = (
@@ -69,6 +72,32 @@ def plan(instance: dg.DagsterInstance, changes: Changes) -> list[recompute.Step]
     steps = recompute.plan(CURATED, settings, versions, store)
     _fits_the_pool(settings, steps, store)
     return steps
+
+
+def forecast(instance: dg.DagsterInstance, changes: Changes) -> tuple[list[recompute.Step], costs.Forecast]:
+    """The steps of a run with ``changes``, and what they take."""
+    steps, settings = plan(instance, changes), after(instance, changes)
+    records = ledger.records(instance, ["report"])
+    return steps, costs.forecast(steps, CURATED, settings, ArtifactStore(data_root()), records)
+
+
+def clean(instance: dg.DagsterInstance, keep: int, remove: bool) -> list[cleaning.Removable]:
+    """What nothing in force needs, and neither do the ``keep`` latest subsets besides; removed with ``remove``.
+    GripError while a run is going on: what it has made is not in force yet."""
+    ledger.close_runs_of_dead_processes(instance)
+    data = Data()
+    with data.alone():
+        if remove and (runs := instance.get_runs(dg.RunsFilter(statuses=GOING_ON), limit=1)):
+            raise GripError(
+                f"Run {runs[0].run_id} is going on. Wait for its end: what it has made is not in force yet."
+            )
+        store = data.store()
+        found = cleaning.removable(store, ledger.versions_in_force(instance, STAGES), keep)
+        if remove:
+            cleaning.remove(store, found)
+    if remove and found:
+        data.show(instance, STAGES)
+    return found
 
 
 def _fits_the_pool(settings: dict[str, Group], steps: list[recompute.Step], store: ArtifactStore) -> None:
@@ -236,6 +265,8 @@ def _first_failure(result: dg.JobExecutionResult) -> Any:
             step = (event.step_key or "").replace("__", "/")
             if cause.cls_name == "DagsterExecutionInterruptedError":
                 return Stopped("stopped; the same command goes on from here.")
+            if cause.cls_name == "DiskFull":
+                return cause.message.partition(": ")[2].strip()
             said = event.step_failure_data.user_failure_data
             if said is not None:
                 return f"{step}: {said.description}"

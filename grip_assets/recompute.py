@@ -213,6 +213,7 @@ def _make(
         if memory.ran_out:
             manifest["metrics"]["memory_warning"] = f"{len(memory.ran_out)} times {memory.ran_out[-1]}"
             log(f"warning: {manifest['metrics']['memory_warning']}")
+        manifest["shards"] = sorted(store.shards_used)
         manifest |= inspect(work)
         named = digest([stage.code_version, dict(inputs), work.content])
         manifest["version"] = named if stage.named_by_content else recipe

@@ -134,7 +134,7 @@ VARIABLES = {
         **FOLDER,
     ),
     "GRIP_REPORT_PORT": Variable(
-        "Port at which `grip report` and the UI's link serve the page.", "3010", "8080", port, "a port from 1 to 65535"
+        "Port at which `grip report` and the UI's link serve the page.", "3001", "8080", port, "a port from 1 to 65535"
     ),
     "GRIP_WORKERS": Variable("Threads.", "`auto`, the cores", "4", workers, "a whole number above 0, or auto"),
     "GRIP_MEMORY": Variable(

@@ -3,6 +3,7 @@
 It is no stage: it has no table, and only the latest is kept. Its version is a digest of what it shows.
 """
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,6 +43,7 @@ def report(context: dg.AssetExecutionContext, data: Data) -> Any:
     data.show(context.instance, STAGES)
     store = data.store()
     records, settings = ledger.in_force(context.instance, CURATED)
+    started = time.monotonic()
     made = write(
         store,
         {name: record.version for name, record in records.items()},
@@ -59,6 +61,7 @@ def report(context: dg.AssetExecutionContext, data: Data) -> Any:
         "reused": made.reused,
         "sections": made.sections,
         "bytes": made.bytes,
+        **({} if made.reused else {"seconds": time.monotonic() - started}),
     }
     before = ledger.latest(context.instance, [KEY]).get(KEY)
     if before and before.version == made.digest and events.synced(context):

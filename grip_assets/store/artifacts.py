@@ -67,6 +67,7 @@ class ArtifactStore:
 
     def __init__(self, root: Path):
         self.root = root
+        self.shards_used: set[str] = set()  # folders of shards that were opened here: a manifest names them
 
     def folder(self, stage: str, version: str) -> Path:
         return self.root / stage / version

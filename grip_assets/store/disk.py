@@ -21,7 +21,7 @@ class DiskFull(Unfinished):
 def is_full(error: BaseException | None, folders: Iterable[Path] = ()) -> bool:
     """Whether this error, or one that it came from, says that a disk is full. SQLite may say "disk I/O error" instead:
     it counts where one of these folders has no room."""
-    no_room = any(shutil.disk_usage(_existing(folder)).free < LITTLE for folder in folders)
+    no_room = any(shutil.disk_usage(existing(folder)).free < LITTLE for folder in folders)
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -36,7 +36,7 @@ def is_full(error: BaseException | None, folders: Iterable[Path] = ()) -> bool:
 
 def full(folders: list[Path], needed: int | None = None) -> DiskFull:
     """The sentence, about the folder with the least room. ``needed``: bytes, about, where it is known."""
-    there = [_existing(folder) for folder in [*folders, Path(tempfile.gettempdir())]]
+    there = [existing(folder) for folder in [*folders, Path(tempfile.gettempdir())]]
     folder = min(there, key=lambda f: shutil.disk_usage(f).free)
     usage = shutil.disk_usage(folder)
     needs = f" About {size(needed)} are needed." if needed else ""
@@ -46,7 +46,7 @@ def full(folders: list[Path], needed: int | None = None) -> DiskFull:
     )
 
 
-def _existing(folder: Path) -> Path:
+def existing(folder: Path) -> Path:
     return next(f for f in (folder, *folder.parents) if f.exists())
 
 

@@ -6,9 +6,9 @@ shards (two runs at once) is harmless: the results are the same, and the first i
 """
 
 import hashlib
+import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from grip_assets.store.artifacts import ArtifactStore, sync_one
 from grip_assets.store.tables import TableWriter
 
 Row = TypeVar("Row")
+SHARD_SECONDS = 5.0
 DAMAGED = (pa.ArrowException, OSError, KeyError)
 
 
@@ -29,6 +30,7 @@ class Shards:
 
     def __init__(self, store: ArtifactStore, stage: str, how: str):
         self.store = store
+        store.shards_used.add(how)
         self.folder = store.root / stage / ".shards" / how
 
     def write(self, table: pa.Table) -> None:
@@ -43,10 +45,17 @@ class Shards:
         sync_one(self.folder)
 
     def write_each(self, rows: Iterable[Row], table: Callable[[list[Row]], pa.Table], at_once: int) -> None:
-        """Keep rows as they come, ``at_once`` a shard: what a crash can lose."""
-        remaining = iter(rows)
-        while some := list(islice(remaining, at_once)):
-            self.write(table(some))
+        """Keep rows as they come, a shard every SHARD_SECONDS or ``at_once`` rows: what a crash can lose. How rows fall
+        into shards changes no result: they are read by key."""
+        held: list[Row] = []
+        since = time.monotonic()
+        for row in rows:
+            held.append(row)
+            if len(held) >= at_once or time.monotonic() - since >= SHARD_SECONDS:
+                self.write(table(held))
+                held, since = [], time.monotonic()
+        if held:
+            self.write(table(held))
 
     def completed(self, keys: Collection[str], make: Callable[[list[str]], None]) -> pa.Table:
         """The rows of ``keys`` in their order. ``make`` is given those that are not there, each once, to write them."""
