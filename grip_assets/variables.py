@@ -80,7 +80,7 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 def folder(text: str) -> Path:
     path = Path(text).expanduser()
-    if path.is_file():
+    if path.is_file() or set(text) & {"?", "\\"}:  # SQLite addresses end at the one, DuckDB takes the other for /
         raise ValueError
     return path
 
@@ -111,7 +111,7 @@ def profile(text: str) -> str:
 
 WHOLE = {"read": above_zero(int), "must_be": "a whole number above 0"}
 NUMBER = {"read": above_zero(float), "must_be": "a number above 0"}
-FOLDER: dict[str, Any] = {"read": folder, "must_be": "a folder"}
+FOLDER: dict[str, Any] = {"read": folder, "must_be": "a folder, with no ? and no \\ in its name"}
 CRON: dict[str, Any] = {"read": cron, "must_be": "a cron line", "used_by": "schedules"}
 PROFILE: dict[str, Any] = {"read": profile, "must_be": "the name of a profile", "used_by": "schedules"}
 JUDGE = {"used_by": "judge"}

@@ -95,10 +95,7 @@ def test_a_damaged_artifact_that_nothing_needs_is_left_out_of_the_history(lab, s
     store = ArtifactStore(lab.data)
     old = min(store.manifests("subset"), key=lambda m: m["computed_at"])["version"]
     empty(store.folder("subset", old) / "manifest.json")
-    from grip_assets.assets import STAGES
-    from grip_assets.report.changes import history
-
-    assert old not in [row["version"] for row in history(store, STAGES)]
+    assert old not in [manifest["version"] for manifest in store.manifests("subset")]
     assert f"{store.folder('subset', old)} is damaged and left out: manifest.json is empty" in said.text
 
 
@@ -157,10 +154,10 @@ def test_a_client_that_holds_the_catalog_stops_nobody(lab, said):
         assert len(connection.sql("SELECT * FROM subset").fetchall()), "what the client wrote is not replayed into it"
 
 
-@pytest.mark.parametrize("name", ["a [b] c", 'it\'s "quoted"', "100% *?", "back\\slash {a,b} #é"])
-def test_a_data_folder_may_have_any_name(tmp_path, monkeypatch, models, pool, name):
+def test_a_data_folder_may_have_any_name(tmp_path, monkeypatch, models, pool):
     from conftest import Lab
 
+    name = 'it\'s a [b] "c" 100% {d,e} *#é'
     (tmp_path / name).mkdir()
     lab = Lab(tmp_path / name, monkeypatch)
     assert "subset" in lab.curate(**small(models, pool))

@@ -30,6 +30,7 @@ GRIP = Path(sys.executable).parent / "grip"
         ("GRIP_TIMEZONE", "../../etc/passwd"),
         ("GRIP_WATCH_SECONDS", "1m"),
         ("GRIP_DATA", __file__),
+        ("GRIP_DATA", "/tmp/what?"),
         ("GRIP_JUDGE_TIMEOUT", "nan"),
         ("GRIP_JUDGE_CONCURRENCY", "inf"),
     ],

@@ -25,8 +25,8 @@ class Removable:
 
 
 def removable(store: ArtifactStore, in_force: Mapping[str, str], keep: int = 0) -> list[Removable]:
-    """What can go, by stage. ``in_force``: version of each stage; ``keep``: how many of the latest subsets stay besides,
-    with all that they were made from."""
+    """What can go, by stage. ``in_force``: version of each stage; ``keep``: how many of the latest subsets stay
+    besides, with all that they were made from."""
     kept = needed(store, in_force, keep)
     found = []
     for folder in store.folders():
