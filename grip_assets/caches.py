@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import MutableMapping
 from pathlib import Path
 
+# The hub's folder follows the last one.
 CACHES = ("NUMBA_CACHE_DIR", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR", "XDG_CACHE_HOME")
-# And, with the same effect, the hub's: HF_HOME follows XDG_CACHE_HOME.
 
 
 def settle(environment: MutableMapping[str, str]) -> None:

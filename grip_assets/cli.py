@@ -84,7 +84,10 @@ def _said(error: BaseException) -> int:
         import traceback
 
         traceback.print_exception(error)
-    error = _in_a_sentence(error)
+    try:
+        error = _in_a_sentence(error)
+    except GripError as sentence:
+        error = sentence
     if isinstance(error, GripError):
         return _print_error(str(error), 2 if isinstance(error, UsageMistake) else 1)
     message = (str(error).strip().splitlines() or ["no message"])[0]
@@ -93,10 +96,12 @@ def _said(error: BaseException) -> int:
 
 def _in_a_sentence(error: BaseException) -> BaseException:
     """The error, or what it means where it comes from the machine and not from us."""
-    from grip_assets.home import home_folder
+    from grip_assets.home import home_folder, must_write
     from grip_assets.store import disk
     from grip_assets.store.artifacts import data_root
 
+    if isinstance(error, PermissionError) or "readonly database" in str(error):
+        must_write()
     if isinstance(error, GripError) or not disk.is_full(error, [data_root(), home_folder()]):
         return error
     if isinstance(error, OSError) and error.filename is None and _cannot_print():

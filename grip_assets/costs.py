@@ -141,8 +141,8 @@ def _size_of(manifest: Mapping[str, Any]) -> Size:
 
 
 def _drivers(settings: Settings, size: Size) -> dict[str, float]:
-    clusters = Clustering.of(settings).k or round(math.sqrt(size.documents / 2))
-    probed = clusters * Adaptation.of(settings).tokens_per_cluster
+    clusters = Clustering.of(settings).k or min(max(round(math.sqrt(size.documents)), 16), 1024, size.documents)
+    probed = min(clusters * (Adaptation.of(settings).tokens_per_cluster or size.tokens), size.tokens)
     return {"documents": size.documents, "tokens": size.tokens, "bytes": size.n_bytes, "probed": probed}
 
 

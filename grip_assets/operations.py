@@ -3,7 +3,9 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -17,7 +19,7 @@ from grip_assets.assets.trainings import device_must_be_there
 from grip_assets.assignments import read_assignments as read_assignments
 from grip_assets.automation import unsynced_because
 from grip_assets.errors import GripError
-from grip_assets.home import belong_together, bind, make_home
+from grip_assets.home import belong_together, bind, make_home, may_write, must_write, readers_copy
 from grip_assets.launch import launch
 from grip_assets.method.allocation import capacities, resolve_total
 from grip_assets.places import placed
@@ -38,8 +40,20 @@ PROFILE, BACK_TO = (
 def open_instance() -> dg.DagsterInstance:
     """The instance of ``DAGSTER_HOME`` (see home.py); GripError where it is not that of the data folder."""
     home = make_home()
+    if not may_write(home):
+        return _to_read(home)
     os.environ["DAGSTER_HOME"] = str(home)
     instance = dg.DagsterInstance.get()
+    belong_together(instance, home)
+    return instance
+
+
+def _to_read(home: Path) -> dg.DagsterInstance:
+    """The instance of somebody who may read and not write; its copy goes when it is closed."""
+    copies = ExitStack()
+    instance = dg.DagsterInstance.from_config(str(copies.enter_context(readers_copy(home))))
+    copies.callback(instance.dispose)
+    instance.dispose = copies.close  # type: ignore[method-assign]
     belong_together(instance, home)
     return instance
 
@@ -84,9 +98,11 @@ def forecast(instance: dg.DagsterInstance, changes: Changes) -> tuple[list[recom
 def clean(instance: dg.DagsterInstance, keep: int, remove: bool) -> list[cleaning.Removable]:
     """What nothing in force needs, and neither do the ``keep`` latest subsets besides; removed with ``remove``.
     GripError while a run is going on: what it has made is not in force yet."""
-    ledger.close_runs_of_dead_processes(instance)
+    if remove:
+        must_write()
+        ledger.close_runs_of_dead_processes(instance)
     data = Data()
-    with data.alone():
+    with data.alone() if remove else nullcontext():
         if remove and (runs := instance.get_runs(dg.RunsFilter(statuses=GOING_ON), limit=1)):
             raise GripError(
                 f"Run {runs[0].run_id} is going on. Wait for its end: what it has made is not in force yet."
@@ -176,13 +192,14 @@ def _run(
     """``form`` is the job's own Launchpad form, where it has one.
 
     The plan is made first, so a path or a model that is not there is refused before any setting is changed."""
+    must_write()
     for run in ledger.close_runs_of_dead_processes(instance):
         print(f"run {run} ended without finishing. {_stays(instance, run)}", file=sys.stderr)
     settings = after(instance, changes)
     steps = plan(instance, changes)
     _judge_is_ready(Quality.of(settings), steps)
-    if only is None and (run := _nothing_to_do(instance, settings, steps)):
-        return run
+    if only is None and (there := _nothing_to_do(instance, settings, steps)):
+        return there
     bind(instance, make_home())
     config: dict[str, Any] = {"loggers": {"console": {"config": {}}}}
     if changes:

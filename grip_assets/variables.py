@@ -109,13 +109,13 @@ def profile(text: str) -> str:
     return one_of(*profiles())(text)
 
 
-WHOLE = {"read": above_zero(int), "must_be": "a whole number above 0"}
-NUMBER = {"read": above_zero(float), "must_be": "a number above 0"}
+WHOLE: dict[str, Any] = {"read": above_zero(int), "must_be": "a whole number above 0"}
+NUMBER: dict[str, Any] = {"read": above_zero(float), "must_be": "a number above 0"}
 FOLDER: dict[str, Any] = {"read": folder, "must_be": "a folder, with no ? and no \\ in its name"}
 CRON: dict[str, Any] = {"read": cron, "must_be": "a cron line", "used_by": "schedules"}
 PROFILE: dict[str, Any] = {"read": profile, "must_be": "the name of a profile", "used_by": "schedules"}
-JUDGE = {"used_by": "judge"}
-OTHERS = {"used_by": "others"}
+JUDGE: dict[str, Any] = {"used_by": "judge"}
+OTHERS: dict[str, Any] = {"used_by": "others"}
 
 VARIABLES = {
     "GRIP_DATA": Variable(

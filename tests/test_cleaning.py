@@ -31,7 +31,7 @@ def test_what_is_not_in_force_goes_and_can_be_made_again(lab):
     assert set(lab.data.rglob("*")) >= everything, "a list removes nothing"
     assert {"embeddings", "clusters", "subset"} <= {item.stage for item in found}
     assert not {"corpus"} & {item.stage for item in found}, "what is in force was made from it"
-    assert [item.stage for item in found if item.kind == "shards"] == ["adaptation_deltas", "embeddings"]
+    assert [item.stage for item in found if item.kind == "shards"] == ["embeddings"]
     assert sum(item.stage == "subset" for item in found) == 2
     assert sum(i.stage == "subset" for i in lab.operations.clean(lab.instance, keep=1, remove=False)) == 1
 
