@@ -74,7 +74,7 @@ def bind(instance: "dg.DagsterInstance", home: Path) -> None:
     for file, content in ((data / MARK, mark), (home / OF_HOME, {"data": str(data)})):
         if _read(file) != content:
             beside = file.with_suffix(".new")
-            beside.write_text(json.dumps(content))
+            beside.write_text(json.dumps(content), encoding="utf-8")
             beside.replace(file)
 
 
@@ -86,7 +86,7 @@ def _identity(instance: "dg.DagsterInstance", home: Path) -> str:
 
 def _read(file: Path) -> dict[str, str]:
     try:
-        return json.loads(file.read_text())
+        return json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
 

@@ -26,7 +26,7 @@ def budget() -> int:
 def _machine() -> int:
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for file in map(Path, CGROUPS):
-        text = file.read_text().strip() if file.exists() else ""
+        text = file.read_text(encoding="utf-8").strip() if file.exists() else ""
         limits += [int(text)] if text.isdigit() else []
     return min(limits)
 

@@ -128,7 +128,7 @@ def _complete(path: Path) -> bool:
     try:
         locate(str(path))
         index = path / "model.safetensors.index.json"
-        parts = set(json.loads(index.read_text())["weight_map"].values()) if index.exists() else set()
+        parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) if index.exists() else set()
     except (GripError, OSError, ValueError, KeyError):
         return False
     return all((path / part).exists() for part in parts)

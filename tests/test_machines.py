@@ -130,3 +130,20 @@ def test_a_closed_or_full_output_is_a_quiet_end_or_a_sentence(lab, where, code, 
     done = subprocess.run(["bash", "-c", f"{GRIP} history {where}"], env=env, capture_output=True, text=True)
     assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
     assert done.stderr.startswith(says) and done.stderr.count("\n") <= 1
+
+
+def test_the_ui_starts_in_a_folder_with_spaces(tmp_path):
+    """With stand-ins for the two programs: what is tested is the line of the Makefile."""
+    place = tmp_path / "my projects" / "grip (1)"
+    (place / ".venv" / "bin").mkdir(parents=True)
+    shutil.copy(Path(__file__).parents[1] / "Makefile", place)
+    for name in ("pyproject.toml", "constraints.txt", ".venv/.installed"):
+        (place / name).touch()
+    for name in ("grip", "dagster"):
+        program = place / ".venv" / "bin" / name
+        program.write_text('#!/bin/sh\necho "$(basename "$0") in $DAGSTER_HOME"\n')
+        program.chmod(0o755)
+    env = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
+    done = subprocess.run(["make", "ui"], cwd=place, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert f"dagster in {place}/dagster_home" in done.stdout

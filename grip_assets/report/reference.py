@@ -147,8 +147,8 @@ def filled(text: str) -> str:
 
 
 def main(readme: Path = README, reference_page: Path = REFERENCE) -> None:
-    readme.write_text(filled(readme.read_text()))
-    reference_page.write_text(reference())
+    readme.write_text(filled(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    reference_page.write_text(reference(), encoding="utf-8")
 
 
 if __name__ == "__main__":
