@@ -38,7 +38,7 @@ run: install
 ui: export GRIP_REPORT_PORT ?= 3001
 ui: install
 	$(BIN)/grip report --no-open --wait --port $(GRIP_REPORT_PORT) & report=$$!; trap "kill $$report" EXIT INT TERM; \
-	DAGSTER_HOME=$(abspath $(DAGSTER_HOME)) $(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port 3000
+	DAGSTER_HOME="$$(realpath -m -- "$(DAGSTER_HOME)")" $(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port 3000
 
 # Trains about sixty small models on what each strategy selects; stopped, it goes on where it was.
 evaluate: $(VENV)/.installed-all

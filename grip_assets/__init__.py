@@ -2,7 +2,10 @@
 
 import os
 
+from grip_assets import caches
+
 # Read when the libraries are imported: no progress bars between our log lines, nothing sent to a hub.
 os.environ.setdefault("TQDM_DISABLE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+caches.settle(os.environ)

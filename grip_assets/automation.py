@@ -2,13 +2,14 @@
 
 The built-in ``data_version_changed`` is true on one tick only: a change that lands while a run is going, or whose
 run fails, is forgotten. Staleness is remembered by the event log. ``CachingStaleStatusResolver`` is private to
-Dagster; it is used in this module alone, and a test fails when it moves.
+Dagster, as is the loading of records in one look; they are used in this module alone, and a test fails when they move.
 """
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
+from dagster._core.storage.event_log.base import AssetRecord
 
 UNSYNCED = {StaleStatus.STALE, StaleStatus.MISSING}
 GAVE_UP = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
@@ -64,7 +65,9 @@ on_change = ((Unsynced() & ~GaveUp()) | an_input_will_change) & ~an_input_is_mis
 
 def unsynced_because(instance: dg.DagsterInstance, graph: BaseAssetGraph) -> dict[dg.AssetKey, list[str]]:
     """For each asset that the UI calls unsynced or missing: why. Fresh ones are left out."""
-    resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
+    context = LoadingContextForTest(instance)
+    AssetRecord.blocking_get_many(context, list(graph.toposorted_asset_keys))  # in one look, and not one by one
+    resolver = CachingStaleStatusResolver(instance, graph, context)
     found = {}
     for key in graph.toposorted_asset_keys:
         status = resolver.get_status(key)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from grip_assets import variables
 from grip_assets.errors import GripError, UsageMistake
 
 PROFILES = sorted(file.stem for file in (Path(__file__).parent / "profiles").glob("*.yaml"))
@@ -83,10 +84,37 @@ def _said(error: BaseException) -> int:
         import traceback
 
         traceback.print_exception(error)
+    try:
+        error = _in_a_sentence(error)
+    except GripError as sentence:
+        error = sentence
     if isinstance(error, GripError):
         return _print_error(str(error), 2 if isinstance(error, UsageMistake) else 1)
     message = (str(error).strip().splitlines() or ["no message"])[0]
     return _print_error(f"{type(error).__name__}: {message}. GRIP_DEBUG=1 prints where it came from.", 1)
+
+
+def _in_a_sentence(error: BaseException) -> BaseException:
+    """The error, or what it means where it comes from the machine and not from us."""
+    from grip_assets.home import home_folder, must_write
+    from grip_assets.store import disk
+    from grip_assets.store.artifacts import data_root
+
+    if isinstance(error, PermissionError) or "readonly database" in str(error):
+        must_write()
+    if isinstance(error, GripError) or not disk.is_full(error, [data_root(), home_folder()]):
+        return error
+    if isinstance(error, OSError) and error.filename is None and _cannot_print():
+        return GripError("standard output cannot be written to: its disk is full, or it is /dev/full")
+    return disk.full([data_root(), home_folder()])
+
+
+def _cannot_print() -> bool:
+    try:
+        _flush()
+    except OSError:
+        return True
+    return False
 
 
 def _usage_mistake(error: Any) -> int:
@@ -129,6 +157,8 @@ def grip(
         print(f"grip {installed('grip-assets')}")
     elif context.invoked_subcommand is None:
         print(context.get_help())
+    elif "--help" not in sys.argv:
+        variables.check()
 
 
 @app.command(epilog="Example: grip curate --corpus ~/code --set budget.total=10%")
@@ -149,28 +179,25 @@ def curate(corpus: Corpus = None, profile: Profile = None, set: Set = None, as_j
 
 @app.command(epilog="Example: grip plan --set budget.tau=0.7")
 def plan(corpus: Corpus = None, profile: Profile = None, set: Set = None, as_json: Json = False) -> None:
-    """Say what would be computed and what reused, what that took last time, and what a paid judge would cost. Nothing
-    is changed."""
+    """Say what would be computed and what reused, about how long that takes and how much disk, and what a paid judge
+    would cost. Nothing is changed."""
     from grip_assets import operations
+    from grip_assets.report.forecast import as_text
     from grip_assets.report.spending import spending
     from grip_assets.store.artifacts import ArtifactStore, data_root
 
     changes = _changes(corpus, profile, set)
     with operations.open_instance() as instance:
-        steps = operations.plan(instance, changes)
+        steps, forecast = operations.forecast(instance, changes)
         settings = operations.after(instance, changes)
-    judge = spending(settings, steps, ArtifactStore(data_root()))
+    judge = spending(settings, steps, ArtifactStore(data_root()), forecast.size)
     if as_json:
-        _print_json({"steps": [vars(step) for step in steps], "judge": judge})
+        costs = [vars(cost) for cost in forecast.costs]
+        pool = vars(forecast.size) if forecast.size else None
+        total = {"seconds": forecast.seconds, "n_bytes": forecast.n_bytes, "free_bytes": forecast.free_bytes}
+        _print_json({"steps": costs, "pool": pool, **total, "judge": judge})
         return
-    print(f"{'asset':<18} {'action':<8} {'last took':>9}  why")
-    for step in steps:
-        cost = f"{step.seconds:,.1f} s" if step.seconds is not None else "-"
-        print(f"{step.asset:<18} {step.action:<8} {cost:>9}  {step.why}")
-    known = sum(s.seconds or 0 for s in steps if s.action == "compute")
-    n = sum(s.action == "compute" for s in steps)
-    print(f"{n} of {len(steps)} assets to compute" + (f", about {known:,.0f} s going by the last time" if n else ""))
-    for line in judge:
+    for line in [*as_text(forecast), *judge]:
         print(line)
 
 
@@ -304,6 +331,28 @@ def history(as_json: Json = False) -> None:
         said += row["changed"] + (["(its folder was removed)"] if not row["there"] else [])
         line = f"{row['version']:<17} {_when(row['at']):<17} {row['run_id'][:8]:<9} {counts[0]:>9} {counts[1]:>13}"
         print(f"{'*' if row['in_force'] else ' '} {line}  {'; '.join(said)}".rstrip())
+
+
+@app.command(epilog="Example: grip clean --keep 3 --yes")
+def clean(
+    keep: Annotated[
+        int, typer.Option(min=0, help="How many of the latest subsets stay, with all they were made from.")
+    ] = 0,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove them; without it they are listed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List what neither is in force nor something in force was made from, and with --yes remove it. Answers that were
+    paid for, and the settings of what is removed, always stay."""
+    from grip_assets import operations
+    from grip_assets.report.leftovers import as_text
+
+    with operations.open_instance() as instance:
+        found = operations.clean(instance, keep, yes)
+    if as_json:
+        _print_json({"removed": yes, "items": [vars(item) for item in found]})
+        return
+    for line in as_text(found, yes):
+        print(line)
 
 
 @app.command(epilog="Example: grip compare 1eb1 fb52   (grip history lists the versions)")

@@ -3,11 +3,11 @@
 Loading it imports neither torch nor transformers nor faiss.
 """
 
-import os
 from typing import Any
 
 import dagster as dg
 
+from grip_assets import variables
 from grip_assets.assets import STAGES
 from grip_assets.assets.data import Data
 from grip_assets.assets.report import report
@@ -15,6 +15,7 @@ from grip_assets.assets.settings import example, fields, run_config, settings_as
 from grip_assets.assets.stage import stage_asset
 from grip_assets.console import console
 from grip_assets.ledger import settings_key
+from grip_assets.notices import warn_once
 from grip_assets.report.changes import settings_of_subset
 from grip_assets.settings import GROUPS
 from grip_assets.triggers import new_checkpoint, new_documents, schedules
@@ -68,7 +69,9 @@ def executor() -> dg.ExecutorDefinition:
     """One process for all steps, or with ``GRIP_EXECUTOR=multiprocess`` one a step: memory of a stage goes back when
     it ends, and judge and proxy run side by side. Processes are forked from a server that has loaded what every stage
     needs; models are loaded by the stage that computes with them."""
-    if os.environ.get("GRIP_EXECUTOR", "in_process") == "in_process":
+    if wrong := variables.problem("GRIP_EXECUTOR"):
+        warn_once(f"All steps run in one process: {wrong}")
+    if wrong or variables.value("GRIP_EXECUTOR") != "multiprocess":
         return dg.in_process_executor  # one process a step costs more than most steps; heavy ones use all cores inside
     preload = ["grip_assets.definitions", "duckdb", "polars", "pyarrow.parquet", "numpy"]
     return dg.multiprocess_executor.configured({"start_method": {"forkserver": {"preload_modules": preload}}})

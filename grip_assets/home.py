@@ -8,10 +8,15 @@ refused, for settings and history would be those of another pool.
 import json
 import os
 import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grip_assets.errors import GripError
+from grip_assets import variables
+from grip_assets.errors import GripError, Unfinished
 from grip_assets.store.artifacts import REPOSITORY, data_root
 
 if TYPE_CHECKING:
@@ -24,9 +29,9 @@ OF_HOME = "grip_data.json"  # in the home
 def home_folder() -> Path:
     """``DAGSTER_HOME``, relative to the repository; without it ``.dagster`` in ``GRIP_DATA``; without that
     ``dagster_home``."""
-    if os.environ.get("DAGSTER_HOME"):
-        return (REPOSITORY / os.environ["DAGSTER_HOME"]).resolve()
-    if os.environ.get("GRIP_DATA"):
+    if stated := variables.value("DAGSTER_HOME"):
+        return (REPOSITORY / stated).resolve()
+    if variables.value("GRIP_DATA"):
         return data_root() / IN_DATA
     return (REPOSITORY / "dagster_home").resolve()
 
@@ -34,6 +39,8 @@ def home_folder() -> Path:
 def make_home() -> Path:
     """The home, made where it is not there, with the settings of this project's instance."""
     home = home_folder()
+    if not home.exists():
+        must_write()
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():  # otherwise Dagster sends telemetry and keeps its defaults
         shutil.copy(REPOSITORY / "dagster_home" / "dagster.yaml", home)
@@ -67,7 +74,7 @@ def bind(instance: "dg.DagsterInstance", home: Path) -> None:
     for file, content in ((data / MARK, mark), (home / OF_HOME, {"data": str(data)})):
         if _read(file) != content:
             beside = file.with_suffix(".new")
-            beside.write_text(json.dumps(content))
+            beside.write_text(json.dumps(content), encoding="utf-8")
             beside.replace(file)
 
 
@@ -79,6 +86,59 @@ def _identity(instance: "dg.DagsterInstance", home: Path) -> str:
 
 def _read(file: Path) -> dict[str, str]:
     try:
-        return json.loads(file.read_text())
+        return json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
+
+
+def may_write(home: Path) -> bool:
+    """Whether this user may write to a home that is there, and to its event log."""
+    folders = [home, home / "history", home / "history" / "runs"]
+    there = [*folders, *home.glob("history/*.db"), *home.glob("history/runs/index.db")]
+    return all(os.access(path, os.W_OK) for path in there if path.exists())
+
+
+def must_write() -> None:
+    """GripError where this user may not write to the data folder or its home."""
+    home = home_folder()
+    for folder in (data_root(), home):
+        nearest = next(f for f in (folder, *folder.parents) if f.exists())
+        if not os.access(nearest, os.W_OK) or (folder == home and not may_write(folder)):
+            raise Unfinished(
+                f"This user may read {folder} and not write to it. Ask its owner for the right to write, or set"
+                " GRIP_DATA to a folder of your own. Commands that only read (status, plan, sql, explain, history,"
+                " compare, export to another place) work as it is."
+            )
+
+
+@contextmanager
+def readers_copy(home: Path) -> Iterator[Path]:
+    """The event log of a home that this user may only read, in a folder that goes afterwards: SQLite writes beside a
+    file to read it. The copy is read-only, so that nothing is written into it and thought to be kept."""
+    with tempfile.TemporaryDirectory(prefix="grip-reader-") as place:
+        copy = Path(place)
+        shutil.copy(home / "dagster.yaml", copy)
+        for file in (*home.glob("history/runs.db"), *home.glob("history/runs/index.db"), *home.glob("schedules/*.db")):
+            target = copy / file.relative_to(home)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _copy_database(file, target)
+        yield copy
+
+
+def _copy_database(file: Path, target: Path) -> None:
+    """A database with its log, taken again where a writer changed it meanwhile; the copy is one file."""
+    sources = [file, file.with_name(file.name + "-wal")]
+
+    def state() -> list[tuple[int, int]]:
+        return [(s.stat().st_mtime_ns, s.stat().st_size) for s in sources if s.exists()]
+
+    for _ in range(5):
+        before = state()
+        for source in sources:
+            if source.exists():
+                shutil.copyfile(source, target.with_name(source.name))
+        if state() == before:
+            break
+    with closing(sqlite3.connect(target)) as database:
+        database.execute("PRAGMA journal_mode = DELETE")  # what is in the log comes into the file
+    target.chmod(0o444)

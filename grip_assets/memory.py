@@ -5,13 +5,12 @@ the sample that centroids are fitted on, one cluster's vectors, DuckDB) keeps wi
 """
 
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
+from grip_assets import variables
 from grip_assets.errors import GripError
 
-UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 ran_out: list[str] = []
@@ -19,20 +18,15 @@ ran_out: list[str] = []
 
 
 def budget() -> int:
-    """Bytes: ``GRIP_MEMORY`` (for example ``4GB``), by default a half of the machine's or of the container's."""
-    stated = os.environ.get("GRIP_MEMORY")
-    if not stated:
-        return _machine() // 2
-    match = re.fullmatch(r"([\d.]+)\s*([KMGT]?)I?B?", stated.strip().upper())
-    if not match or not float(match[1]) > 0:
-        raise GripError(f"GRIP_MEMORY is '{stated}'. Set it to a size, for example 4GB or 512MB.")
-    return int(float(match[1]) * UNITS[match[2]])
+    """Bytes: ``GRIP_MEMORY`` (``4GB``, ``80%``), by default a half of the machine's or of the container's."""
+    stated = variables.value("GRIP_MEMORY") or 0.5
+    return stated if isinstance(stated, int) else int(stated * _machine())
 
 
 def _machine() -> int:
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for file in map(Path, CGROUPS):
-        text = file.read_text().strip() if file.exists() else ""
+        text = file.read_text(encoding="utf-8").strip() if file.exists() else ""
         limits += [int(text)] if text.isdigit() else []
     return min(limits)
 

@@ -3,27 +3,32 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import numpy as np
 
-from grip_assets import ledger, past, recompute
+from grip_assets import costs, ledger, past, recompute
 from grip_assets.assets import CURATED, STAGES
+from grip_assets.assets.data import Data
 from grip_assets.assets.settings import run_config
 from grip_assets.assets.trainings import device_must_be_there
 from grip_assets.assignments import read_assignments as read_assignments
 from grip_assets.automation import unsynced_because
 from grip_assets.errors import GripError
-from grip_assets.home import belong_together, bind, make_home
+from grip_assets.home import belong_together, bind, make_home, may_write, must_write, readers_copy
 from grip_assets.launch import launch
 from grip_assets.method.allocation import capacities, resolve_total
 from grip_assets.places import placed
 from grip_assets.profiles import Changes
 from grip_assets.report.changes import settings_of_subset
 from grip_assets.settings import GROUPS, Budget, Clustering, Corpus, Evaluation, Group, Quality, nearest, validate
+from grip_assets.store import cleaning
 from grip_assets.store.artifacts import ArtifactStore, data_root
+from grip_assets.triggers import GOING_ON
 
 NO_TAGS: Mapping[str, str] = {}
 PROFILE, BACK_TO = (
@@ -35,8 +40,20 @@ PROFILE, BACK_TO = (
 def open_instance() -> dg.DagsterInstance:
     """The instance of ``DAGSTER_HOME`` (see home.py); GripError where it is not that of the data folder."""
     home = make_home()
+    if not may_write(home):
+        return _to_read(home)
     os.environ["DAGSTER_HOME"] = str(home)
     instance = dg.DagsterInstance.get()
+    belong_together(instance, home)
+    return instance
+
+
+def _to_read(home: Path) -> dg.DagsterInstance:
+    """The instance of somebody who may read and not write; its copy goes when it is closed."""
+    copies = ExitStack()
+    instance = dg.DagsterInstance.from_config(str(copies.enter_context(readers_copy(home))))
+    copies.callback(instance.dispose)
+    instance.dispose = copies.close  # type: ignore[method-assign]
     belong_together(instance, home)
     return instance
 
@@ -69,6 +86,34 @@ def plan(instance: dg.DagsterInstance, changes: Changes) -> list[recompute.Step]
     steps = recompute.plan(CURATED, settings, versions, store)
     _fits_the_pool(settings, steps, store)
     return steps
+
+
+def forecast(instance: dg.DagsterInstance, changes: Changes) -> tuple[list[recompute.Step], costs.Forecast]:
+    """The steps of a run with ``changes``, and what they take."""
+    steps, settings = plan(instance, changes), after(instance, changes)
+    records = ledger.records(instance, ["report"])
+    return steps, costs.forecast(steps, CURATED, settings, ArtifactStore(data_root()), records)
+
+
+def clean(instance: dg.DagsterInstance, keep: int, remove: bool) -> list[cleaning.Removable]:
+    """What nothing in force needs, and neither do the ``keep`` latest subsets besides; removed with ``remove``.
+    GripError while a run is going on: what it has made is not in force yet."""
+    if remove:
+        must_write()
+        ledger.close_runs_of_dead_processes(instance)
+    data = Data()
+    with data.alone() if remove else nullcontext():
+        if remove and (runs := instance.get_runs(dg.RunsFilter(statuses=GOING_ON), limit=1)):
+            raise GripError(
+                f"Run {runs[0].run_id} is going on. Wait for its end: what it has made is not in force yet."
+            )
+        store = data.store()
+        found = cleaning.removable(store, ledger.versions_in_force(instance, STAGES), keep)
+        if remove:
+            cleaning.remove(store, found)
+    if remove and found:
+        data.show(instance, STAGES)
+    return found
 
 
 def _fits_the_pool(settings: dict[str, Group], steps: list[recompute.Step], store: ArtifactStore) -> None:
@@ -147,10 +192,14 @@ def _run(
     """``form`` is the job's own Launchpad form, where it has one.
 
     The plan is made first, so a path or a model that is not there is refused before any setting is changed."""
+    must_write()
     for run in ledger.close_runs_of_dead_processes(instance):
         print(f"run {run} ended without finishing. {_stays(instance, run)}", file=sys.stderr)
     settings = after(instance, changes)
-    _judge_is_ready(Quality.of(settings), plan(instance, changes))
+    steps = plan(instance, changes)
+    _judge_is_ready(Quality.of(settings), steps)
+    if only is None and (there := _nothing_to_do(instance, settings, steps)):
+        return there
     bind(instance, make_home())
     config: dict[str, Any] = {"loggers": {"console": {"config": {}}}}
     if changes:
@@ -158,6 +207,26 @@ def _run(
         values = {group: settings[group].model_dump(mode="json") for group in changes}
         config |= run_config({group: {name: values[group][name] for name in changes[group]} for group in changes})
     return _outcome(instance, launch(instance, find_job, form or config, {**ledger.process_tags(), **tags}, only))
+
+
+def _nothing_to_do(instance: dg.DagsterInstance, settings: dict[str, Group], steps: list[recompute.Step]) -> Run | None:
+    """The run that made the subset, where another one would change nothing: not a table, setting, page or catalog.
+    Two hundred events that say "reused" take longer than to see that."""
+    from grip_assets.assets.report import is_current
+    from grip_assets.definitions import defs
+    from grip_assets.store import catalog
+
+    records, in_force = ledger.in_force(instance, CURATED)
+    if any(step.why != "in force" for step in steps) or settings != in_force:
+        return None
+    store = ArtifactStore(data_root())
+    if not catalog.is_current(store.root, records) or not is_current(store, records, settings):
+        return None
+    unsynced = unsynced_because(instance, defs.resolve_asset_graph()).keys()
+    made = [ledger.settings_key(group) for group in GROUPS] + [dg.AssetKey(name) for name in (*CURATED, "report")]
+    if not unsynced.isdisjoint(made):
+        return None
+    return Run(records["subset"].run_id, [], list(CURATED))
 
 
 def _outcome(instance: dg.DagsterInstance, result: dg.JobExecutionResult) -> Run:
@@ -213,6 +282,8 @@ def _first_failure(result: dg.JobExecutionResult) -> Any:
             step = (event.step_key or "").replace("__", "/")
             if cause.cls_name == "DagsterExecutionInterruptedError":
                 return Stopped("stopped; the same command goes on from here.")
+            if cause.cls_name == "DiskFull":
+                return cause.message.partition(": ")[2].strip()
             said = event.step_failure_data.user_failure_data
             if said is not None:
                 return f"{step}: {said.description}"

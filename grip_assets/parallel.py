@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from grip_assets import variables
 from grip_assets.memory import budget
 
 Shard = TypeVar("Shard")
@@ -18,7 +19,7 @@ Result = TypeVar("Result")
 
 def default_workers() -> int:
     """Cores this process may use; ``GRIP_WORKERS`` overrides it. Never part of a version."""
-    return int(os.environ.get("GRIP_WORKERS") or len(os.sched_getaffinity(0)))
+    return variables.value("GRIP_WORKERS") or len(os.sched_getaffinity(0))
 
 
 def map_shards(

@@ -15,9 +15,10 @@ from typing import Any
 
 import polars as pl
 
-from grip_assets import memory
+from grip_assets import memory, variables
 from grip_assets.errors import GripError
 from grip_assets.settings import Group, digest, hashed_values
+from grip_assets.store import disk
 from grip_assets.store.artifacts import ArtifactStore, Draft
 
 Settings = Mapping[str, Group]
@@ -157,6 +158,22 @@ def make(
     ``inspect`` looks at the finished draft (checks, pictures) and returns what the manifest keeps of it. ``made_for``
     names the report that wants to know what would be, of an artifact that nobody put in force.
     """
+    variables.check(["run"])
+    with disk.room(store.root, lambda: _last_bytes(stage.name, store)):
+        return _make(stage, stages, settings, inputs, store, log, run_id, inspect, made_for)
+
+
+def _make(
+    stage: Stage,
+    stages: Mapping[str, Stage],
+    settings: Settings,
+    inputs: Mapping[str, str],
+    store: ArtifactStore,
+    log: Log,
+    run_id: str,
+    inspect: Callable[[Work], dict[str, Any]],
+    made_for: str | None,
+) -> Made:
     started = time.monotonic()
     _consistent(stage, inputs, store)
     recipe = stage.recipe(settings, inputs, store.root)
@@ -165,10 +182,13 @@ def make(
         manifest = store.manifest(stage.name, version)
         store.keep(manifest)
         return Made(version, True, time.monotonic() - started, manifest)
+    if version and (why := store.damaged(stage.name, version)):
+        log(f"warning: {store.folder(stage.name, version)} is damaged ({why}) and is made again")
     gone = [name for name in stage.inputs if not store.has(name, inputs[name])]
     if gone:
+        what = "is damaged" if store.damaged(gone[0], inputs[gone[0]]) else "was removed"
         raise GripError(
-            f"{stage.name} cannot be made: {store.folder(gone[0], inputs[gone[0]])} was removed. Materialize {gone[0]}"
+            f"{stage.name} cannot be made: {store.folder(gone[0], inputs[gone[0]])} {what}. Materialize {gone[0]}"
             " first, or run `grip curate`: it is computed again, and gets the same name."
         )
 
@@ -193,6 +213,7 @@ def make(
         if memory.ran_out:
             manifest["metrics"]["memory_warning"] = f"{len(memory.ran_out)} times {memory.ran_out[-1]}"
             log(f"warning: {manifest['metrics']['memory_warning']}")
+        manifest["shards"] = sorted(store.shards_used)
         manifest |= inspect(work)
         named = digest([stage.code_version, dict(inputs), work.content])
         manifest["version"] = named if stage.named_by_content else recipe
@@ -274,7 +295,9 @@ def _why(
     made_with = store.manifest(stage.name, in_force[stage.name])["settings"]
     changed = list(setting_changes(made_with, stage.values(settings)))
     moved = [name for name in stage.inputs if versions[name] is None or versions[name] != in_force.get(name)]
-    reasons = changed + [f"{name} changes" for name in moved]
+    damaged = store.damaged(stage.name, in_force[stage.name])
+    reasons = [f"damaged: {damaged}"] if damaged else []
+    reasons += changed + [f"{name} changes" for name in moved]
     removed = "its folder was removed" if not store.has(stage.name, in_force[stage.name]) else stage.otherwise
     return ", ".join(reasons) or removed
 
@@ -286,6 +309,11 @@ def setting_changes(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapp
             was = old.get(group, {}).get(name)
             if was != value:
                 yield f"{group}.{name}: {was!r} → {value!r}"
+
+
+def _last_bytes(stage: str, store: ArtifactStore) -> int | None:
+    """Of the largest artifact of the stage so far."""
+    return max((sum(t["bytes"] for t in m["tables"].values()) for m in store.ever_made(stage)), default=None)
 
 
 def _last_seconds(stage: str, store: ArtifactStore) -> float | None:

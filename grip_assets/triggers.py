@@ -7,19 +7,19 @@ waits for a person, or for the next change.
 
 import hashlib
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from grip_assets import ledger
+from grip_assets import ledger, variables
 from grip_assets.assets import STAGES
 from grip_assets.assets.data import Data
 from grip_assets.assets.settings import run_config
 from grip_assets.errors import GripError
 from grip_assets.models.files import locate
+from grip_assets.notices import warn_once
 from grip_assets.profiles import read_profile
 from grip_assets.recompute import known_version
 from grip_assets.settings import Adaptation
@@ -35,32 +35,38 @@ GOING_ON = [
 
 def schedules(job: Any) -> list[dg.ScheduleDefinition]:
     """``nightly`` and ``weekly``. ``GRIP_NIGHTLY`` is another cron line, ``GRIP_NIGHTLY_PROFILE`` a profile whose
-    settings the run sets first (none: those in force), ``GRIP_TIMEZONE`` the time zone of both."""
-    return [
-        dg.ScheduleDefinition(
-            name=name,
-            job=job,
-            cron_schedule=os.environ.get(f"GRIP_{name.upper()}") or usual,
-            run_config=_profile(name),
-            execution_timezone=os.environ.get("GRIP_TIMEZONE"),
-            description=f"Curate again. Cron line, profile and time zone: GRIP_{name.upper()},"
-            f" GRIP_{name.upper()}_PROFILE, GRIP_TIMEZONE.",
+    settings the run sets first (none: those in force), ``GRIP_TIMEZONE`` the time zone of both.
+
+    A schedule that one of them is wrong for is left out, and a log line says so: it never runs at a time that nobody
+    asked for, and all else stays."""
+    found = []
+    for name, usual in CRON.items():
+        at, profile = f"GRIP_{name.upper()}", f"GRIP_{name.upper()}_PROFILE"
+        try:
+            line, zone = variables.value(at) or usual, variables.value("GRIP_TIMEZONE")
+            config = run_config(read_profile(chosen)) if (chosen := variables.value(profile)) else {}
+        except GripError as error:
+            warn_once(f"The schedule {name} is left out: {error}")
+            continue
+        found.append(
+            dg.ScheduleDefinition(
+                name=name,
+                job=job,
+                cron_schedule=line,
+                run_config=config,
+                execution_timezone=zone,
+                description=f"Curate again. Cron line, profile and time zone: {at}, {profile}, GRIP_TIMEZONE.",
+            )
         )
-        for name, usual in CRON.items()
-    ]
-
-
-def _profile(schedule: str) -> dict[str, Any]:
-    name = os.environ.get(f"GRIP_{schedule.upper()}_PROFILE")
-    return run_config(read_profile(name)) if name else {}
+    return found
 
 
 def interval() -> int:
     """Seconds from one look to the next, and how long a folder has to be quiet."""
-    said = os.environ.get("GRIP_WATCH_SECONDS") or "30"
-    if not said.isdigit() or not int(said):
-        raise GripError(f"GRIP_WATCH_SECONDS is '{said}'. Give whole seconds, for example 30.")
-    return int(said)
+    if wrong := variables.problem("GRIP_WATCH_SECONDS"):
+        warn_once(f"Sensors look every 30 seconds: {wrong}")
+        return 30
+    return variables.value("GRIP_WATCH_SECONDS") or 30
 
 
 def new_documents(job: Any) -> dg.SensorDefinition:
@@ -122,7 +128,7 @@ def _complete(path: Path) -> bool:
     try:
         locate(str(path))
         index = path / "model.safetensors.index.json"
-        parts = set(json.loads(index.read_text())["weight_map"].values()) if index.exists() else set()
+        parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) if index.exists() else set()
     except (GripError, OSError, ValueError, KeyError):
         return False
     return all((path / part).exists() for part in parts)

@@ -15,6 +15,7 @@ from grip_assets.assets.columns import columns
 from grip_assets.report.reference import README, REFERENCE, filled, reference
 from grip_assets.store.artifacts import REPOSITORY, ArtifactStore
 from grip_assets.store.catalog import literal
+from grip_assets.variables import VARIABLES
 
 JUDGE = REPOSITORY / "docs" / "judge.md"
 PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -68,8 +69,7 @@ def test_everything_is_in_the_reference():
     repository = defs.get_repository_def()
     found = [*repository.get_all_jobs(), *repository.schedule_defs, *repository.sensor_defs]
     names += [f"| `{d.name}` |" for d in found if not d.name.startswith("__")]
-    files = "\n".join(file.read_text() for file in (REPOSITORY / "grip_assets").rglob("*.py"))
-    names += [f"| `{name}` |" for name in set(re.findall(r'environ[^\n]{0,20}"(GRIP_[A-Z]+)"', files))]
+    names += [f"| `{name}` |" for name in VARIABLES]
     assert [name for name in names if name not in text] == []
     assert all(f"`{name}`" in README.read_text() for name in profiles())
 

@@ -57,7 +57,10 @@ def test_the_budget_is_a_half_of_the_machine_or_what_is_stated(monkeypatch):
         monkeypatch.setenv("GRIP_MEMORY", stated)
         assert memory.budget() == expected
     monkeypatch.setenv("GRIP_MEMORY", "plenty")
-    with pytest.raises(GripError, match="GRIP_MEMORY is 'plenty'. Set it to a size, for example 4GB"):
+    with pytest.raises(
+        GripError,
+        match="GRIP_MEMORY is 'plenty': it must be a size of at least 1MB, or a share such as 80%, for example GRIP_MEMORY=4GB",
+    ):
         memory.budget()
 
 

@@ -20,7 +20,7 @@ class Column(NamedTuple):
 @cache
 def columns() -> dict[str, dict[str, Column]]:
     """Columns by table and name."""
-    tables = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
+    tables = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
     return {table: {name: _column(said) for name, said in rows.items()} for table, rows in tables.items()}
 
 

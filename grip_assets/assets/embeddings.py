@@ -2,9 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -18,7 +17,10 @@ from grip_assets.settings import Embedding, digest, hashed_values
 from grip_assets.store.shards import Shards
 from grip_assets.store.tables import blocks, texts, vectors
 
-SHARD_TOKENS = 200_000  # of the proxy's: about half a minute of two cores, which is what a crash can lose
+SHARD_DOCUMENTS = 16_384
+if TYPE_CHECKING:
+    from grip_assets.models.encoder import Embedded
+
 COUNTS = ("n_encoder_tokens", "n_windows", "n_windows_embedded")
 
 
@@ -49,11 +51,10 @@ def compute(work: Work) -> dict[str, Any]:
 def _embed_missing(work: Work, shards: Shards, settings: Embedding) -> int:
     """Embed the documents that are in no shard yet; return how many."""
     have = shards.index().keys()
-    columns = ["doc_id", "n_tokens"]
     missing = [
-        (doc, tokens)
-        for block in blocks(work.files("corpus"), columns)
-        for doc, tokens in zip(block["doc_id"].to_pylist(), block["n_tokens"].to_pylist(), strict=True)
+        doc
+        for block in blocks(work.files("corpus"), ["doc_id"])
+        for doc in block["doc_id"].to_pylist()
         if doc not in have
     ]
     if not missing:
@@ -63,32 +64,19 @@ def _embed_missing(work: Work, shards: Shards, settings: Embedding) -> int:
     files = locate(settings.model)
     with waiting(f"loading the encoder {files.name}", work.log):
         encoder = load_encoder(files, settings.pooling, settings.window, settings.max_windows, settings.dtype)
-    wanted = {doc for doc, _ in missing}
-    found = (text for _, text in texts(work.files("corpus"), wanted))
+    found = (text for _, text in texts(work.files("corpus"), set(missing)))
     progress = Progress("embedding", len(missing), "documents", work.log)
     # One stream: reading, tokenising and computing go on while a shard is written.
     stream = encoder.embed_documents(found, settings.batch_windows, progress.advance)
-    start = 0
-    for group in _by_tokens([tokens for _, tokens in missing]):
-        ids, embedded = [doc for doc, _ in missing[start : start + group]], list(islice(stream, group))
-        columns_of = {name: pa.array([getattr(e, name) for e in embedded], pa.int64()) for name in COUNTS}
-        matrix = vectors(np.stack([e.vector for e in embedded]))
-        shards.write(pa.table({"key": ids, "embedding": matrix, **columns_of}))
-        start += group
+    shards.write_each(zip(missing, stream, strict=True), _table, SHARD_DOCUMENTS)
     progress.finish()
     return len(missing)
 
 
-def _by_tokens(tokens: list[int]) -> list[int]:
-    """Lengths of consecutive groups of about SHARD_TOKENS tokens each."""
-    sizes, held = [0], 0
-    for n in tokens:
-        if held > SHARD_TOKENS:
-            sizes.append(0)
-            held = 0
-        sizes[-1] += 1
-        held += n
-    return sizes
+def _table(rows: list[tuple[str, "Embedded"]]) -> pa.Table:
+    ids, embedded = zip(*rows, strict=True)
+    columns = {name: pa.array([getattr(e, name) for e in embedded], pa.int64()) for name in COUNTS}
+    return pa.table({"key": list(ids), "embedding": vectors(np.stack([e.vector for e in embedded])), **columns})
 
 
 stage = Stage(

@@ -3,6 +3,8 @@
 It is no stage: it has no table, and only the latest is kept. Its version is a digest of what it shows.
 """
 
+import time
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -11,10 +13,13 @@ from grip_assets import ledger
 from grip_assets.assets import CURATED, STAGES, events
 from grip_assets.assets.data import Data
 from grip_assets.automation import on_change
+from grip_assets.recompute import Settings
 from grip_assets.report.metadata import headlines
 from grip_assets.report.serve import address, port_of_the_ui
+from grip_assets.store.artifacts import ArtifactStore
 
 KEY = dg.AssetKey("report")
+CODE_VERSION = "1"
 
 
 @dg.asset(
@@ -26,7 +31,7 @@ KEY = dg.AssetKey("report")
     description="One HTML file that opens with no server and no network: map, clusters, the paper's figures from your"
     " data, budget, stability, diversity, and any two of the latest runs side by side. Its link works while `make ui`"
     " runs; `grip report` opens the page at any time.",
-    code_version="1",
+    code_version=CODE_VERSION,
     dagster_type=events.NOTHING,
     automation_condition=on_change,
 )
@@ -38,11 +43,12 @@ def report(context: dg.AssetExecutionContext, data: Data) -> Any:
     data.show(context.instance, STAGES)
     store = data.store()
     records, settings = ledger.in_force(context.instance, CURATED)
+    started = time.monotonic()
     made = write(
         store,
         {name: record.version for name, record in records.items()},
         settings,
-        context.assets_def.code_versions_by_key[KEY] or "",
+        CODE_VERSION,
     )
     context.log.info(f"{made.path} ({made.bytes:,} bytes){' is current' if made.reused else ''}")
     with connect(store.root) as connection:
@@ -55,9 +61,18 @@ def report(context: dg.AssetExecutionContext, data: Data) -> Any:
         "reused": made.reused,
         "sections": made.sections,
         "bytes": made.bytes,
+        **({} if made.reused else {"seconds": time.monotonic() - started}),
     }
     before = ledger.latest(context.instance, [KEY]).get(KEY)
     if before and before.version == made.digest and events.synced(context):
         yield from events.observed(context, made.digest, said)
     else:
         yield dg.MaterializeResult(data_version=dg.DataVersion(made.digest), metadata=said)
+
+
+def is_current(store: ArtifactStore, records: Mapping[str, ledger.Record], settings: Settings) -> bool:
+    """Whether the page that is there shows what is in force."""
+    from grip_assets.report.page.write import named, page_path, shown
+
+    versions = {name: record.version for name, record in records.items()}
+    return shown(page_path(store.root)) == named(store, versions, settings, CODE_VERSION)

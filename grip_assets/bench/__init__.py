@@ -86,7 +86,7 @@ class Peak:
     def __enter__(self) -> "Peak":
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
         self.before = _status("VmRSS")
         return self
 
@@ -95,7 +95,7 @@ class Peak:
 
 
 def _status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name + ":"))
 
 

@@ -130,10 +130,10 @@ def _write_parts(rows: Rows, writer: Format, work: Workplace, log: Callable[[str
     for part, table in rows.of(missing):
         with work.part(part) as folder:
             note = {"rows": len(table), "tokens": pc.sum(pc.multiply(table["n_tokens"], table["repeats"])).as_py()}
-            (folder / "part.json").write_text(json.dumps(note | writer.write(table, folder)))
+            (folder / "part.json").write_text(json.dumps(note | writer.write(table, folder)), encoding="utf-8")
         progress.advance(len(table))
     progress.finish()
-    notes = [json.loads((part / "part.json").read_text()) for part in work.parts()]
+    notes = [json.loads((part / "part.json").read_text(encoding="utf-8")) for part in work.parts()]
     return {name: sum(note[name] for note in notes) for name in ("rows", "tokens")}
 
 
@@ -148,8 +148,8 @@ def _describe(
     """Write the card, and the mark by which the export is known again."""
     text = card(connection, made_from, manifest, kind, name)
     if kind.directory:
-        (work.target() / "README.md").write_text(text)
+        (work.target() / "README.md").write_text(text, encoding="utf-8")
         marked = manifest | {"files": contents(work.target())}
-        (work.target() / MANIFEST).write_text(json.dumps(marked, indent=1))
+        (work.target() / MANIFEST).write_text(json.dumps(marked, indent=1), encoding="utf-8")
     else:
         work.card().write_text(sealed(text, name, work.target()))

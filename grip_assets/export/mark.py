@@ -49,7 +49,7 @@ def read_card(text: str) -> dict[str, Any] | None:
 
 def mark_of(card: Path) -> dict[str, Any] | None:
     try:
-        return read_card(card.read_text())
+        return read_card(card.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
@@ -111,6 +111,6 @@ def changed(folder: Path) -> list[str]:
 
 def _written(folder: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads((folder / MANIFEST).read_text())["files"])
+        return dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}

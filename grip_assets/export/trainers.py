@@ -47,11 +47,11 @@ class Mds(Format):
         out.mkdir()
         shards = []
         for number, part in enumerate(parts):
-            shard = json.loads((part / "part.json").read_text())["shard"]
+            shard = json.loads((part / "part.json").read_text(encoding="utf-8"))["shard"]
             shard["raw_data"]["basename"] = f"shard.{number:05}.mds"
             _place(part / "shard.mds", out / shard["raw_data"]["basename"])
             shards.append(shard)
-        (out / "index.json").write_text(json.dumps({"shards": shards, "version": 2}, sort_keys=True))
+        (out / "index.json").write_text(json.dumps({"shards": shards, "version": 2}, sort_keys=True), encoding="utf-8")
 
 
 def _flat(rows: pa.Table) -> pa.Table:

@@ -11,7 +11,6 @@ d dimensions. Loops over products are compiled: in numpy each of their passes co
 """
 
 import functools
-import os
 import sys
 import threading
 import time
@@ -20,6 +19,8 @@ from typing import Any, Literal
 
 import numba
 import numpy as np
+
+from grip_assets import variables
 
 Format = Literal["int8", "float32"]
 LANES = 64  # columns j, j + 64, ... share a maximum, so that a pass is vectorised without a reduction
@@ -112,9 +113,8 @@ def fastest() -> tuple[Format, dict[str, float]]:
     """
     import torch
 
-    chosen = os.environ.get("GRIP_SCREEN")
-    if chosen in ("int8", "float32"):
-        return chosen, {}  # type: ignore[return-value]
+    if chosen := variables.value("GRIP_SCREEN"):
+        return chosen, {}
     torch.set_num_threads(1)
     x_ND = np.random.default_rng(0).standard_normal((1024, 384)).astype(np.float32)
     x_ND /= np.linalg.norm(x_ND, axis=1, keepdims=True)

@@ -180,7 +180,7 @@ def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 def _json(files: ModelFiles, name: str) -> dict[str, Any]:
     path = files.folder / name if files.folder else _from_hub(files.name, name)
-    return json.loads(path.read_text()) if path and path.exists() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else {}
 
 
 def _from_hub(model: str, name: str) -> Path | None:

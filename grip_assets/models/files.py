@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -174,16 +175,25 @@ def _file_hash(path: Path, memory: Path) -> str:
     stat = path.stat()
     key = json.dumps([str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino])
     note = memory / hashlib.sha256(key.encode()).hexdigest()[:32]
-    if note.exists():
-        return note.read_text()
+    if (noted := _noted(note)) is not None:
+        return noted
     with path.open("rb") as handle:
         found = hashlib.file_digest(handle, "sha256").hexdigest()
-    with suppress(OSError):  # somebody else's data folder: it is hashed again the next time
+    with suppress(OSError):  # a reader who may not write here hashes again the next time
         memory.mkdir(parents=True, exist_ok=True)
         aside = memory / f".{note.name}.{os.getpid()}"
-        aside.write_text(found)
+        aside.write_text(found, encoding="utf-8")
         aside.rename(note)
     return found
+
+
+def _noted(note: Path) -> str | None:
+    """A hash that is remembered; None where there is none, or no whole one (an empty file after a power cut)."""
+    try:
+        text = note.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text if re.fullmatch("[0-9a-f]{64}", text) else None
 
 
 def _hub_commit(name: str) -> str:

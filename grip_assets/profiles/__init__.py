@@ -21,5 +21,5 @@ def read_profile(name: str) -> Changes:
     file = PROFILES / f"{name}.yaml"
     if name not in profiles():
         raise UsageMistake(f"There is no profile '{name}'. {nearest(name, dict.fromkeys(profiles()))}")
-    ops = yaml.safe_load(file.read_text())["ops"]
+    ops = yaml.safe_load(file.read_text(encoding="utf-8"))["ops"]
     return {op.removeprefix("settings__"): body["config"] for op, body in ops.items()}

@@ -92,17 +92,17 @@ def _version(package: str) -> str:
 
 
 def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
 
 
 def main(pool: str) -> None:
-    text, made = filled(PAGE.read_text(), pool, data_root(), PAGE.parent)
+    text, made = filled(PAGE.read_text(encoding="utf-8"), pool, data_root(), PAGE.parent)
     if not made:
         raise GripError(f"{PAGE.name} has no block '<!-- {pool}:... -->' whose tables are in {data_root()}.")
-    PAGE.write_text(text)
+    PAGE.write_text(text, encoding="utf-8")
     print(f"{PAGE}: {', '.join(made)}")
 
 

@@ -17,40 +17,9 @@ from grip_assets.assets.settings import bounds
 from grip_assets.settings import GROUPS, Group, choices, trait
 from grip_assets.store.artifacts import REPOSITORY
 from grip_assets.store.catalog import ARTIFACTS
+from grip_assets.variables import VARIABLES
 
 README, REFERENCE = REPOSITORY / "README.md", REPOSITORY / "docs" / "reference.md"
-
-ENVIRONMENT = {
-    "GRIP_DATA": "Folder of artifacts and catalog; relative to the repository. Default: `data`.",
-    "DAGSTER_HOME": "Folder of Dagster's instance; relative to the repository. Default: `.dagster` in `GRIP_DATA` where"
-    " that is set, otherwise `dagster_home`. A data folder and its home belong together; others are refused.",
-    "GRIP_DEBUG": "`1` prints the traceback of an error that nobody foresaw.",
-    "GRIP_CACHE": "Folder of models that were unpacked, for all data folders. Default: `grip` in `XDG_CACHE_HOME` or"
-    " `~/.cache`; where that cannot be written, a temporary folder.",
-    "GRIP_WORKERS": "Threads. Default: the cores.",
-    "GRIP_MEMORY": "What work keeps within, or is refused by name; for example `4GB`. Default: half of the machine's.",
-    "GRIP_EXECUTOR": "`multiprocess`: a process a step, forked from a server loaded once. Default: one for all.",
-    "GRIP_SCREEN": "Number format that exact searches screen in, `int8` or `float32`. Default: measured.",
-    "GRIP_NIGHTLY": "Cron line of the schedule `nightly`. Default: `0 3 * * *`.",
-    "GRIP_NIGHTLY_PROFILE": "Profile whose settings `nightly` sets first. Default: none, those in force.",
-    "GRIP_WEEKLY": "Cron line of the schedule `weekly`. Default: `0 4 * * 0`.",
-    "GRIP_WEEKLY_PROFILE": "Profile whose settings `weekly` sets first. Default: none.",
-    "GRIP_TIMEZONE": "Time zone of the schedules, for example `Europe/Berlin`. Default: UTC.",
-    "GRIP_WATCH_SECONDS": "Seconds between two looks of a sensor, and how long a folder has to be quiet. Default: 30.",
-    "GRIP_POSTGRES": "Address of the server, with dagster_home/postgres.yaml.",
-    "OPENAI_API_KEY": "Key of the judge's endpoint; read here and written nowhere.",
-    "OPENAI_BASE_URL": "Address of the judge's endpoint.",
-    "GRIP_JUDGE_CONCURRENCY": "Questions at once. Default: 32.",
-    "GRIP_JUDGE_REQUESTS_PER_MINUTE": "Requests a minute at most. Default: no limit.",
-    "GRIP_JUDGE_TOKENS_PER_MINUTE": "Tokens a minute at most. Default: no limit.",
-    "GRIP_JUDGE_TIMEOUT": "Seconds for a request. Default: 120.",
-    "GRIP_JUDGE_ATTEMPTS": "Attempts for a document in a run. Default: 8.",
-    "GRIP_JUDGE_BACKOFF": "First wait after a failure, in seconds. Default: 0.5.",
-    "GRIP_JUDGE_PATIENCE": "An endpoint that has answered nothing for so many seconds stops the run. Default: 300.",
-    "GRIP_JUDGE_POLL": "Seconds between two looks at a batch job. Default: 30.",
-    "GRIP_JUDGE_STORE": "A store of answers that several data folders share. Default: one in each.",
-    "HF_HUB_OFFLINE": "`1` keeps the hub out.",
-}
 
 
 def settings_table() -> str:
@@ -148,7 +117,7 @@ def commands() -> Iterator[str]:
 
 
 def reference() -> str:
-    variables = "\n".join(f"| `{name}` | {said} |" for name, said in ENVIRONMENT.items())
+    variables = "\n".join(f"| `{n}` | {v.meaning} Default: {v.default}. |" for n, v in VARIABLES.items())
     views = "\n".join(
         [
             "| view | columns |",
@@ -178,8 +147,8 @@ def filled(text: str) -> str:
 
 
 def main(readme: Path = README, reference_page: Path = REFERENCE) -> None:
-    readme.write_text(filled(readme.read_text()))
-    reference_page.write_text(reference())
+    readme.write_text(filled(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    reference_page.write_text(reference(), encoding="utf-8")
 
 
 if __name__ == "__main__":

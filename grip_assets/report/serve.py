@@ -6,6 +6,7 @@ import webbrowser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from grip_assets import variables
 from grip_assets.errors import GripError
 
 HOST = "127.0.0.1"
@@ -19,10 +20,7 @@ def address(port: int) -> str:
 
 def port_of_the_ui() -> int:
     """Where `make ui` serves the report; GRIP_REPORT_PORT is another place."""
-    said = os.environ.get("GRIP_REPORT_PORT") or str(PORT)
-    if not (said.isdigit() and 0 < int(said) < 65536):
-        raise GripError(f"GRIP_REPORT_PORT is '{said}'. Give a port, for example {PORT}.")
-    return int(said)
+    return variables.value("GRIP_REPORT_PORT") or PORT
 
 
 def server(page: Path, port: int) -> ThreadingHTTPServer:

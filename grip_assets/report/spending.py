@@ -7,6 +7,7 @@ import polars as pl
 
 from grip_assets.assets.judge_report import REPEATS, sample
 from grip_assets.assets.quality_scores import to_documents
+from grip_assets.costs import Size
 from grip_assets.errors import GripError
 from grip_assets.models.judge import judge_for
 from grip_assets.recompute import Settings, Step
@@ -20,7 +21,9 @@ UNKNOWN = "judge: what it would ask is known once the corpus is read; quality.ma
 RUBRIC_TOKENS = 900
 
 
-def spending(all_settings: Settings, steps: Sequence[Step], store: ArtifactStore) -> list[str]:
+def spending(
+    all_settings: Settings, steps: Sequence[Step], store: ArtifactStore, size: Size | None = None
+) -> list[str]:
     """Lines for a plan; none where nothing would be asked. Nothing is sent, and no key is needed."""
     settings = Quality.of(all_settings)
     step = {s.asset: s for s in steps}
@@ -30,7 +33,9 @@ def spending(all_settings: Settings, steps: Sequence[Step], store: ArtifactStore
     if "probe_set" in versions:
         said, forecast = _exact(settings, store, versions["probe_set"])
     elif "corpus" in versions:
-        said, forecast = _estimate(all_settings, store.manifest("corpus", versions["corpus"]))
+        said, forecast = _estimate(all_settings, *_counts(store.manifest("corpus", versions["corpus"])))
+    elif size is not None:
+        said, forecast = _estimate(all_settings, size.documents, size.tokens)
     else:
         return [UNKNOWN, *_not_ready()]
     priced = settings.price_in is not None or settings.price_out is not None
@@ -74,16 +79,19 @@ def _exact(settings: Quality, store: ArtifactStore, probe: str) -> tuple[str, "F
     return said, Forecast(*(a + b for a, b in both))
 
 
-def _estimate(settings: Settings, corpus: dict[str, Any]) -> tuple[str, "Forecast"]:
+def _counts(corpus: dict[str, Any]) -> tuple[int, int]:
+    return corpus["tables"]["corpus"]["rows"], corpus["metrics"]["tokens"]
+
+
+def _estimate(settings: Settings, n: int, tokens: int) -> tuple[str, "Forecast"]:
     """From the size of the corpus, where there is no probe yet; as if no answer were there."""
     from grip_assets.method.clustering import choose_k
     from grip_assets.models.llm.judge import TOKENS_PER_ANSWER, TOKENS_PER_CHAR, Forecast
 
     quality, probe, clustering = Quality.of(settings), Probe.of(settings), Clustering.of(settings)
-    n = corpus["tables"]["corpus"]["rows"]
     clusters = choose_k(n, clustering.k)
     documents = min(max(round(probe.fraction * n), probe.min_per_cluster * clusters), n)
-    shown = min(corpus["metrics"]["tokens"] / n, quality.windows * quality.window_chars * TOKENS_PER_CHAR)
+    shown = min(tokens / n, quality.windows * quality.window_chars * TOKENS_PER_CHAR)
     calls = documents + min(quality.repeats, documents)
     said = f"about {documents:,} documents (there is no probe set yet; this is an estimate)"
     return said, Forecast(calls, calls * (shown + RUBRIC_TOKENS), calls * TOKENS_PER_ANSWER)

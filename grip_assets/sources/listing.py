@@ -176,7 +176,7 @@ def _snapshot(root: Path) -> Path:
         return root
     revisions = sorted(p.name for p in (root / "snapshots").iterdir())
     main = root / "refs" / "main"
-    named = main.read_text().strip() if main.exists() else ""
+    named = main.read_text(encoding="utf-8").strip() if main.exists() else ""
     if named in revisions or len(revisions) == 1:
         return root / "snapshots" / (named if named in revisions else revisions[0])
     raise GripError(f"{root} is a hub's cache of {len(revisions)} revisions. Name one of its folders in snapshots.")

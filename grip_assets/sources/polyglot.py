@@ -132,14 +132,14 @@ def build(folder: Path, parts: list[Part], log: Callable[[str], None]) -> None:
         copied = copy(files(download(part, scratch), part.archive), part, scratch / "part")
         if not copied:
             raise GripError(f"{part} has no file of a known language in '{part.inside}'. Its row in PARTS is wrong.")
-        (scratch / "part" / MARKER).write_text(repr(part))
+        (scratch / "part" / MARKER).write_text(repr(part), encoding="utf-8")
         publish(scratch / "part", folder / part.target)
         shutil.rmtree(scratch)
         log(f"{n} of {len(parts)}: {part.target}, {copied:,} files")
 
 
 def _made_from(target: Path) -> str | None:
-    return (target / MARKER).read_text() if (target / MARKER).exists() else None
+    return (target / MARKER).read_text(encoding="utf-8") if (target / MARKER).exists() else None
 
 
 def publish(part: Path, target: Path) -> None:

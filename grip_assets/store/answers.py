@@ -6,7 +6,6 @@ parameters, all in the key), ``calls`` one row a request that was made, ``batche
 """
 
 import json
-import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from grip_assets import variables
 from grip_assets.errors import GripError
 
 TABLES = """
@@ -72,13 +72,13 @@ class Answers:
     def __init__(self, path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
+        if path.exists() and not path.stat().st_size and not path.with_name(path.name + "-wal").exists():
+            raise unusable(path, "it has 0 bytes")  # SQLite would take it for a new one, and all would be paid again
         try:
             self.db, self.writer = _connect(path), _connect(path)  # each for one thread
             self.db.executescript(TABLES)
         except sqlite3.Error as error:
-            raise GripError(
-                f"The store of answers {path} cannot be used: {error}. Move it aside to start anew."
-            ) from None
+            raise unusable(path, str(error)) from None
 
     def close(self) -> None:
         self.db.close()
@@ -157,6 +157,14 @@ class BatchJob:
     documents: dict[str, str]
 
 
+def unusable(path: Path, why: str) -> GripError:
+    return GripError(
+        f"The store of paid answers {path} cannot be used: {why}. Nothing was asked. Put a backup in its place, or read"
+        f" what is left of it by `sqlite3 {path.name} .recover | sqlite3 rescued.sqlite`. Move it aside to start anew:"
+        f" every document is then asked, and paid for, again."
+    )
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA journal_mode = WAL")
@@ -166,5 +174,4 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def answers_path(root: Path) -> Path:
     """``GRIP_JUDGE_STORE``, so that several data folders can share what was paid for; else inside the data folder."""
-    given = os.environ.get("GRIP_JUDGE_STORE")
-    return Path(given).expanduser() if given else root / ".judge" / "answers.sqlite"
+    return variables.value("GRIP_JUDGE_STORE") or root / ".judge" / "answers.sqlite"

@@ -6,8 +6,10 @@ leaves nothing half-made, and two runs that make the same thing cannot clash.
 """
 
 import fcntl
+import glob
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
@@ -19,15 +21,18 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from grip_assets import variables
 from grip_assets.errors import GripError
+from grip_assets.notices import warn_once
 from grip_assets.store.tables import TableWriter
 
 REPOSITORY = Path(__file__).parents[2]
+VERSION = re.compile(r"[0-9a-f]{16}")
 
 
 def data_root() -> Path:
     """``GRIP_DATA`` (default ``data``); a relative one is relative to the repository, from wherever it is asked."""
-    return (REPOSITORY / (os.environ.get("GRIP_DATA") or "data")).resolve()
+    return (REPOSITORY / (variables.value("GRIP_DATA") or "data")).resolve()
 
 
 class Draft:
@@ -54,7 +59,7 @@ class Draft:
                 writer.write(block)
 
     def parquet(self, table: str) -> str:
-        return str(self.folder / table / "*.parquet")
+        return parquet_files(self.folder / table)
 
 
 class ArtifactStore:
@@ -62,18 +67,27 @@ class ArtifactStore:
 
     def __init__(self, root: Path):
         self.root = root
+        self.shards_used: set[str] = set()  # folders of shards that were opened here: a manifest names them
 
     def folder(self, stage: str, version: str) -> Path:
         return self.root / stage / version
 
     def has(self, stage: str, version: str) -> bool:
-        return (self.folder(stage, version) / "manifest.json").exists()
+        """Whether the artifact is there, and whole."""
+        folder = self.folder(stage, version)
+        return folder.is_dir() and not damage(folder)
+
+    def damaged(self, stage: str, version: str) -> str:
+        """What is wrong with an artifact's files, after a power cut for example; empty where nothing is, or where
+        the artifact is not there at all."""
+        folder = self.folder(stage, version)
+        return damage(folder) if folder.is_dir() else ""
 
     def manifest(self, stage: str, version: str) -> dict[str, Any]:
-        """What made an artifact, also where its folder was removed."""
+        """What made an artifact, also where its folder was removed or is damaged."""
         for file in (self.folder(stage, version) / "manifest.json", self._kept(stage, version)):
-            with suppress(FileNotFoundError):
-                return json.loads(file.read_text())
+            with suppress(FileNotFoundError, ValueError):
+                return read_manifest(file)
         raise GripError(
             f"{self.folder(stage, version)} is not there, though a run recorded it. Materialize {stage} again:"
             f" it is computed from its inputs and gets the same name."
@@ -81,24 +95,21 @@ class ArtifactStore:
 
     def knows(self, stage: str, version: str) -> bool:
         """Whether there is a manifest of this artifact; its folder may be gone."""
-        return self.has(stage, version) or self._kept(stage, version).exists()
+        return self.has(stage, version) or _is_manifest(self._kept(stage, version))
 
     def keep(self, manifest: dict[str, Any]) -> None:
         """Keep a manifest where the removal of its artifact's folder does not reach it."""
         file = self._kept(manifest["stage"], manifest["version"])
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with self.scratch() as scratch:
-                (scratch / "manifest").write_text(json.dumps(manifest, indent=1))
-                (scratch / "manifest").rename(file)
+        if not _is_manifest(file):
+            self.replace(file, json.dumps(manifest, indent=1))
 
     def _kept(self, stage: str, version: str) -> Path:
         return self.root / ".manifests" / stage / f"{version}.json"
 
     def ever_made(self, stage: str) -> Iterator[dict[str, Any]]:
         """Manifests of all artifacts of a stage, also of those whose folder was removed, by name."""
-        kept = {file.stem for file in (self.root / ".manifests" / stage).glob("*.json")}
-        there = {file.parent.name for file in self.root.glob(f"{stage}/*/manifest.json")}
+        kept = {file.stem for file in (self.root / ".manifests" / stage).glob("*.json") if _is_manifest(file)}
+        there = {folder.name for folder in self.folders(stage) if _is_manifest(folder / "manifest.json")}
         yield from (self.manifest(stage, version) for version in sorted(kept | there))
 
     def lineage(self, stage: str, version: str) -> dict[str, dict[str, Any]]:
@@ -111,24 +122,42 @@ class ArtifactStore:
 
     def parquet(self, stage: str, version: str, table: str) -> str:
         """The files of a table, as a glob for DuckDB or polars; their order is the order of the rows."""
-        return str(self.folder(stage, version) / table / "*.parquet")
+        return parquet_files(self.folder(stage, version) / table)
+
+    def folders(self, stage: str = "[!.]*") -> list[Path]:
+        """Folders of all artifacts (of one stage), whole or damaged, in the order of their names."""
+        found = self.root.glob(f"{stage}/[!.]*")
+        return sorted(f for f in found if (f / "manifest.json").exists() or (VERSION.fullmatch(f.name) and f.is_dir()))
 
     def manifests(self, stage: str = "[!.]*") -> Iterator[dict[str, Any]]:
-        """Manifests of all artifacts (of one stage), in the order of their names."""
-        for file in sorted(self.root.glob(f"{stage}/*/manifest.json")):
-            yield json.loads(file.read_text())
+        """Manifests of all artifacts (of one stage), in the order of their names. A damaged one is left out, and a
+        log line says so."""
+        for folder in self.folders(stage):
+            if why := damage(folder):
+                warn_once(f"{folder} is damaged and left out: {why}. A run that needs it makes it again.")
+            else:
+                yield read_manifest(folder / "manifest.json")
 
     def alias(self, stage: str, recipe: str) -> str | None:
-        """The version that ``recipe`` led to, for a stage that is named by its content; None: not made yet."""
-        file = self.root / stage / ".aliases" / recipe
-        return file.read_text() if file.exists() else None
+        """The version that ``recipe`` led to, for a stage that is named by its content; None: not made yet, or what
+        the file is empty after a power cut."""
+        try:
+            noted = (self.root / stage / ".aliases" / recipe).read_text(encoding="utf-8")
+        except (FileNotFoundError, UnicodeDecodeError):
+            return None
+        return noted or None
 
     def set_alias(self, stage: str, recipe: str, version: str) -> None:
-        file = self.root / stage / ".aliases" / recipe
+        self.replace(self.root / stage / ".aliases" / recipe, version)
+
+    def replace(self, file: Path, text: str) -> None:
+        """Write a small file so that it is there as a whole or not at all, even after a power cut."""
         file.parent.mkdir(parents=True, exist_ok=True)
         with self.scratch() as scratch:
-            (scratch / "alias").write_text(version)
-            (scratch / "alias").rename(file)
+            (scratch / "file").write_text(text, encoding="utf-8")
+            sync_one(scratch / "file")
+            (scratch / "file").rename(file)
+        sync_one(file.parent)
 
     @contextmanager
     def publish(self, stage: str, manifest: dict[str, Any]) -> Iterator[Draft]:
@@ -139,7 +168,7 @@ class ArtifactStore:
         with self.scratch() as folder:
             yield Draft(folder)
             manifest["tables"] = {t.name: describe(t) for t in sorted(folder.iterdir()) if t.is_dir()}
-            (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+            (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
             sync(folder)
             self.keep(manifest)
             final = self.folder(stage, manifest["version"])
@@ -147,8 +176,18 @@ class ArtifactStore:
             try:
                 folder.rename(final)
             except OSError:
-                if not self.has(stage, manifest["version"]):  # otherwise another run was first with the same thing
+                if self.has(stage, manifest["version"]):  # another run was first with the same thing
+                    return
+                if not final.is_dir():
                     raise
+                self.discard(final)  # damaged: its place is for the whole one
+                folder.rename(final)
+            sync_one(final.parent)
+
+    def discard(self, folder: Path) -> None:
+        """Remove a folder: out of sight by one rename, then gone."""
+        with self.scratch() as scratch:
+            folder.rename(scratch / "discarded")
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -166,6 +205,53 @@ class ArtifactStore:
                 yield folder
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def parquet_files(folder: Path) -> str:
+    """A glob of the Parquet files of a folder, whatever characters are in its path."""
+    return str(Path(glob.escape(str(folder))) / "*.parquet")
+
+
+def read_manifest(file: Path) -> dict[str, Any]:
+    """FileNotFoundError, or ValueError where it is no JSON object of an artifact."""
+    manifest = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(manifest, dict) or "tables" not in manifest:
+        raise ValueError("no manifest")
+    return manifest
+
+
+def _is_manifest(file: Path) -> bool:
+    try:
+        return bool(read_manifest(file))
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def damage(folder: Path) -> str:
+    """What is missing of an artifact: its manifest, or files of a table, or parts of them. Empty: nothing.
+
+    Looked at are sizes and the last bytes of each file, which a power cut leaves wrong; not each byte.
+    """
+    try:
+        tables = read_manifest(folder / "manifest.json")["tables"]
+    except FileNotFoundError:
+        return "manifest.json is not there"
+    except ValueError:
+        return "manifest.json is empty or cut short"
+    for table, said in tables.items():
+        parts = sorted((folder / table).glob("*.parquet"))
+        size = sum(part.stat().st_size for part in parts)
+        if size != said["bytes"]:
+            return f"table {table} has {size:,} of {said['bytes']:,} bytes"
+        if not all(map(_ends_as_parquet, parts)):
+            return f"table {table} is not Parquet to its end"
+    return ""
+
+
+def _ends_as_parquet(file: Path) -> bool:
+    with file.open("rb") as handle:
+        handle.seek(-4, os.SEEK_END)
+        return handle.read() == b"PAR1"
 
 
 def describe(table: Path) -> dict[str, Any]:
@@ -201,8 +287,13 @@ def _sweep(root: Path) -> None:
 def sync(folder: Path) -> None:
     """Bring all that is in a folder to the disk."""
     for path in [*folder.rglob("*"), folder]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_one(path)
+
+
+def sync_one(path: Path) -> None:
+    """Bring one file, or the names in one folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -2,6 +2,9 @@
 
 It holds views only, is built aside and swapped by one rename, so a reader never blocks a writer and never sees half
 of it. Paths in it are absolute: ``SELECT * FROM budgets`` works from any client and any folder.
+
+The statements that make the views stand beside it, in ``.catalog.sql``. Where the file itself cannot be opened (it is
+damaged, or a client has it open to write), our readers make the same views in memory.
 """
 
 import json
@@ -13,49 +16,86 @@ import duckdb
 
 from grip_assets.errors import GripError
 from grip_assets.ledger import Record
+from grip_assets.notices import warn_once
 from grip_assets.recompute import Settings, Stage
 from grip_assets.settings import trait
-from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.store import disk
+from grip_assets.store.artifacts import ArtifactStore, sync_one
+from grip_assets.store.tables import parts
 
 
 def catalog_path(root: Path) -> Path:
     return root / "grip.duckdb"
 
 
+def script_path(root: Path) -> Path:
+    return root / ".catalog.sql"
+
+
 def rebuild(
     store: ArtifactStore, stages: Mapping[str, Stage], settings: Settings, in_force: Mapping[str, Record]
 ) -> None:
     """Write the catalog anew, with the record of each stage in force."""
-    with store.scratch() as folder:
-        connection = duckdb.connect(folder / "catalog")
-        for statement in [
-            *_tables(store, stages, in_force),
-            _settings(settings),
-            _artifacts(store, in_force),
-        ]:
-            connection.execute(statement)
-        connection.close()
-        (folder / "catalog").rename(catalog_path(store.root))
+    script = ";\n".join([*_tables(store, stages, in_force), _settings(settings), _artifacts(store, in_force)])
+    target = catalog_path(store.root)
+    with disk.room(store.root), store.scratch() as folder:
+        with duckdb.connect(folder / "catalog") as connection:
+            connection.execute(script)
+            connection.execute("CHECKPOINT")  # fails here where the disk is full, and not unseen in close
+        sync_one(folder / "catalog")
+        store.replace(script_path(store.root), script)
+        (folder / "catalog").rename(target)
+    target.with_suffix(".duckdb.wal").unlink(missing_ok=True)  # what a client wrote into the one before
 
 
 def connect(root: Path) -> duckdb.DuckDBPyConnection:
-    """The catalog, read-only."""
-    if not catalog_path(root).exists():
+    """The catalog, read-only; its views in memory where the file cannot be opened."""
+    path = catalog_path(root)
+    if not path.exists():
+        raise GripError(f"{path} is not there: nothing was curated in this data folder. Run `grip curate`.")
+    try:
+        connection = duckdb.connect(path, read_only=True)
+        connection.execute("SELECT 1 FROM artifacts LIMIT 0")
+        return connection
+    except duckdb.Error as error:
+        return _views_in_memory(root, str(error).splitlines()[0])
+
+
+def _views_in_memory(root: Path, because: str) -> duckdb.DuckDBPyConnection:
+    """GripError where the statements are not there or fail."""
+    connection = duckdb.connect()
+    try:
+        connection.execute(script_path(root).read_text(encoding="utf-8"))
+        connection.execute("SELECT 1 FROM artifacts LIMIT 0")
+    except (OSError, ValueError, duckdb.Error):
         raise GripError(
-            f"{catalog_path(root)} is not there: nothing was curated in this data folder. Run `grip curate`."
-        )
-    return duckdb.connect(catalog_path(root), read_only=True)
+            f"{catalog_path(root)} cannot be opened: {because}. Close the program that has it open; if none has, run"
+            f" `grip curate`, which writes it anew. Nothing is lost: it holds views only."
+        ) from None
+    warn_once(f"{catalog_path(root)} cannot be opened, so its views are read from the artifacts: {because}")
+    return connection
 
 
 def shown(root: Path) -> dict[str, Record]:
-    """What the catalog says is in force, by stage; empty where there is no catalog."""
+    """What the catalog says is in force, by stage; empty where there is no catalog, or none that can be read."""
     if not catalog_path(root).exists():
         return {}
-    with connect(root) as connection:
+    try:
+        connection = connect(root)
+    except GripError as error:
+        warn_once(str(error))
+        return {}
+    with connection:
         rows = connection.execute(
             "SELECT asset, version, run_id, epoch(materialized_at), reused FROM artifacts WHERE in_force"
         ).fetchall()
     return {asset: Record(version, run_id, at, {"reused": reused}) for asset, version, run_id, at, reused in rows}
+
+
+def is_current(root: Path, records: Mapping[str, Record]) -> bool:
+    """Whether the file itself can be opened, or is held by a client, and shows these versions."""
+    shows = {stage: record.version for stage, record in shown(root).items()}
+    return script_path(root).exists() and all(shows.get(name) == r.version for name, r in records.items())
 
 
 def _tables(store: ArtifactStore, stages: Mapping[str, Stage], in_force: Mapping[str, Record]) -> Iterable[str]:
@@ -63,8 +103,8 @@ def _tables(store: ArtifactStore, stages: Mapping[str, Stage], in_force: Mapping
         if store.has(name, record.version):
             made = store.manifest(name, record.version)["tables"]
             for table in (t for t in stages[name].tables if t in made):  # an older version of the stage made fewer
-                files = literal(store.parquet(name, record.version, table))
-                yield f"CREATE VIEW {table} AS SELECT * FROM read_parquet({files})"
+                files = ", ".join(literal(part) for part in parts(store.parquet(name, record.version, table)))
+                yield f"CREATE VIEW {table} AS SELECT * FROM read_parquet([{files}])"
 
 
 def _settings(settings: Settings) -> str:

@@ -13,6 +13,7 @@ import polars as pl
 
 from grip_assets.memory import budget
 from grip_assets.store.artifacts import REPOSITORY
+from grip_assets.store.tables import parts
 
 HERE = Path(__file__).parents[1] / "sql"  # in a wheel; in the repository the folder is at the top
 SQL = HERE if HERE.exists() else REPOSITORY / "sql"
@@ -23,7 +24,7 @@ def has_query(name: str) -> bool:
 
 
 def sql_text(name: str) -> str:
-    return (SQL / f"{name}.sql").read_text()
+    return (SQL / f"{name}.sql").read_text(encoding="utf-8")
 
 
 def query(name: str, tables: Mapping[str, str | pl.DataFrame], **parameters: Any) -> pl.DataFrame:
@@ -36,7 +37,9 @@ def query(name: str, tables: Mapping[str, str | pl.DataFrame], **parameters: Any
     with duckdb.connect(config=config) as connection:
         for table, rows in tables.items():
             relation = (
-                connection.read_parquet(rows) if isinstance(rows, str) else connection.from_arrow(rows.to_arrow())
+                connection.read_parquet([str(part) for part in parts(rows)])  # names, not patterns: any path will do
+                if isinstance(rows, str)
+                else connection.from_arrow(rows.to_arrow())
             )
             relation.create_view(table)
         return connection.sql(sql_text(name), params=parameters or None).pl()

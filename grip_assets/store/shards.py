@@ -6,19 +6,23 @@ shards (two runs at once) is harmless: the results are the same, and the first i
 """
 
 import hashlib
-import os
+import time
 from collections.abc import Callable, Collection, Iterable
-from itertools import islice
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.errors import Unfinished
+from grip_assets.notices import warn_once
+from grip_assets.store.artifacts import ArtifactStore, sync_one
 from grip_assets.store.tables import TableWriter
 
 Row = TypeVar("Row")
+SHARD_SECONDS = 5.0
+DAMAGED = (pa.ArrowException, OSError, KeyError)
 
 
 class Shards:
@@ -26,6 +30,7 @@ class Shards:
 
     def __init__(self, store: ArtifactStore, stage: str, how: str):
         self.store = store
+        store.shards_used.add(how)
         self.folder = store.root / stage / ".shards" / how
 
     def write(self, table: pa.Table) -> None:
@@ -35,15 +40,22 @@ class Shards:
         with self.store.scratch() as scratch:
             with TableWriter(scratch / "shard", table.schema) as writer:
                 writer.write(table)
-            with (scratch / "shard").open("rb") as handle:
-                os.fsync(handle.fileno())
+            sync_one(scratch / "shard")
             (scratch / "shard").rename(self.folder / f"{name}.parquet")
+        sync_one(self.folder)
 
     def write_each(self, rows: Iterable[Row], table: Callable[[list[Row]], pa.Table], at_once: int) -> None:
-        """Keep rows as they come, ``at_once`` a shard: what a crash can lose."""
-        remaining = iter(rows)
-        while some := list(islice(remaining, at_once)):
-            self.write(table(some))
+        """Keep rows as they come, a shard every SHARD_SECONDS or ``at_once`` rows: what a crash can lose. How rows fall
+        into shards changes no result: they are read by key."""
+        held: list[Row] = []
+        since = time.monotonic()
+        for row in rows:
+            held.append(row)
+            if len(held) >= at_once or time.monotonic() - since >= SHARD_SECONDS:
+                self.write(table(held))
+                held, since = [], time.monotonic()
+        if held:
+            self.write(table(held))
 
     def completed(self, keys: Collection[str], make: Callable[[list[str]], None]) -> pa.Table:
         """The rows of ``keys`` in their order. ``make`` is given those that are not there, each once, to write them."""
@@ -54,10 +66,11 @@ class Shards:
         return self.read(keys, have)
 
     def index(self) -> dict[str, Path]:
-        """Where each key is."""
+        """Where each key is. A shard that cannot be read (0 bytes after a power cut) is removed, and a log line says
+        so: its keys are not there, so they are computed again."""
         found: dict[str, Path] = {}
         for shard in sorted(self.folder.glob("*.parquet")):
-            for key in pq.read_table(shard, columns=["key"])["key"].unique().to_pylist():
+            for key in _keys(shard):
                 found.setdefault(key, shard)
         return found
 
@@ -66,8 +79,34 @@ class Shards:
         by_shard: dict[Path, dict[str, int]] = {}
         for position, key in enumerate(keys):
             by_shard.setdefault(index[key], {})[key] = position
-        found = [_rows(pq.read_table(shard), wanted) for shard, wanted in by_shard.items()]
+        found = [_rows(_table(shard), wanted) for shard, wanted in by_shard.items()]
         return pa.concat_tables(found).sort_by("position").drop_columns("position")
+
+
+def _keys(shard: Path) -> list[str]:
+    try:
+        return pq.read_table(shard, columns=["key"])["key"].unique().to_pylist()
+    except DAMAGED as error:
+        _remove(shard, error)
+        return []
+
+
+def _table(shard: Path) -> pa.Table:
+    try:
+        return pq.read_table(shard)
+    except DAMAGED as error:
+        _remove(shard, error)
+        raise Unfinished(
+            f"{shard} was damaged inside and is removed. Run the same command again: its documents are computed again."
+        ) from None
+
+
+def _remove(shard: Path, error: Exception) -> None:
+    if isinstance(error, PermissionError):
+        raise error
+    with suppress(FileNotFoundError):
+        shard.unlink()
+    warn_once(f"{shard} is damaged and removed: what it held is computed again ({str(error).splitlines()[0]}).")
 
 
 def _rows(table: pa.Table, wanted: dict[str, int]) -> pa.Table:

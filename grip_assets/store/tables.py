@@ -5,6 +5,7 @@ enough to stream. Vectors are not compressed, since floats do not compress. A ro
 is read alone, so that one cluster never brings in the others.
 """
 
+import glob
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -117,8 +118,8 @@ def vector_blocks(files: str, chosen_N: np.ndarray | None = None) -> Iterator[np
 
 
 def parts(files: str) -> list[Path]:
-    pattern = Path(files)
-    found = sorted(pattern.parent.glob(pattern.name))
+    """The files of a glob, in the order of their names, which is that of the rows."""
+    found = sorted(map(Path, glob.glob(files)))  # noqa: PTH207
     if not found:
-        raise GripError(f"{files} is not there. Materialize {pattern.parents[2].name} again.")
+        raise GripError(f"{files} is not there. Materialize {Path(files).parents[2].name} again.")
     return found

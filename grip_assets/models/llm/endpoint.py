@@ -19,6 +19,7 @@ from typing import Any
 import httpx2
 import openai
 
+from grip_assets import variables
 from grip_assets.errors import GripError
 from grip_assets.models.llm.prompt import RESPONSE_FORMAT, InvalidAnswer, Prompt, parse
 
@@ -66,7 +67,7 @@ def endpoint() -> Endpoint:
     url = os.environ.get("OPENAI_BASE_URL") or None
     _check_url(url)
     numbers = {
-        name: _number(f"GRIP_JUDGE_{name.upper()}", whole=name in ("concurrency", "attempts"))
+        name: variables.value(f"GRIP_JUDGE_{name.upper()}")
         for name in (
             "concurrency",
             "requests_per_minute",
@@ -139,20 +140,6 @@ def is_loopback(url: str | None) -> bool:
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
     return address.is_loopback or address.is_unspecified
-
-
-def _number(variable: str, whole: bool) -> Any:
-    given = os.environ.get(variable)
-    if not given:
-        return None
-    try:
-        value = int(given) if whole else float(given)
-        positive = value > 0
-    except ValueError:
-        positive = False
-    if not positive:
-        raise GripError(f"{variable} is '{given}': it must be {'a whole number' if whole else 'a number'} above 0.")
-    return value
 
 
 @dataclass(frozen=True)

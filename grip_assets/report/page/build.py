@@ -66,13 +66,13 @@ def render(sections: list[Section], title: str, digest: str) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["json"] = lambda value: Markup(json_text(value))
-    plotly, ours = _plotly(), (HERE / "page.js").read_text()
+    plotly, ours = _plotly(), (HERE / "page.js").read_text(encoding="utf-8")
     values: dict[str, Any] = {
         "sections": sections,
         "short": SHORT,
         "title": title,
         "digest": digest,
-        "style": Markup(f":root {{ {css(LIGHT)} }}\n{(HERE / 'page.css').read_text()}"),
+        "style": Markup(f":root {{ {css(LIGHT)} }}\n{(HERE / 'page.css').read_text(encoding='utf-8')}"),
         "dark": Markup(css(DARK)),
         "scripts": [Markup(plotly), Markup(ours)],
         "hashes": [_hash(plotly), _hash(ours)],

@@ -8,7 +8,8 @@ from pathlib import Path
 from grip_assets.recompute import Settings
 from grip_assets.report.compare import latest
 from grip_assets.settings import digest, flat
-from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.store import disk
+from grip_assets.store.artifacts import ArtifactStore, sync_one
 
 DIGEST = re.compile(r'<meta name="grip-digest" content="([0-9a-f]*)">')
 HEAD_CHARS = 4000
@@ -35,9 +36,10 @@ def write(store: ArtifactStore, in_force: Mapping[str, str], settings: Settings,
     if shown(path) == name:
         return Written(path, name, True, len(SECTIONS), path.stat().st_size)
     html, sections = build(store.root, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with store.scratch() as folder:
+    with disk.room(store.root), store.scratch() as folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
         (folder / "index.html").write_text(html, encoding="utf-8", newline="\n")
+        sync_one(folder / "index.html")
         (folder / "index.html").replace(path)
     return Written(path, name, False, len(sections), path.stat().st_size)
 
@@ -52,9 +54,11 @@ def named(store: ArtifactStore, in_force: Mapping[str, str], settings: Settings,
 
 
 def shown(path: Path) -> str | None:
-    """The digest of the page that is there."""
+    """The digest of the page that is there as a whole."""
     if not path.exists():
         return None
-    with path.open(encoding="utf-8") as file:
-        found = DIGEST.search(file.read(HEAD_CHARS))
-    return found[1] if found else None
+    with path.open("rb") as file:
+        found = DIGEST.search(file.read(HEAD_CHARS).decode(errors="replace"))
+        file.seek(max(path.stat().st_size - 20, 0))
+        whole = b"</html>" in file.read()
+    return found[1] if found and whole else None

@@ -1,0 +1,208 @@
+"""What a run would take: seconds and disk, for each asset, before anything is computed.
+
+A stage that was computed in this data folder has a measured cost, which grows with what drives it: bytes read, tokens
+embedded, documents, tokens probed. Over another pool it is scaled, and says from how many documents. A stage that was
+never computed, or only on a pool too small to say anything, has a guess: rates measured once on two cores (GUESS).
+"""
+
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from grip_assets.errors import GripError
+from grip_assets.ledger import Record
+from grip_assets.recompute import Settings, Stage, Step
+from grip_assets.settings import Adaptation, Clustering, Corpus
+from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.store.disk import existing
+
+BYTES_A_TOKEN, BYTES_A_ROW = 3.5, 4_000  # of source code and prose; of a row of a table
+FAR = 4  # times as much as was measured; beyond it what fewer than TELLING documents took is mostly start-up
+TELLING = 1_000
+GUESS = "guess"
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a pool. ``known``: read before, else from the listing of its files."""
+
+    documents: int
+    tokens: int
+    n_bytes: int
+    known: bool
+
+
+@dataclass(frozen=True)
+class Rate:
+    """``driver``: what the cost grows with. Seconds and bytes on the disk: fixed, and for each unit of the driver."""
+
+    driver: str
+    fixed: float
+    each: float
+    fixed_bytes: int = 5_000
+    bytes_each: float = 0.0
+
+
+# Seconds on two cores of a 2.x GHz x86; vectors of 384 dimensions; texts compressed to about a third.
+RATES = {
+    "corpus": Rate("bytes", 2, 1 / 2e6, bytes_each=0.35),
+    "embeddings": Rate("tokens", 3, 1 / 6_900, bytes_each=0.5),  # artifact and shards: 1.6 kB a document
+    "clusters": Rate("documents", 3, 2e-3, bytes_each=860),
+    "corpus_map": Rate("documents", 3, 5e-3, bytes_each=30),
+    "sigma_k": Rate("documents", 0.3, 1e-5),
+    "probe_set": Rate("documents", 0.5, 1e-4, bytes_each=760),
+    "adaptation_deltas": Rate("probed", 5, 1 / 200),
+    "quality_scores": Rate("documents", 1, 4e-3, bytes_each=30),
+    "subset": Rate("documents", 3, 2e-3, bytes_each=80),
+    "knobs": Rate("documents", 2, 1e-3),
+    "stability": Rate("documents", 2, 1e-3),
+    "report": Rate("documents", 6, 1e-4, fixed_bytes=5_000_000),
+}
+OTHER = Rate("documents", 1, 1e-6)
+A_RUN = Rate("documents", 8, 0, fixed_bytes=1_000_000)  # starting, the event log, checks
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One line. ``basis`` says what the figures are: "measured here", "scaled from N documents", "guess"; empty for
+    what is reused and costs nothing."""
+
+    asset: str
+    action: str
+    why: str
+    version: str | None
+    seconds: float
+    n_bytes: int
+    basis: str
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """``costs``: of the stages, the page and the run itself, in their order."""
+
+    costs: list[Cost]
+    size: Size | None
+    free_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        return sum(cost.seconds for cost in self.costs)
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(cost.n_bytes for cost in self.costs)
+
+    @property
+    def to_compute(self) -> list[Cost]:
+        return [cost for cost in self.costs if cost.action == "compute"]
+
+
+def forecast(
+    steps: Sequence[Step],
+    stages: Mapping[str, Stage],
+    settings: Settings,
+    store: ArtifactStore,
+    records: Mapping[str, Record],
+) -> Forecast:
+    """What the ``steps`` of a plan take. ``records``: the latest materializations, for what the page took."""
+    free = shutil.disk_usage(existing(store.root)).free
+    if all(step.action == "reuse" for step in steps):
+        return Forecast([_free(step) for step in steps], None, free)
+    size = pool_size(settings, steps, store)
+    drivers = _drivers(settings, size)
+    costs = [
+        _cost(step, stages[step.asset], settings, store, size, drivers) if step.action == "compute" else _free(step)
+        for step in steps
+    ]
+    return Forecast([*costs, _page(records, size), *_run_itself(costs)], size, free)
+
+
+def pool_size(settings: Settings, steps: Sequence[Step], store: ArtifactStore) -> Size:
+    """Of the pool in these settings: what was read of it before, or what its listing says."""
+    version = next((step.version for step in steps if step.asset == "corpus"), None)
+    if version and store.knows("corpus", version):
+        return _size_of(store.manifest("corpus", version))
+    from grip_assets.assets.corpus import pool
+
+    corpus, listed = Corpus.of(settings), pool(settings)
+    n_bytes = listed.size()
+    documents = listed.n_listed or max(n_bytes // BYTES_A_ROW, 1)
+    if corpus.max_documents and not listed.n_listed:
+        n_bytes = round(n_bytes * min(corpus.max_documents / documents, 1))
+    documents = min(documents, corpus.max_documents or documents)
+    return Size(documents, round(n_bytes / BYTES_A_TOKEN), n_bytes, False)
+
+
+def _size_of(manifest: Mapping[str, Any]) -> Size:
+    tokens = int(manifest["metrics"].get("tokens", 0))
+    return Size(int(manifest["tables"]["corpus"]["rows"]), tokens, round(tokens * BYTES_A_TOKEN), True)
+
+
+def _drivers(settings: Settings, size: Size) -> dict[str, float]:
+    clusters = Clustering.of(settings).k or min(max(round(math.sqrt(size.documents)), 16), 1024, size.documents)
+    probed = min(clusters * (Adaptation.of(settings).tokens_per_cluster or size.tokens), size.tokens)
+    return {"documents": size.documents, "tokens": size.tokens, "bytes": size.n_bytes, "probed": probed}
+
+
+def _cost(
+    step: Step, stage: Stage, settings: Settings, store: ArtifactStore, size: Size, drivers: Mapping[str, float]
+) -> Cost:
+    rate = RATES.get(stage.name, OTHER)
+    units = drivers[rate.driver]
+    seconds, n_bytes, basis = rate.fixed + rate.each * units, rate.fixed_bytes + rate.bytes_each * units, GUESS
+    before = _nearest(stage, settings, store, size)
+    if before:
+        manifest, at = before
+        times = units / max(_measured_units(rate, manifest, at), 1)
+        bytes_then = sum(table["bytes"] for table in manifest["tables"].values())
+        if times <= FAR or at.documents >= TELLING:
+            start = min(rate.fixed, manifest["seconds"])
+            seconds = start + (manifest["seconds"] - start) * times
+            n_bytes = bytes_then * max(times, 0.01)
+            same = at.known and (at.documents, at.tokens) == (size.documents, size.tokens)
+            basis = "measured here" if same else f"scaled from {at.documents:,} documents"
+    return Cost(step.asset, "compute", step.why, step.version, seconds, round(n_bytes), basis)
+
+
+def _measured_units(rate: Rate, manifest: Mapping[str, Any], at: Size) -> float:
+    """Units of the driver in a computation before. Embeddings count what was embedded then, not what was there."""
+    metrics = manifest["metrics"]
+    if rate.driver == "probed":
+        return metrics.get("probe_tokens") or 1
+    units = {"documents": at.documents, "tokens": at.tokens, "bytes": at.n_bytes}[rate.driver]
+    return units * metrics.get("documents_embedded_now", at.documents) / at.documents
+
+
+def _nearest(stage: Stage, settings: Settings, store: ArtifactStore, size: Size) -> tuple[dict[str, Any], Size] | None:
+    """The computation before that says most: with the same settings, and of a pool of nearly this size."""
+    found = []
+    for manifest in store.ever_made(stage.name):
+        if manifest["metrics"].get("documents_embedded_now") == 0 or not manifest.get("seconds"):
+            continue
+        try:
+            at = _size_of(store.lineage(stage.name, manifest["version"])["corpus"])
+        except (GripError, KeyError):
+            continue
+        other = manifest["settings"] != stage.values(settings) if stage.name != "corpus" else False
+        far = abs(math.log(max(size.tokens, 1) / max(at.tokens, 1)))
+        found.append((other, far, -manifest["computed_at"], manifest, at))
+    best = min(found, key=lambda row: row[:3], default=None)
+    return (best[3], best[4]) if best else None
+
+
+def _page(records: Mapping[str, Record], size: Size) -> Cost:
+    rate, record = RATES["report"], records.get("report")
+    took = record.metadata.get("seconds") if record else None
+    seconds = took or rate.fixed + rate.each * size.documents
+    basis = "measured here" if took else GUESS
+    return Cost("report", "compute", "shows what is in force", None, float(seconds), rate.fixed_bytes, basis)
+
+
+def _run_itself(costs: Sequence[Cost]) -> list[Cost]:
+    return [Cost("the run itself", "compute", "start, checks, log", None, A_RUN.fixed, A_RUN.fixed_bytes, GUESS)]
+
+
+def _free(step: Step) -> Cost:
+    return Cost(step.asset, step.action, step.why, step.version, 0.0, 0, "")

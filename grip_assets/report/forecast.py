@@ -1,0 +1,38 @@
+"""A forecast as the table that `grip plan` prints."""
+
+from collections.abc import Iterator
+
+from grip_assets.costs import Forecast
+from grip_assets.store.disk import size
+
+
+def as_text(forecast: Forecast) -> Iterator[str]:
+    yield f"{'asset':<18} {'action':<8} {'about':>9} {'disk':>9}  {'figures are':<27} why"
+    for cost in forecast.costs:
+        about, disk = (duration(cost.seconds), size(cost.n_bytes)) if cost.action == "compute" else ("-", "-")
+        yield f"{cost.asset:<18} {cost.action:<8} {about:>9} {disk:>9}  {cost.basis or '-':<27} {cost.why}"
+    n, stages = len(forecast.to_compute), len(forecast.costs)
+    if not n:
+        yield f"0 of {stages} assets to compute; the run takes a few seconds"
+        return
+    pool = forecast.size
+    if pool and not pool.known:
+        yield (
+            f"the pool was never read: about {pool.documents:,} documents, {size(pool.n_bytes)},"
+            f" {pool.tokens:,} tokens, by the listing of its files"
+        )
+    kinds = {cost.basis.split(" from")[0] for cost in forecast.to_compute}
+    yield (
+        f"{n - 2} of {stages - 2} assets to compute, the report and the run itself: about {duration(forecast.seconds)},"
+        f" {size(forecast.n_bytes)} of disk ({size(forecast.free_bytes)} are free); {', '.join(sorted(kinds))}."
+        " Documents that were embedded before are not embedded again."
+    )
+    if forecast.n_bytes > forecast.free_bytes:
+        yield "there is not enough room on the disk: `grip clean` lists what can go"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:,.1f} s" if seconds < 10 else f"{seconds:,.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:,.0f} min" if minutes < 100 else f"{minutes / 60:,.1f} h"

@@ -1,0 +1,238 @@
+"""The environment variables: facts about the machine, which are in no version of an artifact.
+
+All are described and read here, and nowhere else: what a text means, what it must be, an example. A command looks at
+all of them before it does anything (``check``); the code location leaves out what a wrong one would break.
+"""
+
+import difflib
+import os
+import re
+import zoneinfo
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from grip_assets.errors import GripError, Unfinished, UsageMistake
+from grip_assets.notices import warn_once
+
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+LEAST_MEMORY = 10**6
+
+
+class Unreadable(UsageMistake, Unfinished):
+    """A variable that cannot be read. No setting of a run is to blame for it."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """``read`` makes a value of the text, or raises ValueError; ``must_be`` says in words what it takes. ``used_by``:
+    ``run`` (whatever computes), ``schedules``, ``judge``, or ``others`` (a library reads it, and checks it)."""
+
+    meaning: str
+    default: str
+    example: str
+    read: Callable[[str], Any] = str
+    must_be: str = ""
+    used_by: str = "run"
+
+
+def above_zero(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise ValueError
+        return value
+
+    return read
+
+
+def workers(text: str) -> int | None:
+    return None if text.lower() == "auto" else above_zero(int)(text)
+
+
+def memory(text: str) -> int | float:
+    """Bytes, or a share of the machine's memory as a float of at most 1."""
+    if share := re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text):
+        if not 0 < float(share[1]) <= 100:
+            raise ValueError
+        return float(share[1]) / 100
+    size = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?", text.upper())
+    if not size or float(size[1]) * UNITS[size[2]] < LEAST_MEMORY:
+        raise ValueError
+    return int(float(size[1]) * UNITS[size[2]])
+
+
+def port(text: str) -> int:
+    if not 0 < int(text) < 65536:
+        raise ValueError
+    return int(text)
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError
+        return text
+
+    return read
+
+
+def folder(text: str) -> Path:
+    path = Path(text).expanduser()
+    if path.is_file() or set(text) & {"?", "\\"}:  # SQLite addresses end at the one, DuckDB takes the other for /
+        raise ValueError
+    return path
+
+
+def cron(text: str) -> str:
+    import dagster as dg  # not needed where no schedule is set
+
+    try:
+        dg.ScheduleDefinition(name="read", job_name="read", cron_schedule=text)
+    except dg.DagsterInvalidDefinitionError as error:
+        raise ValueError from error
+    return text
+
+
+def zone(text: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(text)
+    except (zoneinfo.ZoneInfoNotFoundError, OSError) as error:
+        raise ValueError from error
+    return text
+
+
+def profile(text: str) -> str:
+    from grip_assets.profiles import profiles
+
+    return one_of(*profiles())(text)
+
+
+WHOLE: dict[str, Any] = {"read": above_zero(int), "must_be": "a whole number above 0"}
+NUMBER: dict[str, Any] = {"read": above_zero(float), "must_be": "a number above 0"}
+FOLDER: dict[str, Any] = {"read": folder, "must_be": "a folder, with no ? and no \\ in its name"}
+CRON: dict[str, Any] = {"read": cron, "must_be": "a cron line", "used_by": "schedules"}
+PROFILE: dict[str, Any] = {"read": profile, "must_be": "the name of a profile", "used_by": "schedules"}
+JUDGE: dict[str, Any] = {"used_by": "judge"}
+OTHERS: dict[str, Any] = {"used_by": "others"}
+
+VARIABLES = {
+    "GRIP_DATA": Variable(
+        "Folder of artifacts and catalog; relative to the repository.", "`data`", "/data/grip", **FOLDER
+    ),
+    "DAGSTER_HOME": Variable(
+        "Folder of Dagster's instance; relative to the repository.",
+        "`.dagster` in `GRIP_DATA` where that is set, else `dagster_home`",
+        "/data/grip-home",
+        **FOLDER,
+    ),
+    "GRIP_CACHE": Variable(
+        "Folder of models that were unpacked, for all data folders.",
+        "`grip` in `XDG_CACHE_HOME` or `~/.cache`; where that cannot be written, a temporary folder",
+        "/data/cache",
+        **FOLDER,
+    ),
+    "GRIP_REPORT_PORT": Variable(
+        "Port at which `grip report` and the UI's link serve the page.", "3001", "8080", port, "a port from 1 to 65535"
+    ),
+    "GRIP_WORKERS": Variable("Threads.", "`auto`, the cores", "4", workers, "a whole number above 0, or auto"),
+    "GRIP_MEMORY": Variable(
+        "What work keeps within, or is refused by name: a size, or a share of the machine's or the container's memory.",
+        "`50%`",
+        "4GB",
+        memory,
+        "a size of at least 1MB, or a share such as 80%",
+    ),
+    "GRIP_EXECUTOR": Variable(
+        "`in_process`: one process for all steps. `multiprocess`: a process a step, forked from a server loaded once.",
+        "`in_process`",
+        "multiprocess",
+        one_of("in_process", "multiprocess"),
+        "in_process or multiprocess",
+    ),
+    "GRIP_SCREEN": Variable(
+        "Number format that exact searches screen in, `int8` or `float32`.",
+        "measured",
+        "float32",
+        one_of("int8", "float32"),
+        "int8 or float32",
+    ),
+    "GRIP_NIGHTLY": Variable("Cron line of the schedule `nightly`.", "`0 3 * * *`", "'30 1 * * *'", **CRON),
+    "GRIP_NIGHTLY_PROFILE": Variable(
+        "Profile whose settings `nightly` sets first.", "none, those in force", "paper", **PROFILE
+    ),
+    "GRIP_WEEKLY": Variable("Cron line of the schedule `weekly`.", "`0 4 * * 0`", "'0 4 * * 6'", **CRON),
+    "GRIP_WEEKLY_PROFILE": Variable("Profile whose settings `weekly` sets first.", "none", "paper", **PROFILE),
+    "GRIP_TIMEZONE": Variable(
+        "Time zone of the schedules.", "UTC", "Europe/Berlin", zone, "a name of a time zone", "schedules"
+    ),
+    "GRIP_WATCH_SECONDS": Variable(
+        "Seconds between two looks of a sensor, and how long a folder has to be quiet.",
+        "30",
+        "60",
+        **WHOLE,
+        used_by="schedules",
+    ),
+    "GRIP_POSTGRES": Variable(
+        "Address of the server, with dagster_home/postgres.yaml.",
+        "none",
+        "postgresql+psycopg2://user:password@host:5432/database",
+        **OTHERS,
+    ),
+    "OPENAI_API_KEY": Variable("Key of the judge's endpoint; read and written nowhere.", "none", "sk-...", **OTHERS),
+    "OPENAI_BASE_URL": Variable(
+        "Address of the judge's endpoint.", "that of OpenAI", "http://127.0.0.1:8000/v1", **OTHERS
+    ),
+    "GRIP_JUDGE_CONCURRENCY": Variable("Questions at once.", "32", "8", **WHOLE, **JUDGE),
+    "GRIP_JUDGE_REQUESTS_PER_MINUTE": Variable("Requests a minute at most.", "no limit", "500", **NUMBER, **JUDGE),
+    "GRIP_JUDGE_TOKENS_PER_MINUTE": Variable("Tokens a minute at most.", "no limit", "200000", **NUMBER, **JUDGE),
+    "GRIP_JUDGE_TIMEOUT": Variable("Seconds for a request.", "120", "600", **NUMBER, **JUDGE),
+    "GRIP_JUDGE_ATTEMPTS": Variable("Attempts for a document in a run.", "8", "3", **WHOLE, **JUDGE),
+    "GRIP_JUDGE_BACKOFF": Variable("First wait after a failure, in seconds.", "0.5", "2", **NUMBER, **JUDGE),
+    "GRIP_JUDGE_PATIENCE": Variable(
+        "An endpoint that has answered nothing for so many seconds stops the run.", "300", "60", **NUMBER, **JUDGE
+    ),
+    "GRIP_JUDGE_POLL": Variable("Seconds between two looks at a batch job.", "30", "120", **NUMBER, **JUDGE),
+    "GRIP_JUDGE_STORE": Variable(
+        "A file of answers that several data folders share.",
+        "one in each data folder",
+        "/data/answers.sqlite",
+        lambda text: Path(text).expanduser(),
+        used_by="judge",
+    ),
+    "GRIP_DEBUG": Variable("`1` prints where an error came from.", "not set", "1", **OTHERS),
+    "HF_HUB_OFFLINE": Variable("`1` keeps the hub out.", "not set", "1", **OTHERS),
+}
+
+
+def value(name: str) -> Any:
+    """What the variable says; None where it is not set or empty. Unreadable where it cannot be read."""
+    variable, text = VARIABLES[name], os.environ.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        return variable.read(text)
+    except (ValueError, OverflowError):
+        raise Unreadable(
+            f"{name} is '{text}': it must be {variable.must_be}, for example {name}={variable.example}."
+        ) from None
+
+
+def problem(name: str) -> str:
+    """What is wrong with the variable; empty where nothing is."""
+    try:
+        value(name)
+    except GripError as error:
+        return str(error)
+    return ""
+
+
+def check(used_by: Iterable[str] = ("run", "schedules", "judge")) -> None:
+    """Unreadable with all variables that cannot be read. A name that is nearly one of ours is said and left alone."""
+    wrong = [said for name, v in VARIABLES.items() if v.used_by in used_by and (said := problem(name))]
+    if wrong:
+        raise Unreadable("\n".join(wrong))
+    for name in sorted(n for n in os.environ if n.startswith("GRIP_") and n not in VARIABLES):
+        if near := difflib.get_close_matches(name, VARIABLES, 1, 0.85):
+            warn_once(f"{name} is set, and nothing reads it. Did you mean {near[0]}?")
