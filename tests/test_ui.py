@@ -19,7 +19,7 @@ from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NA
 from grip_assets import checks, ledger, profiles
 from grip_assets.assets import CURATED, STAGES
 from grip_assets.assets.columns import columns
-from grip_assets.assets.settings import fields
+from grip_assets.assets.settings import fields, form_in_force
 from grip_assets.definitions import defs
 from grip_assets.errors import GripError
 from grip_assets.report import serve
@@ -130,6 +130,9 @@ def test_the_form_of_a_change_is_flat_and_the_page_of_the_settings_fills_it(lab)
     assert "(/locations/grip_assets/jobs/change_selection/playground/setup?" in link
     form = yaml.safe_load(parse_qs(urlsplit(link[link.index("(") + 1 : -1]).query)["config"][0])
     assert form == ledger.settings_in_force(lab.instance)["selection"].model_dump()
+    corpus = ledger.settings_in_force(lab.instance)["corpus"]
+    lines = parse_qs(urlsplit(form_in_force("corpus", corpus)).query)["config"][0].splitlines()
+    assert f"path: {corpus.path}" in lines and "# text_field: null" in lines, "another pool has its own columns"
 
 
 DECISION = re.compile(r"\b[AG]\d{1,2}[a-z]?\b")
