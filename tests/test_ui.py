@@ -159,11 +159,22 @@ def test_every_description_begins_with_a_plain_sentence():
             assert re.match(r"[A-Z][a-z]*\b", field.description), f"{group}.{name}: {field.description}"
 
 
+def test_every_asset_but_the_page_itself_names_its_page_of_the_docs():
+    graph = defs.resolve_asset_graph()
+    for key in graph.get_all_asset_keys() - {dg.AssetKey("report")}:
+        files = [Path(r.file_path) for r in graph.get(key).metadata["dagster/code_references"].code_references]
+        assert files[-1].parent.name == "docs" and all(file.exists() for file in files), key
+
+
 def test_no_description_cites_a_decision_by_its_number():
     said = descriptions() | {f"{g}.{n}": f.description for g in GROUPS for n, f in fields(g).items()}
     said |= {f"column {t}.{n}": c.description for t, rows in columns().items() for n, c in rows.items()}
     said |= {f"profile {p.stem}": p.read_text() for p in Path(profiles.__file__).parent.glob("*.yaml")}
-    said |= {page.name: page.read_text() for page in (REPOSITORY / "docs").glob("*.md") if page.name != "reference.md"}
+    said |= {
+        page.name: page.read_text()
+        for page in (REPOSITORY / "docs").glob("*.md")
+        if page.name not in ("reference.md", "decisions.md")
+    }
     said["README.md"] = (REPOSITORY / "README.md").read_text()
     assert [(what, found) for what, text in said.items() if (found := DECISION.findall(text or ""))] == []
 

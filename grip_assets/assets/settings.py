@@ -49,7 +49,7 @@ def settings_asset(group: str) -> dg.AssetsDefinition:
         description=_table(schema),
         code_version="1",
         dagster_type=events.NOTHING,
-        metadata={"dagster/code_references": code_references(schema)},
+        metadata={"dagster/code_references": code_references(schema, "knobs")},
         config_schema=fields(group),
     )
     def _asset(context: dg.AssetExecutionContext, data: Data) -> Any:
