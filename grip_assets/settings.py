@@ -242,7 +242,7 @@ class Adaptation(Group):
         given=True,
     )
     form: Literal["closed", "steps"] = knob(
-        "closed", "closed: AdamW's first step from a head of zeros, by formula. steps: train a random head."
+        "closed", "How drops are found; closed: AdamW's first step from a head of zeros, by formula; steps: training."
     )
     folds: int = knob(5, "Parts of a cluster's documents, each held out once. For form: closed.", ge=2, le=20)
     reset_depth: int = knob(0, "Last blocks that are reset with the head; above 0 for form: steps.", "N", ge=0, le=64)

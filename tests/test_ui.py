@@ -19,7 +19,7 @@ from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NA
 from grip_assets import checks, ledger, profiles
 from grip_assets.assets import CURATED, STAGES
 from grip_assets.assets.columns import columns
-from grip_assets.assets.settings import fields
+from grip_assets.assets.settings import fields, form_in_force
 from grip_assets.definitions import defs
 from grip_assets.errors import GripError
 from grip_assets.report import serve
@@ -130,6 +130,9 @@ def test_the_form_of_a_change_is_flat_and_the_page_of_the_settings_fills_it(lab)
     assert "(/locations/grip_assets/jobs/change_selection/playground/setup?" in link
     form = yaml.safe_load(parse_qs(urlsplit(link[link.index("(") + 1 : -1]).query)["config"][0])
     assert form == ledger.settings_in_force(lab.instance)["selection"].model_dump()
+    corpus = ledger.settings_in_force(lab.instance)["corpus"]
+    lines = parse_qs(urlsplit(form_in_force("corpus", corpus)).query)["config"][0].splitlines()
+    assert f"path: {corpus.path}" in lines and "# text_field: null" in lines, "another pool has its own columns"
 
 
 DECISION = re.compile(r"\b[AG]\d{1,2}[a-z]?\b")
@@ -156,11 +159,22 @@ def test_every_description_begins_with_a_plain_sentence():
             assert re.match(r"[A-Z][a-z]*\b", field.description), f"{group}.{name}: {field.description}"
 
 
+def test_every_asset_but_the_page_itself_names_its_page_of_the_docs():
+    graph = defs.resolve_asset_graph()
+    for key in graph.get_all_asset_keys() - {dg.AssetKey("report")}:
+        files = [Path(r.file_path) for r in graph.get(key).metadata["dagster/code_references"].code_references]
+        assert files[-1].parent.name == "docs" and all(file.exists() for file in files), key
+
+
 def test_no_description_cites_a_decision_by_its_number():
     said = descriptions() | {f"{g}.{n}": f.description for g in GROUPS for n, f in fields(g).items()}
     said |= {f"column {t}.{n}": c.description for t, rows in columns().items() for n, c in rows.items()}
     said |= {f"profile {p.stem}": p.read_text() for p in Path(profiles.__file__).parent.glob("*.yaml")}
-    said |= {page.name: page.read_text() for page in (REPOSITORY / "docs").glob("*.md") if page.name != "reference.md"}
+    said |= {
+        page.name: page.read_text()
+        for page in (REPOSITORY / "docs").glob("*.md")
+        if page.name not in ("reference.md", "decisions.md")
+    }
     said["README.md"] = (REPOSITORY / "README.md").read_text()
     assert [(what, found) for what, text in said.items() if (found := DECISION.findall(text or ""))] == []
 

@@ -12,7 +12,7 @@ from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NA
 
 from grip_assets import checks, ledger
 from grip_assets.assets import events
-from grip_assets.errors import GripError
+from grip_assets.errors import Unfinished
 from grip_assets.recompute import Stage
 from grip_assets.store.artifacts import ArtifactStore
 
@@ -25,7 +25,7 @@ HOW = (
 
 
 def asked(context: dg.AssetExecutionContext, stage: Stage, stages: Mapping[str, Stage]) -> bool:
-    """Whether this run means ``stage``. GripError where it means nothing at all: it would read as a success."""
+    """Whether this run means ``stage``. Unfinished where it means nothing at all: it would read as a success."""
     if stage.group not in ON_REQUEST or TAG in context.run.tags or context.run.job_name != IMPLICIT_ASSET_JOB_NAME:
         return True
     keys = context.job_def.asset_layer.selected_asset_keys
@@ -33,7 +33,7 @@ def asked(context: dg.AssetExecutionContext, stage: Stage, stages: Mapping[str, 
     if chosen == {stage.name}:
         return True
     if all(name in stages and stages[name].group in ON_REQUEST for name in chosen):
-        raise GripError(f"Nothing was computed. {HOW}")
+        raise Unfinished(f"Nothing was computed. {HOW}")
     return False
 
 

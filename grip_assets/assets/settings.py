@@ -23,7 +23,18 @@ from grip_assets.launch import LOCATION
 from grip_assets.ledger import settings_in_force, settings_key
 from grip_assets.past import for_pool, is_refused
 from grip_assets.profiles import Changes
-from grip_assets.settings import GROUPS, Corpus, Group, choices, group_type, nullable, trait, validate, version
+from grip_assets.settings import (
+    GROUPS,
+    Corpus,
+    Group,
+    choices,
+    group_type,
+    nullable,
+    pool_fields,
+    trait,
+    validate,
+    version,
+)
 
 
 def settings_asset(group: str) -> dg.AssetsDefinition:
@@ -38,7 +49,7 @@ def settings_asset(group: str) -> dg.AssetsDefinition:
         description=_table(schema),
         code_version="1",
         dagster_type=events.NOTHING,
-        metadata={"dagster/code_references": code_references(schema)},
+        metadata={"dagster/code_references": code_references(schema, "knobs")},
         config_schema=fields(group),
     )
     def _asset(context: dg.AssetExecutionContext, data: Data) -> Any:
@@ -79,10 +90,13 @@ def example(group: str) -> str:
 
 
 def form_in_force(group: str, values: Group) -> str:
-    """Address in the UI of the form of `change_<group>`, filled with the values in force."""
-    form = yaml.safe_dump(values.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=10_000)
-    head = f"# settings/{group} in force: change what you want, and launch\n"
-    query = urlencode({"config": head + form}, quote_via=quote, safe="/:, []")
+    """Address in the UI of the form of `change_<group>`, filled with the values in force. What describes the pool is
+    commented out: named, it would go with the user to another pool."""
+    lines = [f"# settings/{group} in force: change what you want, and launch"]
+    for name, value in values.model_dump(mode="json").items():
+        line = yaml.safe_dump({name: value}, default_flow_style=None, width=10_000).rstrip("\n")
+        lines.append(f"# {line}" if group == "corpus" and name in pool_fields() else line)
+    query = urlencode({"config": "\n".join(lines) + "\n"}, quote_via=quote, safe="/:, []")
     return f"/locations/{LOCATION}/jobs/change_{group}/playground/setup?{query}".replace(" ", "+")
 
 

@@ -22,6 +22,7 @@ from grip_assets.recompute import Stage, make, owners
 from grip_assets.report.changes import causes, moved
 from grip_assets.report.inspect import inspect
 from grip_assets.report.metadata import metadata
+from grip_assets.store.artifacts import REPOSITORY
 from grip_assets.store.query import SQL, has_query
 
 warnings.filterwarnings("ignore", category=dg.BetaWarning)  # code references here, use_user_code_server in definitions
@@ -42,6 +43,7 @@ EXPENSIVE = {
     "strategies",
     "trainings",
 }
+PAGES = {"corpus": "pools", "quality_scores": "judge", "judge_report": "judge", "budgets": "knobs", "subset": "knobs"}
 
 
 def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinition:
@@ -58,7 +60,7 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
         description=stage.description,
         code_version=stage.code_version,
         dagster_type=events.NOTHING,
-        metadata={"dagster/code_references": code_references(stage.compute, stage.name)},
+        metadata={"dagster/code_references": code_references(stage.compute, page_of(stage), stage.name)},
         automation_condition=None if stage.group == "evaluation" else on_change,  # costly: made when asked for
         freshness_policy=FRESH.get(stage.name),
         check_specs=checks.specs(stage.name),
@@ -114,13 +116,21 @@ def legible(context: dg.AssetExecutionContext, data: Data, stages: Mapping[str, 
         raise refuse(context, data, stages, error) from error
 
 
-def code_references(what: Any, query: str | None = None) -> dg.CodeReferencesMetadataValue:
-    """Where a reader finds a function or class, and its query where it has one."""
+def page_of(stage: Stage) -> str:
+    """The page of the docs that says most about it."""
+    return PAGES.get(stage.name) or {"evaluation": "evidence", "reports": "report"}.get(stage.group, "recompute")
+
+
+def code_references(what: Any, page: str, query: str | None = None) -> dg.CodeReferencesMetadataValue:
+    """Where a reader finds a function or class, its query where it has one, and the page of the docs about it."""
     code = getattr(what, "__code__", None)  # a class has none
     file, line = (code.co_filename, code.co_firstlineno) if code else (getfile(what), getsourcelines(what)[1])
     found = [dg.LocalFileCodeReference(file_path=file, line_number=line)]
     if query and has_query(query):
         found.append(dg.LocalFileCodeReference(file_path=str(SQL / f"{query}.sql"), line_number=1))
+    docs = REPOSITORY / "docs" / f"{page}.md"
+    if docs.exists():  # not in a wheel
+        found.append(dg.LocalFileCodeReference(file_path=str(docs), line_number=1, label=f"docs/{page}.md"))
     return dg.CodeReferencesMetadataValue(code_references=list(found))
 
 

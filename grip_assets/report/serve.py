@@ -55,7 +55,9 @@ def server(page: Path, port: int) -> ThreadingHTTPServer:
     try:
         return ThreadingHTTPServer((HOST, port), OneFile)
     except OSError as error:
-        raise GripError(f"Port {port} cannot be used: {error.strerror}. Name another with --port.") from None
+        raise GripError(
+            f"Port {port} cannot be used: {error.strerror}. Name another with --port (`make ui`: GRIP_REPORT_PORT)."
+        ) from None
 
 
 def serve(page: Path, port: int | None, show: bool, wait: bool) -> None:
