@@ -124,3 +124,16 @@ def test_the_reports_draw_as_the_stage_does(measured):
         tables = drawn(measured, budget, selection)
         again = subset.drawn_under(tables["budgets"], tables["selection_weights"], Selection(**selection))
         assert (again == tables["selection_weights"]["repeats"].to_numpy()).all()
+
+
+def test_the_end_of_a_name_finds_the_document_before_likeness_does():
+    names = pl.DataFrame({"source": ["a/b/graphiql.min.js", "graphiql.min.jsx", "x/util.py", "y/util.py", "notes.md"]})
+    tables = {"corpus": names, "rejected": names.clear(), "held_out": names.clear()}
+
+    def nearest(doc: str) -> list[tuple[str, bool]]:
+        return query("explain_nearest", tables, doc=doc).rows()
+
+    assert nearest("graphiql.min.js") == [("a/b/graphiql.min.js", True)]
+    assert nearest("./b/graphiql.min.js") == [("a/b/graphiql.min.js", True)]
+    assert nearest("util.py") == [("x/util.py", True), ("y/util.py", True)]
+    assert [ends for _, ends in nearest("utils.py")] == [False] * 3

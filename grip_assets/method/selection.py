@@ -244,7 +244,10 @@ def _begin(key_n: np.ndarray, cost_n: np.ndarray, granted: int, given: bool) -> 
     begun = _Begun(repeats_n, granted, whole, passes * whole, float(key_n.min()) if passes else np.nan)
     if not given or (passes and not rest):
         return begun
-    fits = np.arange(len(key_n)) if cost_n.max(initial=0) <= rest else np.flatnonzero(cost_n <= rest)
+    if cost_n.max(initial=0) <= rest < whole:  # all fit: nothing is copied
+        _take(begun, key_n, cost_n, None, rest)
+        return begun
+    fits = np.flatnonzero(cost_n <= rest)
     fitting = int(cost_n[fits].sum())
     if not passes:
         begun.passed_over, begun.passed_over_cost = len(key_n) - len(fits), whole - fitting
@@ -257,10 +260,12 @@ def _begin(key_n: np.ndarray, cost_n: np.ndarray, granted: int, given: bool) -> 
     return begun
 
 
-def _take(begun: _Begun, key_n: np.ndarray, cost_n: np.ndarray, fits: np.ndarray, rest: int) -> None:
-    """Documents of ``fits``, the largest key first, while they fit into ``rest``."""
-    sure, order = _around(key_n[fits], cost_n[fits], rest)
-    sure, order = fits[sure], fits[order]
+def _take(begun: _Begun, key_n: np.ndarray, cost_n: np.ndarray, fits: np.ndarray | None, rest: int) -> None:
+    """Documents of ``fits`` (None: all), the largest key first, while they fit into ``rest``."""
+    if fits is None:
+        sure, order = _around(key_n, cost_n, rest)
+    else:
+        sure, order = (fits[rows] for rows in _around(key_n[fits], cost_n[fits], rest))
     base = int(cost_n[sure].sum())
     reached = base + np.cumsum(cost_n[order])
     n = int(np.searchsorted(reached, rest, side="right"))
