@@ -97,6 +97,7 @@ def test_a_result_that_changes_needs_a_new_code_version(store):
                 {"probe_set": versions["probe_set"]},
                 adaptation_deltas=losses,
                 loss_curves=losses,
+                probe_agreement=losses,
             )
             versions["adaptation_deltas"] = "planted"
         stage = STAGES[name]

@@ -163,8 +163,11 @@ class _Probe:
         count = (lambda n: None) if self.stepwise else advance
         hidden_TH = hidden_states(self.proxy, read.windows, count) if self.proxy else None
         found = self._measured(read, hidden_TH)
-        rows = self._steps(documents, advance) if self.stepwise else self._one_step(read, found)
-        halves = found.halves or [None, None]
+        if self.proxy is not None and self.stepwise:
+            rows = self._steps(self.proxy, documents, advance)
+        else:
+            rows = self._one_step(read, found)
+        halves: list[float | None] = [*found.halves] or [None, None]
         unigram = self._measured(read, None).drop.held_out
         beside = dict(zip(BESIDE, [*halves, unigram], strict=True))
         return rows.with_columns(pl.lit(value, pl.Float64).alias(name) for name, value in beside.items())
@@ -193,7 +196,7 @@ class _Probe:
             }
         )
 
-    def _steps(self, documents: Documents, advance: Advance) -> pl.DataFrame:
+    def _steps(self, proxy: "Proxy", documents: Documents, advance: Advance) -> pl.DataFrame:
         from grip_assets.method.adaptation import adapt, probe_batch
 
         s = self.settings
@@ -202,7 +205,7 @@ class _Probe:
         tokens = sum(map(len, batch.train)) + sum(map(len, batch.evaluate)) * held_out
         how = (s.reset_depth, s.learning_rate, s.epochs, s.init_std)
         seeds = range(s.seed, s.seed + s.seeds)
-        found = [adapt(self.proxy, batch, *how, seed, s.micro_batch, partial(advance, tokens)) for seed in seeds]
+        found = [adapt(proxy, batch, *how, seed, s.micro_batch, partial(advance, tokens)) for seed in seeds]
         return pl.concat(
             pl.DataFrame(
                 {
