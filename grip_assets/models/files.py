@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from grip_assets import variables
 from grip_assets.errors import GripError
 
 # name: (module that holds the files, folder inside it, how to get it)
@@ -119,8 +120,8 @@ def cached(name: str) -> Path:
 
 
 def _chosen_cache() -> Path:
-    if stated := os.environ.get("GRIP_CACHE"):
-        return Path(stated).expanduser()
+    if stated := variables.value("GRIP_CACHE"):
+        return Path(stated)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else _home() / ".cache") / "grip"
 
