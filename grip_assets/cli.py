@@ -111,10 +111,15 @@ def _in_a_sentence(error: BaseException) -> BaseException:
 
 def _cannot_print() -> bool:
     try:
-        _flush()
-    except OSError:
+        os.write(sys.stdout.fileno(), b"\n")  # a buffer that could not be written is not tried again by a flush
+    except (OSError, ValueError, AttributeError):
         return True
     return False
+
+
+def _as_utf8(typed: str) -> str:
+    """An argument as it was typed, where the locale (LC_ALL=C) has made something else of its letters."""
+    return os.fsencode(typed).decode(errors="replace")
 
 
 def _usage_mistake(error: Any) -> int:
@@ -432,6 +437,7 @@ def explain(
     from grip_assets.report import explain as explained
     from grip_assets.store.artifacts import data_root
 
+    doc = _as_utf8(doc)
     if as_json:
         _print_json(explained.as_data(data_root(), doc))
     else:
@@ -451,7 +457,7 @@ def sql(
 
     with connect(data_root()) as connection:
         try:
-            relation = connection.sql(query)
+            relation = connection.sql(_as_utf8(query))
         except duckdb.Error as error:
             raise GripError(f"the query failed: {error}") from None
         if relation is None:

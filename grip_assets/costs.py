@@ -158,7 +158,7 @@ def _cost(
         times = units / max(_measured_units(rate, manifest, at), 1)
         bytes_then = sum(table["bytes"] for table in manifest["tables"].values())
         if times <= FAR or at.documents >= TELLING:
-            start = min(rate.fixed, manifest["seconds"])
+            start = min(rate.fixed, manifest["seconds"] / 2)
             seconds = start + (manifest["seconds"] - start) * times
             n_bytes = bytes_then * max(times, 0.01)
             same = at.known and (at.documents, at.tokens) == (size.documents, size.tokens)

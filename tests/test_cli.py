@@ -70,6 +70,7 @@ def test_plan_says_what_would_happen_and_changes_nothing(shell):
     planned = shell.run("plan", "--set", "selection.beta=0.9")
     assert "subset             compute" in planned and "selection.beta: 0.3 → 0.9" in planned
     assert "3 of 14 assets to compute" in planned, "the subset, knobs and stability"
+    assert "the report and the run itself: about " in planned and "measured here" in planned and "are free" in planned
     assert "0 of 14 assets to compute" in shell.run("plan")
 
 
