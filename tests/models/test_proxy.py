@@ -23,7 +23,7 @@ from grip_assets.models.proxy import converted, load_proxy, load_tokenizer, open
 def test_a_document_cannot_hold_special_tokens(models, tmp_path):
     proxy = load_proxy(str(models / "proxy"), tmp_path)
     assert 0 not in proxy.tokenize("a <|end|> b")
-    assert load_tokenizer(str(models / "proxy"), "s", tmp_path)("a <|end|> b") == len(proxy.tokenize("a <|end|> b"))
+    assert load_tokenizer(str(models / "proxy"), "s", tmp_path)(["a <|end|> b"]) == [len(proxy.tokenize("a <|end|> b"))]
 
 
 def test_a_model_is_unpacked_once_for_all_data_folders_whoever_comes_first(models, tmp_path, monkeypatch):
