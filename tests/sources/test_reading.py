@@ -11,8 +11,11 @@ from tokenizers import Tokenizer, pre_tokenizers
 
 from grip_assets.assets import STAGES
 from grip_assets.assets import corpus as corpus_stage
+from grip_assets.errors import GripError
 from grip_assets.models import counting
+from grip_assets.models.column_judge import ColumnJudge
 from grip_assets.models.counting import WholeTexts, Words, tokens_counter
+from grip_assets.models.judge import Document
 from grip_assets.recompute import make
 from grip_assets.settings import GROUPS, validate
 from grip_assets.sources.benchmarks import problems
@@ -195,12 +198,6 @@ def test_parts_of_a_pool_are_few(monkeypatch):
         assert size / parts.MOST_PARTS / 2 < parts.part_size(size) <= 2 * size / parts.MOST_PARTS
 
 
-def columns(models, pool, **more):
-    from conftest import small
-
-    return small(models, pool, **more)
-
-
 @pytest.fixture
 def own(tmp_path):
     """A pool of two topics whose rows bring a score and a vector."""
@@ -250,18 +247,20 @@ def test_the_pools_own_scores_and_vectors_run_the_chain(tmp_path, new_lab, model
     wanted = {row["id"]: (ranked.index(row["edu"]) + 0.5) / len(ranked) for row in own if row["edu"] is not None}
     found = {s: score for s, score in scores.select("source", "score").iter_rows() if score is not None}
     assert found == pytest.approx(wanted) and lab.sql("FROM subset").height
-    lab.curate(quality={"column_range": [1.0, 2.0]})
-    values = {row["id"]: row["edu"] for row in own}
-    for source, score in lab.sql(
-        "SELECT source, score FROM quality_scores JOIN corpus USING (doc_id) WHERE status = 'ok'"
-    ).iter_rows():
-        assert score == pytest.approx(min(max(values[source] - 1, 0), 1))
+
+
+def test_a_range_makes_a_value_a_score(tmp_path, models, own):
+    folder = made(
+        ArtifactStore(tmp_path / "data"), models, write(tmp_path / "pool", "p.jsonl", own), keep=["edu"], id_field="id"
+    )
+    corpus = pl.read_parquet(folder / "corpus" / "*.parquet")
+    judge = ColumnJudge(str(folder / "corpus" / "*.parquet"), "edu", [1.0, 2.0])
+    found = {v.doc_id: v.score for v in judge.judge(Document(doc, "", None) for doc in corpus["doc_id"])}
+    wanted = {row["id"]: min(max(row["edu"] - 1, 0), 1) for row in own}
+    assert [found[doc] for doc in corpus["doc_id"]] == pytest.approx([wanted[source] for source in corpus["source"]])
 
 
 def test_a_column_that_is_not_there_is_named(tmp_path, models, own):
-    from grip_assets.errors import GripError
-    from grip_assets.models.column_judge import ColumnJudge
-
     pl.DataFrame(own).write_parquet(tmp_path / "p.parquet")
     store = ArtifactStore(tmp_path / "data")
     folder = made(store, models, tmp_path / "p.parquet", keep=["id"])
