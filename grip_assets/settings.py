@@ -162,7 +162,15 @@ def pool_fields() -> list[str]:
 class Embedding(Group):
     """How a document becomes a vector: the encoder and its windows; e(x) in the paper [2.2]."""
 
-    model: str = knob("all-MiniLM-L6-v2", "Encoder: a packaged name, a local path or a hub name.", "f_θ", given=True)
+    model: str = knob(
+        "all-MiniLM-L6-v2",
+        "Encoder: a packaged name, a local path or a hub name; column: the pool brings its own vectors.",
+        "f_θ",
+        given=True,
+    )
+    column: str | None = knob(
+        None, "Column of the pool with vectors (lists of numbers), for model: column.", given=True
+    )
     pooling: Literal["mean", "cls", "last"] | None = knob(None, "Token vectors to one; null: as the model says.")
     window: int | None = knob(None, "Tokens of a window; null: the model's own.", gt=2)
     max_windows: int | None = knob(None, "Windows embedded of one document, evenly spaced, recorded; null: all.", gt=0)
@@ -198,7 +206,18 @@ class Probe(Group):
 class Quality(Group):
     """Who judges the probe documents, and how their scores become the quality of a cluster [paper 3.2]."""
 
-    judge: Literal["static", "llm"] = knob("static", "Static analysis, or a language model over HTTP.")
+    judge: Literal["static", "llm", "column"] = knob(
+        "static", "Static analysis, a language model over HTTP, or a column of the pool with scores."
+    )
+    column: str | None = knob(
+        None, "Column with a number for each document, for judge: column; corpus.keep must name it too.", given=True
+    )
+    column_range: list[float] = knob(
+        [],
+        "Two values of the column, those that are scores 0 and 1; between them it is linear, outside it is cut off."
+        " Empty: a score is the value's quantile in the pool.",
+        given=True,
+    )
     model: str = knob("", "Model that the endpoint serves; for judge: llm.", given=True)
     temperature: float | None = knob(0.0, "Sampling temperature; null: the model's own.", ge=0, le=2)
     max_tokens: int = knob(512, "Tokens of an answer at most; more for a model that thinks aloud.", gt=0)
@@ -226,6 +245,13 @@ class Quality(Group):
     gold: str | None = knob(
         None, "Your own scores, for judge_report: CSV, JSONL or Parquet with doc_id or source.", given=True
     )
+
+    @field_validator("column_range")
+    @classmethod
+    def two_that_rise(cls, value: list[float]) -> list[float]:
+        if value and not (len(value) == 2 and value[0] < value[1]):
+            raise ValueError("must be two numbers, the first below the second, or empty")
+        return value
 
     def cost(self, prompt_tokens: float, completion_tokens: float) -> float:
         """In the unit of the prices; 0 where they are not set."""

@@ -62,6 +62,7 @@ def store(tmp_path):
         rejected=corpus.select("source").head(0),
         held_out=corpus.head(0),
         contamination=corpus.select("source").head(0),
+        own_vectors=corpus.select("doc_id").head(0),
         intake=pl.DataFrame({"outcome": ["read"], "n": [160]}),
     )
     plant(store, "embeddings", {"corpus": "planted"})

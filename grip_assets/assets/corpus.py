@@ -7,11 +7,12 @@ What is held out is decontaminated too, and no text is on both sides: the copy t
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,22 @@ from grip_assets.models.files import content_hash, locate_tokenizer
 from grip_assets.parallel import map_shards
 from grip_assets.progress import Progress
 from grip_assets.recompute import Settings, Stage, Work
-from grip_assets.settings import Corpus
+from grip_assets.settings import Corpus, Embedding, digest
 from grip_assets.sources import benchmarks
-from grip_assets.sources.contamination import RULES, Finding, decontaminate, index
-from grip_assets.sources.documents import WOULD_READ, RawDocument, Reason, Rejected, deduplicate
+from grip_assets.sources.contamination import RULES, Finding, decontaminate, index, suspects
+from grip_assets.sources.documents import (
+    WOULD_READ,
+    RawDocument,
+    Reason,
+    Rejected,
+    deduplicate,
+    of_one_width,
+    with_name,
+)
 from grip_assets.sources.pool import Pool, open_pool
 from grip_assets.store.catalog import literal
-from grip_assets.store.tables import parts
+from grip_assets.store.parts import PartsWriter, part_size
+from grip_assets.store.tables import TableWriter, parts
 
 CORPUS = pa.schema(
     [
@@ -57,12 +67,14 @@ REJECTED = pa.schema(
     ]
 )
 SCHEMAS = {"corpus": CORPUS, "held_out": HELD_OUT, "rejected": REJECTED}
-NAMED_BY = {  # the columns that the version is made of
-    "corpus": ("source", "language", "doc_id", "decoded_from", "kept"),
-    "held_out": ("source", "language", "doc_id", "decoded_from", "kept", "project"),
+IN_PARTS = ("corpus", "held_out")  # tables with texts: versions share what is the same
+NAMED_BY = {  # the columns that the version, and the parts of a table, are named by
+    "corpus": tuple(name for name in CORPUS.names if name != "text"),
+    "held_out": tuple(name for name in HELD_OUT.names if name != "text"),
     "rejected": ("source", "reason", "doc_id"),
 }
-BATCH = 256
+BATCH, BATCH_BYTES = 1024, 2 << 20  # documents and bytes of text that are worked on at once
+IN_MEMORY = 6 * BATCH_BYTES  # of a batch, with what is made of it
 FIRST = 3  # rejected documents that are shown
 ALL_REJECTED = "rejected.parquet"  # in the data folder, where a run had nothing else to keep
 
@@ -81,6 +93,7 @@ def pool(settings: Settings) -> Pool:
         s.project_depth,
         s.language_field,
         tuple(s.keep),
+        Embedding.of(settings).column if "embedding" in settings else None,
     )
 
 
@@ -96,8 +109,8 @@ def compute(work: Work) -> dict[str, Any]:
     from grip_assets.models.proxy import load_tokenizer
 
     settings = Corpus.of(work.settings)
-    source = pool(work.settings)
     count_tokens = load_tokenizer(settings.tokenizer, "settings/corpus.tokenizer", work.store.root, work.log)
+    source = pool(work.settings)
     progress = Progress(f"reading {source.label}", source.size(), "bytes", work.log)
     for note in source.notes:
         work.log(note)
@@ -107,23 +120,15 @@ def compute(work: Work) -> dict[str, Any]:
     refused = Refused()
     tokens = 0
     findings: list[Finding] = []
-    content = hashlib.sha256(
-        content_hash(locate_tokenizer(settings.tokenizer, "settings/corpus.tokenizer"), work.store.root).encode()
-    )
-    clean = decontaminate(source.read(), [index(name) for name in settings.benchmarks], findings)
-    with ExitStack() as stack:
-        tables = {name: stack.enter_context(work.draft.writer(name, schema)) for name, schema in SCHEMAS.items()}
-        for batch in _batches(deduplicate(clean)):
-            rows = _rows(batch, count_tokens, settings)
-            for table, schema in SCHEMAS.items():
-                tables[table].write(pa.Table.from_pylist(rows[table], schema=schema))
-                content.update(repr([[row[name] for name in NAMED_BY[table]] for row in rows[table]]).encode())
+    with Tables(work, source.size()) as tables:
+        for rows in read_rows(source, settings, count_tokens, findings):
+            tables.write(rows)
             tokens += sum(row["n_tokens"] for row in rows["corpus"])
-            seen.update(read=len(batch), kept=len(rows["corpus"]))
+            seen.update({"kept": len(rows["corpus"]), "read": sum(map(len, rows.values()))})
             seen.update({outcome: len(rows[outcome]) for outcome in ("held_out", "rejected")})
             seen["decoded"] += sum(row["decoded_from"] is not None for row in rows["corpus"] + rows["held_out"])
             refused.add(rows["rejected"])
-            progress.advance(sum(d.n_bytes or 0 for d in batch))
+            progress.advance(sum(row["n_bytes"] or 0 for table in rows.values() for row in table))
     progress.finish()
     seen["unknown_kind"] = refused.reasons[Reason.UNKNOWN_KIND]
     _refuse_nothing(seen, source, refused, work)
@@ -134,22 +139,89 @@ def compute(work: Work) -> dict[str, Any]:
     work.draft.write("intake", pl.DataFrame({"outcome": list(intake), "n": list(intake.values())}))
     found = contamination(settings.benchmarks, findings)
     work.draft.write("contamination", found)
-    content.update(repr(found.rows()).encode())
-    work.content = content.hexdigest()
+    tokenizer = content_hash(locate_tokenizer(settings.tokenizer, "settings/corpus.tokenizer"), work.store.root)
+    work.content = digest([tokenizer, tables.named(), found.rows()])
     numbers = {f"documents_{name}": n for name, n in intake.items()}
     return numbers | {"documents_contaminated": len(findings), "tokens": tokens}
 
 
-def _rows(
-    batch: list[RawDocument | Rejected], count_tokens: Callable[[str], int], settings: Corpus
-) -> dict[str, list[dict[str, Any]]]:
-    """The rows of each table."""
-    documents = [d for d in batch if not isinstance(d, Rejected)]
-    n_tokens = map_shards(count_tokens, (d.text for d in documents))
-    rows: dict[str, list[dict[str, Any]]] = {"corpus": [], "held_out": []}
-    for document, n, held in zip(documents, n_tokens, set_aside(documents, settings), strict=True):
-        rows["held_out" if held else "corpus"].append(vars(document) | {"n_tokens": n})
-    return rows | {"rejected": [vars(d) for d in batch if isinstance(d, Rejected)]}
+def read_rows(
+    source: Pool, settings: Corpus, count_tokens: Callable[[list[str]], list[int]], findings: list[Finding]
+) -> Iterator[dict[str, list[dict[str, Any]]]]:
+    """Rows of each table, batch by batch, in the order of the pool.
+
+    Hashing, looking for benchmarks and counting tokens need one batch alone, and are done by threads. Which copy of a
+    text stands depends on which was read first, so that is decided between them, in order.
+    """
+    indexes = [index(name) for name in settings.benchmarks]
+
+    def named(batch: list[RawDocument | Rejected]) -> list[tuple[RawDocument | Rejected, bool]]:
+        suspected = suspects(indexes, ["" if isinstance(d, Rejected) else d.text for d in batch]).tolist()
+        return [(d if isinstance(d, Rejected) else with_name(d), s) for d, s in zip(batch, suspected, strict=True)]
+
+    def counted(batch: list[RawDocument | Rejected]) -> dict[str, list[dict[str, Any]]]:
+        documents = [d for d in batch if not isinstance(d, Rejected)]
+        rows: dict[str, list[dict[str, Any]]] = {"corpus": [], "held_out": []}
+        n_tokens = count_tokens([d.text for d in documents])
+        for document, n, held in zip(documents, n_tokens, set_aside(documents, settings), strict=True):
+            rows["held_out" if held else "corpus"].append(vars(document) | {"n_tokens": n})
+        return rows | {"rejected": [vars(d) for d in batch if isinstance(d, Rejected)]}
+
+    read = map_shards(named, _batches(source.read()), bytes_each=IN_MEMORY)
+    clean = deduplicate(of_one_width(decontaminate(chain.from_iterable(read), indexes, findings)))
+    return map_shards(counted, _batches(clean), bytes_each=IN_MEMORY)
+
+
+class Tables:
+    """Writes the tables of documents, and names them by their rows."""
+
+    def __init__(self, work: Work, pool_bytes: int):
+        self.draft, self.stack = work.draft, ExitStack()
+        self.versions, self.part_size = work.store.root / stage.name, part_size(pool_bytes)
+        self.hashes = {name: hashlib.sha256() for name in SCHEMAS}
+        self.vectors: TableWriter | None = None
+
+    def __enter__(self) -> "Tables":
+        self.parts = {
+            name: self.stack.enter_context(
+                PartsWriter(self.draft.folder / name, SCHEMAS[name], self.versions, self.part_size)
+            )
+            for name in IN_PARTS
+        }
+        self.rejected = self.stack.enter_context(self.draft.writer("rejected", REJECTED))
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None and self.vectors is None:
+            self._vectors(1)  # none; the table is there all the same
+        self.stack.__exit__(kind, error, trace)
+
+    def write(self, rows: dict[str, list[dict[str, Any]]]) -> None:
+        for name, of_table in rows.items():
+            said = [repr([row[column] for column in NAMED_BY[name]]) for row in of_table]
+            self.hashes[name].update("\n".join([*said, ""]).encode())
+            table = pa.Table.from_pylist(of_table, schema=SCHEMAS[name])
+            if name in IN_PARTS:
+                self.parts[name].write(table, said, [row["n_bytes"] for row in of_table])
+            else:
+                self.rejected.write(table)
+        self._write_vectors([row for row in rows["corpus"] if row["vector"]])
+
+    def _write_vectors(self, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            together = b"".join(row["vector"] for row in rows)
+            self.hashes["corpus"].update(hashlib.sha256(together).digest())
+            flat = pa.array(np.frombuffer(together, np.float32))
+            self.vectors = self.vectors or self._vectors(len(rows[0]["vector"]) // 4)
+            column = pa.FixedSizeListArray.from_arrays(flat, len(flat) // len(rows))
+            self.vectors.write(pa.table({"doc_id": [row["doc_id"] for row in rows], "vector": column}))
+
+    def _vectors(self, width: int) -> TableWriter:
+        schema = pa.schema([("doc_id", pa.string()), ("vector", pa.list_(pa.float32(), width))])
+        return self.stack.enter_context(self.draft.writer("own_vectors", schema))
+
+    def named(self) -> list[str]:
+        return [hash.hexdigest() for hash in self.hashes.values()]
 
 
 @dataclass
@@ -210,6 +282,8 @@ def _refuse_nothing(seen: Counter[str], source: Pool, refused: Refused, work: Wo
 def set_aside(documents: list[RawDocument], settings: Corpus) -> np.ndarray:
     """Which of the documents are of a project that is held out. Each project draws for itself, so another project in
     the pool changes nothing."""
+    if not settings.held_out:
+        return np.zeros(len(documents), bool)
     return keyed_uniform(settings.seed, "held_out", [d.project for d in documents]) < settings.held_out
 
 
@@ -231,8 +305,16 @@ def contamination(names: list[Any], findings: list[Finding]) -> pl.DataFrame:
     )
 
 
-def _batches(stream: Iterator[Any]) -> Iterator[list[Any]]:
-    while batch := list(islice(stream, BATCH)):
+def _batches(stream: Iterable[RawDocument | Rejected]) -> Iterator[list[RawDocument | Rejected]]:
+    batch: list[RawDocument | Rejected] = []
+    n_bytes = 0
+    for document in stream:
+        batch.append(document)
+        n_bytes += document.n_bytes if isinstance(document, RawDocument) else 0
+        if len(batch) == BATCH or n_bytes >= BATCH_BYTES:
+            yield batch
+            batch, n_bytes = [], 0
+    if batch:
         yield batch
 
 
@@ -243,8 +325,8 @@ stage = Stage(
     description="The pool to choose from: one row a document, named by its content. Exact duplicates and unusable"
     " documents are in the table `rejected`, with the reason and the document that stands for them; so are documents"
     " that hold a benchmark's problem. Projects set aside for evaluation are in `held_out`.",
-    tables=("corpus", "rejected", "intake", "held_out", "contamination"),
-    reads={"corpus": None},
+    tables=("corpus", "rejected", "intake", "held_out", "contamination", "own_vectors"),
+    reads={"corpus": None, "embedding": ("column",)},
     facts=facts,
     named_by_content=True,
     otherwise="the pool changed",

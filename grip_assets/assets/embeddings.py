@@ -10,12 +10,13 @@ import polars as pl
 import pyarrow as pa
 
 from grip_assets.assets.clusters import enough_documents
-from grip_assets.models.files import content_hash, locate
+from grip_assets.errors import GripError
+from grip_assets.models.files import COLUMN, content_hash, locate
 from grip_assets.progress import Progress, waiting
 from grip_assets.recompute import Settings, Stage, Work
 from grip_assets.settings import Embedding, digest, hashed_values
 from grip_assets.store.shards import Shards
-from grip_assets.store.tables import blocks, texts, vectors
+from grip_assets.store.tables import blocks, matrix, texts, vectors
 
 SHARD_DOCUMENTS = 16_384
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ COUNTS = ("n_encoder_tokens", "n_windows", "n_windows_embedded")
 
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
+    if Embedding.of(settings).model == COLUMN:
+        return {}
     files = locate(Embedding.of(settings).model, "settings/embedding.model")
     return {"model": content_hash(files, root)}
 
@@ -32,7 +35,10 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
 def compute(work: Work) -> dict[str, Any]:
     settings = Embedding.of(work.settings)
     enough_documents(pl.scan_parquet(work.files("corpus")).select(pl.len()).collect().item(), work)
-    how = digest([stage.code_version, hashed_values(settings) | {"model": None}, facts(work.settings, work.store.root)])
+    if settings.model == COLUMN:
+        return _of_the_pool(work, settings)
+    method = {name: value for name, value in hashed_values(settings).items() if name not in ("model", "column")}
+    how = digest([stage.code_version, method | {"model": None}, facts(work.settings, work.store.root)])
     shards = Shards(work.store, "embeddings", how)
     fresh = _embed_missing(work, shards, settings)
     index = shards.index()
@@ -46,6 +52,36 @@ def compute(work: Work) -> dict[str, Any]:
 
     work.draft.write_blocks("embeddings", in_corpus_order())
     return {"documents_embedded_now": fresh, **totals}
+
+
+def _of_the_pool(work: Work, settings: Embedding) -> dict[str, Any]:
+    """The pool's own vectors, normalised. Both tables have the documents in the same order."""
+    if settings.column is None:
+        raise GripError(
+            "settings/embedding.model is 'column', and settings/embedding.column is not set. Set it to the name of a"
+            " column of the pool that holds a vector for each document."
+        )
+    own = blocks(work.files("own_vectors"), ["doc_id", "vector"])
+    n = 0
+
+    def in_corpus_order() -> Iterator[pa.Table]:
+        nonlocal n
+        for block in blocks(work.files("corpus"), ["doc_id", "n_tokens"]):
+            given = next(own, None)
+            if given is None or given["doc_id"] != block["doc_id"]:
+                raise GripError(
+                    f"settings/embedding.column is '{settings.column}', and the pool has no such column: folders of"
+                    " files have none. Name an encoder in settings/embedding.model."
+                )
+            n += len(block)
+            x_BD = matrix(given["vector"]).astype(np.float64)
+            embedding = vectors(x_BD / np.linalg.norm(x_BD, axis=1, keepdims=True))
+            counts = {name: np.zeros(len(block), np.int64) for name in COUNTS}
+            table = {"doc_id": block["doc_id"], "embedding": embedding, **counts, "n_tokens": block["n_tokens"]}
+            yield pa.table(table)
+
+    work.draft.write_blocks("embeddings", in_corpus_order())
+    return {"documents_embedded_now": 0, "documents_with_own_vectors": n}
 
 
 def _embed_missing(work: Work, shards: Shards, settings: Embedding) -> int:
@@ -84,7 +120,8 @@ stage = Stage(
     code_version="1",
     compute=compute,
     description="Each document as a vector of its meaning, e(x), of length 1. Long documents are embedded window by"
-    " window and pooled by token count. A document whose vector is there is not embedded again.",
+    " window and pooled by token count. A document whose vector is there is not embedded again. With"
+    " settings/embedding.model: column these are the pool's own vectors, normalised.",
     tables=("embeddings",),
     inputs=("corpus",),
     reads={"embedding": None},

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from grip_assets.assets.quality_scores import judged, rubric_facts, spent
+from grip_assets.assets.quality_scores import judge_of, judged, rubric_facts, spent
 from grip_assets.errors import GripError
 from grip_assets.method.agreement import rank_correlation, weighted_kappa
 from grip_assets.method.sampling import keyed_uniform
@@ -93,7 +93,7 @@ def _gold(work: Work, settings: Quality) -> pl.DataFrame:
         raise GripError(
             f"settings/quality.gold: no {name} of {settings.gold} is in the corpus. See `grip sql` for names."
         )
-    with judge_for(settings, work.store.root, work.run_id, work.log) as judge:
+    with judge_of(work, settings) as judge:
         found, capped = judged(judge, settings, documents, work.log)
     work.complete = work.complete and not capped
     labelled = documents.select("doc_id", "source").join(labels, on=name, maintain_order="left")
@@ -163,7 +163,7 @@ def _bias(described: pl.DataFrame) -> list[tuple]:
 
 def _cost(work: Work, settings: Quality, scores: pl.DataFrame) -> list[tuple]:
     """What the scores cost: the answers that they are made of, and what all runs asked of the model so far."""
-    if settings.judge == "static":
+    if settings.judge != "llm":
         return []
     said = [json.loads(parts) for parts in scores["parts"]]
     tokens = [sum(s.get(name, 0) for s in said) for name in ("prompt_tokens", "completion_tokens")]

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 from grip_assets.errors import Capped, GripError, Unfinished
 from grip_assets.method.allocation import further_probe
 from grip_assets.method.sampling import keyed_uniform
+from grip_assets.models.column_judge import ColumnJudge
 from grip_assets.models.judge import DIMENSIONS, Document, Hinting, Judge, Verdict, judge_for
 from grip_assets.progress import Progress
 from grip_assets.recompute import Log, Settings, Stage, Work
@@ -23,7 +25,12 @@ from grip_assets.store.tables import blocks
 
 REPORT_ONLY = ("repeats", "gold")
 READS = tuple(name for name in Quality.model_fields if name not in REPORT_ONLY)
-STATIC_READS = ("judge", "dimensions", "shrinkage", "target_error", "min_judged", "max_failed", "seed")
+COMMON_READS = ("judge", "shrinkage", "target_error", "min_judged", "max_failed", "seed")
+NAMED_BY = {  # the settings that a judge, its checks and Q_k follow
+    "static": (*COMMON_READS, "dimensions"),
+    "column": (*COMMON_READS, "column", "column_range"),
+    "llm": tuple(name for name in READS if name not in ("column", "column_range")),
+}
 JUDGED_AT_ONCE = 2048  # documents that are one shard of what the static judge says of a whole pool
 ROUNDS = 20  # of further documents; each at most doubles what a cluster has
 SCHEMA = {
@@ -40,7 +47,7 @@ SCHEMA = {
 def rubric_facts(settings: Settings, root: Path) -> dict[str, Any]:
     """The text of the rubric, where a judge reads one."""
     quality = Quality.of(settings)
-    if quality.judge == "static":
+    if quality.judge != "llm":
         return {}
     from grip_assets.models.llm.prompt import RESPONSE, rubric_text
 
@@ -50,7 +57,7 @@ def rubric_facts(settings: Settings, root: Path) -> dict[str, Any]:
 def compute(work: Work) -> dict[str, Any]:
     settings = Quality.of(work.settings)
     allocation = work.frame("probe_allocation")
-    with judge_for(settings, work.store.root, work.run_id, work.log) as judge:
+    with judge_of(work, settings) as judge:
         probe = work.frame("probe_documents")
         scores, capped = judged(judge, settings, probe, work.log)
         if capped:
@@ -83,6 +90,16 @@ def compute(work: Work) -> dict[str, Any]:
         "documents_judged": len(scores) - n_failed,
         "documents_failed": n_failed,
     } | spent(work, settings)
+
+
+@contextmanager
+def judge_of(work: Work, settings: Quality) -> Iterator[Judge]:
+    """The judge in force; one that reads a column reads it in the work's corpus."""
+    if settings.judge == "column":
+        yield ColumnJudge(work.files("corpus"), settings.column, settings.column_range)
+        return
+    with judge_for(settings, work.store.root, work.run_id, work.log) as judge:
+        yield judge
 
 
 def judged(
@@ -138,11 +155,11 @@ def to_documents(rows: pl.DataFrame) -> Iterable[Document]:
 
 
 def _row(verdict: Verdict, settings: Quality) -> dict[str, Any]:
-    chosen = [verdict.scores[d] for d in settings.dimensions if verdict.status == "ok"]
+    chosen = [verdict.scores[d] for d in settings.dimensions if verdict.scores]
     return {
         "doc_id": verdict.doc_id,
         **verdict.scores,
-        "score": sum(chosen) / len(chosen) / 10 if chosen else None,
+        "score": sum(chosen) / len(chosen) / 10 if chosen else verdict.score,
         "judge": verdict.judge,
         "status": verdict.status,
         "reason": verdict.reason,
@@ -203,13 +220,13 @@ def _draw(
 def _name(scores: pl.DataFrame, settings: Quality) -> str:
     """What the artifact is named by: every score, and the settings that the judge, its checks or Q_k follow."""
     rows = scores.select("doc_id", *DIMENSIONS, "status").rows()
-    how = hashed_values(settings, STATIC_READS if settings.judge == "static" else READS)
+    how = hashed_values(settings, NAMED_BY[settings.judge])
     return digest([rows, how])
 
 
 def spent(work: Work, settings: Quality) -> dict[str, Any]:
     """What the run asked and used, where a judge is paid."""
-    if settings.judge == "static":
+    if settings.judge != "llm":
         return {}
     from grip_assets.store.answers import Answers, answers_path
 

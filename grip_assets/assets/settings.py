@@ -135,8 +135,11 @@ class Checked(ConfigScalar):
             f"{schema.__name__}_{name}", given_name=f"{kind.__name__} {said}".strip(), scalar_kind=self.KINDS[kind]
         )
         self.group, self.name = schema.__name__.lower(), name
+        self.one_of_several = typing.get_origin(schema.model_fields[name].annotation) is list
 
     def post_process(self, value: Any) -> Any:
+        if self.one_of_several:  # a list is looked at as a whole, when the step runs
+            return value
         try:
             validate(self.group, {self.name: value})
         except GripError as error:

@@ -20,6 +20,7 @@ from pathlib import Path
 from grip_assets.errors import GripError
 
 BENCHES = {
+    "reading": "reading",
     "kmeans": "geometry",
     "assignment": "geometry",
     "density": "geometry",

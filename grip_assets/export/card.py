@@ -28,6 +28,7 @@ JUDGES = {
     "static": "Quality was judged by static analysis, which reads form and not truth: well-kept nonsense scores well."
     " It ranks clusters; it is no judge of single documents.",
     "llm": "Quality was judged by a language model, which can be wrong, and can be talked into high scores.",
+    "column": "Quality is a column that the pool brought; what made its numbers is not known here.",
 }
 LIMITS = (
     "Exact duplicates were removed; near-duplicates were not.",

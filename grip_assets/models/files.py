@@ -25,6 +25,7 @@ PACKAGED = {
 TOKENIZER = "tokenizer.json"
 BESIDE_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json")  # which of its tokens are special
 UNIGRAM = "unigram"  # the proxy that is no model
+COLUMN = "column"  # no model: the pool brings its own vectors
 WEIGHTS = (".safetensors", ".gguf")
 MATTER = (*WEIGHTS, ".json", ".model", ".txt", ".tiktoken")  # weights, configuration, pooling, tokenizer
 
@@ -51,6 +52,11 @@ def locate(name: str, setting: str = "the model's name") -> ModelFiles:
     if name == UNIGRAM:
         raise GripError(
             f"{setting} is '{UNIGRAM}', which has no weights, and here a language model is read. {_choices()}"
+        )
+    if name == COLUMN:
+        raise GripError(
+            f"{setting} is '{COLUMN}': the vectors came with the pool, and this embeds other texts, or documents again."
+            f" {_choices()}"
         )
     path = Path(name).expanduser()
     if path.exists():

@@ -24,7 +24,8 @@ class Document:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``scores``: dimension to 0..10 (empty where the status is 'failed'); ``parts``: what each score is made of."""
+    """``scores``: dimension to 0..10 (empty where the status is 'failed'); ``parts``: what each score is made of.
+    ``score``: 0..1, of a judge that has one score and no dimensions."""
 
     doc_id: str
     judge: str
@@ -32,6 +33,7 @@ class Verdict:
     status: str = "ok"
     reason: str = ""
     parts: dict[str, Any] = field(default_factory=dict)
+    score: float | None = None
 
 
 class Judge(Protocol):

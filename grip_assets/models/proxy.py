@@ -7,7 +7,7 @@ A GGUF is dequantised once and kept as safetensors in the user's cache: loading 
 import copy
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 import transformers
 
 from grip_assets.errors import GripError
+from grip_assets.models.counting import tokens_counter
 from grip_assets.models.encoder import quiet
 from grip_assets.models.files import (
     BESIDE_TOKENIZER,
@@ -100,14 +101,13 @@ def _tokenizer_alone(files: ModelFiles, setting: str) -> Any:
     return found
 
 
-def load_tokenizer(name: str, setting: str, root: Path, log: Log = silent) -> Callable[[str], int]:
-    """A counter of the tokens of a text. The text is plain: nothing in it is read as a special token."""
+def load_tokenizer(name: str, setting: str, root: Path, log: Log = silent) -> Callable[[Sequence[str]], list[int]]:
+    """A counter of the tokens of texts. The texts are plain: nothing in them is read as a special token."""
     tokenizer = open_tokenizer(name, setting, root, log)
     inner = getattr(tokenizer, "backend_tokenizer", None)
     if inner is None:
-        return lambda text: len(tokenize(tokenizer, text))
-    inner.encode_special_tokens = True
-    return lambda text: len(inner.encode(text, add_special_tokens=False))  # the ids never become Python's
+        return lambda texts: [len(tokenize(tokenizer, text)) for text in texts]
+    return tokens_counter(inner)
 
 
 def tokenize(tokenizer: Any, text: Any) -> Any:

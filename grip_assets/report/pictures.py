@@ -78,7 +78,8 @@ def judge_picture(tables: Mapping[str, Any]) -> bytes:
         first.bar(rows["score"] + 0.2 * (i - 1.5), rows["n"], width=0.2, label=str(dimension).replace("_", " "))
     first.set(title="Scores given", xlabel="score", ylabel="documents")
     first.set_ylim(top=1.4 * first.get_ylim()[1])
-    first.legend(frameon=False, fontsize=7, ncols=2)
+    if first.get_legend_handles_labels()[0]:  # a column of the pool has one score and no dimensions
+        first.legend(frameon=False, fontsize=7, ncols=2)
     bias = report.filter(measure="epsilon2")
     second.barh(bias["section"], bias["value"].fill_null(0) * 100, color=CHOSEN)
     second.set(

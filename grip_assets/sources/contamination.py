@@ -5,19 +5,24 @@ stand in the problem's prompt or in its solution; "exact" is said of one that ha
 space aside. Shorter texts (``return x + y``) have no N words, so they never match.
 
 Cost: one look-up a word in the benchmark's small vocabulary (HumanEval: 1,434 words). Only where N known words follow
-one another is anything else computed: a hash of each such run, and the run itself where the hash is the benchmark's.
+one another is anything else computed: a hash of each such run (screening.py), and the text's words themselves where the
+hash is the benchmark's.
 """
 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import chain, repeat
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from grip_assets.sources.benchmarks import problems
 from grip_assets.sources.documents import RawDocument, Reason, Rejected, name_of
+
+if TYPE_CHECKING:
+    from grip_assets.sources.screening import Screen
 
 N = 13  # GPT-3's
 RULES = ("exact", f"{N}-gram")
@@ -78,6 +83,16 @@ class Index:
                 self.owners[tuple(self.number.setdefault(word, len(self.number) + 1) for word in run)].add(problem)
         self.hashes = np.unique(_hashes(np.array(list(self.owners), np.uint64).reshape(-1, N).T))
 
+    @cached_property
+    def screen(self) -> "Screen":
+        from grip_assets.sources.screening import Screen  # numba: not needed to load the definitions
+
+        return Screen(self.number, self.hashes, MULTIPLIER_N)
+
+    def suspects(self, texts: Sequence[str]) -> np.ndarray:
+        """For each text whether `find` may find anything in it; where not, it does not."""
+        return self.screen.suspects([_lines(text).lower() for text in texts])
+
     def find(self, text: str) -> Finding | None:
         found = set().union(*(self.owners[run] for run in self.runs(text)))
         if not found:
@@ -123,17 +138,26 @@ def containment(passages: Sequence[str], texts: Iterable[str]) -> list[float]:
 
 
 def decontaminate(
-    stream: Iterable[RawDocument | Rejected], indexes: list[Index], findings: list[Finding]
+    stream: Iterable[tuple[RawDocument | Rejected, bool]], indexes: list[Index], findings: list[Finding]
 ) -> Iterator[RawDocument | Rejected]:
-    """Reject documents that hold a benchmark's problem, each copy of one as well, and note the findings."""
-    for document in stream:
-        if isinstance(document, Rejected):
+    """Reject documents that hold a benchmark's problem, each copy of one as well, and note the findings. The stream
+    says of each document whether it is suspected."""
+    for document, suspected in stream:
+        if isinstance(document, Rejected) or not suspected:
             yield document
             continue
         found = next(filter(None, (index.find(document.text) for index in indexes)), None)
-        if found:
-            findings.append(found)
-            name = name_of(document.text)
-            yield Rejected(document.source, Reason.CONTAMINATED, str(found), document.n_bytes, name)
-        else:
+        if not found:
             yield document
+            continue
+        findings.append(found)
+        name = name_of(document.text)
+        yield Rejected(document.source, Reason.CONTAMINATED, str(found), document.n_bytes, name)
+
+
+def suspects(indexes: list[Index], texts: Sequence[str]) -> np.ndarray:
+    """For each text whether any of the benchmarks may be in it."""
+    found = np.zeros(len(texts), bool)
+    for index in indexes:
+        found |= index.suspects(texts)
+    return found

@@ -1,7 +1,7 @@
 """One document of a pool, or the reason why it is none."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -15,6 +15,7 @@ class Reason(StrEnum):
     EMPTY = "empty"
     BAD_JSON = "bad json"
     MISSING_FIELD = "missing field"
+    BAD_VECTOR = "bad vector"
     UNREADABLE = "unreadable"
     UNKNOWN_KIND = "unknown kind"
     DUPLICATE = "duplicate"
@@ -28,6 +29,7 @@ WOULD_READ = {
     Reason.EMPTY: "Check settings/corpus.path and settings/corpus.text_field: there is no text where they point.",
     Reason.BAD_JSON: "Check settings/corpus.format: JSON lines are one object a line.",
     Reason.MISSING_FIELD: "Set settings/corpus.text_field (or id_field, project_field) to a column that the rows have.",
+    Reason.BAD_VECTOR: "Check settings/embedding.column: each document needs a vector, of one width and not zero.",
     Reason.UNREADABLE: "Give yourself the right to read them, or take them out of the pool.",
     Reason.CONTAMINATED: "They hold problems of a benchmark: see settings/corpus.benchmarks.",
 }
@@ -39,6 +41,7 @@ class RawDocument:
     """``source``: stable name inside the pool, never an absolute path. ``project``: what is held out as a whole.
 
     ``decoded_from``: the encoding, where it was not UTF-8. ``kept``: the user's columns (settings/corpus.keep) as JSON.
+    ``vector``: the user's own embedding (settings/embedding.column), float32 as bytes.
     """
 
     text: str
@@ -49,6 +52,7 @@ class RawDocument:
     doc_id: str = ""
     decoded_from: str | None = None
     kept: str | None = None
+    vector: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -108,13 +112,18 @@ def from_text(text: str, language: str | None, source: str, project: str) -> Raw
         return Rejected(source, Reason.INVALID_UTF8, f"lone surrogate at character {error.start}")
     if "\0" in text:
         return Rejected(source, Reason.BINARY, "it has NUL characters", size)
-    if not text.strip():
+    if not text or text.isspace():
         return Rejected(source, Reason.EMPTY, "nothing but white space" if text else "no characters", size)
     return RawDocument(text, language, source, size, project)
 
 
-def deduplicate(stream: Iterator[RawDocument | Rejected]) -> Iterator[RawDocument | Rejected]:
-    """Name each document by its content, and reject later copies. Holds a name and a source for each.
+def with_name(document: RawDocument) -> RawDocument:
+    return replace(document, doc_id=name_of(document.text))
+
+
+def deduplicate(stream: Iterable[RawDocument | Rejected]) -> Iterator[RawDocument | Rejected]:
+    """Reject later copies of a text; a document gets its name here, where it has none yet. Holds a name and a source
+    for each document: about 250 bytes.
 
     The first copy read stands, held out or not: so a text is never both in the pool and held out.
     """
@@ -123,11 +132,25 @@ def deduplicate(stream: Iterator[RawDocument | Rejected]) -> Iterator[RawDocumen
         if isinstance(document, Rejected):
             yield document
             continue
-        name = name_of(document.text)
+        document = document if document.doc_id else with_name(document)
+        name = document.doc_id
         key = bytes.fromhex(name)
         if key not in seen:
             seen[key] = document.source
-            yield replace(document, doc_id=name)
+            yield document
         else:
             detail = f"same text as {seen[key]}"
             yield Rejected(document.source, Reason.DUPLICATE, detail, document.n_bytes, name, stands_for=name)
+
+
+def of_one_width(stream: Iterable[RawDocument | Rejected]) -> Iterator[RawDocument | Rejected]:
+    """Reject documents whose vector has another width than that of the first document."""
+    width = 0
+    for document in stream:
+        vector = document.vector if isinstance(document, RawDocument) else None
+        width = width or len(vector or b"")
+        if vector is None or len(vector) == width:
+            yield document
+            continue
+        detail = f"a vector of {len(vector) // 4:,} numbers; that of the first document has {width // 4:,}"
+        yield Rejected(document.source, Reason.BAD_VECTOR, detail, document.n_bytes)

@@ -75,6 +75,7 @@ def open_pool(
     project_depth: int = 2,
     language_field: str | None = None,
     keep: tuple[str, ...] = (),
+    vector_field: str | None = None,
 ) -> Pool:
     """The pool at ``path`` (None: this machine's installed source code).
 
@@ -88,7 +89,7 @@ def open_pool(
         return _of_files(Pool("the source code on this machine", entries, read_file), max_documents, seed)
     if path is None:
         raise GripError(f"settings/corpus.format is '{format}', and settings/corpus.path is not set. Set it.")
-    rows = tables.Rows(text_field, id_field, project_field, max_bytes, language_field, keep)
+    rows = tables.Rows(text_field, id_field, project_field, max_bytes, language_field, keep, vector_field)
     listing = look(path)
     found = recognise(listing, format, rows.has_text)
     pool = _pool(path, listing, found)

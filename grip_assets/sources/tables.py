@@ -48,6 +48,7 @@ class Rows:
     max_bytes: int
     language_field: str | None = None
     keep: tuple[str, ...] = ()
+    vector_field: str | None = None
 
     @cached_property
     def longest_line(self) -> int:
@@ -79,12 +80,27 @@ class Rows:
             there = f"the row has: {', '.join(map(str, list(row)[:COLUMNS_SHOWN]))}" if row else "the row is empty"
             said = f"no text in '{column}' (settings/corpus.text_field); {there}"
             return Rejected(place, Reason.MISSING_FIELD, readable(said))
-        if len(text) > self.max_bytes or len(text.encode(errors="replace")) > self.max_bytes:
+        if 4 * len(text) > self.max_bytes and len(text.encode(errors="replace")) > self.max_bytes:
             return Rejected(place, Reason.TOO_LARGE, f"settings/corpus.max_bytes is {self.max_bytes:,}", len(text))
         document = from_text(text, self._language(row), place, project)
         if self.keep and isinstance(document, RawDocument):
-            return replace(document, kept=self._kept(row, column))
+            document = replace(document, kept=self._kept(row, column))
+        if self.vector_field and isinstance(document, RawDocument):
+            return self._with_vector(document, value_of(row, self.vector_field))
         return document
+
+    def _with_vector(self, document: RawDocument, value: Any) -> RawDocument | Rejected:
+        try:
+            with np.errstate(over="ignore"):
+                vector = np.array(value, np.float32)
+        except (TypeError, ValueError, OverflowError):
+            vector = np.empty(0, np.float32)
+        norm = float(np.linalg.norm(vector.astype(float))) if vector.ndim == 1 else 0.0
+        if norm > 0 and math.isfinite(norm):
+            return replace(document, vector=vector.tobytes())
+        what = "a vector of zeros" if vector.size and not vector.any() else "no vector of finite numbers"
+        detail = f"{what} in '{self.vector_field}' (settings/embedding.column)"
+        return Rejected(document.source, Reason.BAD_VECTOR, detail, document.n_bytes)
 
     def _language(self, row: Mapping[str, Any]) -> str | None:
         fields = (self.language_field,) if self.language_field else LANGUAGE_FIELDS
@@ -92,7 +108,8 @@ class Rows:
         return named(as_text(value_of(row, field)), field == OF_CODE) if field else None
 
     def _kept(self, row: Mapping[str, Any], text: str) -> str:
-        names = [name for name in row if name != text] if ALL in self.keep else list(self.keep)
+        own = (text, self.vector_field)
+        names = [name for name in row if name not in own] if ALL in self.keep else list(self.keep)
         return json.dumps({readable(name): plain_value(value_of(row, name)) for name in names}, ensure_ascii=False)
 
     def columns(self, schema: pa.Schema, file: str, partitions: Mapping[str, str | None]) -> list[str]:
@@ -105,13 +122,15 @@ class Rows:
         for wanted in self.keep:
             if wanted != ALL and not has_column(schema, wanted, partitions):
                 raise GripError(_no_column(file, f"column '{wanted}'", there, "keep"))
+        if self.vector_field and not has_column(schema, self.vector_field, partitions):
+            raise GripError(_no_column(file, f"column '{self.vector_field}'", there, "column", "embedding"))
         if not self.text_field and not any(f in there for f in TEXT_FIELDS):
             raise GripError(
                 _no_column(file, f"column {', '.join(TEXT_FIELDS[:-1])} or {TEXT_FIELDS[-1]}", there, "text_field")
             )
         if ALL in self.keep:
             return list(schema.names)
-        named = {self.text_field, self.id_field, self.project_field, self.language_field, *self.keep}
+        named = {self.text_field, self.id_field, self.project_field, self.language_field, self.vector_field, *self.keep}
         dotted = [name for name in sorted(filter(None, named)) if name not in there]
         return [c for c in schema.names if c in (*TEXT_FIELDS, *LANGUAGE_FIELDS, *named)] + dotted
 
@@ -170,8 +189,8 @@ def partitions_of(name: str) -> dict[str, str | None]:
     return {unquote(key): None if value == NO_VALUE else unquote(value) for key, is_one, value in parts if is_one}
 
 
-def _no_column(file: str, what: str, there: list[str], setting: str) -> str:
-    return f"{file} has no {what}. It has: {', '.join(there)}. Set settings/corpus.{setting}."
+def _no_column(file: str, what: str, there: list[str], setting: str, group: str = "corpus") -> str:
+    return f"{file} has no {what}. It has: {', '.join(there)}. Set settings/{group}.{setting}."
 
 
 def _unreadable(entry: Entry, error: Exception) -> GripError:

@@ -76,10 +76,13 @@ def width(files: str) -> int:
 
 def blocks(files: str, columns: list[str], rows: int = 16_384) -> Iterator[pa.Table]:
     """Rows of a table in order, in blocks of exactly ``rows`` (the last may be shorter)."""
-    for part in parts(files):
-        # Pages as they are needed: a row group of vectors as a whole would be four blocks, coded and decoded.
-        reader = pq.ParquetFile(part, buffer_size=1 << 20, pre_buffer=False)
-        yield from _regular(reader.iter_batches(batch_size=rows, columns=columns), rows)
+    yield from _regular((batch for part in parts(files) for batch in _batches(part, columns, rows)), rows)
+
+
+def _batches(part: Path, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+    # Pages as they are needed: a row group of vectors as a whole would be four blocks, coded and decoded.
+    reader = pq.ParquetFile(part, buffer_size=1 << 20, pre_buffer=False)
+    yield from reader.iter_batches(batch_size=rows, columns=columns)
 
 
 def texts(files: str, wanted: Collection[str] | None = None) -> Iterator[tuple[str, str]]:
@@ -91,7 +94,7 @@ def texts(files: str, wanted: Collection[str] | None = None) -> Iterator[tuple[s
 
 
 def _regular(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """Parquet readers cut batches at row groups; blocks are of one size so that results cannot depend on it."""
+    """Batches end where row groups and files do; blocks are of one size so that results cannot depend on it."""
     held: list[pa.RecordBatch] = []
     for batch in batches:
         held.append(batch)

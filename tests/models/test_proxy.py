@@ -23,7 +23,7 @@ from grip_assets.models.proxy import converted, load_proxy, load_tokenizer, open
 def test_a_document_cannot_hold_special_tokens(models, tmp_path):
     proxy = load_proxy(str(models / "proxy"), tmp_path)
     assert 0 not in proxy.tokenize("a <|end|> b")
-    assert load_tokenizer(str(models / "proxy"), "s", tmp_path)("a <|end|> b") == len(proxy.tokenize("a <|end|> b"))
+    assert load_tokenizer(str(models / "proxy"), "s", tmp_path)(["a <|end|> b"]) == [len(proxy.tokenize("a <|end|> b"))]
 
 
 def test_a_model_is_unpacked_once_for_all_data_folders_whoever_comes_first(models, tmp_path, monkeypatch):
@@ -122,7 +122,7 @@ def test_a_tokenizer_is_a_tokenizer_json_and_asks_for_no_weights(models, tmp_pat
     for name in (str(tmp_path), str(tmp_path / "tokenizer.json")):
         alone = open_tokenizer(name, "x", tmp_path)
         assert tokenize(alone, text) == tokenize(whole, text) and alone.eos_token == "<|end|>"
-        assert load_tokenizer(name, "x", tmp_path)(text) == len(tokenize(whole, text))
+        assert load_tokenizer(name, "x", tmp_path)([text]) == [len(tokenize(whole, text))]
     before = content_hash(locate_tokenizer(str(tmp_path), "x"), tmp_path / "hashes")
     (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "[no such]"}')
     assert content_hash(locate_tokenizer(str(tmp_path), "x"), tmp_path / "hashes") != before

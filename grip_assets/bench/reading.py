@@ -1,0 +1,103 @@
+"""reading: a pool of JSON lines to documents, with and without tokens counted, against what a user would read it with.
+
+Ours names each document by its text, looks for benchmarks and for copies besides; theirs parses. ``quality`` is 1.0
+where both have the same number of documents, or of tokens.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from grip_assets.assets.corpus import read_rows
+from grip_assets.bench import Result, interleaved
+from grip_assets.settings import Corpus
+from grip_assets.sources.documents import RawDocument
+from grip_assets.sources.pool import open_pool
+from grip_assets.store.artifacts import data_root
+
+LINES = 200  # of a document: files in pieces, as most rows of pools are short
+TOKENIZER = "SmolLM2-135M"
+MB = 1_000_000
+
+
+def reading(quick: bool) -> Iterator[Result]:
+    from grip_assets.models.counting import tokens_counter
+    from grip_assets.models.proxy import open_tokenizer
+
+    inner = open_tokenizer(TOKENIZER, "the bench", data_root()).backend_tokenizer
+    inner.encode_special_tokens = True
+    with tempfile.TemporaryDirectory() as folder:
+        pool = Path(folder) / "pool.jsonl"
+        mb = _write(pool, (3 if quick else 60) * MB) / MB
+        for against, theirs in _readers(pool).items():
+            same = float(len(list(_ours(pool, _no_tokens, []))) == len(theirs()))
+            taken = interleaved(lambda: list(_ours(pool, _no_tokens, ["humaneval"])), theirs, 3)
+            speed = f"{mb / taken.ours_s:.0f} / {mb / taken.theirs_s:.0f} MB/s"
+            note = f"no tokens counted, {speed}; ours names, screens and finds copies"
+            yield taken.result("reading", against, same, note)
+        found: dict[str, int] = {}
+
+        def counted() -> None:  # from no word on; theirs counts every document
+            found["ours"] = sum(row["n_tokens"] for row in _ours(pool, tokens_counter(inner), []))
+
+        def counted_whole() -> None:
+            texts = _polars(pool)
+            batches = (texts[start : start + 1024] for start in range(0, len(texts), 1024))
+            encoded = (e for batch in batches for e in inner.encode_batch_fast(batch, add_special_tokens=False))
+            found["theirs"] = sum(map(len, encoded))
+
+        tokens_counter(inner)(["compiles"])
+        taken = interleaved(counted, counted_whole, 1 if quick else 2)
+        speed = f"{mb / taken.ours_s:.1f} / {mb / taken.theirs_s:.1f} MB/s"
+        same = float(found["ours"] == found["theirs"])
+        yield taken.result(
+            "reading", "polars and tokenizers", same, f"tokens counted, {speed}; quality: the same number"
+        )
+
+
+def _no_tokens(texts: list[str]) -> list[int]:
+    return [0] * len(texts)
+
+
+def _write(path: Path, n_bytes: int) -> int:
+    """Distinct pieces of the files of this machine, as JSON lines of about ``n_bytes`` in all."""
+    pool = open_pool(None, None, None, None, 300_000, None, 0)
+    seen: set[str] = set()
+    with path.open("w", encoding="utf-8") as file:
+        for document in pool.read():
+            lines = document.text.splitlines(keepends=True) if isinstance(document, RawDocument) else []
+            for start in range(0, len(lines), LINES):
+                text = "".join(lines[start : start + LINES])
+                if text.strip() and text not in seen:
+                    seen.add(text)
+                    file.write(json.dumps({"text": text, "language": "code"}) + "\n")
+            if file.tell() >= n_bytes:
+                break
+    return path.stat().st_size
+
+
+def _ours(
+    pool: Path, count_tokens: Callable[[list[str]], list[int]], benchmarks: list[Any]
+) -> Iterator[dict[str, Any]]:
+    """Rows of the table ``corpus``."""
+    source = open_pool(str(pool), None, None, None, 10 * MB, None, 0)
+    for rows in read_rows(source, Corpus(path=str(pool), benchmarks=benchmarks), count_tokens, []):
+        yield from rows["corpus"]
+
+
+def _polars(pool: Path) -> list[str]:
+    import polars as pl
+
+    return pl.read_ndjson(pool)["text"].to_list()
+
+
+def _readers(pool: Path) -> dict[str, Callable[[], list]]:
+    """Readers of JSON lines that are installed."""
+    readers: dict[str, Callable[[], list]] = {"polars": lambda: _polars(pool)}
+    try:
+        from datatrove.pipeline.readers import JsonlReader
+    except ModuleNotFoundError:
+        return readers
+    return readers | {"datatrove": lambda: list(JsonlReader(str(pool.parent), glob_pattern=pool.name).run())}
