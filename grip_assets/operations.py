@@ -284,6 +284,8 @@ def _first_failure(result: dg.JobExecutionResult) -> Any:
                 return Stopped("stopped; the same command goes on from here.")
             if cause.cls_name == "DiskFull":
                 return cause.message.partition(": ")[2].strip()
+            if cause.cls_name == "DagsterAssetCheckFailedError":  # its further lines name the checks
+                return f"{step}: {' '.join(cause.message.partition(': ')[2].split())}\n{_log_of(result.run_id)}"
             said = event.step_failure_data.user_failure_data
             if said is not None:
                 return f"{step}: {said.description}"

@@ -5,6 +5,7 @@ README between ``<!-- graph -->`` and ``<!-- /graph -->``. ``make docs`` writes 
 import json
 import types
 import typing
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,8 @@ def automations() -> Iterator[str]:
     for title, found in kinds.items():
         yield f"### {title}\n\n| name | what it does |\n|---|---|"
         yield from (
-            f"| `{d.name}` | {' '.join((d.description or '').split())} |" for d in sorted(found, key=lambda d: d.name)
+            f"| `{d.name}` | {_without_links_of_the_ui(d.description or '')} |"
+            for d in sorted(found, key=lambda d: d.name)
         )
         yield ""
 
@@ -144,6 +146,11 @@ def filled(text: str) -> str:
     before, _, rest = text.partition("<!-- graph -->")
     _, end, after = rest.partition("<!-- /graph -->")
     return f"{before}<!-- graph -->\n{graph()}\n{end}{after}"
+
+
+def _without_links_of_the_ui(text: str) -> str:
+    """Links that begin with a slash lead somewhere in the UI only; here their words stay."""
+    return re.sub(r"\[([^]]+)\]\(/[^)]*\)", r"\1", " ".join(text.split()))
 
 
 def main(readme: Path = README, reference_page: Path = REFERENCE) -> None:
