@@ -23,7 +23,7 @@ from grip_assets.assets.settings import fields, form_in_force
 from grip_assets.definitions import defs
 from grip_assets.errors import GripError
 from grip_assets.report import serve
-from grip_assets.settings import GROUPS
+from grip_assets.settings import GROUPS, validate
 from grip_assets.store.artifacts import REPOSITORY
 
 EVALUATION = {name for name, stage in STAGES.items() if stage.group == "evaluation"}
@@ -129,7 +129,7 @@ def test_the_form_of_a_change_is_flat_and_the_page_of_the_settings_fills_it(lab)
     link = event.asset_materialization.metadata["turn a knob"].value
     assert "(/locations/grip_assets/jobs/change_selection/playground/setup?" in link
     form = yaml.safe_load(parse_qs(urlsplit(link[link.index("(") + 1 : -1]).query)["config"][0])
-    assert form == ledger.settings_in_force(lab.instance)["selection"].model_dump()
+    assert form == ledger.settings_in_force(lab.instance)["selection"].model_dump() and len(link) < 1000, "shown whole"
     corpus = ledger.settings_in_force(lab.instance)["corpus"]
     lines = parse_qs(urlsplit(form_in_force("corpus", corpus)).query)["config"][0].splitlines()
     assert f"path: {corpus.path}" in lines and "# text_field: null" in lines, "another pool has its own columns"
@@ -238,3 +238,14 @@ def test_the_command_report_prints_where_the_page_is(tmp_path):
     page.parent.mkdir()
     page.write_text("")
     assert subprocess.run(words, env=env, capture_output=True, text=True).stdout.strip() == str(page)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_form_in_force_is_the_settings_in_force(group):
+    values = GROUPS[group]()
+    if group == "corpus":
+        values = validate("corpus", {"path": "/a b/(c) [d] 'e' #f: \u00e9.jsonl", "held_out": 1e-6})
+    lines = parse_qs(urlsplit(form_in_force(group, values)).query)["config"][0].splitlines()
+    read = yaml.safe_load("\n".join(line.removeprefix("# ") for line in lines[1:]))
+    assert read == values.model_dump(mode="json")
+    assert "(" not in form_in_force(group, values) and " " not in form_in_force(group, values), "it stands in Markdown"

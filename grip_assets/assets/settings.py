@@ -94,7 +94,8 @@ def form_in_force(group: str, values: Group) -> str:
     commented out: named, it would go with the user to another pool."""
     lines = [f"# settings/{group} in force: change what you want, and launch"]
     for name, value in values.model_dump(mode="json").items():
-        line = yaml.safe_dump({name: value}, default_flow_style=None, width=10_000).rstrip("\n")
+        written = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+        line = f"{name}: {written.strip().removesuffix('...').strip()}"
         lines.append(f"# {line}" if group == "corpus" and name in pool_fields() else line)
     query = urlencode({"config": "\n".join(lines) + "\n"}, quote_via=quote, safe="/:, []")
     return f"/locations/{LOCATION}/jobs/change_{group}/playground/setup?{query}".replace(" ", "+")
