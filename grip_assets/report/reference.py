@@ -3,9 +3,9 @@ README between ``<!-- graph -->`` and ``<!-- /graph -->``. ``make docs`` writes 
 """
 
 import json
+import re
 import types
 import typing
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
