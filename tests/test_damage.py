@@ -16,7 +16,7 @@ from grip_assets.errors import GripError
 from grip_assets.store import catalog
 from grip_assets.store.answers import Answers
 from grip_assets.store.artifacts import ArtifactStore
-from grip_assets.store.shards import Shards
+from grip_assets.store.shards import SHARD_SECONDS, Shards
 
 pytestmark = pytest.mark.run
 
@@ -164,3 +164,18 @@ def test_a_data_folder_may_have_any_name(tmp_path, monkeypatch, models, pool):
     assert lab.curate() == set()
     assert len(lab.sql("SELECT * FROM budgets JOIN diversity USING (cluster_id)"))
     assert (lab.data / "report" / "index.html").exists()
+
+
+def test_work_that_is_stopped_has_kept_all_but_the_last_seconds(tmp_path, monkeypatch):
+    clock = iter(range(1000))  # a second passes at each look
+    monkeypatch.setattr("grip_assets.store.shards.time.monotonic", lambda: next(clock))
+    shards = Shards(ArtifactStore(tmp_path), "stage", "how")
+
+    def rows():
+        yield from (f"{n:02}" for n in range(23))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shards.write_each(rows(), lambda keys: pa.table({"key": keys}), at_once=16_384)
+    kept = shards.index()
+    assert sorted(kept) == [f"{n:02}" for n in range(len(kept))] and 23 - len(kept) <= SHARD_SECONDS
