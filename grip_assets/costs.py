@@ -14,10 +14,11 @@ from typing import Any
 from grip_assets.errors import GripError
 from grip_assets.ledger import Record
 from grip_assets.recompute import Settings, Stage, Step
-from grip_assets.settings import Adaptation, Clustering, Corpus
+from grip_assets.settings import Adaptation, Clustering, Corpus, Embedding
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.disk import existing
 
+WINDOW = 256  # tokens of a window of the packaged encoder
 BYTES_A_TOKEN, BYTES_A_ROW = 3.5, 4_000  # of source code and prose; of a row of a table
 FAR = 4  # times as much as was measured; beyond it what fewer than TELLING documents took is mostly start-up
 TELLING = 1_000
@@ -48,7 +49,7 @@ class Rate:
 # Seconds on two cores of a 2.x GHz x86; vectors of 384 dimensions; texts compressed to about a third.
 RATES = {
     "corpus": Rate("bytes", 2, 1 / 2e6, bytes_each=0.35),
-    "embeddings": Rate("tokens", 3, 1 / 6_900, bytes_each=0.5),  # artifact and shards: 1.6 kB a document
+    "embeddings": Rate("embedded", 3, 1 / 6_900, bytes_each=0.5),  # artifact and shards: 1.6 kB a document
     "clusters": Rate("documents", 3, 2e-3, bytes_each=860),
     "corpus_map": Rate("documents", 3, 5e-3, bytes_each=30),
     "sigma_k": Rate("documents", 0.3, 1e-5),
@@ -143,7 +144,21 @@ def _size_of(manifest: Mapping[str, Any]) -> Size:
 def _drivers(settings: Settings, size: Size) -> dict[str, float]:
     clusters = Clustering.of(settings).k or min(max(round(math.sqrt(size.documents)), 16), 1024, size.documents)
     probed = min(clusters * (Adaptation.of(settings).tokens_per_cluster or size.tokens), size.tokens)
-    return {"documents": size.documents, "tokens": size.tokens, "bytes": size.n_bytes, "probed": probed}
+    embedded = _embedded(size, Embedding.of(settings).model_dump())
+    return {
+        "documents": size.documents,
+        "tokens": size.tokens,
+        "bytes": size.n_bytes,
+        "embedded": embedded,
+        "probed": probed,
+    }
+
+
+def _embedded(size: Size, embedding: Mapping[str, Any]) -> int:
+    """Tokens that the encoder reads: all, or as many windows of each document as the settings allow."""
+    if embedding["max_windows"] is None:
+        return size.tokens
+    return min(size.tokens, size.documents * embedding["max_windows"] * (embedding["window"] or WINDOW))
 
 
 def _cost(
@@ -171,7 +186,10 @@ def _measured_units(rate: Rate, manifest: Mapping[str, Any], at: Size) -> float:
     metrics = manifest["metrics"]
     if rate.driver == "probed":
         return metrics.get("probe_tokens") or 1
-    units = {"documents": at.documents, "tokens": at.tokens, "bytes": at.n_bytes}[rate.driver]
+    if rate.driver == "embedded":
+        units = _embedded(at, manifest["settings"]["embedding"])
+    else:
+        units = {"documents": at.documents, "tokens": at.tokens, "bytes": at.n_bytes}[rate.driver]
     return units * metrics.get("documents_embedded_now", at.documents) / at.documents
 
 
