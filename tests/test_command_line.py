@@ -202,7 +202,9 @@ def settings_of(lab) -> dict:
     return flat(ledger.settings_in_force(lab.instance))
 
 
-REFUSED = {"adaptation": {"reset_depth": 9}}  # the tiny proxy has 4 blocks, and only the stage knows it
+REFUSED = {
+    "adaptation": {"form": "steps", "reset_depth": 9}
+}  # the tiny proxy has 4 blocks, and only the stage knows it
 
 
 @pytest.mark.run
@@ -224,8 +226,8 @@ def test_settings_that_a_run_refuses_are_not_left_in_force(lab):
 @pytest.mark.run
 def test_a_run_of_the_ui_that_is_refused_goes_back_too(lab, tmp_path):
     before = settings_of(lab)
-    config = {"ops": {"settings__adaptation": {"config": REFUSED["adaptation"]}}}
-    result = defs.resolve_job_def("change_adaptation").execute_in_process(config, lab.instance, raise_on_error=False)
+    job = defs.resolve_job_def("change_adaptation")
+    result = job.execute_in_process(REFUSED["adaptation"], lab.instance, raise_on_error=False)
     assert not result.success and settings_of(lab) == before
     latest = lab.instance.get_latest_materialization_event(ledger.settings_key("adaptation")).asset_materialization
     assert latest.metadata["went_back"].value.startswith(f"refused by run {result.run_id}: settings/adaptation")
@@ -234,26 +236,26 @@ def test_a_run_of_the_ui_that_is_refused_goes_back_too(lab, tmp_path):
 
 
 @pytest.fixture
-def full_disk():
+def loose_cable():
     """The stage budgets fails with what no setting is to blame for."""
     real = STAGES["budgets"].compute
 
-    def full(work):
-        raise OSError(28, "No space left on device")
+    def loose(work):
+        raise OSError("the cable is loose")
 
-    object.__setattr__(STAGES["budgets"], "compute", full)
+    object.__setattr__(STAGES["budgets"], "compute", loose)
     yield
     object.__setattr__(STAGES["budgets"], "compute", real)
 
 
 @pytest.mark.run
-def test_after_a_crash_settings_stay_the_message_says_which_and_undo_goes_back(lab, full_disk, capsys):
+def test_after_a_crash_settings_stay_the_message_says_which_and_undo_goes_back(lab, loose_cable, capsys):
     assert run(["curate", "--set", "budget.tau=0.7", "--set", "selection.beta=0.9"]) == 1
     said = capsys.readouterr().err
     assert "Dependencies for step" not in said and "Traceback" not in said
     reason, log, stays = said.strip().splitlines()[-3:]
-    assert reason == "grip: budgets failed: OSError: [Errno 28] No space left on device"
-    assert "has the log" in log and said.count("No space left") == 1
+    assert reason == "grip: budgets failed: OSError: the cable is loose"
+    assert "has the log" in log and said.count("the cable") == 1
     assert "budget.tau: 0.5 → 0.7; selection.beta: 0.3 → 0.9 in force" in stays and "`grip settings --undo`" in stays
     assert settings_of(lab)["budget.tau"] == 0.7
     assert run(["settings", "--undo"]) == 0
@@ -352,9 +354,8 @@ def test_an_artifact_in_force_that_was_removed_is_said_and_made_again(lab):
     assert because == [f"{lab.data / 'budgets' / version} is not there"]
     why = {s.asset: (s.action, s.why) for s in lab.operations.plan(lab.instance, {})}
     assert why["budgets"] == ("compute", "its folder was removed") and why["subset"][0] == "reuse"
-    result = defs.resolve_job_def("change_selection").execute_in_process(
-        {"ops": {"settings__selection": {"config": {"beta": 0.9}}}}, lab.instance, raise_on_error=False
-    )
+    job = defs.resolve_job_def("change_selection")
+    result = job.execute_in_process({"beta": 0.9}, lab.instance, raise_on_error=False)
     said = next(e for e in result.all_events if e.is_step_failure).step_failure_data.user_failure_data.description
     assert "subset cannot be made" in said and "was removed" in said and "grip curate" in said
     assert lab.curate() == {"budgets"}
@@ -393,7 +394,7 @@ def test_status_settings_and_next_steps_speak_of_settings(lab, capsys):
     changed = {row["name"] for row in settings_table.rows(lab.instance, changed=True)}
     assert {"budget.tau", "clustering.k"} <= changed and "selection.beta" not in changed
     assert run(["settings", "tau"]) == 0
-    assert "Exponent of N_k σ_k" in capsys.readouterr().out
+    assert "Exponent of a cluster's size" in capsys.readouterr().out
     with pytest.raises(UsageMistake):
         settings_table.rows(lab.instance, ["nothing.here"])
 
