@@ -34,11 +34,12 @@ $(VENV)/.installed-all: $(VENV)/.installed
 run: install
 	$(BIN)/grip curate --profile quickstart
 
-# Dagster on port 3000 and beside it the report, which the UI links to; both end with Ctrl+C.
+# Dagster and beside it the report, which the UI links to; both end with Ctrl+C.
+PORT ?= 3000
 ui: export GRIP_REPORT_PORT ?= 3001
 ui: install
 	$(BIN)/grip report --no-open --wait --port $(GRIP_REPORT_PORT) & report=$$!; trap "kill $$report" EXIT INT TERM; \
-	DAGSTER_HOME="$$(realpath -m -- "$(DAGSTER_HOME)")" $(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port 3000
+	DAGSTER_HOME="$$(realpath -m -- "$(DAGSTER_HOME)")" $(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
 
 # Trains about sixty small models on what each strategy selects; stopped, it goes on where it was.
 evaluate: $(VENV)/.installed-all
