@@ -40,4 +40,4 @@ def test_the_peak_of_memory_is_seen_and_forgotten():
 
 def test_an_unknown_bench_is_refused_with_the_nearest_name():
     done = subprocess.run([GRIP, "bench", "kmean"], capture_output=True, text=True)
-    assert done.returncode == 1 and "Did you mean 'kmeans'?" in done.stderr
+    assert done.returncode == 2 and "Did you mean 'kmeans'?" in done.stderr

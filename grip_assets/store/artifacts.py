@@ -170,7 +170,7 @@ class ArtifactStore:
             manifest["tables"] = {t.name: describe(t) for t in sorted(folder.iterdir()) if t.is_dir()}
             (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
             sync(folder)
-            self.keep(manifest)
+            self.keep({"stage": stage, **manifest})
             final = self.folder(stage, manifest["version"])
             final.parent.mkdir(parents=True, exist_ok=True)
             try:
