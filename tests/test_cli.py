@@ -63,7 +63,7 @@ def test_curate_says_what_went_in_what_came_out_and_why(shell):
         "computed: corpus, embeddings, clusters, sigma_k, probe_set, quality_scores, adaptation_deltas, budgets, subset"
         in shell.first
     )
-    assert "grip.duckdb" in shell.first and "make ui" in shell.first
+    assert "grip.duckdb" in shell.first and "grip report" in shell.first
 
 
 def test_plan_says_what_would_happen_and_changes_nothing(shell):

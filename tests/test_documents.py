@@ -137,7 +137,11 @@ def test_every_query_is_run_by_somebody():
     code = "\n".join(f.read_text() for f in (REPOSITORY / "grip_assets").rglob("*.py"))
     for file in (REPOSITORY / "sql").rglob("*.sql"):
         name = file.relative_to(REPOSITORY / "sql").with_suffix("").as_posix()
-        known = name.startswith(("checks/", "extremes/", "evidence/", "samples/")) or f'"{name}"' in code or f"'{name}'" in code
+        known = (
+            name.startswith(("checks/", "extremes/", "evidence/", "samples/"))
+            or f'"{name}"' in code
+            or f"'{name}'" in code
+        )
         assert known, f"{name}.sql is used by nothing"
 
 

@@ -61,7 +61,7 @@ def compute(work: Work) -> dict[str, Any]:
 
 stage = Stage(
     name="budgets",
-    code_version="1",
+    code_version="2",
     compute=compute,
     description="How many tokens (or documents) each cluster may put into the subset: more where it is large, varied,"
     " good and not yet learned. n_base ∝ (N_k σ_k)^τ exp(Q_k/T), r_k = 1 + α exp(−ΔL_k/τ_norm) 1[Q_k > τ_th], n_k ∝"

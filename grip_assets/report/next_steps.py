@@ -23,11 +23,13 @@ def next_steps(root: Path) -> list[str]:
             " ORDER BY n_tokens DESC, doc_id LIMIT 1"
         ).fetchone()
     other = next(value for value in values if value != json.loads(now))
-    steps = [(f"grip plan --set {name}={other}", "what another value would compute; curate instead of plan does it")]
+    steps = [
+        ("grip report", "the same with pictures, in a browser; make ui has the graph, knobs and history"),
+        (f"grip plan --set {name}={other}", "what another value would compute; curate instead of plan does it"),
+    ]
     if document:
         source, doc_id = document
         plain = source.isprintable() and len(source) <= LONGEST_NAME and not source.startswith("-")
         steps.append((f"grip explain {shlex.quote(source if plain else doc_id)}", "why the longest document is in"))
-    steps.append(("make ui", "graph, knobs and history, at http://127.0.0.1:3000"))
     width = max(len(command) for command, _ in steps)
     return [f"{command:<{width}}  {said}" for command, said in steps]
