@@ -107,7 +107,10 @@ def drawn(power: float, monkeypatch) -> tuple[dict, list, dict]:
     ).sort("cluster_id", "doc_id")
     sizes = documents.group_by("cluster_id", maintain_order=True).agg(n_docs=pl.len(), capacity=pl.sum("n_tokens"))
     budgets = sizes.with_columns(
-        allocated=(0.2 * pl.col("capacity")).cast(pl.Int64), unit=pl.lit("tokens"), n_tokens="capacity"
+        allocated=(0.2 * pl.col("capacity")).cast(pl.Int64),
+        utility=pl.col("capacity").cast(pl.Float64),
+        unit=pl.lit("tokens"),
+        n_tokens="capacity",
     )
     selection = validate("selection", {"clip_quantile": 1.0, "rho_floor": 0.0})
     betas = [0.0, 0.2, 0.4, 0.6, 0.8]
@@ -226,19 +229,19 @@ def other_proxy(models, tmp_path):
 
 
 def materialize(lab, *stages: str) -> dict[str, bool]:
-    """As *Materialize* in the UI does; whether each was reused."""
+    """As the job ``evaluate`` does; whether each was reused."""
     result = dg.materialize(
         list(defs.assets),
         selection=[dg.AssetKey(stage) for stage in stages],
         instance=lab.instance,
         resources=defs.resources,
+        tags={"grip/evaluate": "asked for"},
     )
     evaluations = {e.check_name: e for e in result.get_asset_check_evaluations()}
     assert not [e for e in evaluations.values() if not e.passed and e.severity == dg.AssetCheckSeverity.ERROR]
-    return {
-        e.asset_key.to_user_string(): e.step_materialization_data.materialization.metadata["reused"].value
-        for e in result.get_asset_materialization_events()
-    }
+    made = [e.step_materialization_data.materialization for e in result.get_asset_materialization_events()]
+    seen = [e.asset_observation_data.asset_observation for e in result.get_asset_observation_events()]
+    return {said.asset_key.to_user_string(): said.metadata["reused"].value for said in [*made, *seen]}
 
 
 def table(lab, name: str) -> pl.DataFrame:

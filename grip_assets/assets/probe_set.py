@@ -9,6 +9,9 @@ from grip_assets.method.sampling import keyed_uniform
 from grip_assets.recompute import Stage, Work
 from grip_assets.settings import Probe
 from grip_assets.store.query import query
+from grip_assets.store.tables import texts
+
+BLOCK = 1024  # rows of texts that are written at a time
 
 
 def compute(work: Work) -> dict[str, Any]:
@@ -31,17 +34,32 @@ def compute(work: Work) -> dict[str, Any]:
     # One order for both, so that what the judge and the proxy say of a cluster is said of the same documents.
     read = in_order.filter(pl.col("rank") < pl.max_horizontal("n_probe", pl.lit(settings.min_for_adaptation)))
     drawn = read.filter(pl.col("rank") < pl.col("n_probe")).select("doc_id", "cluster_id", "rank")
-    texts = query("probe_documents", {"probe_set": read, "corpus": work.files("corpus")})
     work.draft.write("probe_allocation", allocation)
     work.draft.write("probe_set", drawn)
-    work.draft.write("probe_documents", texts.join(drawn, on="doc_id", how="semi", maintain_order="left"))
-    work.draft.write("adaptation_documents", texts)
+    _write_texts(work, read, drawn)
     bound = int(allocation["floor_binds"].sum())
     work.log(
         f"probe of {len(drawn):,} documents; the floor of {settings.min_per_cluster} binds in {bound} clusters;"
-        f" the proxy reads {len(texts):,}"
+        f" the proxy reads {len(read):,}"
     )
-    return {"probe_documents": len(drawn), "clusters_at_the_floor": bound, "adaptation_documents": len(texts)}
+    return {"probe_documents": len(drawn), "clusters_at_the_floor": bound, "adaptation_documents": len(read)}
+
+
+def _write_texts(work: Work, read: pl.DataFrame, drawn: pl.DataFrame) -> None:
+    """The tables ``adaptation_documents`` and ``probe_documents``. The corpus is streamed: in memory are the chosen
+    texts, and one block of the tables."""
+    files = work.files("corpus")
+    chosen = query("probe_documents", {"probe_set": read, "corpus": files})
+    text_of = dict(texts(files, set(chosen["doc_id"])))
+    for name, rows in (
+        ("adaptation_documents", chosen),
+        ("probe_documents", chosen.join(drawn, on="doc_id", how="semi", maintain_order="left")),
+    ):
+        with_text = (
+            part.with_columns(text=pl.Series([text_of[doc] for doc in part["doc_id"]], dtype=pl.String))
+            for part in rows.iter_slices(BLOCK)
+        )
+        work.draft.write_blocks(name, (part.to_arrow(compat_level=pl.CompatLevel.oldest()) for part in with_text))
 
 
 stage = Stage(

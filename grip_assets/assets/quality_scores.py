@@ -21,7 +21,7 @@ from grip_assets.recompute import Log, Settings, Stage, Work
 from grip_assets.settings import Quality, digest, hashed_values
 from grip_assets.store.query import query
 from grip_assets.store.shards import Shards
-from grip_assets.store.tables import blocks
+from grip_assets.store.tables import blocks, texts
 
 REPORT_ONLY = ("repeats", "gold")
 READS = tuple(name for name in Quality.model_fields if name not in REPORT_ONLY)
@@ -189,6 +189,8 @@ def _further(
             break
         work.log(f"round {number}: {len(drawn):,} more documents in {drawn['cluster_id'].n_unique()} clusters")
         documents = query("probe_documents", {"probe_set": drawn, "corpus": work.files("corpus")})
+        text_of = dict(texts(work.files("corpus"), set(documents["doc_id"])))
+        documents = documents.with_columns(text=pl.Series([text_of[d] for d in documents["doc_id"]], dtype=pl.String))
         more, capped = judged(judge, settings, documents, work.log)
         more = more.filter(pl.col("status").is_not_null()).with_columns(round=pl.lit(number, pl.Int32))
         scores = pl.concat([scores, more])

@@ -547,7 +547,7 @@ def test_a_setting_that_is_missing_is_named(tmp_path):
     with pytest.raises(GripError, match="max_cost needs prices"):
         LlmJudge(Quality(judge="llm", model="m", max_cost=1.0), Answers(tmp_path / "a"), "run")
     (tmp_path / "b").write_text("this is no database, and long enough to be seen as none" * 30)
-    with pytest.raises(GripError, match="store of answers .* cannot be used"):
+    with pytest.raises(GripError, match="store of paid answers .* cannot be used"):
         Answers(tmp_path / "b")
 
 
