@@ -53,7 +53,8 @@ CHECKS = [
         "adaptation_deltas",
         "more_than_luck",
         False,
-        "Two draws of documents rank the clusters alike: at least 0.5; below, replay follows noise.",
+        "Two samples of documents rank the drops of the clusters alike, at least at 0.5. Below, the drops are mostly"
+        " noise: budget.replay=none leaves them out.",
     ),
     Check("budgets", "sum_exact", True, "Allocated and real budgets sum to the total, or to all there is."),
     Check("budgets", "within_caps", True, "No cluster is given more than it has (times max_repeats)."),

@@ -100,6 +100,8 @@ def _in_a_sentence(error: BaseException) -> BaseException:
     from grip_assets.store import disk
     from grip_assets.store.artifacts import data_root
 
+    if type(error).__name__ == "CatalogException" and "does not exist" in str(error):
+        return GripError("The tables that this needs are not there yet. Run `grip curate`; `grip status` says what is.")
     if isinstance(error, PermissionError) or "readonly database" in str(error):
         must_write()
     if isinstance(error, GripError) or not disk.is_full(error, [data_root(), home_folder()]):
@@ -126,7 +128,8 @@ def _usage_mistake(error: Any) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "grip"
     said = " ".join(str(error.format_message()).split())
-    return _print_error(f"{said.rstrip('.')}. See: {command} --help", getattr(error, "exit_code", 2))
+    end = "" if said.endswith("?") else "."
+    return _print_error(f"{said.rstrip('.')}{end} See: {command} --help", getattr(error, "exit_code", 2))
 
 
 def _print_error(message: str, code: int) -> int:
@@ -272,7 +275,7 @@ def settings(
     with operations.open_instance() as instance:
         if undo:
             undone = past.undo(instance)
-            print("\n".join(f"taken back  {line}" for line in past.described(undone)))
+            print("\n".join(f"taken back: the change {line}" for line in past.described(undone)))
             print("`grip curate` brings the subset up to date.")
             return
         found = settings_table.rows(instance, names or [], profile, changed)

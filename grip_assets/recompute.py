@@ -302,13 +302,17 @@ def _why(
     return ", ".join(reasons) or removed
 
 
+def _shown(value: Any) -> str:
+    return "null" if value is None else repr(value)  # as it is written in --set and in profiles
+
+
 def setting_changes(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """``group.field: old → new`` for each that differs."""
     for group, values in new.items():
         for name, value in values.items():
             was = old.get(group, {}).get(name)
             if was != value:
-                yield f"{group}.{name}: {was!r} → {value!r}"
+                yield f"{group}.{name}: {_shown(was)} → {_shown(value)}"
 
 
 def _last_bytes(stage: str, store: ArtifactStore) -> int | None:

@@ -54,8 +54,8 @@ def test_curate_says_what_went_in_what_came_out_and_why(shell):
         "120 documents with",
         "budget",
         "out  ",
-        "grew most",
-        "shrank most",
+        "gained most",
+        "lost most",
         "typical document",
     ):
         assert words in shell.first, shell.first

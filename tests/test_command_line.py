@@ -259,7 +259,7 @@ def test_after_a_crash_settings_stay_the_message_says_which_and_undo_goes_back(l
     assert "budget.tau: 0.5 → 0.7; selection.beta: 0.3 → 0.9 in force" in stays and "`grip settings --undo`" in stays
     assert settings_of(lab)["budget.tau"] == 0.7
     assert run(["settings", "--undo"]) == 0
-    assert "taken back  budget.tau: 0.5 → 0.7" in capsys.readouterr().out
+    assert "taken back: the change budget.tau: 0.5 → 0.7" in capsys.readouterr().out
     assert (settings_of(lab)["budget.tau"], settings_of(lab)["selection.beta"]) == (0.5, 0.3)
 
 

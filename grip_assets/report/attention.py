@@ -21,6 +21,7 @@ LOST = 0.5  # of a language's share
 SEEN = 0.005  # share of the pool below which a language is too small to be spoken of
 NEAR_COPIES = 0.05  # of the documents
 SHOWN = 5
+LONGEST = 10  # documents of questions/longest.sql; a smaller subset is all long documents
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,15 @@ def _far_from_their_budget(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _passed_over(facts: Facts) -> Iterator[Finding]:
+    if n := facts.manifests["subset"]["metrics"].get("documents_passed_over"):
+        yield Finding(
+            "passed_over",
+            f"{n:,} document{'s are' if n > 1 else ' is'} longer than the whole budget of the cluster, and passed over.",
+            ('grip sql "FROM selection_thresholds WHERE passed_over > 0" says in which clusters, and how many tokens',),
+        )
+
+
 def _lost_languages(facts: Facts) -> Iterator[Finding]:
     rows = [
         r
@@ -87,14 +97,15 @@ def _lost_languages(facts: Facts) -> Iterator[Finding]:
     if rows:
         yield Finding(
             "languages",
-            f"{len(rows)} language{'s' * (len(rows) > 1)} lost more than half of the share of tokens.",
+            f"{len(rows)} language{'s' * (len(rows) > 1)} lost more than half of the share of tokens. A few very"
+            " long documents, which fit no budget, may hold most of a language.",
             _cut([f"{visible(r['language'])}: {r['pool_share']:.1%} → {r['subset_share'] or 0:.1%}" for r in rows]),
         )
 
 
 def _longest_documents(facts: Facts) -> Iterator[Finding]:
     rows = facts.ask("questions/longest")
-    if rows:
+    if len(rows) == LONGEST:
         share = sum(r["share"] for r in rows)
         yield Finding(
             "longest",
@@ -152,6 +163,7 @@ def _warnings_of_checks(facts: Facts) -> Iterator[Finding]:
 LOOKS = (
     _short_of_the_budget,
     _far_from_their_budget,
+    _passed_over,
     _lost_languages,
     _merged_clusters,
     _longest_documents,

@@ -70,7 +70,7 @@ def _document(d: dict[str, Any]) -> str:
         f"              σ_k {d['sigma']:.3f}   Q_k {d['quality']:.3f}   δ_k {delta}   r_k {d['replay_multiplier']:.3f}",
         f"  budget      base {d['base_budget']:,.0f}, after replay {d['budget']:,.0f},"
         f" allocated {d['allocated']:,} of {d['capacity']:,} {d['unit']}",
-        f"              of that it could use, with what other clusters left, {d['granted']:,}; drawn {d['drawn']:,}",
+        f"              after sharing what other clusters could not use: {d['granted']:,}; drawn {d['drawn']:,}",
         f"  weight      1/ρ × (ℓ/ℓ_avg)^β: ρ {d['density']:.4f}, length weight {d['length_weight']:.3f},"
         f" weight {d['selection_weight']:.4f}",
         f"  draw        key {d['key']:.4f}; the last key drawn in this cluster is {_number(d['threshold'])}",

@@ -14,9 +14,9 @@ from grip_assets.store.query import sql_text
 
 MOVED = 5
 LEGEND = (
-    "  pool, subset: share of the {unit}. quality: the judge's score, 0 to 1. drop: how far a small model's loss falls on"
-    " the cluster; a small\n  drop asks for more of it. spread: how different its documents are. boost: what the drop"
-    " multiplies its budget by."
+    "  Why: a cluster's budget grows with (size x spread)^tau, with its quality and its boost. A tau below 1 takes from\n"
+    "  large clusters and gives to small ones. quality: the judge's score, 0 to 1. drop: how far a small model's loss\n"
+    "  falls on the cluster; a small drop gives a large boost. spread: how different its documents are."
 )
 
 
@@ -35,11 +35,11 @@ def summary(root: Path, run: Run) -> str:
             "",
             *_totals(totals),
             "",
-            f"Clusters whose share of the {totals['unit']} grew most, and why:",
+            f"Clusters that gained most of the {totals['unit']}, in points of their share:",
             *_clusters(grew, names),
-            "Clusters whose share shrank most:",
+            "Clusters that lost most:",
             *_clusters(shrank, names),
-            LEGEND.format(unit=totals["unit"]),
+            LEGEND,
             "",
             *attention.as_text(found),
             "",
@@ -79,13 +79,13 @@ def _totals(t: dict[str, Any]) -> list[str]:
 
 def _clusters(rows: list[dict[str, Any]], names: dict[int, dict[str, Any]]) -> list[str]:
     head = f"  {'cluster':>7}  {'pool':>6}  {'subset':>6}  {'change':>6}  {'quality':>7}  {'drop':>6}  {'spread':>6}  {'boost':>5}  typical document"
-    return [head, *(_cluster(r, names[r["cluster_id"]]) for r in rows)]
+    return [head, *(_cluster(r, names[r["cluster_id"]]) for r in rows)] if rows else ["  none"]
 
 
 def _cluster(r: dict[str, Any], name: dict[str, Any]) -> str:
     delta = f"{r['delta']:.4f}" if r["delta"] is not None else "-"
     return (
-        f"  {r['cluster_id']:>7}  {r['pool_share']:>6.1%}  {r['subset_share']:>6.1%}  {r['ratio']:>5.2f}x"
+        f"  {r['cluster_id']:>7}  {r['pool_share']:>6.1%}  {r['subset_share']:>6.1%}  {r['gain']:>+6.1%}"
         f"  {r['quality']:>7.3f}  {delta:>6}  {r['sigma']:>6.3f}  {r['replay_multiplier']:>5.2f}"
         f"  {visible(name['typical'])} ({visible(name['language'] or 'no language')})"
     )

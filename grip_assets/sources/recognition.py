@@ -186,7 +186,11 @@ def _rejected(unknown: Iterable[Entry]) -> list[Rejected]:
 
 
 def _counted(unknown: list[Entry]) -> list[str]:
-    return [f"not read, of unknown kinds: {kinds_of(unknown)}"] if unknown else []
+    if not unknown:
+        return []
+    tables = any(table_kind(entry.name) for entry in unknown)
+    hint = "; to read the tables instead, set settings/corpus.format" if tables else ""
+    return [f"left out, neither text nor source code: {kinds_of(unknown)}{hint}"]
 
 
 def kinds_of(entries: list[Entry]) -> str:

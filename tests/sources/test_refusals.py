@@ -80,7 +80,7 @@ def test_what_was_left_out_and_decoded_is_in_the_intake_and_in_the_log(corpus, t
         "listed": 4, "read": 4, "kept": 3, "held_out": 0, "rejected": 1, "decoded": 1, "unknown_kind": 1,
     }  # fmt: skip
     assert dict(tables["corpus"].select("source", "decoded_from").iter_rows())["old.py"] == "latin_1"
-    assert "not read, of unknown kinds: 1 file (.pod 1)" in tables["said"]
+    assert "left out, neither text nor source code: 1 file (.pod 1)" in tables["said"]
     assert any("hidden: 1 (.hidden.py)" in line for line in tables["said"])
     assert tables["rejected"]["source"].to_list() == ["c.pod"]
 

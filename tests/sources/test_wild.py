@@ -455,7 +455,7 @@ def test_files_of_an_unknown_kind_are_counted_and_named(tmp_path):
     found = list(pool.read())
     assert len(found) == pool.n_listed == 17 and sum(isinstance(d, Rejected) for d in found) == 16
     assert {d.reason for d in found if isinstance(d, Rejected)} == {Reason.UNKNOWN_KIND}
-    assert "not read, of unknown kinds: 16 files (.pod 15, .xyz 1)" in pool.notes
+    assert "left out, neither text nor source code: 16 files (.pod 15, .xyz 1)" in pool.notes
     before = pool.fingerprint()
     put(tmp_path / "c.xyz")
     assert pool_of(tmp_path).fingerprint() != before

@@ -27,7 +27,8 @@ COLUMNS = [
     Column("share_selected", "Selected", ".1%", "share of its documents"),
 ]
 SORTS = [
-    ("ratio", "Change of share"),
+    ("gain", "Gain in points of share"),
+    ("ratio", "Change of share, times"),
     ("n_docs", "Documents"),
     ("quality", "Quality"),
     ("delta", "Adaptation delta"),

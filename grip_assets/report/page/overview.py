@@ -37,14 +37,16 @@ def section(context: Context) -> Section:
         Special("look", {"findings": attention.findings(context.connection, context.store)}),
         say(
             "{moved} of the subset's {unit} come from other clusters than in a random draw of the same size."
-            " Cluster {top} grew most, to {high} times its share of the pool;"
-            " cluster {bottom} shrank most, to {low} times. The sections below say why.",
+            " Cluster {top} gained most, from {top_pool} to {top_subset};"
+            " cluster {bottom} lost most, from {bottom_pool} to {bottom_subset}. The sections below say why.",
             moved=f"{moved:.0%}",
             unit=t["unit"],
             top=top["cluster_id"],
-            high=f"{top['ratio']:.2f}",
+            top_pool=f"{top['pool_share']:.1%}",
+            top_subset=f"{top['subset_share']:.1%}",
             bottom=bottom["cluster_id"],
-            low=f"{bottom['ratio']:.2f}",
+            bottom_pool=f"{bottom['pool_share']:.1%}",
+            bottom_subset=f"{bottom['subset_share']:.1%}",
         ),
     ]
     return Section("overview", "What this run did", blocks)
