@@ -83,7 +83,7 @@ def _passed_over(facts: Facts) -> Iterator[Finding]:
     if n := facts.manifests["subset"]["metrics"].get("documents_passed_over"):
         yield Finding(
             "passed_over",
-            f"{n:,} document{'s are' if n > 1 else ' is'} longer than the whole budget of the cluster, and passed over.",
+            f"{n:,} document{'s are' if n > 1 else ' is'} longer than the budget of the cluster, and passed over.",
             ('grip sql "FROM selection_thresholds WHERE passed_over > 0" says in which clusters, and how many tokens',),
         )
 
