@@ -14,10 +14,11 @@ from typing import Any
 from grip_assets.errors import GripError
 from grip_assets.ledger import Record
 from grip_assets.recompute import Settings, Stage, Step
-from grip_assets.settings import Adaptation, Clustering, Corpus, Embedding
+from grip_assets.settings import Adaptation, Clustering, Corpus, Embedding, Probe
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.disk import existing
 
+MAPPED = 3_000  # documents of the map at most
 WINDOW = 256  # tokens of a window of the packaged encoder
 BYTES_A_TOKEN, BYTES_A_ROW = 3.5, 4_000  # of source code and prose; of a row of a table
 FAR = 4  # times as much as was measured; beyond it what fewer than TELLING documents took is mostly start-up
@@ -46,19 +47,20 @@ class Rate:
     bytes_each: float = 0.0
 
 
-# Seconds on two cores of a 2.x GHz x86; vectors of 384 dimensions; texts compressed to about a third.
+# From `make run` on two idle cores (an AMD EPYC) and, for clusters and subset, from the million documents of
+# docs/performance.md; vectors of 384 dimensions, texts compressed to about a third.
 RATES = {
-    "corpus": Rate("bytes", 2, 1 / 2e6, bytes_each=0.35),
-    "embeddings": Rate("embedded", 3, 1 / 6_900, bytes_each=0.5),  # artifact and shards: 1.6 kB a document
-    "clusters": Rate("documents", 3, 2e-3, bytes_each=860),
-    "corpus_map": Rate("documents", 3, 5e-3, bytes_each=30),
+    "corpus": Rate("bytes", 3, 1 / 3.5e6, bytes_each=0.25),
+    "embeddings": Rate("embedded", 3, 1 / 6_200, bytes_each=0.5),  # artifact and shards: 1.6 kB a document
+    "clusters": Rate("documents", 7, 5e-5, bytes_each=860),
+    "corpus_map": Rate("mapped", 3, 5e-3, bytes_each=30),
     "sigma_k": Rate("documents", 0.3, 1e-5),
     "probe_set": Rate("documents", 0.5, 1e-4, bytes_each=760),
-    "adaptation_deltas": Rate("probed", 5, 1 / 200),
-    "quality_scores": Rate("documents", 1, 4e-3, bytes_each=30),
-    "subset": Rate("documents", 3, 2e-3, bytes_each=80),
-    "knobs": Rate("documents", 2, 1e-3),
-    "stability": Rate("documents", 2, 1e-3),
+    "adaptation_deltas": Rate("probed", 8, 1 / 800),
+    "quality_scores": Rate("judged", 1, 1 / 90, bytes_each=150),
+    "subset": Rate("documents", 3, 1.2e-5, bytes_each=80),
+    "knobs": Rate("documents", 1, 2e-5),
+    "stability": Rate("documents", 1, 2e-5),
     "report": Rate("documents", 6, 1e-4, fixed_bytes=5_000_000),
 }
 OTHER = Rate("documents", 1, 1e-6)
@@ -144,6 +146,7 @@ def _size_of(manifest: Mapping[str, Any]) -> Size:
 def _drivers(settings: Settings, size: Size) -> dict[str, float]:
     clusters = Clustering.of(settings).k or min(max(round(math.sqrt(size.documents)), 16), 1024, size.documents)
     probed = min(clusters * (Adaptation.of(settings).tokens_per_cluster or size.tokens), size.tokens)
+    probe = Probe.of(settings)
     embedded = _embedded(size, Embedding.of(settings).model_dump())
     return {
         "documents": size.documents,
@@ -151,6 +154,8 @@ def _drivers(settings: Settings, size: Size) -> dict[str, float]:
         "bytes": size.n_bytes,
         "embedded": embedded,
         "probed": probed,
+        "mapped": min(size.documents, MAPPED),
+        "judged": min(max(size.documents * probe.fraction, clusters * probe.min_per_cluster), size.documents),
     }
 
 
@@ -186,6 +191,10 @@ def _measured_units(rate: Rate, manifest: Mapping[str, Any], at: Size) -> float:
     metrics = manifest["metrics"]
     if rate.driver == "probed":
         return metrics.get("probe_tokens") or 1
+    if rate.driver == "judged":
+        return metrics.get("documents_judged") or 1
+    if rate.driver == "mapped":
+        return min(at.documents, MAPPED)
     if rate.driver == "embedded":
         units = _embedded(at, manifest["settings"]["embedding"])
     else:
