@@ -474,7 +474,10 @@ def test_tables_beside_text_are_one_error_or_one_reading_said_aloud(tmp_path):
     pool = pool_of(tmp_path)
     assert len(pool.entries) == 101 and [r.source for r in pool.rejected] == ["p.jsonl", "p.parquet"]
     assert "a table (jsonl) beside text" in pool.rejected[0].detail
-    assert any("unknown kinds: 2 files (.jsonl 1, .parquet 1)" in note for note in pool.notes)
+    assert any(
+        "source code: 2 files (.jsonl 1, .parquet 1); to read the tables instead, set settings/corpus.format" in note
+        for note in pool.notes
+    )
 
 
 def test_a_kind_that_is_not_known_says_what_is(tmp_path):
