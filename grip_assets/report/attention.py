@@ -6,6 +6,7 @@ Only findings belong here. What a number means in general is said in the section
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -44,6 +45,7 @@ class Facts:
 def findings(connection: duckdb.DuckDBPyConnection, store: ArtifactStore) -> list[Finding]:
     """All findings, the most serious first. The catalog must have the tables up to ``subset``."""
 
+    @cache  # more than one finding asks for the totals
     def ask(name: str) -> list[dict[str, Any]]:
         return connection.sql(sql_text(name)).pl().to_dicts()
 
