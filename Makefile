@@ -63,4 +63,4 @@ lint: $(VENV)/.installed-all
 	$(BIN)/mypy
 
 docs: $(VENV)/.installed-all
-	$(BIN)/python -m grip_assets.report.reference
+	$(BIN)/python -m tools.reference

@@ -2,7 +2,7 @@
 
 import os
 
-from grip_assets import caches
+from grip_assets.runtime import caches
 
 # Read when the libraries are imported: no progress bars between our log lines, nothing sent to a hub.
 os.environ.setdefault("TQDM_DISABLE", "1")

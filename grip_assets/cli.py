@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from grip_assets import variables
 from grip_assets.errors import GripError, UsageMistake
+from grip_assets.runtime import variables
 
-PROFILES = sorted(file.stem for file in (Path(__file__).parent / "profiles").glob("*.yaml"))
+PROFILES = sorted(file.stem for file in (Path(__file__).parent / "settings" / "profiles").glob("*.yaml"))
 app = typer.Typer(
     help="GRIP picks, out of a pool too large to train on, the documents a language model learns most from.",
     pretty_exceptions_enable=False,
@@ -22,7 +22,7 @@ app = typer.Typer(
 
 
 def _settings(incomplete: str) -> list[str]:
-    from grip_assets.assignments import complete
+    from grip_assets.settings.assignments import complete
 
     return complete(incomplete)
 
@@ -96,7 +96,7 @@ def _said(error: BaseException) -> int:
 
 def _in_a_sentence(error: BaseException) -> BaseException:
     """The error, or what it means where it comes from the machine and not from us."""
-    from grip_assets.home import home_folder, must_write
+    from grip_assets.orchestration.home import home_folder, must_write
     from grip_assets.store import disk
     from grip_assets.store.artifacts import data_root
 
@@ -173,7 +173,7 @@ def grip(
 def curate(corpus: Corpus = None, profile: Profile = None, set: Set = None, as_json: Json = False) -> None:
     """Curate the pool: change settings, compute what they touch, print what came out."""
     from grip_assets import operations
-    from grip_assets.report import summary
+    from grip_assets.report.terminal import summary
     from grip_assets.store.artifacts import data_root
 
     changes = _changes(corpus, profile, set)
@@ -190,8 +190,8 @@ def plan(corpus: Corpus = None, profile: Profile = None, set: Set = None, as_jso
     """Say what would be computed and what reused, about how long that takes and how much disk, and what a paid judge
     would cost. Nothing is changed."""
     from grip_assets import operations
-    from grip_assets.report.forecast import as_text
-    from grip_assets.report.spending import spending
+    from grip_assets.report.terminal.forecast import as_text
+    from grip_assets.report.terminal.spending import spending
     from grip_assets.store.artifacts import ArtifactStore, data_root
 
     changes = _changes(corpus, profile, set)
@@ -221,7 +221,7 @@ def evaluate(
     """Train small models on what each strategy selects, and say whether the difference is there. Stopped, the same
     command goes on; a model that was trained is not trained again."""
     from grip_assets import operations
-    from grip_assets.report.ladder import ladder
+    from grip_assets.report.terminal.ladder import ladder
     from grip_assets.store.artifacts import data_root
 
     changes = _changes(corpus, profile, set)
@@ -233,8 +233,8 @@ def evaluate(
 def _changes(corpus: list[str] | None, profile: list[str] | None, assignments: list[str] | None) -> dict:
     """The settings that a command names: those of the profile, then the pool, then each by itself."""
     from grip_assets import operations
-    from grip_assets.assignments import read_assignments
-    from grip_assets.profiles import read_profile
+    from grip_assets.settings.assignments import read_assignments
+    from grip_assets.settings.changes import read_profile
 
     for option, given in (("--corpus", corpus), ("--profile", profile)):
         if len(given or []) > 1:
@@ -269,8 +269,9 @@ def settings(
 ) -> None:
     """The settings: in force (* is not the default), default, the profile's, when each was changed and by which run,
     and which assets read it."""
-    from grip_assets import operations, past
-    from grip_assets.report import settings_table
+    from grip_assets import operations
+    from grip_assets.orchestration import past
+    from grip_assets.report.terminal import settings_table
 
     with operations.open_instance() as instance:
         if undo:
@@ -288,7 +289,8 @@ def settings(
 @app.command(epilog="Example: grip status --json")
 def status(as_json: Json = False) -> None:
     """Each asset: version, when and by which run, fresh or unsynced and why; and the settings in force."""
-    from grip_assets import ledger, operations
+    from grip_assets import operations
+    from grip_assets.orchestration import event_log
     from grip_assets.settings import flat
     from grip_assets.store.artifacts import data_root
 
@@ -298,7 +300,7 @@ def status(as_json: Json = False) -> None:
                 f"There is no data folder {data_root()}: nothing was curated there. `grip curate` makes it."
             )
         found = operations.status(instance)
-        settings = flat(ledger.settings_in_force(instance))
+        settings = flat(event_log.settings_in_force(instance))
     if as_json:
         assets = [{**vars(a), "fresh": not a.because} for a in found]
         print(json.dumps({"assets": assets, "settings": settings}, indent=1))
@@ -322,8 +324,8 @@ def history(as_json: Json = False) -> None:
     """The subsets that were in force, the latest first (* is in force now), by which run, and what changed from the one
     in force before it."""
     from grip_assets import operations
-    from grip_assets.assets import STAGES
-    from grip_assets.report.changes import history as were_in_force
+    from grip_assets.orchestration.artifact_changes import history as were_in_force
+    from grip_assets.stages import STAGES
     from grip_assets.store.artifacts import ArtifactStore, data_root
 
     with operations.open_instance() as instance:
@@ -352,7 +354,7 @@ def clean(
     """List what neither is in force nor something in force was made from, and with --yes remove it. Answers that were
     paid for, and the settings of what is removed, always stay."""
     from grip_assets import operations
-    from grip_assets.report.leftovers import as_text
+    from grip_assets.report.terminal.leftovers import as_text
 
     with operations.open_instance() as instance:
         found = operations.clean(instance, keep, yes)
@@ -388,8 +390,8 @@ def rollback(
 ) -> None:
     """Go back to the settings of an earlier subset. Nothing is computed again as long as its artifacts are there."""
     from grip_assets import operations
-    from grip_assets.report import summary
     from grip_assets.report.compare import find
+    from grip_assets.report.terminal import summary
     from grip_assets.store.artifacts import ArtifactStore, data_root
 
     store = ArtifactStore(data_root())
@@ -437,7 +439,7 @@ def explain(
     doc: Annotated[str, typer.Argument(help="Document id, or its source path in the pool.")], as_json: Json = False
 ) -> None:
     """Say why a document is in or out of the subset."""
-    from grip_assets.report import explain as explained
+    from grip_assets.report.terminal import explain as explained
     from grip_assets.store.artifacts import data_root
 
     doc = _as_utf8(doc)

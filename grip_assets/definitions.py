@@ -7,18 +7,18 @@ from typing import Any
 
 import dagster as dg
 
-from grip_assets import variables
-from grip_assets.assets import STAGES
-from grip_assets.assets.data import Data
-from grip_assets.assets.report import report
-from grip_assets.assets.settings import example, fields, run_config, settings_assets
-from grip_assets.assets.stage import stage_asset
-from grip_assets.console import console
-from grip_assets.ledger import settings_key
-from grip_assets.notices import warn_once
-from grip_assets.report.changes import settings_of_subset
+from grip_assets.orchestration.artifact_changes import settings_of_subset
+from grip_assets.orchestration.console import console
+from grip_assets.orchestration.data_folder import Data
+from grip_assets.orchestration.event_log import settings_key
+from grip_assets.orchestration.page_asset import report
+from grip_assets.orchestration.settings_assets import example, fields, run_config, settings_assets
+from grip_assets.orchestration.stage_assets import stage_asset
+from grip_assets.orchestration.triggers import new_checkpoint, new_documents, schedules
+from grip_assets.runtime import variables
+from grip_assets.runtime.notices import warn_once
 from grip_assets.settings import GROUPS
-from grip_assets.triggers import new_checkpoint, new_documents, schedules
+from grip_assets.stages import STAGES
 
 evaluation = dg.AssetSelection.groups("evaluation")
 curated = dg.AssetSelection.all() - evaluation

@@ -11,24 +11,29 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
-from grip_assets import costs, ledger, past, recompute
-from grip_assets.assets import CURATED, STAGES
-from grip_assets.assets.data import Data
-from grip_assets.assets.settings import run_config
-from grip_assets.assets.trainings import device_must_be_there
-from grip_assets.assignments import read_assignments as read_assignments
-from grip_assets.automation import unsynced_because
+from grip_assets.engine import costs
+from grip_assets.engine import plan as planning
+from grip_assets.engine.in_force import Run
+from grip_assets.engine.plan import Step
+from grip_assets.engine.stage import Stage
 from grip_assets.errors import GripError
-from grip_assets.home import belong_together, bind, make_home, may_write, must_write, readers_copy
-from grip_assets.launch import launch
-from grip_assets.method.allocation import capacities, resolve_total
-from grip_assets.places import placed
-from grip_assets.profiles import Changes
-from grip_assets.report.changes import settings_of_subset
+from grip_assets.method.budget.allocation import capacities, resolve_total
+from grip_assets.orchestration import event_log, past
+from grip_assets.orchestration.artifact_changes import settings_of_subset
+from grip_assets.orchestration.automation import unsynced_because
+from grip_assets.orchestration.data_folder import Data
+from grip_assets.orchestration.home import belong_together, bind, make_home, may_write, must_write, readers_copy
+from grip_assets.orchestration.launch import launch
+from grip_assets.orchestration.settings_assets import run_config
+from grip_assets.orchestration.triggers import GOING_ON
 from grip_assets.settings import GROUPS, Budget, Clustering, Corpus, Evaluation, Group, Quality, nearest, validate
+from grip_assets.settings.assignments import read_assignments as read_assignments
+from grip_assets.settings.changes import Changes
+from grip_assets.settings.places import placed
+from grip_assets.stages import CURATED, STAGES
+from grip_assets.stages.evaluation.trainings import device_must_be_there
 from grip_assets.store import cleaning
 from grip_assets.store.artifacts import ArtifactStore, data_root
-from grip_assets.triggers import GOING_ON
 
 NO_TAGS: Mapping[str, str] = {}
 PROFILE, BACK_TO = (
@@ -70,28 +75,28 @@ def merge(*layers: Changes) -> Changes:
 def after(instance: dg.DagsterInstance, changes: Changes) -> dict[str, Group]:
     """Settings in force with ``changes`` made; GripError for a value that is refused. What describes a pool (its
     columns, its title) goes with the pool: with another one come the values that it had, or the defaults."""
-    settings, changes = ledger.settings_in_force(instance), placed(changes)
+    settings, changes = event_log.settings_in_force(instance), placed(changes)
     if "corpus" in changes:
         changes = changes | {"corpus": past.for_pool(instance, Corpus.of(settings), changes["corpus"])}
     return {g: validate(g, values.model_dump() | changes.get(g, {})) for g, values in settings.items()}
 
 
-def plan(instance: dg.DagsterInstance, changes: Changes) -> list[recompute.Step]:
+def plan(instance: dg.DagsterInstance, changes: Changes) -> list[Step]:
     """The steps of a run with ``changes``; GripError for what can be refused before it."""
     versions, store, settings = (
-        ledger.versions_in_force(instance, CURATED),
+        event_log.versions_in_force(instance, CURATED),
         ArtifactStore(data_root()),
         after(instance, changes),
     )
-    steps = recompute.plan(CURATED, settings, versions, store)
+    steps = planning.plan(CURATED, settings, versions, store)
     _fits_the_pool(settings, steps, store)
     return steps
 
 
-def forecast(instance: dg.DagsterInstance, changes: Changes) -> tuple[list[recompute.Step], costs.Forecast]:
+def forecast(instance: dg.DagsterInstance, changes: Changes) -> tuple[list[Step], costs.Forecast]:
     """The steps of a run with ``changes``, and what they take."""
     steps, settings = plan(instance, changes), after(instance, changes)
-    records = ledger.records(instance, ["report"])
+    records = event_log.records(instance, ["report"])
     return steps, costs.forecast(steps, CURATED, settings, ArtifactStore(data_root()), records)
 
 
@@ -100,7 +105,7 @@ def clean(instance: dg.DagsterInstance, keep: int, remove: bool) -> list[cleanin
     GripError while a run is going on: what it has made is not in force yet."""
     if remove:
         must_write()
-        ledger.close_runs_of_dead_processes(instance)
+        event_log.close_runs_of_dead_processes(instance)
     data = Data()
     with data.alone() if remove else nullcontext():
         if remove and (runs := instance.get_runs(dg.RunsFilter(statuses=GOING_ON), limit=1)):
@@ -108,7 +113,7 @@ def clean(instance: dg.DagsterInstance, keep: int, remove: bool) -> list[cleanin
                 f"Run {runs[0].run_id} is going on. Wait for its end: what it has made is not in force yet."
             )
         store = data.store()
-        found = cleaning.removable(store, ledger.versions_in_force(instance, STAGES), keep)
+        found = cleaning.removable(store, event_log.versions_in_force(instance, STAGES), keep)
         if remove:
             cleaning.remove(store, found)
     if remove and found:
@@ -116,7 +121,7 @@ def clean(instance: dg.DagsterInstance, keep: int, remove: bool) -> list[cleanin
     return found
 
 
-def _fits_the_pool(settings: dict[str, Group], steps: list[recompute.Step], store: ArtifactStore) -> None:
+def _fits_the_pool(settings: dict[str, Group], steps: list[Step], store: ArtifactStore) -> None:
     """Clusters and budget against the size of the pool, where it was read before."""
     version = next((step.version for step in steps if step.asset == "corpus"), None)
     if version is None or not store.knows("corpus", version):
@@ -124,7 +129,7 @@ def _fits_the_pool(settings: dict[str, Group], steps: list[recompute.Step], stor
     manifest, budget = store.manifest("corpus", version), Budget.of(settings)
     documents, tokens = manifest["tables"]["corpus"]["rows"], manifest["metrics"]["tokens"]
     if (Clustering.of(settings).k or 0) > documents:
-        from grip_assets.method.clustering import choose_k  # compiled
+        from grip_assets.method.partition.kmeans import choose_k  # compiled
 
         choose_k(documents, Clustering.of(settings).k)
     available = tokens if budget.unit == "tokens" else documents
@@ -133,15 +138,6 @@ def _fits_the_pool(settings: dict[str, Group], steps: list[recompute.Step], stor
 
 class Stopped(KeyboardInterrupt):
     """Somebody interrupted a run; the message says what is in force now."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """``reused`` and ``computed``: stages, in pipeline order."""
-
-    run_id: str
-    computed: list[str]
-    reused: list[str]
 
 
 def curate(instance: dg.DagsterInstance, changes: Changes, tags: Mapping[str, str] = NO_TAGS) -> Run:
@@ -193,7 +189,7 @@ def _run(
 
     The plan is made first, so a path or a model that is not there is refused before any setting is changed."""
     must_write()
-    for run in ledger.close_runs_of_dead_processes(instance):
+    for run in event_log.close_runs_of_dead_processes(instance):
         print(f"run {run} ended without finishing. {_stays(instance, run)}", file=sys.stderr)
     settings = after(instance, changes)
     steps = plan(instance, changes)
@@ -206,24 +202,24 @@ def _run(
         # As validated: what was written '1e-3' is a number now.
         values = {group: settings[group].model_dump(mode="json") for group in changes}
         config |= run_config({group: {name: values[group][name] for name in changes[group]} for group in changes})
-    return _outcome(instance, launch(instance, find_job, form or config, {**ledger.process_tags(), **tags}, only))
+    return _outcome(instance, launch(instance, find_job, form or config, {**event_log.process_tags(), **tags}, only))
 
 
-def _nothing_to_do(instance: dg.DagsterInstance, settings: dict[str, Group], steps: list[recompute.Step]) -> Run | None:
+def _nothing_to_do(instance: dg.DagsterInstance, settings: dict[str, Group], steps: list[Step]) -> Run | None:
     """The run that made the subset, where another one would change nothing: not a table, setting, page or catalog.
     Two hundred events that say "reused" take longer than to see that."""
-    from grip_assets.assets.report import is_current
     from grip_assets.definitions import defs
+    from grip_assets.orchestration.page_asset import is_current
     from grip_assets.store import catalog
 
-    records, in_force = ledger.in_force(instance, CURATED)
+    records, in_force = event_log.in_force(instance, CURATED)
     if any(step.why != "in force" for step in steps) or settings != in_force:
         return None
     store = ArtifactStore(data_root())
     if not catalog.is_current(store.root, records) or not is_current(store, records, settings):
         return None
     unsynced = unsynced_because(instance, defs.resolve_asset_graph()).keys()
-    made = [ledger.settings_key(group) for group in GROUPS] + [dg.AssetKey(name) for name in (*CURATED, "report")]
+    made = [event_log.settings_key(group) for group in GROUPS] + [dg.AssetKey(name) for name in (*CURATED, "report")]
     if not unsynced.isdisjoint(made):
         return None
     return Run(records["subset"].run_id, [], list(CURATED))
@@ -262,11 +258,11 @@ def _stays(instance: dg.DagsterInstance, run_id: str) -> str:
     return f"It put {past.listed(turned)} in force, and so it stays. `grip settings --undo` goes back."
 
 
-def _judge_is_ready(quality: Quality, steps: list[recompute.Step]) -> None:
+def _judge_is_ready(quality: Quality, steps: list[Step]) -> None:
     """A missing key is better said before an hour of embedding than after it."""
     if quality.judge == "llm" and any(s.action == "compute" for s in steps if s.asset == "quality_scores"):
-        from grip_assets.models.judge import judge_for
-        from grip_assets.models.llm.endpoint import endpoint
+        from grip_assets.judges.base import judge_for
+        from grip_assets.llm.endpoint import endpoint
 
         endpoint()
         with judge_for(quality, data_root(), "", print):
@@ -324,10 +320,10 @@ def status(instance: dg.DagsterInstance) -> list[AssetStatus]:
     from grip_assets.definitions import defs
 
     because = unsynced_because(instance, defs.resolve_asset_graph())
-    settings, store = ledger.settings_in_force(instance), ArtifactStore(data_root())
-    keys = [ledger.settings_key(group) for group in GROUPS]
+    settings, store = event_log.settings_in_force(instance), ArtifactStore(data_root())
+    keys = [event_log.settings_key(group) for group in GROUPS]
     keys += [dg.AssetKey(name) for name in (*CURATED, "report", *STAGES)]
-    latest = ledger.latest(instance, keys)
+    latest = event_log.latest(instance, keys)
     in_force = {key.to_user_string(): record.version for key, record in latest.items()}
     found = []
     for key in dict.fromkeys(keys):
@@ -343,7 +339,7 @@ def status(instance: dg.DagsterInstance) -> list[AssetStatus]:
 
 
 def _unsynced(
-    stage: recompute.Stage,
+    stage: Stage,
     settings: dict[str, Group],
     in_force: Mapping[str, str],
     store: ArtifactStore,
@@ -356,6 +352,6 @@ def _unsynced(
     if not why:
         return []
     made = store.manifest(stage.name, version)
-    changed = list(recompute.setting_changes(made["settings"], stage.values(settings)))
+    changed = list(planning.setting_changes(made["settings"], stage.values(settings)))
     moved = [f"{name} is another" for name, v in made["inputs"].items() if in_force.get(name) != v]
     return changed + moved or why

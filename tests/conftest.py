@@ -120,7 +120,7 @@ class Lab:
         import dagster as dg
 
         from grip_assets.definitions import defs
-        from grip_assets.ledger import settings_key
+        from grip_assets.orchestration.event_log import settings_key
 
         config = {"ops": {f"settings__{group}": {"config": values}}}
         selection = [settings_key(group)]

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from conftest import small
 
-from grip_assets.assets import CURATED
+from grip_assets.stages import CURATED
 from grip_assets.store.artifacts import REPOSITORY
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow]

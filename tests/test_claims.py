@@ -5,14 +5,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from grip_assets.assets import STAGES, length_by_beta, length_slopes, probe_variance, sensitivity
-from grip_assets.assets.columns import columns
 from grip_assets.definitions import defs
-from grip_assets.ledger import settings_in_force
 from grip_assets.method.agreement import rank_correlation
 from grip_assets.method.sampling import keyed_clusters
-from grip_assets.report.evidence import PAGE, filled
+from grip_assets.orchestration.columns import columns
+from grip_assets.orchestration.event_log import settings_in_force
 from grip_assets.settings import Selection, validate
+from grip_assets.stages import STAGES
+from grip_assets.stages.claims import length_by_beta, length_slopes, probe_variance, sensitivity
+from tools.evidence import PAGE, filled
 
 CLAIMS = ("sensitivity", "length_slopes", "length_by_beta", "probe_variance")
 
@@ -273,7 +274,7 @@ def test_the_claims_are_tested_on_a_pool_once(lab, models, other_proxy, monkeypa
     assert lab.curate() == set(), "what was made to compare is no round, and changes nothing"
 
     # Other seeds of the bootstrap and the like cost nothing: what is slow is kept by document and by cluster.
-    slow = ("adapt", "grip_assets.method.adaptation"), ("load_encoder", "grip_assets.models.encoder")
+    slow = ("adapt", "grip_assets.training.adaptation"), ("load_encoder", "grip_assets.models.encoder")
     for name, module in slow:
         monkeypatch.setattr(f"{module}.{name}", None)
     for stage in CLAIMS:
@@ -340,7 +341,7 @@ def test_without_another_proxy_one_is_trained_once(lab, monkeypatch):
     materialize(lab, "sensitivity")
     (trained,) = (lab.data / ".models").glob("trained-here-*")
     assert table(lab, "sensitivity")["proxy"].unique().sort().to_list() == ["proxy", trained.name]
-    monkeypatch.setattr("grip_assets.models.small.train", None)
+    monkeypatch.setattr("grip_assets.training.small.train", None)
     lab.curate(quality={"shrinkage": 1.0})
     materialize(lab, "sensitivity")
 

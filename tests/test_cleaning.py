@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from grip_assets.llm.answers import Answers, answers_path
 from grip_assets.store import cleaning
-from grip_assets.store.answers import Answers, answers_path
 from grip_assets.store.artifacts import ArtifactStore
 
 pytestmark = pytest.mark.run

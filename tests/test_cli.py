@@ -13,7 +13,7 @@ import pytest
 from conftest import small, write_pool
 
 from grip_assets.operations import read_assignments
-from grip_assets.profiles import profiles, read_profile
+from grip_assets.settings.changes import profiles, read_profile
 
 pytestmark = pytest.mark.run
 GRIP = Path(sys.executable).parent / "grip"

@@ -10,17 +10,17 @@ import pytest
 import typer.main
 from conftest import AFTER_BUDGET
 
-from grip_assets import ledger, past
-from grip_assets.assets import STAGES
-from grip_assets.assignments import complete, read_assignments
 from grip_assets.cli import app, run
 from grip_assets.definitions import defs
 from grip_assets.errors import GripError, UsageMistake
-from grip_assets.home import home_folder
-from grip_assets.report import settings_table
-from grip_assets.report.changes import history, settings_of_subset
+from grip_assets.orchestration import event_log, past
+from grip_assets.orchestration.artifact_changes import history, settings_of_subset
+from grip_assets.orchestration.home import home_folder
 from grip_assets.report.compare import compare
+from grip_assets.report.terminal import settings_table
 from grip_assets.settings import Corpus, flat, pool_fields, validate
+from grip_assets.settings.assignments import complete, read_assignments
+from grip_assets.stages import STAGES
 from grip_assets.store.artifacts import ArtifactStore
 
 COMMANDS = typer.main.get_command(app).commands
@@ -154,7 +154,7 @@ def test_a_value_is_read_as_its_field_means_it(typed, value):
 
 
 def test_the_whole_pool_is_a_budget():
-    from grip_assets.method.allocation import resolve_total
+    from grip_assets.method.budget.allocation import resolve_total
 
     assert [resolve_total(total, 1000) for total in (1.0, 0.999, 2, 0.1)] == [1000, 999, 2, 100]
 
@@ -199,7 +199,7 @@ def test_a_home_and_a_data_folder_that_are_strangers_are_refused(lab, tmp_path, 
 
 
 def settings_of(lab) -> dict:
-    return flat(ledger.settings_in_force(lab.instance))
+    return flat(event_log.settings_in_force(lab.instance))
 
 
 REFUSED = {
@@ -229,7 +229,7 @@ def test_a_run_of_the_ui_that_is_refused_goes_back_too(lab, tmp_path):
     job = defs.resolve_job_def("change_adaptation")
     result = job.execute_in_process(REFUSED["adaptation"], lab.instance, raise_on_error=False)
     assert not result.success and settings_of(lab) == before
-    latest = lab.instance.get_latest_materialization_event(ledger.settings_key("adaptation")).asset_materialization
+    latest = lab.instance.get_latest_materialization_event(event_log.settings_key("adaptation")).asset_materialization
     assert latest.metadata["went_back"].value.startswith(f"refused by run {result.run_id}: settings/adaptation")
     asked = dg.evaluate_automation_conditions(defs, lab.instance)
     assert not [r for r in asked.results if r.true_subset.size], "and automation has nothing to do"
@@ -318,9 +318,9 @@ def test_settings_that_describe_a_pool_go_with_the_pool(tmp_path, monkeypatch):
 @pytest.mark.run
 def test_history_is_what_was_in_force_and_a_removed_subset_can_come_back(lab, capsys):
     store = ArtifactStore(lab.data)
-    first = ledger.versions_in_force(lab.instance, STAGES)["subset"]
+    first = event_log.versions_in_force(lab.instance, STAGES)["subset"]
     lab.curate(selection={"beta": 0.6})
-    second = ledger.versions_in_force(lab.instance, STAGES)["subset"]
+    second = event_log.versions_in_force(lab.instance, STAGES)["subset"]
     lab.curate(**settings_of_subset(store, first))
     rows = history(lab.instance, store, STAGES)
     assert [(r["changed"], r["rollback"], r["in_force"]) for r in rows] == [
@@ -348,7 +348,7 @@ def test_history_is_what_was_in_force_and_a_removed_subset_can_come_back(lab, ca
 
 @pytest.mark.run
 def test_an_artifact_in_force_that_was_removed_is_said_and_made_again(lab):
-    version = ledger.versions_in_force(lab.instance, STAGES)["budgets"]
+    version = event_log.versions_in_force(lab.instance, STAGES)["budgets"]
     shutil.rmtree(lab.data / "budgets" / version)
     (because,) = [s.because for s in lab.operations.status(lab.instance) if s.asset == "budgets"]
     assert because == [f"{lab.data / 'budgets' / version} is not there"]
@@ -403,7 +403,7 @@ def test_status_settings_and_next_steps_speak_of_settings(lab, capsys):
 def test_suggested_commands_work_as_they_are_typed_and_never_name_the_value_in_force(lab, capsys):
     from shlex import split
 
-    from grip_assets.report.next_steps import next_steps
+    from grip_assets.report.terminal.next_steps import next_steps
 
     lab.change("selection", beta=0.6)
     commands = [line.split("  ")[0] for line in next_steps(lab.data)]
@@ -419,7 +419,7 @@ def test_suggested_commands_work_as_they_are_typed_and_never_name_the_value_in_f
 @pytest.mark.run
 def test_what_a_program_reads_is_json(lab, capsys):
     source = lab.sql("SELECT source FROM corpus LIMIT 1")["source"][0]
-    first = ledger.versions_in_force(lab.instance, STAGES)["subset"]
+    first = event_log.versions_in_force(lab.instance, STAGES)["subset"]
     for words in (
         ["plan"], ["history"], ["compare", first, first], ["explain", source], ["settings"], ["status"],
         ["curate", "--profile", "diversity"],
@@ -436,6 +436,6 @@ def test_what_a_program_reads_is_json(lab, capsys):
 def test_where_dagster_says_that_a_step_is_not_run_it_begins_so():
     from dagster._core.execution.plan import active
 
-    from grip_assets.console import NOT_RUN
+    from grip_assets.orchestration.console import NOT_RUN
 
     assert f'"{NOT_RUN} {{step}}' in Path(active.__file__).read_text()

@@ -13,9 +13,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from grip_assets import ledger
-from grip_assets.assets import STAGES
+from grip_assets.orchestration import event_log
 from grip_assets.settings import flat
+from grip_assets.stages import STAGES
 from grip_assets.store.artifacts import REPOSITORY
 
 pytestmark = pytest.mark.run
@@ -70,7 +70,7 @@ def consistent(lab) -> None:
     from grip_assets.store.artifacts import ArtifactStore
     from grip_assets.store.catalog import shown
 
-    store, in_force = ArtifactStore(lab.data), ledger.versions_in_force(lab.instance, STAGES)
+    store, in_force = ArtifactStore(lab.data), event_log.versions_in_force(lab.instance, STAGES)
     for name, version in in_force.items():
         for made_from, manifest in store.lineage(name, version).items():
             assert in_force[made_from] == manifest["version"], name
@@ -84,7 +84,7 @@ def test_two_curations_at_once_and_a_reader_throughout(lab, reader):
         said = run.communicate(timeout=180)[0]
         assert run.returncode == 0 or any(why in said for why in EXPLAINED), said[-3000:]
     lab.curate()
-    settings = flat(ledger.settings_in_force(lab.instance))
+    settings = flat(event_log.settings_in_force(lab.instance))
     assert settings["budget.tau"] == 0.7 and settings["selection.beta"] == 0.9, "no change is lost"
     consistent(lab)
     assert reader.looks > 10 and not reader.errors
@@ -99,7 +99,7 @@ def test_a_knob_that_turns_during_a_curation(lab, reader):
         said = run.communicate(timeout=180)[0]
         assert run.returncode == 0 or any(why in said for why in EXPLAINED), said[-3000:]
     lab.curate()
-    settings = flat(ledger.settings_in_force(lab.instance))
+    settings = flat(event_log.settings_in_force(lab.instance))
     assert settings["clustering.k"] == 5 and settings["budget.tau"] == 0.8
     consistent(lab)
     assert not reader.errors

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from conftest import Lab, small
 
-from grip_assets.assets import CURATED
+from grip_assets.stages import CURATED
 
 pytestmark = pytest.mark.run
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.run
 DRIVER = """
 import json, os, signal, sys
 from grip_assets import operations
-from grip_assets.assets import STAGES
+from grip_assets.stages import STAGES
 from grip_assets.store.shards import Shards
 
 victim, changes = sys.argv[1], json.loads(sys.argv[2])

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 from conftest import small
 
-from grip_assets import notices
 from grip_assets.errors import GripError
+from grip_assets.llm.answers import Answers
+from grip_assets.runtime import notices
 from grip_assets.store import catalog
-from grip_assets.store.answers import Answers
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.shards import SHARD_SECONDS, Shards
 

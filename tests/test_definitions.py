@@ -13,10 +13,10 @@ import dagster as dg
 import pytest
 from conftest import AFTER_BUDGET
 
-from grip_assets import checks
-from grip_assets.assets import CURATED, STAGES
 from grip_assets.definitions import defs
+from grip_assets.engine import checks
 from grip_assets.settings import GROUPS
+from grip_assets.stages import CURATED, STAGES
 from grip_assets.store.artifacts import REPOSITORY
 from grip_assets.store.query import has_query
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from grip_assets.assets import CURATED, STAGES
-from grip_assets.assets.columns import columns
-from grip_assets.report.reference import README, REFERENCE, filled, reference
+from grip_assets.orchestration.columns import columns
+from grip_assets.runtime.variables import VARIABLES
+from grip_assets.stages import CURATED, STAGES
 from grip_assets.store.artifacts import REPOSITORY, ArtifactStore
 from grip_assets.store.catalog import literal
-from grip_assets.variables import VARIABLES
+from tools.reference import README, REFERENCE, filled, reference
 
 JUDGE = REPOSITORY / "docs" / "judge.md"
 PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -30,8 +30,8 @@ ELSEWHERE = {
     "grip evaluate": "tests/test_planted.py",
     "grip curate --profile evaluate_cpu --corpus ~/polyglot": "by hand, for docs/evidence.md: an hour",
     "export GRIP_DATA=~/polyglot-data": "as above",
-    "python -m grip_assets.report.evidence": "tests/test_planted.py",
-    "python -m grip_assets.sources.polyglot": "by hand: it downloads; tests/sources/test_polyglot.py",
+    "python -m tools.evidence": "tests/test_planted.py",
+    "python -m tools.polyglot": "by hand: it downloads; tests/sources/test_polyglot.py",
     "grip bench": "tests/test_bench.py",
     "python -m grip_assets.bench": "tests/test_bench.py, by hand",
     "export GRIP_": "tests/test_triggers.py, tests/test_concurrency.py",
@@ -60,8 +60,8 @@ def test_the_generated_pages_are_current():
 def test_everything_is_in_the_reference():
     from grip_assets.cli import app
     from grip_assets.definitions import defs
-    from grip_assets.profiles import profiles
     from grip_assets.settings import GROUPS
+    from grip_assets.settings.changes import profiles
 
     text = REFERENCE.read_text()
     names = [f"`{g}.{name}`" for g, schema in GROUPS.items() for name in schema.model_fields]

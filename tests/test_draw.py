@@ -4,10 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from grip_assets.assets import subset
 from grip_assets.bench.chain import MEASURED, Synthetic
-from grip_assets.report.explain import why
+from grip_assets.report.terminal.explain import why
 from grip_assets.settings import Budget, Clustering, Selection
+from grip_assets.stages.curation import subset
 from grip_assets.store.query import query
 
 N = 400
@@ -60,7 +60,7 @@ def test_explain_says_of_every_document_what_the_tables_say(measured, case):
     assert query("checks/subset__within_budgets", tables).is_empty()
     clusters = {row["cluster_id"]: row for row in tables["selection_thresholds"].to_dicts()}
     unit, said = tables["budgets"]["unit"][0], set()
-    explained = {row["doc_id"]: row for row in query("explain", tables, doc=None).to_dicts()}
+    explained = {row["doc_id"]: row for row in query("commands/explain", tables, doc=None).to_dicts()}
     assert len(explained) == N
     for row in tables["selection_weights"].to_dicts():
         found = explained[row["doc_id"]]
@@ -131,7 +131,7 @@ def test_the_end_of_a_name_finds_the_document_before_likeness_does():
     tables = {"corpus": names, "rejected": names.clear(), "held_out": names.clear()}
 
     def nearest(doc: str) -> list[tuple[str, bool]]:
-        return query("explain_nearest", tables, doc=doc).rows()
+        return query("commands/explain_nearest", tables, doc=doc).rows()
 
     assert nearest("graphiql.min.js") == [("a/b/graphiql.min.js", True)]
     assert nearest("./b/graphiql.min.js") == [("a/b/graphiql.min.js", True)]

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pytest
 from conftest import TOPICS
 
-from grip_assets.assets import STAGES
-from grip_assets.method.clustering import directions
-from grip_assets.recompute import make
-from grip_assets.report.inspect import inspect
+from grip_assets.engine.inspect import inspect
+from grip_assets.engine.make import make
+from grip_assets.method.partition.kmeans import directions
 from grip_assets.settings import GROUPS, validate
+from grip_assets.stages import STAGES
 from grip_assets.store.artifacts import REPOSITORY, ArtifactStore
 from grip_assets.store.tables import vectors
 

@@ -15,13 +15,13 @@ import polars as pl
 import pytest
 from conftest import AFTER_BUDGET, TOPICS
 
-from grip_assets.assets.judge_report import read_gold
 from grip_assets.bench.endpoint import Behaviour, FakeEndpoint, serving
 from grip_assets.errors import GripError
 from grip_assets.method.agreement import rank_correlation, weighted_kappa
-from grip_assets.method.allocation import further_probe
-from grip_assets.report.explain import explain
-from grip_assets.report.spending import spending
+from grip_assets.method.budget.allocation import further_probe
+from grip_assets.report.terminal.explain import explain
+from grip_assets.report.terminal.spending import spending
+from grip_assets.stages.reports.judge_report import read_gold
 from grip_assets.store.artifacts import REPOSITORY, ArtifactStore
 from grip_assets.store.query import query
 
@@ -256,7 +256,8 @@ def test_bias_finds_what_was_planted():
     }
     score = (language == "python") * 1.0 + rng.normal(size=n)
     found = {
-        r["follows"]: r for r in query("judge_bias", {"judged": pl.DataFrame(table | {"score": score})}).to_dicts()
+        r["follows"]: r
+        for r in query("stages/judge_bias", {"judged": pl.DataFrame(table | {"score": score})}).to_dicts()
     }
     groups = [score[language == name] for name in ("python", "c", "go")]
     eta2 = sum(len(g) * (g.mean() - score.mean()) ** 2 for g in groups) / ((score - score.mean()) ** 2).sum()

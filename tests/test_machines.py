@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import small
 
-from grip_assets import caches
+from grip_assets.runtime import caches
 
 pytestmark = pytest.mark.run
 GRIP = Path(sys.executable).parent / "grip"

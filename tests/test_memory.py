@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from grip_assets import memory
 from grip_assets.bench.data import mixture
 from grip_assets.errors import GripError
 from grip_assets.method import neighbours
+from grip_assets.runtime import memory
 
 UNDER_A_LIMIT = """
 import os, pathlib, resource, sys

@@ -2,7 +2,7 @@
 
 import pytest
 
-from grip_assets.places import placed
+from grip_assets.settings.places import placed
 
 
 def test_a_relative_path_is_stored_whole(tmp_path, monkeypatch):
@@ -35,7 +35,7 @@ def test_a_setting_said_in_another_folder_names_that_folders_pool(tmp_path, monk
 
     monkeypatch.chdir(tmp_path)
     in_force = {group: validate(group, {}) for group in GROUPS}
-    monkeypatch.setattr(operations.ledger, "settings_in_force", lambda instance: in_force)
+    monkeypatch.setattr(operations.event_log, "settings_in_force", lambda instance: in_force)
     monkeypatch.setattr(operations.past, "events", lambda instance, key: [])
     after = operations.after(None, {"corpus": {"path": "pool.jsonl"}})
     assert after["corpus"].path == f"{tmp_path}/pool.jsonl"

@@ -13,10 +13,10 @@ import polars as pl
 import pytest
 from conftest import Lab
 
-from grip_assets.assets import evaluation_set
 from grip_assets.errors import GripError
-from grip_assets.report.evidence import filled
 from grip_assets.settings import Corpus, Evaluation
+from grip_assets.stages.evaluation import evaluation_set
+from tools.evidence import filled
 
 NOUNS = [
     "order",

@@ -4,7 +4,7 @@ import pytest
 from conftest import AFTER_BUDGET, Lab
 
 from grip_assets.operations import merge
-from grip_assets.profiles import read_profile
+from grip_assets.settings.changes import read_profile
 
 pytestmark = pytest.mark.slow
 

@@ -6,10 +6,10 @@ import dagster as dg
 import pytest
 from conftest import AFTER_BUDGET
 
-from grip_assets.assets import CURATED, STAGES
 from grip_assets.definitions import defs
-from grip_assets.ledger import settings_key
+from grip_assets.orchestration.event_log import settings_key
 from grip_assets.settings import GROUPS, flat
+from grip_assets.stages import CURATED, STAGES
 
 pytestmark = pytest.mark.run
 

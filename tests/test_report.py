@@ -125,7 +125,7 @@ def test_numbers_on_the_page_are_those_of_the_tables(lab):
 def test_distances_to_neighbours_are_exact(lab):
     import polars as pl
 
-    from grip_assets.report.neighbour_distances import neighbour_distances
+    from grip_assets.stages.claims.neighbour_distances import neighbour_distances
     from grip_assets.store.tables import matrix
 
     rows = lab.sql("SELECT doc_id, cluster_id, n_tokens FROM clusters")

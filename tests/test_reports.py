@@ -9,17 +9,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from grip_assets.assets import STAGES, corpus_map, knobs
-from grip_assets.assets.budgets import MEASURED
-from grip_assets.assets.subset import chosen_under
 from grip_assets.definitions import defs
-from grip_assets.ledger import settings_in_force, versions_in_force
+from grip_assets.engine.inspect import inspect
+from grip_assets.engine.make import make
 from grip_assets.method.agreement import overlap, overlap_by_chance
 from grip_assets.method.geometry import rao_entropy
 from grip_assets.method.projection import tsne
-from grip_assets.recompute import make
-from grip_assets.report.inspect import inspect
+from grip_assets.orchestration.event_log import settings_in_force, versions_in_force
 from grip_assets.settings import flat, validate
+from grip_assets.stages import STAGES
+from grip_assets.stages.curation.budgets import MEASURED
+from grip_assets.stages.curation.subset import chosen_under
+from grip_assets.stages.reports import corpus_map, knobs
 from grip_assets.store.artifacts import ArtifactStore
 
 pytestmark = pytest.mark.run

@@ -10,16 +10,17 @@ import polars as pl
 import pytest
 from conftest import Lab
 
-from grip_assets.assets import CURATED, STAGES, rules, strategies
-from grip_assets.assets.columns import columns
 from grip_assets.definitions import defs
+from grip_assets.engine.inspect import inspect
+from grip_assets.engine.make import make
 from grip_assets.errors import GripError
-from grip_assets.ledger import settings_in_force, versions_in_force
 from grip_assets.method.sampling import keyed_uniform
-from grip_assets.profiles import read_profile
-from grip_assets.recompute import make
-from grip_assets.report.inspect import inspect
+from grip_assets.orchestration.columns import columns
+from grip_assets.orchestration.event_log import settings_in_force, versions_in_force
 from grip_assets.settings import Evaluation, validate
+from grip_assets.settings.changes import read_profile
+from grip_assets.stages import CURATED, STAGES
+from grip_assets.stages.evaluation import rules, strategies
 from grip_assets.store.artifacts import ArtifactStore
 
 WITHOUT_DSIR = [name for name in Evaluation().strategies if name != "dsir"]
@@ -143,7 +144,7 @@ def test_densities_are_made_where_the_subset_in_force_has_none(chosen):
 
 @pytest.mark.run
 def test_a_strategy_more_leaves_the_others_as_they_are_and_judges_nothing_again(chosen, monkeypatch):
-    from grip_assets.models.static_judge import StaticJudge
+    from grip_assets.judges.static import StaticJudge
 
     before, costs = rows(chosen), rows(chosen, "strategy_costs")
     monkeypatch.setattr(StaticJudge, "judge", lambda self, documents: pytest.fail("judged again"))
@@ -277,7 +278,7 @@ def test_weights_are_those_of_the_package_itself(tmp_path):
     import json
 
     data_selection = pytest.importorskip("data_selection")
-    from grip_assets.models.dsir import log_weights
+    from grip_assets.method.selection.dsir import log_weights
 
     texts = [f"def f_{i}(a, b):\n    return a * {i} + b  # größer\n" * (1 + i % 9) for i in range(64)]
     target = ["def g(x):\n    return x + 1\n" * 3, "class A:\n    pass\n"]

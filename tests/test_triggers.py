@@ -6,11 +6,11 @@ import dagster as dg
 import pytest
 from dagster._core.errors import DagsterConfigMappingFunctionError, DagsterInvalidConfigError
 
-from grip_assets import ledger
-from grip_assets.assets import STAGES
 from grip_assets.definitions import defs
+from grip_assets.orchestration import event_log
+from grip_assets.orchestration.triggers import newest_checkpoint
 from grip_assets.settings import flat
-from grip_assets.triggers import newest_checkpoint
+from grip_assets.stages import STAGES
 
 pytestmark = pytest.mark.run
 
@@ -28,7 +28,7 @@ def launch(lab, job: str, config: dict):
 
 
 def computed(lab, run_id: str) -> set[str]:
-    return set(filter(None, lab.instance.get_run_by_id(run_id).tags.get(ledger.COMPUTED, "").split("; ")))
+    return set(filter(None, lab.instance.get_run_by_id(run_id).tags.get(event_log.COMPUTED, "").split("; ")))
 
 
 def metadata(lab, asset: str) -> dict:
@@ -73,7 +73,7 @@ def test_a_new_checkpoint_becomes_the_proxy_and_the_round_advances(lab, models, 
     (request,) = look(lab, "new_checkpoint", first.cursor).run_requests
     before = metadata(lab, "adaptation_deltas")
     result = launch(lab, "change_adaptation", request.run_config)
-    assert result.success and ledger.settings_in_force(lab.instance)["adaptation"].proxy.endswith("checkpoint-20000")
+    assert result.success and event_log.settings_in_force(lab.instance)["adaptation"].proxy.endswith("checkpoint-20000")
     assert computed(lab, result.run_id) >= {"adaptation_deltas", "budgets"}
     assert not computed(lab, result.run_id) & {"corpus", "embeddings", "clusters", "probe_set", "quality_scores"}
     assert metadata(lab, "adaptation_deltas")["path"] != before["path"]
@@ -93,13 +93,13 @@ def test_a_sensor_waits_while_a_run_is_going_on(new_lab, pool, tmp_path):
 
 
 def test_rollback_makes_the_settings_of_an_earlier_subset_those_in_force_and_computes_nothing(lab):
-    first = ledger.versions_in_force(lab.instance, STAGES)["subset"]
-    before = flat(ledger.settings_in_force(lab.instance))
+    first = event_log.versions_in_force(lab.instance, STAGES)["subset"]
+    before = flat(event_log.settings_in_force(lab.instance))
     lab.curate(selection={"beta": 0.9}, budget={"tau": 0.7, "total": 0.4}, clustering={"k": 5})
     result = launch(lab, "rollback", {"subset": first[:8]})
     assert result.success and not computed(lab, result.run_id)
-    assert ledger.versions_in_force(lab.instance, STAGES)["subset"] == first
-    assert flat(ledger.settings_in_force(lab.instance)) == before
+    assert event_log.versions_in_force(lab.instance, STAGES)["subset"] == first
+    assert flat(event_log.settings_in_force(lab.instance)) == before
     with pytest.raises(DagsterConfigMappingFunctionError) as refused:
         launch(lab, "rollback", {"subset": "ffff"})
     assert "There is no subset 'ffff'. The latest: " in str(refused.value.__cause__)
@@ -122,8 +122,8 @@ def test_a_materialization_says_which_knob_changed_and_what_came_of_it(lab):
     assert said["documents_kept"] + said["documents_entered"] == subset
     assert metadata(lab, "budgets")["changed"] == "- made for the first time", "it has not changed since"
     tags = lab.instance.get_runs(limit=1)[0].tags
-    assert tags[ledger.CHANGED] == "selection.beta: 0.3 → 0.9"
-    assert "subset" in tags[ledger.COMPUTED] and "embeddings" in tags[ledger.REUSED]
+    assert tags[event_log.CHANGED] == "selection.beta: 0.3 → 0.9"
+    assert "subset" in tags[event_log.COMPUTED] and "embeddings" in tags[event_log.REUSED]
     lab.curate(budget={"alpha": 0.5})
     said = metadata(lab, "budgets")
     assert 0 < said["budget_moved"] < 1 and "share_before" in said["budget_moves"]
@@ -134,12 +134,12 @@ def test_a_materialization_says_which_knob_changed_and_what_came_of_it(lab):
 
 def test_a_failed_stage_says_what_to_do_and_a_retry_resumes(lab):
     config = {"total": 10.0**9}
-    before = ledger.settings_in_force(lab.instance)
+    before = event_log.settings_in_force(lab.instance)
     result = defs.resolve_job_def("change_budget").execute_in_process(config, lab.instance, raise_on_error=False)
     (failed,) = [e for e in result.all_events if e.is_step_failure]
     said = failed.step_failure_data.user_failure_data
     assert "settings/budget.total" in said.description and "with other values" in said.metadata["next"].value
-    assert ledger.settings_in_force(lab.instance) == before
+    assert event_log.settings_in_force(lab.instance) == before
     assert launch(lab, "change_budget", {"total": 0.5}).success
 
 
@@ -147,12 +147,12 @@ def test_a_number_that_yaml_takes_for_text_is_a_number(lab):
     changes = lab.operations.read_assignments(["selection.beta=9e-1"])
     assert changes == {"selection": {"beta": 0.9}}
     assert "subset" in lab.operations.curate(lab.instance, changes).computed
-    assert ledger.settings_in_force(lab.instance)["selection"].beta == 0.9
+    assert event_log.settings_in_force(lab.instance)["selection"].beta == 0.9
 
 
 def test_schedules_follow_the_environment(monkeypatch):
     from grip_assets.definitions import curate
-    from grip_assets.triggers import schedules
+    from grip_assets.orchestration.triggers import schedules
 
     monkeypatch.setenv("GRIP_NIGHTLY", "30 1 * * *")
     monkeypatch.setenv("GRIP_NIGHTLY_PROFILE", "paper")

@@ -16,14 +16,16 @@ import yaml
 from conftest import AFTER_BUDGET
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 
-from grip_assets import checks, ledger, profiles
-from grip_assets.assets import CURATED, STAGES
-from grip_assets.assets.columns import columns
-from grip_assets.assets.settings import fields, form_in_force
 from grip_assets.definitions import defs
+from grip_assets.engine import checks
 from grip_assets.errors import GripError
+from grip_assets.orchestration import event_log
+from grip_assets.orchestration.columns import columns
+from grip_assets.orchestration.settings_assets import fields, form_in_force
 from grip_assets.report import serve
 from grip_assets.settings import GROUPS, validate
+from grip_assets.settings import changes as profiles
+from grip_assets.stages import CURATED, STAGES
 from grip_assets.store.artifacts import REPOSITORY
 
 EVALUATION = {name for name, stage in STAGES.items() if stage.group == "evaluation"}
@@ -51,14 +53,14 @@ def materialize(lab, *assets: str, tags: dict | None = None) -> dg.ExecuteInProc
 @pytest.mark.run
 def test_a_run_observes_what_stays_and_materializes_what_changes_and_is_one_of_the_jobs_of_the_ui(lab):
     everything = {*CURATED, "report", *(f"settings/{group}" for group in GROUPS)}
-    before = ledger.versions_in_force(lab.instance, STAGES)
+    before = event_log.versions_in_force(lab.instance, STAGES)
     change = lab.operations.curate(lab.instance, {"budget": {"tau": 0.8}})
     moved = AFTER_BUDGET | {"report", "settings/budget"}
     assert materialized(lab, change.run_id) == moved and observed(lab, change.run_id) == everything - moved
     assert set(change.reused) | set(change.computed) == set(CURATED)
     back = lab.operations.rollback(lab.instance, before["subset"])
     assert not back.computed and AFTER_BUDGET | {"settings/budget"} <= materialized(lab, back.run_id)
-    assert ledger.versions_in_force(lab.instance, STAGES) == before
+    assert event_log.versions_in_force(lab.instance, STAGES) == before
     assert not [s.asset for s in lab.operations.status(lab.instance) if s.because]
 
     runs = lab.instance.get_runs(dg.RunsFilter(tags={".dagster/repository": "__repository__@grip_assets"}))
@@ -82,7 +84,7 @@ def test_an_artifact_that_stays_though_its_inputs_moved_is_fresh_again(lab):
 def test_a_subset_that_stays_the_same_for_days_stays_fresh(lab, monkeypatch):
     now = time.time()
     assert not materialized(lab, materialize(lab, "subset").run_id)
-    monkeypatch.setattr("grip_assets.assets.stage.time.time", lambda: now + 2 * 86_400)
+    monkeypatch.setattr("grip_assets.orchestration.stage_assets.time.time", lambda: now + 2 * 86_400)
     run = materialize(lab, "subset", "budgets")
     assert materialized(lab, run.run_id) == {"subset"}, "its freshness policy counts the days from here"
 
@@ -116,21 +118,23 @@ def test_one_asset_of_the_evaluation_chosen_alone_is_asked_for(lab):
     again = materialize(lab, "subset", "probe_variance")
     assert again.success and "probe_variance" in observed(lab, again.run_id), "what was made stays in force"
     assert materialize(lab, "subset", "sigma_k", "length_slopes", tags={"grip/evaluate": "yes"}).success
-    assert ledger.records(lab.instance, ["length_slopes"])
+    assert event_log.records(lab.instance, ["length_slopes"])
 
 
 @pytest.mark.run
 def test_the_form_of_a_change_is_flat_and_the_page_of_the_settings_fills_it(lab):
     job = defs.resolve_job_def("change_selection")
-    only = [ledger.settings_key("selection")]
+    only = [event_log.settings_key("selection")]
     assert job.execute_in_process({"beta": 0.9}, lab.instance, asset_selection=only).success
-    assert ledger.settings_in_force(lab.instance)["selection"].beta == 0.9
+    assert event_log.settings_in_force(lab.instance)["selection"].beta == 0.9
     event = lab.instance.get_latest_materialization_event(dg.AssetKey(["settings", "selection"]))
     link = event.asset_materialization.metadata["turn a knob"].value
     assert "(/locations/grip_assets/jobs/change_selection/playground/setup?" in link
     form = yaml.safe_load(parse_qs(urlsplit(link[link.index("(") + 1 : -1]).query)["config"][0])
-    assert form == ledger.settings_in_force(lab.instance)["selection"].model_dump() and len(link) < 1000, "shown whole"
-    corpus = ledger.settings_in_force(lab.instance)["corpus"]
+    assert form == event_log.settings_in_force(lab.instance)["selection"].model_dump() and len(link) < 1000, (
+        "shown whole"
+    )
+    corpus = event_log.settings_in_force(lab.instance)["corpus"]
     lines = parse_qs(urlsplit(form_in_force("corpus", corpus)).query)["config"][0].splitlines()
     assert f"path: {corpus.path}" in lines and "# text_field: null" in lines, "another pool has its own columns"
 
@@ -169,7 +173,7 @@ def test_every_asset_but_the_page_itself_names_its_page_of_the_docs():
 def test_no_description_cites_a_decision_by_its_number():
     said = descriptions() | {f"{g}.{n}": f.description for g in GROUPS for n, f in fields(g).items()}
     said |= {f"column {t}.{n}": c.description for t, rows in columns().items() for n, c in rows.items()}
-    said |= {f"profile {p.stem}": p.read_text() for p in Path(profiles.__file__).parent.glob("*.yaml")}
+    said |= {f"profile {p.stem}": p.read_text() for p in profiles.PROFILES.glob("*.yaml")}
     said |= {
         page.name: page.read_text()
         for page in (REPOSITORY / "docs").glob("*.md")
@@ -180,7 +184,7 @@ def test_no_description_cites_a_decision_by_its_number():
 
 
 def test_a_document_in_a_sample_is_no_markup_and_no_link(tmp_path):
-    from grip_assets.report.metadata import _short, markdown_table
+    from grip_assets.orchestration.metadata import _short, markdown_table
 
     hostile = "**b** <img src=x>\n[x](http://evil.example) `q`\u2028 | www.evil.example a@b.example \x1b[0m" + "x" * 100
     row = markdown_table([{"begins": _short(hostile)}]).splitlines()[-1]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from grip_assets import memory, notices, parallel, variables
 from grip_assets.errors import GripError
+from grip_assets.runtime import memory, notices, variables
+from grip_assets.runtime import threads as parallel
 
 GRIP = Path(sys.executable).parent / "grip"
 

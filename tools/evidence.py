@@ -1,6 +1,6 @@
 """docs/evidence.md: its tables and pictures are made from what is in a data folder, its words are written by hand.
 
-``python -m grip_assets.report.evidence POOL`` fills every ``<!-- POOL:NAME -->`` ... ``<!-- /POOL:NAME -->`` with the
+``python -m tools.evidence POOL`` fills every ``<!-- POOL:NAME -->`` ... ``<!-- /POOL:NAME -->`` with the
 rows of sql/evidence/NAME.sql on the catalog in force, or the picture of the asset NAME, or what was run and on what.
 A block whose tables are not there keeps what it has.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from grip_assets.errors import GripError
-from grip_assets.report.metadata import markdown_table
+from grip_assets.orchestration.metadata import markdown_table
 from grip_assets.settings import GROUPS
 from grip_assets.store.artifacts import REPOSITORY, data_root
 from grip_assets.store.catalog import connect

@@ -1,4 +1,4 @@
-"""A realistic pool in many languages: ``python -m grip_assets.sources.polyglot FOLDER``.
+"""A realistic pool in many languages: ``python -m tools.polyglot FOLDER``.
 
 From packages of Debian, npm and PyPI, at the versions below. It has what real pools have: generated code, minified
 bundles, licences, data files, near-duplicates, vendored copies. Files lie at ``<set>/<project>/...``, so
@@ -158,7 +158,7 @@ def download(part: Part, folder: Path) -> Path:
         said = next((line for line in lines if re.search("not found|no matching|unable", line, re.I)), lines[-1])
         raise GripError(
             f"{part} cannot be had ({said}). The newest version there is {newest(part)}. For Debian run `apt-get"
-            " update` first; where the version is gone, put the newest one into grip_assets/sources/polyglot.py."
+            " update` first; where the version is gone, put the newest one into tools/polyglot.py."
         )
     return found[0]
 
@@ -248,7 +248,7 @@ def _counted(entries: list[Entry]) -> str:
 
 def main() -> None:
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m grip_assets.sources.polyglot FOLDER")
+        sys.exit("usage: python -m tools.polyglot FOLDER")
     try:
         build(Path(sys.argv[1]), PARTS, lambda line: print(line, file=sys.stderr, flush=True))
     except GripError as error:

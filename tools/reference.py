@@ -12,13 +12,13 @@ from typing import Any
 
 import typer.main
 
-from grip_assets.assets import STAGES
-from grip_assets.assets.columns import columns
-from grip_assets.assets.settings import bounds
+from grip_assets.orchestration.columns import columns
+from grip_assets.orchestration.settings_assets import bounds
+from grip_assets.runtime.variables import VARIABLES
 from grip_assets.settings import GROUPS, Group, choices, trait
+from grip_assets.stages import STAGES
 from grip_assets.store.artifacts import REPOSITORY
 from grip_assets.store.catalog import ARTIFACTS
-from grip_assets.variables import VARIABLES
 
 README, REFERENCE = REPOSITORY / "README.md", REPOSITORY / "docs" / "reference.md"
 

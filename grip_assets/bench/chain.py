@@ -15,17 +15,19 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from grip_assets.assets import STAGES
 from grip_assets.bench import Peak, Result
 from grip_assets.bench.data import mixture
-from grip_assets.method import lloyd, neighbours, selection
-from grip_assets.method.clustering import choose_k, fit
+from grip_assets.engine.make import make
+from grip_assets.method import neighbours
 from grip_assets.method.geometry import unit_rows
+from grip_assets.method.partition import lloyd
+from grip_assets.method.partition.kmeans import choose_k, fit
 from grip_assets.method.sampling import keyed_order
 from grip_assets.method.screening import encode, fastest
-from grip_assets.parallel import default_workers, map_shards
-from grip_assets.recompute import make
+from grip_assets.method.selection import draw as selection
+from grip_assets.runtime.threads import default_workers, map_shards
 from grip_assets.settings import GROUPS, Clustering
+from grip_assets.stages import STAGES
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.tables import blocks, matrix, vectors
 

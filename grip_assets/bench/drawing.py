@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from grip_assets.method import selection
-from grip_assets.method.allocation import allocate
+from grip_assets.method.budget.allocation import allocate
+from grip_assets.method.selection import draw as selection
 
 SEEDS = 400
 BANDS = (0.0, 0.01, 0.1, 0.5, 1.0, np.inf)  # length of a document over the budget of its cluster

@@ -8,11 +8,13 @@ import numpy as np
 
 from grip_assets.bench import Result, interleaved
 from grip_assets.bench.data import mixture, real_embeddings
-from grip_assets.method import lloyd, neighbours, selection
+from grip_assets.method import neighbours
 from grip_assets.method.geometry import unit_rows
+from grip_assets.method.partition import lloyd
 from grip_assets.method.sampling import keyed_order, keyed_uniform
 from grip_assets.method.screening import encode, fastest
-from grip_assets.parallel import default_workers, map_shards
+from grip_assets.method.selection import draw as selection
+from grip_assets.runtime.threads import default_workers, map_shards
 
 D, ITERATIONS = 384, 20
 

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from grip_assets.bench import Result, interleaved
-from grip_assets.models.judge import Document
-from grip_assets.models.llm.judge import LlmJudge
-from grip_assets.models.llm.prompt import Prompt, Prompter, parse
+from grip_assets.judges.base import Document
+from grip_assets.judges.llm import LlmJudge
+from grip_assets.judges.prompt import Prompt, Prompter, parse
+from grip_assets.llm.answers import Answers
 from grip_assets.settings import Quality
-from grip_assets.store.answers import Answers
 
 SLOTS, LATENCY = 32, 0.05
 

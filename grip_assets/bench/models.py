@@ -9,12 +9,12 @@ import torch
 
 from grip_assets.bench import Result, interleaved
 from grip_assets.bench.data import real_texts
-from grip_assets.method.adaptation import Batch, adapt
 from grip_assets.models.encoder import load_encoder
 from grip_assets.models.files import locate
 from grip_assets.models.proxy import Proxy, load_proxy
-from grip_assets.parallel import default_workers, map_shards
+from grip_assets.runtime.threads import default_workers, map_shards
 from grip_assets.store.artifacts import data_root
+from grip_assets.training.adaptation import Batch, adapt
 
 LEARNING_RATE, STD = 3e-4, 0.02
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from grip_assets.assets.corpus import read_rows
 from grip_assets.bench import Result, interleaved
 from grip_assets.settings import Corpus
 from grip_assets.sources.documents import RawDocument
 from grip_assets.sources.pool import open_pool
+from grip_assets.stages.curation.corpus import read_rows
 from grip_assets.store.artifacts import data_root
 
 LINES = 200  # of a document: files in pieces, as most rows of pools are short

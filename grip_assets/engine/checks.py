@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import dagster as dg
-
 from grip_assets.store.query import query
 
 
@@ -103,10 +101,6 @@ def of(asset: str) -> list[Check]:
     return [check for check in CHECKS if check.asset == asset]
 
 
-def specs(asset: str) -> list[dg.AssetCheckSpec]:
-    return [dg.AssetCheckSpec(c.name, asset=asset, description=c.description, blocking=c.blocking) for c in of(asset)]
-
-
 def run(asset: str, tables: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Outcome of each check of ``asset``: its name, the number of violations and the first five of them."""
     outcomes = []
@@ -126,20 +120,3 @@ def stopping(asset: str, outcomes: list[dict[str, Any]]) -> list[str]:
     """Names of the checks that stop what follows."""
     blocking = {check.name for check in of(asset) if check.blocking}
     return [o["name"] for o in outcomes if o["violations"] and o["name"] in blocking]
-
-
-def results(asset: str, outcomes: list[dict[str, Any]]) -> list[dg.AssetCheckResult]:
-    """What was found, for Dagster: errors where blocking, warnings otherwise."""
-    blocking = {check.name: check.blocking for check in of(asset)}
-    return [
-        dg.AssetCheckResult(
-            check_name=o["name"],
-            passed=not o["violations"],
-            severity=dg.AssetCheckSeverity.ERROR if blocking[o["name"]] else dg.AssetCheckSeverity.WARN,
-            metadata={
-                "violations": o["violations"],
-                "first": dg.MetadataValue.md("\n".join(f"- `{r}`" for r in o["first"])),
-            },
-        )
-        for o in outcomes
-    ]

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from grip_assets.engine.in_force import Record
+from grip_assets.engine.plan import Step
+from grip_assets.engine.stage import Settings, Stage
 from grip_assets.errors import GripError
-from grip_assets.ledger import Record
-from grip_assets.recompute import Settings, Stage, Step
 from grip_assets.settings import Adaptation, Clustering, Corpus, Embedding, Probe
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.disk import existing
@@ -127,7 +128,7 @@ def pool_size(settings: Settings, steps: Sequence[Step], store: ArtifactStore) -
     version = next((step.version for step in steps if step.asset == "corpus"), None)
     if version and store.knows("corpus", version):
         return _size_of(store.manifest("corpus", version))
-    from grip_assets.assets.corpus import pool
+    from grip_assets.stages.curation.corpus import pool
 
     corpus, listed = Corpus.of(settings), pool(settings)
     n_bytes = listed.size()

@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from grip_assets import checks
-from grip_assets.recompute import Stage, Work
+from grip_assets.engine import checks
+from grip_assets.engine.stage import Stage, Work
 from grip_assets.store.query import has_query, query
 
 DRAWN = (

@@ -21,7 +21,7 @@ from grip_assets.export.rows import Rows
 from grip_assets.export.targets import Target, held, target_of
 from grip_assets.export.trainers import Mds, Megatron
 from grip_assets.export.workplace import Workplace, workplace
-from grip_assets.progress import Progress
+from grip_assets.runtime.progress import Progress
 from grip_assets.settings import digest
 from grip_assets.store.catalog import connect
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from grip_assets.errors import GripError
 from grip_assets.export.kept import Kept
-from grip_assets.memory import budget
+from grip_assets.runtime.memory import budget
 from grip_assets.store.catalog import literal
 from grip_assets.store.query import sql_text
 from grip_assets.store.tables import parts
@@ -59,7 +59,9 @@ class Rows:
                 yield number, rows.add_column(1, "text", found["text"].take(places).cast(pa.string()))
 
     def _without_texts(self, number: int) -> pa.Table:
-        return self.kept.expand(self.connection.sql(sql_text("export_part"), params={"part": number}).to_arrow_table())
+        return self.kept.expand(
+            self.connection.sql(sql_text("commands/export_part"), params={"part": number}).to_arrow_table()
+        )
 
     def _texts(self, tables: Mapping[int, pa.Table]) -> dict[int, list[pa.RecordBatch]]:
         """Documents of each part, in the order of the corpus."""
@@ -86,6 +88,6 @@ class Rows:
 
 def _export_sql(connection: duckdb.DuckDBPyConnection) -> str:
     """A pool that an earlier version read has kept no columns."""
-    text = sql_text("export")
+    text = sql_text("commands/export")
     columns = connection.sql("SELECT * FROM corpus LIMIT 0").columns
     return text if "kept" in columns else text.replace("c.kept", "NULL::VARCHAR AS kept")

@@ -56,13 +56,13 @@ class Hinting(Protocol):
 def judge_for(settings: Quality, root: Path, run_id: str, log: Callable[[str], None]) -> Iterator[Judge]:
     """The judge that ``settings/quality.judge`` names. ``root``: the data folder, where answers are kept."""
     if settings.judge == "static":
-        from grip_assets.models.static_judge import StaticJudge
+        from grip_assets.judges.static import StaticJudge
 
         yield StaticJudge()
         return
-    from grip_assets.models.llm.batch import BatchJudge
-    from grip_assets.models.llm.judge import LlmJudge
-    from grip_assets.store.answers import Answers, answers_path
+    from grip_assets.judges.llm import LlmJudge
+    from grip_assets.judges.llm_batch import BatchJudge
+    from grip_assets.llm.answers import Answers, answers_path
 
     kind = BatchJudge if settings.mode == "batch" else LlmJudge
     judge = kind(settings, Answers(answers_path(root)), run_id, log)

@@ -22,9 +22,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from grip_assets.errors import GripError
-from grip_assets.models.judge import Document, Verdict
-from grip_assets.models.reading import ANALYSED_BYTES
-from grip_assets.parallel import map_shards
+from grip_assets.judges.base import Document, Verdict
+from grip_assets.judges.reading import ANALYSED_BYTES
+from grip_assets.runtime.threads import map_shards
 
 SECONDS = 10.0  # of processor time for one document: a hundred times what the longest usual ones take
 MEMORY = 1 << 30  # bytes of one worker
@@ -48,7 +48,7 @@ class Worker:
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115
         paths = os.pathsep.join([PACKAGE, *(path for path in sys.path if path)])
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", "from grip_assets.models.bounded import work; work()", str(SECONDS)],
+            [sys.executable, "-P", "-c", "from grip_assets.judges.bounded import work; work()", str(SECONDS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
@@ -168,7 +168,7 @@ def judged(documents: Iterable[Document]) -> Iterator[Verdict]:
 
 def as_text(document: Document, why: str) -> Verdict:
     """The verdict of a document that could not be read as what it is: that of plain text, with the reason."""
-    from grip_assets.models.static_judge import judge_document
+    from grip_assets.judges.static import judge_document
 
     verdict = judge_document(Document(document.doc_id, document.text, None))
     verdict.parts["not_read_as"] = f"{document.language}: {why}"
@@ -177,7 +177,7 @@ def as_text(document: Document, why: str) -> Verdict:
 
 def work() -> None:
     """A worker's life: read documents from standard input, write verdicts to standard output, until either ends."""
-    from grip_assets.models.static_judge import judge_document
+    from grip_assets.judges.static import judge_document
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # its parent says when to end
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process without asking the interpreter

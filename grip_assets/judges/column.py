@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import polars as pl
 
 from grip_assets.errors import GripError
-from grip_assets.models.judge import Document, Verdict
+from grip_assets.judges.base import Document, Verdict
 from grip_assets.store.tables import blocks
 
 

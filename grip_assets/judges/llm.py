@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from grip_assets.errors import Capped, GripError, Unfinished
-from grip_assets.models.judge import Document, Verdict
-from grip_assets.models.llm.endpoint import Client, Endpoint, Reply, Takes, clients, endpoint
-from grip_assets.models.llm.pace import Pace, Spending
-from grip_assets.models.llm.prompt import Prompt, Prompter
+from grip_assets.judges.base import Document, Verdict
+from grip_assets.judges.prompt import Prompt, Prompter
+from grip_assets.llm.answers import Answer, Answers, Call
+from grip_assets.llm.endpoint import Client, Endpoint, Reply, Takes, clients, endpoint
+from grip_assets.llm.pace import Pace, Spending
 from grip_assets.settings import Quality
-from grip_assets.store.answers import Answer, Answers, Call
 
 LEARNING_ATTEMPTS = 4
 TOKENS_PER_CHAR = 1 / 3.5  # of code, before the model has said it itself

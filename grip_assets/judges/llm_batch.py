@@ -15,12 +15,12 @@ from typing import Any
 import openai
 
 from grip_assets.errors import GripError, Unfinished
-from grip_assets.models.judge import Document, Verdict
-from grip_assets.models.llm.endpoint import Reply, Takes, certificates, http_client, read_completion, read_error
-from grip_assets.models.llm.judge import LlmJudge, failed, n_chars, verdict
-from grip_assets.models.llm.pace import Spending
-from grip_assets.models.llm.prompt import Prompt
-from grip_assets.store.answers import Answer, BatchJob, Call
+from grip_assets.judges.base import Document, Verdict
+from grip_assets.judges.llm import LlmJudge, failed, n_chars, verdict
+from grip_assets.judges.prompt import Prompt
+from grip_assets.llm.answers import Answer, BatchJob, Call
+from grip_assets.llm.endpoint import Reply, Takes, certificates, http_client, read_completion, read_error
+from grip_assets.llm.pace import Spending
 
 REQUESTS = 20_000  # of one job; the service takes 50,000
 BYTES = 90 << 20  # of one job; the service takes 200 MB

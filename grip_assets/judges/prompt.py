@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from grip_assets.errors import GripError
+from grip_assets.judges.base import DIMENSIONS, Document
 from grip_assets.method.sampling import keyed_uniform
-from grip_assets.models.judge import DIMENSIONS, Document
 from grip_assets.settings import Quality
 
-RUBRICS = Path(__file__).parents[2] / "rubrics"
+RUBRICS = Path(__file__).parents[1] / "rubrics"
 RUBRIC_BYTES = 100_000
 KEYS = {f"{dimension}_score": dimension for dimension in DIMENSIONS}
 RESPONSE = """

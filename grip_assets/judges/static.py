@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from grip_assets.models.judge import Document, Verdict
-from grip_assets.models.reading import CODE_LIKE, LEGAL, PLAIN_NUMBERS, Reading, read
+from grip_assets.judges.base import Document, Verdict
+from grip_assets.judges.reading import CODE_LIKE, LEGAL, PLAIN_NUMBERS, Reading, read
 
 Part = tuple[float, float]  # measured value, points
 Parts = dict[str, Part]
@@ -33,7 +33,7 @@ class StaticJudge:
 
     def judge(self, documents: Iterable[Document]) -> Iterator[Verdict]:
         """In the order of the documents, each under a bound of time and memory that can stop it (bounded.py)."""
-        from grip_assets.models.bounded import judged
+        from grip_assets.judges.bounded import judged
 
         return judged(documents)
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grip_assets import variables
 from grip_assets.errors import GripError
+from grip_assets.runtime import variables
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS answers (

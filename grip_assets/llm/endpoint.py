@@ -19,9 +19,9 @@ from typing import Any
 import httpx2
 import openai
 
-from grip_assets import variables
 from grip_assets.errors import GripError
-from grip_assets.models.llm.prompt import RESPONSE_FORMAT, InvalidAnswer, Prompt, parse
+from grip_assets.judges.prompt import RESPONSE_FORMAT, InvalidAnswer, Prompt, parse
+from grip_assets.runtime import variables
 
 REASON_CHARACTERS = 200
 ANSWER_SHOWN = 300  # characters of the answer that is shown where all failed

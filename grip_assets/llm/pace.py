@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from aiolimiter import AsyncLimiter
 
 from grip_assets.errors import Capped
-from grip_assets.models.llm.endpoint import Endpoint, Reply
-from grip_assets.models.llm.prompt import Prompt
+from grip_assets.judges.prompt import Prompt
+from grip_assets.llm.answers import Spent
+from grip_assets.llm.endpoint import Endpoint, Reply
 from grip_assets.settings import Quality
-from grip_assets.store.answers import Spent
 
 LONGEST_BACKOFF = 60.0
 

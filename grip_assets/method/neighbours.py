@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from grip_assets.memory import in_blocks
-from grip_assets.method import lloyd
+from grip_assets.method.partition import lloyd
 from grip_assets.method.sampling import keyed_order
 from grip_assets.method.screening import (
     LANES,
@@ -27,6 +26,7 @@ from grip_assets.method.screening import (
     score_row,
     scores_from,
 )
+from grip_assets.runtime.memory import in_blocks
 
 ROWS, COLUMNS = 256, 2048
 SPLIT_ITERATIONS = 5

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numba
 import numpy as np
 
-from grip_assets import variables
+from grip_assets.runtime import variables
 
 Format = Literal["int8", "float32"]
 LANES = 64  # columns j, j + 64, ... share a maximum, so that a pass is vectorised without a reduction

@@ -19,9 +19,9 @@ import torch
 import transformers
 
 from grip_assets.errors import GripError
-from grip_assets.memory import in_blocks
 from grip_assets.models.files import ModelFiles
-from grip_assets.parallel import map_shards
+from grip_assets.runtime.memory import in_blocks
+from grip_assets.runtime.threads import map_shards
 
 
 @dataclass(frozen=True)

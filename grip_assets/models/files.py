@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from grip_assets import variables
 from grip_assets.errors import GripError
+from grip_assets.runtime import variables
 
 # name: (module that holds the files, folder inside it, how to get it)
 PACKAGED = {

@@ -28,7 +28,7 @@ from grip_assets.models.files import (
     locate,
     locate_tokenizer,
 )
-from grip_assets.progress import waiting
+from grip_assets.runtime.progress import waiting
 
 # Where the blocks and the final norm are, by family: Llama, Qwen, Mistral, SmolLM ...; GPT-2; GPT-NeoX, Pythia.
 ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|end|>")  # of a text, as tokenizers name it

@@ -5,12 +5,13 @@ from typing import Any
 
 import dagster as dg
 
+from grip_assets.engine.in_force import Record
+from grip_assets.engine.plan import setting_changes
+from grip_assets.engine.stage import Stage
 from grip_assets.errors import GripError
-from grip_assets.ledger import Record
-from grip_assets.past import events
-from grip_assets.recompute import Stage, setting_changes
+from grip_assets.orchestration.metadata import markdown_table
+from grip_assets.orchestration.past import events
 from grip_assets.report.compare import counts, find
-from grip_assets.report.metadata import markdown_table
 from grip_assets.settings import group_type
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.query import query

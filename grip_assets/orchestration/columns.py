@@ -7,7 +7,7 @@ from typing import NamedTuple
 import dagster as dg
 import yaml
 
-from grip_assets.recompute import Stage
+from grip_assets.engine.stage import Stage
 
 
 class Column(NamedTuple):

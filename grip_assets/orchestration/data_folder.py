@@ -7,8 +7,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from grip_assets import ledger
-from grip_assets.recompute import Settings, Stage
+from grip_assets.engine.in_force import Record
+from grip_assets.engine.stage import Settings, Stage
+from grip_assets.orchestration import event_log
 from grip_assets.store import catalog
 from grip_assets.store.artifacts import ArtifactStore, data_root
 
@@ -34,13 +35,13 @@ class Data(dg.ConfigurableResource):
         self,
         instance: dg.DagsterInstance,
         stages: Mapping[str, Stage],
-        made: Mapping[str, ledger.Record] | None = None,
+        made: Mapping[str, Record] | None = None,
         settings: Settings | None = None,
     ) -> None:
         """Write the catalog anew: what the event log says is in force, what this step ``made`` and the log does not
         have yet, and the same of other runs going on."""
         with self.alone():
-            records, in_force = ledger.in_force(instance, stages)
+            records, in_force = event_log.in_force(instance, stages)
             for stage, record in catalog.shown(self.store().root).items():
                 known = records.get(stage)
                 if (known is None or known.timestamp < record.timestamp) and instance.has_run(record.run_id):

@@ -6,28 +6,17 @@ The event log is the only ledger. Artifacts on disk say what was ever computed; 
 import os
 import socket
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
 
 import dagster as dg
 
+from grip_assets.engine.in_force import Record
 from grip_assets.settings import GROUPS, Group, group_type, validate
 
 DATA_VERSION = "dagster/data_version"
 PROCESS = "grip/process"
 COMPUTED, REUSED, CHANGED = "grip/computed", "grip/reused", "grip/changed"
 TAG_CHARS = 1000
-
-
-@dataclass(frozen=True)
-class Record:
-    """The latest materialization of an asset."""
-
-    version: str
-    run_id: str
-    timestamp: float
-    metadata: Mapping[str, Any]
 
 
 def settings_key(group: str) -> dg.AssetKey:

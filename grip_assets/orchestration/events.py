@@ -13,7 +13,7 @@ from dagster._core.events import DagsterEvent
 from dagster._core.execution.plan.objects import TypeCheckData
 from dagster._core.execution.plan.outputs import StepOutputData, StepOutputHandle
 
-from grip_assets import ledger
+from grip_assets.orchestration import event_log
 
 NOTHING: Any = dg.Nothing  # the type of an asset whose data is on the disk, where no step hands it to another
 Events = Iterator[dg.MaterializeResult | dg.AssetObservation | dg.AssetCheckResult | DagsterEvent]
@@ -27,7 +27,7 @@ def synced(context: dg.AssetExecutionContext) -> bool:
     made = context.get_asset_provenance(context.asset_key)
     key = context.asset_key
     parents = context.assets_def.asset_deps[key]
-    inputs = {k: record.version for k, record in ledger.latest(context.instance, parents).items()}
+    inputs = {k: record.version for k, record in event_log.latest(context.instance, parents).items()}
     return (
         made is not None
         and made.code_version == context.assets_def.code_versions_by_key[key]
@@ -37,7 +37,7 @@ def synced(context: dg.AssetExecutionContext) -> bool:
 
 def observed(context: dg.AssetExecutionContext, version: str, metadata: Mapping[str, Any]) -> Events:
     """The asset is what it was: ``version``, seen again by this run."""
-    tags = {ledger.DATA_VERSION: version}
+    tags = {event_log.DATA_VERSION: version}
     yield dg.AssetObservation(asset_key=context.asset_key, metadata=metadata, tags=tags)
     yield from passed(context, context.assets_def.get_output_name_for_asset_key(context.asset_key))
 

@@ -15,8 +15,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grip_assets import variables
 from grip_assets.errors import GripError, Unfinished
+from grip_assets.runtime import variables
 from grip_assets.store.artifacts import REPOSITORY, data_root
 
 if TYPE_CHECKING:

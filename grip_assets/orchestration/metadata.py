@@ -8,9 +8,9 @@ from typing import Any
 
 import dagster as dg
 
-from grip_assets.assets.columns import schema
-from grip_assets.ledger import Record
-from grip_assets.recompute import Made
+from grip_assets.engine.in_force import Record
+from grip_assets.engine.stage import Made
+from grip_assets.orchestration.columns import schema
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.query import has_query, query
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import dagster as dg
 
-from grip_assets import ledger
-from grip_assets.assets import CURATED, STAGES, events
-from grip_assets.assets.data import Data
-from grip_assets.automation import on_change
-from grip_assets.recompute import Settings
-from grip_assets.report.metadata import headlines
+from grip_assets.engine.in_force import Record
+from grip_assets.engine.stage import Settings
+from grip_assets.orchestration import event_log, events
+from grip_assets.orchestration.automation import on_change
+from grip_assets.orchestration.data_folder import Data
+from grip_assets.orchestration.metadata import headlines
 from grip_assets.report.serve import address, port_of_the_ui
+from grip_assets.stages import CURATED, STAGES
 from grip_assets.store.artifacts import ArtifactStore
 
 KEY = dg.AssetKey("report")
@@ -42,7 +43,7 @@ def report(context: dg.AssetExecutionContext, data: Data) -> Any:
 
     data.show(context.instance, STAGES)
     store = data.store()
-    records, settings = ledger.in_force(context.instance, CURATED)
+    records, settings = event_log.in_force(context.instance, CURATED)
     started = time.monotonic()
     made = write(
         store,
@@ -63,14 +64,14 @@ def report(context: dg.AssetExecutionContext, data: Data) -> Any:
         "bytes": made.bytes,
         **({} if made.reused else {"seconds": time.monotonic() - started}),
     }
-    before = ledger.latest(context.instance, [KEY]).get(KEY)
+    before = event_log.latest(context.instance, [KEY]).get(KEY)
     if before and before.version == made.digest and events.synced(context):
         yield from events.observed(context, made.digest, said)
     else:
         yield dg.MaterializeResult(data_version=dg.DataVersion(made.digest), metadata=said)
 
 
-def is_current(store: ArtifactStore, records: Mapping[str, ledger.Record], settings: Settings) -> bool:
+def is_current(store: ArtifactStore, records: Mapping[str, Record], settings: Settings) -> bool:
     """Whether the page that is there shows what is in force."""
     from grip_assets.report.page.write import named, page_path, shown
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import dagster as dg
 
+from grip_assets.engine.in_force import Record
 from grip_assets.errors import GripError
-from grip_assets.ledger import DATA_VERSION, Record, settings_key
+from grip_assets.orchestration.event_log import DATA_VERSION, settings_key
 from grip_assets.settings import GROUPS, Corpus, pool_fields, validate, version
 
 TAKES_BACK = "takes_back"  # metadata of a materialization that undoes the change of a run: the run's id

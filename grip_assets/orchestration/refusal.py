@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from grip_assets import past
-from grip_assets.assets.data import Data
+from grip_assets.engine.stage import Stage
 from grip_assets.errors import GripError, Unfinished
-from grip_assets.recompute import Stage
+from grip_assets.orchestration import past
+from grip_assets.orchestration.data_folder import Data
 
 AGAIN = "Do what the message says, then *Re-execute from failure*: what is finished is reused."
 ANEW = "The settings are those from before this run. Launch the job again, with other values."

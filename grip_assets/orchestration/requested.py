@@ -10,10 +10,9 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 
-from grip_assets import checks, ledger
-from grip_assets.assets import events
+from grip_assets.engine.stage import Stage
 from grip_assets.errors import Unfinished
-from grip_assets.recompute import Stage
+from grip_assets.orchestration import checks, event_log, events
 from grip_assets.store.artifacts import ArtifactStore
 
 TAG = "grip/evaluate"
@@ -40,7 +39,7 @@ def asked(context: dg.AssetExecutionContext, stage: Stage, stages: Mapping[str, 
 def passed_over(context: dg.AssetExecutionContext, stage: Stage, store: ArtifactStore) -> events.Events:
     """The step ends, and the asset stays what it is."""
     context.log.info(f"{stage.name} was not asked for, and stays as it is. {HOW}")
-    record = ledger.records(context.instance, [stage.name]).get(stage.name)
+    record = event_log.records(context.instance, [stage.name]).get(stage.name)
     if record is None or not store.has(stage.name, record.version):
         yield from events.passed(context, *context.op_execution_context.selected_output_names)
         return

@@ -15,14 +15,13 @@ import dagster as dg
 import yaml
 from dagster._config import ConfigScalar, ConfigScalarKind, PostProcessingError
 
-from grip_assets.assets import STAGES, events
-from grip_assets.assets.data import Data
-from grip_assets.assets.stage import code_references, legible
 from grip_assets.errors import GripError
-from grip_assets.launch import LOCATION
-from grip_assets.ledger import settings_in_force, settings_key
-from grip_assets.past import for_pool, is_refused
-from grip_assets.profiles import Changes
+from grip_assets.orchestration import events
+from grip_assets.orchestration.data_folder import Data
+from grip_assets.orchestration.event_log import settings_in_force, settings_key
+from grip_assets.orchestration.launch import LOCATION
+from grip_assets.orchestration.past import for_pool, is_refused
+from grip_assets.orchestration.stage_assets import code_references, legible
 from grip_assets.settings import (
     GROUPS,
     Corpus,
@@ -35,6 +34,8 @@ from grip_assets.settings import (
     validate,
     version,
 )
+from grip_assets.settings.changes import Changes
+from grip_assets.stages import STAGES
 
 
 def settings_asset(group: str) -> dg.AssetsDefinition:

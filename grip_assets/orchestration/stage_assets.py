@@ -11,17 +11,18 @@ from typing import Any
 
 import dagster as dg
 
-from grip_assets import checks, ledger
-from grip_assets.assets import events, requested
-from grip_assets.assets.columns import lineage
-from grip_assets.assets.data import Data
-from grip_assets.assets.refusal import refuse
-from grip_assets.automation import on_change
+from grip_assets.engine.in_force import Record
+from grip_assets.engine.inspect import inspect
+from grip_assets.engine.make import make
+from grip_assets.engine.stage import Stage, owners
 from grip_assets.errors import GripError
-from grip_assets.recompute import Stage, make, owners
-from grip_assets.report.changes import causes, moved
-from grip_assets.report.inspect import inspect
-from grip_assets.report.metadata import metadata
+from grip_assets.orchestration import checks, event_log, events, requested
+from grip_assets.orchestration.artifact_changes import causes, moved
+from grip_assets.orchestration.automation import on_change
+from grip_assets.orchestration.columns import lineage
+from grip_assets.orchestration.data_folder import Data
+from grip_assets.orchestration.metadata import metadata
+from grip_assets.orchestration.refusal import refuse
 from grip_assets.store.artifacts import REPOSITORY
 from grip_assets.store.query import SQL, has_query
 
@@ -48,7 +49,7 @@ PAGES = {"corpus": "pools", "quality_scores": "judge", "judge_report": "judge", 
 
 def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinition:
     """The asset of ``stage``. Its data version is the recipe, so the UI knows what is unsynced and why."""
-    deps = [dg.AssetKey(name) for name in stage.inputs] + [ledger.settings_key(group) for group in stage.reads]
+    deps = [dg.AssetKey(name) for name in stage.inputs] + [event_log.settings_key(group) for group in stage.reads]
 
     @dg.asset(
         name=stage.name,
@@ -72,7 +73,7 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
             yield from requested.passed_over(context, stage, data.store())
             return
         instance, store = context.instance, data.store()
-        records, settings = ledger.in_force(instance, stages)
+        records, settings = event_log.in_force(instance, stages)
         before = records[stage.name].version if stage.name in records else None
         with legible(context, data, stages):
             made = make(
@@ -87,9 +88,9 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
             )
         because = causes(before, made.version, stage, stages, store) if before else ["made for the first time"]
         if made.version != before:  # otherwise the catalog shows it already; the last step, report, writes it anew
-            data.show(instance, stages, {stage.name: ledger.current(made.version, context.run_id, made.reused)})
+            data.show(instance, stages, {stage.name: event_log.current(made.version, context.run_id, made.reused)})
         with data.alone():
-            ledger.tag_run(instance, context.run_id, stage.name, made.reused, because if before else [])
+            event_log.tag_run(instance, context.run_id, stage.name, made.reused, because if before else [])
         said = {
             "changed": dg.MetadataValue.md("\n".join(f"- {cause}" for cause in because) or "nothing"),
             **(moved(stage, before, made.version, store) if before else {}),
@@ -126,20 +127,21 @@ def code_references(what: Any, page: str, query: str | None = None) -> dg.CodeRe
     code = getattr(what, "__code__", None)  # a class has none
     file, line = (code.co_filename, code.co_firstlineno) if code else (getfile(what), getsourcelines(what)[1])
     found = [dg.LocalFileCodeReference(file_path=file, line_number=line)]
-    if query and has_query(query):
-        found.append(dg.LocalFileCodeReference(file_path=str(SQL / f"{query}.sql"), line_number=1))
+    for folder in ("equations", "stages") if query else ():
+        if has_query(f"{folder}/{query}"):
+            found.append(dg.LocalFileCodeReference(file_path=str(SQL / folder / f"{query}.sql"), line_number=1))
     docs = REPOSITORY / "docs" / f"{page}.md"
     if docs.exists():  # not in a wheel
         found.append(dg.LocalFileCodeReference(file_path=str(docs), line_number=1, label=f"docs/{page}.md"))
     return dg.CodeReferencesMetadataValue(code_references=list(found))
 
 
-def _recent(stage: Stage, made: ledger.Record) -> bool:
+def _recent(stage: Stage, made: Record) -> bool:
     """Whether the freshness that the UI shows can do without one more materialization."""
     return stage.name not in FRESH or time.time() - made.timestamp < timedelta(days=1).total_seconds()
 
 
-def _input_versions(stage: Stage, records: Mapping[str, ledger.Record]) -> dict[str, str]:
+def _input_versions(stage: Stage, records: Mapping[str, Record]) -> dict[str, str]:
     missing = [name for name in stage.inputs if name not in records]
     if missing:
         raise GripError(f"{stage.name} needs {', '.join(missing)}. Materialize {missing[0]} first, or run `curate`.")

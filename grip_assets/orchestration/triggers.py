@@ -13,16 +13,17 @@ from typing import Any
 
 import dagster as dg
 
-from grip_assets import ledger, variables
-from grip_assets.assets import STAGES
-from grip_assets.assets.data import Data
-from grip_assets.assets.settings import run_config
+from grip_assets.engine.stage import known_version
 from grip_assets.errors import GripError
 from grip_assets.models.files import locate
-from grip_assets.notices import warn_once
-from grip_assets.profiles import read_profile
-from grip_assets.recompute import known_version
+from grip_assets.orchestration import event_log
+from grip_assets.orchestration.data_folder import Data
+from grip_assets.orchestration.settings_assets import run_config
+from grip_assets.runtime import variables
+from grip_assets.runtime.notices import warn_once
 from grip_assets.settings import Adaptation
+from grip_assets.settings.changes import read_profile
+from grip_assets.stages import STAGES
 
 CRON = {"nightly": "0 3 * * *", "weekly": "0 4 * * 0"}
 GOING_ON = [
@@ -74,8 +75,8 @@ def new_documents(job: Any) -> dg.SensorDefinition:
 
     @dg.sensor(name="new_documents", job=job, minimum_interval_seconds=interval(), description=new_documents.__doc__)
     def _sensor(context: dg.SensorEvaluationContext, data: Data) -> dg.SensorResult | dg.SkipReason:
-        settings = ledger.settings_in_force(context.instance)
-        made = ledger.records(context.instance, ["corpus"]).get("corpus")
+        settings = event_log.settings_in_force(context.instance)
+        made = event_log.records(context.instance, ["corpus"]).get("corpus")
         if made is None:
             return dg.SkipReason("Nothing was curated yet. Launch the job curate once.")
         store, stage = data.store(), STAGES["corpus"]
@@ -96,7 +97,7 @@ def new_checkpoint(job: Any) -> dg.SensorDefinition:
 
     @dg.sensor(name="new_checkpoint", job=job, minimum_interval_seconds=interval(), description=new_checkpoint.__doc__)
     def _sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        settings = Adaptation.of(ledger.settings_in_force(context.instance))
+        settings = Adaptation.of(event_log.settings_in_force(context.instance))
         if settings.checkpoints is None:
             return dg.SkipReason("settings/adaptation.checkpoints is not set: name the folder of your checkpoints.")
         newest = newest_checkpoint(Path(settings.checkpoints).expanduser())

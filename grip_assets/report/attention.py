@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from grip_assets.checks import CHECKS
+from grip_assets.engine.checks import CHECKS
 from grip_assets.report.page.inert import visible
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.query import sql_text

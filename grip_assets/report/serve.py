@@ -6,8 +6,8 @@ import webbrowser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from grip_assets import variables
 from grip_assets.errors import GripError
+from grip_assets.runtime import variables
 
 HOST = "127.0.0.1"
 PORT = 3001  # beside Dagster's 3000

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from grip_assets import variables
-from grip_assets.memory import budget
+from grip_assets.runtime import variables
+from grip_assets.runtime.memory import budget
 
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")

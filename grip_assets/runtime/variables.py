@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from grip_assets.errors import GripError, Unfinished, UsageMistake
-from grip_assets.notices import warn_once
+from grip_assets.runtime.notices import warn_once
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 LEAST_MEMORY = 10**6
@@ -104,7 +104,7 @@ def zone(text: str) -> str:
 
 
 def profile(text: str) -> str:
-    from grip_assets.profiles import profiles
+    from grip_assets.settings.changes import profiles
 
     return one_of(*profiles())(text)
 

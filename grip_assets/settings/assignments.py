@@ -10,8 +10,8 @@ from typing import Any, Literal
 import yaml
 
 from grip_assets.errors import UsageMistake
-from grip_assets.profiles import Changes
 from grip_assets.settings import GROUPS, choices, nearest, nullable
+from grip_assets.settings.changes import Changes
 
 EXAMPLE = "budget.tau=0.7"
 

@@ -8,7 +8,7 @@ import yaml
 from grip_assets.errors import UsageMistake
 from grip_assets.settings import nearest
 
-PROFILES = Path(__file__).parent
+PROFILES = Path(__file__).parent / "profiles"
 Changes = dict[str, dict[str, Any]]
 
 

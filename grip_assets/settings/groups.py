@@ -1,6 +1,6 @@
 """Every hyperparameter, one group per stage: symbol in the paper, unit, range, default, effect.
 
-Only values and their validation belong here; that a group is a Dagster asset is said in assets/settings.py.
+Only values and their validation belong here; orchestration/settings_assets.py makes each group a Dagster asset.
 Names of spec/grip.md that differ are given as its decision numbers (A1 to A29).
 
 Two kinds of fields are special. ``hashed=False``: how the work is done, not what comes out (batch sizes,

@@ -1,29 +1,19 @@
 """The chain: one module a stage, in pipeline order, named after its asset; then what reports on it."""
 
-from grip_assets.assets import (
+from grip_assets.stages.claims import length_by_beta, length_slopes, probe_variance, sensitivity
+from grip_assets.stages.curation import (
     adaptation_deltas,
     budgets,
     clusters,
     corpus,
-    corpus_map,
     embeddings,
-    evaluation,
-    evaluation_set,
-    judge_report,
-    knobs,
-    length_by_beta,
-    length_slopes,
     probe_set,
-    probe_variance,
     quality_scores,
-    rounds,
-    sensitivity,
     sigma_k,
-    stability,
-    strategies,
     subset,
-    trainings,
 )
+from grip_assets.stages.evaluation import evaluation, evaluation_set, strategies, trainings
+from grip_assets.stages.reports import corpus_map, judge_report, knobs, rounds, stability
 
 STAGES = {
     module.stage.name: module.stage

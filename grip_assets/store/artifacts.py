@@ -21,9 +21,9 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from grip_assets import variables
 from grip_assets.errors import GripError
-from grip_assets.notices import warn_once
+from grip_assets.runtime import variables
+from grip_assets.runtime.notices import warn_once
 from grip_assets.store.tables import TableWriter
 
 REPOSITORY = Path(__file__).parents[2]

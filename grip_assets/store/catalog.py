@@ -14,10 +14,10 @@ from typing import Any
 
 import duckdb
 
+from grip_assets.engine.in_force import Record
+from grip_assets.engine.stage import Settings, Stage
 from grip_assets.errors import GripError
-from grip_assets.ledger import Record
-from grip_assets.notices import warn_once
-from grip_assets.recompute import Settings, Stage
+from grip_assets.runtime.notices import warn_once
 from grip_assets.settings import trait
 from grip_assets.store import disk
 from grip_assets.store.artifacts import ArtifactStore, sync_one

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from grip_assets.memory import budget
+from grip_assets.runtime.memory import budget
 from grip_assets.store.artifacts import REPOSITORY
 from grip_assets.store.tables import parts
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from grip_assets.errors import Unfinished
-from grip_assets.notices import warn_once
+from grip_assets.runtime.notices import warn_once
 from grip_assets.store.artifacts import ArtifactStore, sync_one
 from grip_assets.store.tables import TableWriter
 

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from grip_assets.errors import GripError
-from grip_assets.memory import in_blocks
-from grip_assets.method.closed_form import Passages, in_batches
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.models.proxy import Boundary, Proxy
+from grip_assets.runtime.memory import in_blocks
+from grip_assets.training.closed_form import Passages, in_batches
 
 HELD_OUT = 5  # one document in five
 BATCH_TOKENS = 512  # of one forward pass: more is no faster on a processor

@@ -18,8 +18,8 @@ from typing import Any
 import polars as pl
 from tokenizers import Tokenizer
 
-from grip_assets.models.small import complete, encode
 from grip_assets.sources.benchmarks import FILES, Problem, problems
+from grip_assets.training.small import complete, encode
 
 LONGEST = 256  # tokens
 SECONDS = 5

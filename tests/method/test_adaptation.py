@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from grip_assets.errors import GripError
-from grip_assets.method.adaptation import Batch, adapt, head_loss, probe_batch
 from grip_assets.models.proxy import load_proxy
-from grip_assets.parallel import map_shards
+from grip_assets.runtime.threads import map_shards
+from grip_assets.training.adaptation import Batch, adapt, head_loss, probe_batch
 
 
 @pytest.fixture(scope="module")

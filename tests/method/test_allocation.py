@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grip_assets.errors import GripError
-from grip_assets.method.allocation import (
+from grip_assets.method.budget.allocation import (
     allocate,
     capacities,
     largest_remainder,

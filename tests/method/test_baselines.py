@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grip_assets.method import baselines
 from grip_assets.method.geometry import unit_rows
-from grip_assets.method.selection import draw_one
+from grip_assets.method.selection import baselines
+from grip_assets.method.selection.draw import draw_one
 
 
 def rows(n: int, d: int = 16, seed: int = 0) -> np.ndarray:

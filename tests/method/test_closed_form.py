@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from grip_assets.method.adaptation import hidden_states, passages
 from grip_assets.method.agreement import spearman_brown
-from grip_assets.method.closed_form import first_step, first_step_on_itself, in_batches, measured, unigram
 from grip_assets.models.proxy import load_proxy
-from grip_assets.parallel import map_shards
+from grip_assets.runtime.threads import map_shards
+from grip_assets.training.adaptation import hidden_states, passages
+from grip_assets.training.closed_form import first_step, first_step_on_itself, in_batches, measured, unigram
 
 VOCABULARY, HIDDEN = 50, 6
 

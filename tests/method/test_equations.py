@@ -29,7 +29,7 @@ def budgets(order=None, n=N_K, tokens=TOKENS, sigma=SIGMA, quality=QUALITY, drop
             {"cluster_id": ids, "delta": pl.Series(drop), "relative_delta": pl.Series(drop) / 10}
         ),
     }
-    return query("budgets", tables, **(DEFAULTS | changes))
+    return query("equations/budgets", tables, **(DEFAULTS | changes))
 
 
 def reference(size, sigma, quality, delta, total, tau, temperature, alpha, gate):
@@ -133,16 +133,16 @@ def test_sigma_is_the_distance_to_the_centre(center):
             {"doc_id": f"{k}.{i}", "cluster_id": k, "cosine": float(e @ unit), "n_tokens": 5}
             for i, e in enumerate(members)
         ]
-    got = query("sigma_k", {"clusters": pl.DataFrame(rows)}, center=center)
+    got = query("equations/sigma_k", {"clusters": pl.DataFrame(rows)}, center=center)
     np.testing.assert_allclose(got["sigma"], want, rtol=1e-12)
     assert got["n_docs"].to_list() == [20, 20, 20] and got["n_tokens"].to_list() == [100, 100, 100]
 
 
 def test_the_probe_target_is_proportional_to_size_times_spread():
     table = pl.DataFrame({"cluster_id": range(5), "n_docs": N_K, "sigma": SIGMA})
-    got = query("probe_allocation", {"sigma_k": table}, total=50)
+    got = query("equations/probe_allocation", {"sigma_k": table}, total=50)
     np.testing.assert_allclose(got["target"], 50 * N_K * SIGMA / (N_K * SIGMA).sum(), rtol=1e-12)
-    flat = query("probe_allocation", {"sigma_k": table.with_columns(sigma=pl.lit(0.0))}, total=50)
+    flat = query("equations/probe_allocation", {"sigma_k": table.with_columns(sigma=pl.lit(0.0))}, total=50)
     np.testing.assert_allclose(flat["target"], 50 * N_K / N_K.sum(), rtol=1e-12)
 
 
@@ -157,7 +157,7 @@ def test_quality_is_drawn_towards_the_mean_and_failures_do_not_count():
     allocation = pl.DataFrame({"cluster_id": [0, 1, 2]})
     tables = {"quality_scores": scores, "probe_allocation": allocation}
     overall = np.mean([0.2, 0.4, 0.6, 0.9, 0.7])
-    got = query("cluster_quality", tables, shrinkage=4.0, min_judged=3)
+    got = query("equations/cluster_quality", tables, shrinkage=4.0, min_judged=3)
     want = [(3 * 0.4 + 4 * overall) / 7, (2 * 0.8 + 4 * overall) / 6, overall]
     np.testing.assert_allclose(got["quality"], want, rtol=1e-12)
     assert got["n_judged"].to_list() == [3, 2, 0]
@@ -168,17 +168,19 @@ def test_quality_is_drawn_towards_the_mean_and_failures_do_not_count():
     assert got["status"].to_list() == ["ok", "too few judged", "too few judged"]
     assert got["n_asked"].to_list() == [3, 2, 1]
     np.testing.assert_allclose(
-        query("cluster_quality", tables, shrinkage=0.0, min_judged=3)["quality"], [0.4, 0.8, overall], rtol=1e-12
+        query("equations/cluster_quality", tables, shrinkage=0.0, min_judged=3)["quality"],
+        [0.4, 0.8, overall],
+        rtol=1e-12,
     )
 
 
 def test_the_error_of_one_score_is_that_inside_the_other_clusters():
     scores = pl.DataFrame({"cluster_id": [0, 0, 1], "score": [0.2, 0.6, 0.9], "status": "ok"})
     tables = {"quality_scores": scores, "probe_allocation": pl.DataFrame({"cluster_id": [0, 1]})}
-    got = query("cluster_quality", tables, shrinkage=4.0, min_judged=2)
+    got = query("equations/cluster_quality", tables, shrinkage=4.0, min_judged=2)
     np.testing.assert_allclose(got["standard_error"], [np.sqrt(0.08 / 2), np.sqrt(0.08)])
     one = pl.DataFrame({"cluster_id": [0], "score": [0.5], "status": "ok"})
-    alone = query("cluster_quality", tables | {"quality_scores": one}, shrinkage=4.0, min_judged=2)
+    alone = query("equations/cluster_quality", tables | {"quality_scores": one}, shrinkage=4.0, min_judged=2)
     assert alone["standard_error"].is_null().all(), "one score says nothing about a spread"
 
 

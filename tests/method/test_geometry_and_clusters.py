@@ -6,16 +6,8 @@ import numpy as np
 import pytest
 
 from grip_assets.errors import GripError
-from grip_assets.method.clustering import (
-    SAME_DIRECTION,
-    assign,
-    choose_k,
-    cluster,
-    directions,
-    fit,
-    merge_small,
-)
 from grip_assets.method.geometry import rao_entropy, unit_rows
+from grip_assets.method.partition.kmeans import SAME_DIRECTION, assign, choose_k, cluster, directions, fit, merge_small
 
 
 def planted(sizes, d=24, spread=0.15, seed=0):

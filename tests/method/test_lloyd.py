@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from grip_assets.bench.data import mixture
-from grip_assets.method import lloyd, screening
+from grip_assets.method import screening
 from grip_assets.method.geometry import unit_rows
+from grip_assets.method.partition import lloyd
 
 
 def exhaustive(x, c, iterations):

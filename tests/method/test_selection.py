@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grip_assets.assets import subset
 from grip_assets.bench import drawing
 from grip_assets.bench.data import mixture
 from grip_assets.method import neighbours
-from grip_assets.method import selection as s
-from grip_assets.method.allocation import allocate, largest_remainder, water_fill
+from grip_assets.method.budget.allocation import allocate, largest_remainder, water_fill
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.sampling import keyed_uniform
+from grip_assets.method.selection import draw as s
 from grip_assets.settings import Selection
+from grip_assets.stages.curation import subset
 
 
 def cloud(n, d=16, seed=0):

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from grip_assets.method import statistics as found
-from grip_assets.method.allocation import neyman_probe
+from grip_assets.method.budget.allocation import neyman_probe
 
 
 def test_correlations_are_those_of_scipy():

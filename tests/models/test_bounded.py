@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from grip_assets.errors import GripError
-from grip_assets.models import bounded
-from grip_assets.models.bounded import Workers, judged
-from grip_assets.models.judge import DIMENSIONS, Document
-from grip_assets.models.reading import without_repeats
-from grip_assets.models.static_judge import StaticJudge, judge_document
+from grip_assets.judges import bounded
+from grip_assets.judges.base import DIMENSIONS, Document
+from grip_assets.judges.bounded import Workers, judged
+from grip_assets.judges.reading import without_repeats
+from grip_assets.judges.static import StaticJudge, judge_document
 from grip_assets.sources.languages import NAMES, SUFFIXES
 
 GOOD = "def area(r):\n    # because a circle is round\n    return 3.14 * r * r\n"
@@ -168,7 +168,7 @@ def test_a_consumer_that_stops_early_leaves_no_process(quick, monkeypatch):
 
 RUN = f"""
 from grip_assets.models import bounded
-from grip_assets.models.judge import Document
+from grip_assets.judges.base import Document
 bounded.SECONDS = 2.0
 list(bounded.judged([Document("d", {FUZZ!r}, "scala")]))
 """

@@ -14,14 +14,14 @@ import pytest
 
 from grip_assets.bench.endpoint import FAULTS, Behaviour, FakeEndpoint, scores_of, serving
 from grip_assets.errors import Capped, GripError
-from grip_assets.models.judge import DIMENSIONS, Document
-from grip_assets.models.llm.batch import BatchJudge
-from grip_assets.models.llm.endpoint import endpoint as endpoint_of_environment
-from grip_assets.models.llm.endpoint import is_loopback
-from grip_assets.models.llm.judge import LlmJudge
-from grip_assets.models.llm.pace import Pace, Spending
+from grip_assets.judges.base import DIMENSIONS, Document
+from grip_assets.judges.llm import LlmJudge
+from grip_assets.judges.llm_batch import BatchJudge
+from grip_assets.llm.answers import Answers, Spent
+from grip_assets.llm.endpoint import endpoint as endpoint_of_environment
+from grip_assets.llm.endpoint import is_loopback
+from grip_assets.llm.pace import Pace, Spending
 from grip_assets.settings import Quality
-from grip_assets.store.answers import Answers, Spent
 
 KEY = "sk-a-key-that-must-not-leak-0123456789"
 
@@ -184,7 +184,7 @@ def test_an_endpoint_that_asks_for_a_day_is_not_waited_for(judge, endpoint):
 
 
 def test_a_busy_endpoint_is_asked_by_fewer_slots_and_then_by_more_again(endpoint, judge, monkeypatch):
-    from grip_assets.models.llm.endpoint import Reply
+    from grip_assets.llm.endpoint import Reply
 
     pace = Pace(judge().endpoint)
     pace.saw(Reply("busy", seconds=0.0), 0)
@@ -252,7 +252,7 @@ def test_the_cap_on_money_is_never_passed(judge, endpoint):
 
 
 def test_what_cannot_be_known_is_held_at_its_most(judge, endpoint):
-    from grip_assets.models.llm.endpoint import Reply
+    from grip_assets.llm.endpoint import Reply
 
     one = judge(price_in=1.0, price_out=1.0, max_cost=0.05)
     prompt, _ = next(one.known(documents(1)))
@@ -339,9 +339,9 @@ import os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from test_llm_judge import documents
-from grip_assets.models.llm.judge import LlmJudge
+from grip_assets.judges.llm import LlmJudge
 from grip_assets.settings import Quality
-from grip_assets.store.answers import Answers
+from grip_assets.llm.answers import Answers
 answers = Answers(Path(sys.argv[1]))
 list(LlmJudge(Quality(judge="llm", model="m"), answers, "run").judge(documents(int(sys.argv[2]))))
 os._exit(0)

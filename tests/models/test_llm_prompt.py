@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grip_assets.errors import GripError
-from grip_assets.models.judge import DIMENSIONS, Document
-from grip_assets.models.llm.endpoint import read_completion, read_error, safe, shown
-from grip_assets.models.llm.prompt import (
+from grip_assets.judges.base import DIMENSIONS, Document
+from grip_assets.judges.prompt import (
     CHAT_TOKEN,
     KEYS,
     InvalidAnswer,
@@ -21,6 +20,7 @@ from grip_assets.models.llm.prompt import (
     rubric_text,
     windows,
 )
+from grip_assets.llm.endpoint import read_completion, read_error, safe, shown
 from grip_assets.settings import Quality
 
 GOOD = {key: i + 3 for i, key in enumerate(KEYS)}

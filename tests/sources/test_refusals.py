@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
-from grip_assets.assets import STAGES
-from grip_assets.assets.clusters import enough_documents
+from grip_assets.engine.inspect import inspect
+from grip_assets.engine.make import make
 from grip_assets.errors import GripError
-from grip_assets.profiles import read_profile
-from grip_assets.recompute import make
-from grip_assets.report.inspect import inspect
 from grip_assets.settings import GROUPS, validate
+from grip_assets.settings.changes import read_profile
+from grip_assets.stages import STAGES
+from grip_assets.stages.curation.clusters import enough_documents
 from grip_assets.store.artifacts import ArtifactStore
 
 

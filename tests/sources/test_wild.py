@@ -220,7 +220,7 @@ def test_lines_of_utf16_are_read(tmp_path):
 
 
 def test_a_code_of_prose_is_never_read_as_code(tmp_path):
-    from grip_assets.models.reading import read as analysed
+    from grip_assets.judges.reading import read as analysed
 
     codes = ["pl", "cs", "sv", "nb", "en-US", "ts", "ml", "deu_Latn"]
     rows = [{"text": f"Zdanie numer {i}.\n", "lang": code} for i, code in enumerate(codes)]

@@ -6,7 +6,7 @@ each; nothing of size N x K is held. Labels are exact, so the number of workers 
 
 A merged cluster is the union of its parts: documents are not assigned again afterwards, since that could make other
 clusters small. The final centroid is the normalised sum of the members, so that mean cosine = ||mean vector||
-(P2), which is what sql/sigma_k.sql relies on.
+(P2), which is what sql/equations/sigma_k.sql relies on.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,12 +16,12 @@ from functools import partial
 import numpy as np
 
 from grip_assets.errors import GripError
-from grip_assets.method import lloyd
 from grip_assets.method.geometry import unit_rows
+from grip_assets.method.partition import lloyd
 from grip_assets.method.sampling import keyed_order
 from grip_assets.method.screening import Codes, compiled, encode, fastest
-from grip_assets.parallel import map_shards
-from grip_assets.progress import Progress
+from grip_assets.runtime.progress import Progress
+from grip_assets.runtime.threads import map_shards
 
 Blocks = Callable[[], Iterable[np.ndarray]]
 """Starts a fresh pass over the rows, in blocks of a fixed size."""

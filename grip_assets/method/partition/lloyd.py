@@ -37,7 +37,7 @@ from grip_assets.method.screening import (
     score_row,
     scores_from,
 )
-from grip_assets.parallel import default_workers, map_shards
+from grip_assets.runtime.threads import default_workers, map_shards
 
 NEAR = 8
 CHUNK = 4096  # rows of a shard

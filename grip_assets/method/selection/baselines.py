@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from grip_assets.method.allocation import largest_remainder, water_fill
-from grip_assets.method.selection import draw, draw_one
+from grip_assets.method.budget.allocation import largest_remainder, water_fill
+from grip_assets.method.selection.draw import draw, draw_one
 
 DEDUPLICATED = 0.75  # share of the tokens that D4 keeps before it looks for prototypes: R_dedup in the paper
 ROWS = 1024  # rows and columns of a block of cosines

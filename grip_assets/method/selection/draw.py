@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from grip_assets.method.allocation import largest_remainder, water_fill
+from grip_assets.method.budget.allocation import largest_remainder, water_fill
 
 
 def bandwidth(distance_NK: np.ndarray, setting: str, scale: float = 1.0) -> float:

@@ -5,7 +5,7 @@ and the log weight of an example is the sum over its features of log p_target - 
 chunks of 128 words; of a longer document, whose sum would say most of all how long it is, the weight is that of such a
 chunk of it on average. Two passes over the pool, about 1.4 MB of text a second and core each. The package's own passes
 read files and draw unseeded noise; here its parts are given texts from the store, on as many processes as there are
-workers, and the draw is in method/baselines.py.
+workers, and the draw is in method/selection/baselines.py.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +17,7 @@ import numpy as np
 import regex
 
 from grip_assets.errors import GripError
-from grip_assets.parallel import default_workers
+from grip_assets.runtime.threads import default_workers
 
 Blocks = Callable[[], Iterable[list[str]]]
 """Starts a fresh pass over the texts of the pool, in blocks."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import polars as pl
 
-from grip_assets.assets import STAGES
-from grip_assets.memory import budget
-from grip_assets.recompute import owners
+from grip_assets.engine.stage import owners
 from grip_assets.report.page.parts import Prose, say
+from grip_assets.runtime.memory import budget
+from grip_assets.stages import STAGES
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.catalog import connect
 from grip_assets.store.query import sql_text

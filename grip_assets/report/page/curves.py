@@ -7,12 +7,12 @@ from typing import Any
 import plotly.graph_objects as go
 import polars as pl
 
-from grip_assets.assets.adaptation_deltas import how_sure
 from grip_assets.method.statistics import spearman
 from grip_assets.models.files import UNIGRAM
 from grip_assets.report.page.context import Context
 from grip_assets.report.page.palette import LIGHT, SERIES
 from grip_assets.report.page.parts import Block, Column, Section, Table, figure, say
+from grip_assets.stages.curation.adaptation_deltas import how_sure
 from grip_assets.store.query import query
 
 TITLE = "Loss curves (Fig. 5 of the paper)"

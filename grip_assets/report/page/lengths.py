@@ -5,11 +5,11 @@ import plotly.graph_objects as go
 import polars as pl
 
 from grip_assets.method.statistics import Estimate, minus, slope
-from grip_assets.report.neighbour_distances import neighbour_distances
 from grip_assets.report.page.context import Context
 from grip_assets.report.page.inert import label
 from grip_assets.report.page.palette import LIGHT
 from grip_assets.report.page.parts import Block, Column, Figure, Section, Table, figure, say
+from grip_assets.stages.claims.neighbour_distances import neighbour_distances
 
 TITLE = "Length (Fig. 2 of the paper)"
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from grip_assets.recompute import Settings
+from grip_assets.engine.stage import Settings
 from grip_assets.report.compare import latest
 from grip_assets.settings import digest, flat
 from grip_assets.store import disk

@@ -37,13 +37,16 @@ def find(root: Path, doc: str) -> tuple[list[dict[str, Any]], list[dict[str, Any
 
 def _found(connection: duckdb.DuckDBPyConnection, doc: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """(rows of the document, of its rejection)."""
-    found = [connection.sql(sql_text(name), params={"doc": doc}).pl() for name in ("explain", "explain_rejected")]
+    found = [
+        connection.sql(sql_text(name), params={"doc": doc}).pl()
+        for name in ("commands/explain", "commands/explain_rejected")
+    ]
     return found[0].to_dicts(), found[1].to_dicts()
 
 
 def _ends_in(connection: duckdb.DuckDBPyConnection, doc: str) -> str:
     """The one source that ends in ``doc``; GripError with the nearest names where there is none, or more than one."""
-    near = connection.sql(sql_text("explain_nearest"), params={"doc": doc}).fetchall()
+    near = connection.sql(sql_text("commands/explain_nearest"), params={"doc": doc}).fetchall()
     ends = [source for source, ends_so in near if ends_so]
     if len(ends) == 1:
         return ends[0]
@@ -83,7 +86,7 @@ def _document(d: dict[str, Any]) -> str:
 
 
 def why(d: dict[str, Any]) -> str:
-    """The reason, of a row of sql/explain.sql."""
+    """The reason, of a row of sql/commands/explain.sql."""
     size = d["n_tokens"] if d["unit"] == "tokens" else 1
     budget, unit = max(d["allocated"], d["granted"]), d["unit"]
     if d["max_tokens"] is not None and d["n_tokens"] > d["max_tokens"]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from grip_assets.operations import Run
+from grip_assets.engine.in_force import Run
 from grip_assets.store.catalog import catalog_path, connect
 
 KINDS = {

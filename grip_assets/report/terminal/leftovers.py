@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
 
-from grip_assets.report.forecast import duration
+from grip_assets.report.terminal.forecast import duration
 from grip_assets.store.cleaning import Removable
 from grip_assets.store.disk import size
 

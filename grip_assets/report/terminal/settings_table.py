@@ -7,14 +7,14 @@ from typing import Any
 
 import dagster as dg
 
-from grip_assets import ledger, past
-from grip_assets.assets import STAGES
-from grip_assets.assets.settings import bounds
-from grip_assets.assignments import known_field
 from grip_assets.errors import UsageMistake
 from grip_assets.operations import PROFILE
-from grip_assets.profiles import read_profile
+from grip_assets.orchestration import event_log, past
+from grip_assets.orchestration.settings_assets import bounds
 from grip_assets.settings import GROUPS, choices, flat, nearest, trait
+from grip_assets.settings.assignments import known_field
+from grip_assets.settings.changes import read_profile
+from grip_assets.stages import STAGES
 
 ABSENT = "-"
 
@@ -31,7 +31,7 @@ def rows(
     when = _last_turned(instance)
     return [
         _row(name, value, profile, of_profile, when)
-        for name, value in flat(ledger.settings_in_force(instance)).items()
+        for name, value in flat(event_log.settings_in_force(instance)).items()
         if name in wanted and not (changed and value == flat(_defaults())[name])
     ]
 

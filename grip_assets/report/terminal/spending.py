@@ -5,17 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from grip_assets.assets.judge_report import REPEATS, sample
-from grip_assets.assets.quality_scores import to_documents
-from grip_assets.costs import Size
+from grip_assets.engine.costs import Size
+from grip_assets.engine.plan import Step
+from grip_assets.engine.stage import Settings
 from grip_assets.errors import GripError
-from grip_assets.models.judge import judge_for
-from grip_assets.recompute import Settings, Step
+from grip_assets.judges.base import judge_for
 from grip_assets.settings import Clustering, Probe, Quality
+from grip_assets.stages.curation.quality_scores import to_documents
+from grip_assets.stages.reports.judge_report import REPEATS, sample
 from grip_assets.store.artifacts import ArtifactStore
 
 if TYPE_CHECKING:
-    from grip_assets.models.llm.judge import Forecast
+    from grip_assets.judges.llm import Forecast
 
 UNKNOWN = "judge: what it would ask is known once the corpus is read; quality.max_calls and quality.max_cost cap it"
 RUBRIC_TOKENS = 900
@@ -56,7 +57,7 @@ def spending(
 
 def _not_ready() -> list[str]:
     """What is wrong with the way to the endpoint, by which a run would stop before anything is computed."""
-    from grip_assets.models.llm.endpoint import endpoint
+    from grip_assets.llm.endpoint import endpoint
 
     try:
         endpoint()
@@ -67,7 +68,7 @@ def _not_ready() -> list[str]:
 
 def _exact(settings: Quality, store: ArtifactStore, probe: str) -> tuple[str, "Forecast"]:
     """From the probe's documents and the answers that are there."""
-    from grip_assets.models.llm.judge import Forecast, LlmJudge
+    from grip_assets.judges.llm import Forecast, LlmJudge
 
     documents = pl.read_parquet(store.parquet("probe_set", probe, "probe_documents"))
     with judge_for(settings, store.root, "", print) as judge:
@@ -85,8 +86,8 @@ def _counts(corpus: dict[str, Any]) -> tuple[int, int]:
 
 def _estimate(settings: Settings, n: int, tokens: int) -> tuple[str, "Forecast"]:
     """From the size of the corpus, where there is no probe yet; as if no answer were there."""
-    from grip_assets.method.clustering import choose_k
-    from grip_assets.models.llm.judge import TOKENS_PER_ANSWER, TOKENS_PER_CHAR, Forecast
+    from grip_assets.judges.llm import TOKENS_PER_ANSWER, TOKENS_PER_CHAR, Forecast
+    from grip_assets.method.partition.kmeans import choose_k
 
     quality, probe, clustering = Quality.of(settings), Probe.of(settings), Clustering.of(settings)
     clusters = choose_k(n, clustering.k)

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from grip_assets.assets.adaptation_deltas import how_sure
-from grip_assets.operations import Run
+from grip_assets.engine.in_force import Run
 from grip_assets.report import attention
-from grip_assets.report.next_steps import next_steps
 from grip_assets.report.page.inert import visible
+from grip_assets.report.terminal.next_steps import next_steps
+from grip_assets.stages.curation.adaptation_deltas import how_sure
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.catalog import catalog_path, connect
 from grip_assets.store.query import sql_text

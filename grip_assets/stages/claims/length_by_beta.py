@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from grip_assets.assets.subset import drawn_under
-from grip_assets.assets.subset import stage as subset
+from grip_assets.engine.stage import Stage, Work
 from grip_assets.method.statistics import crossing, mean, wasserstein
-from grip_assets.progress import Progress
-from grip_assets.recompute import Stage, Work
+from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Selection
+from grip_assets.stages.curation.subset import drawn_under
+from grip_assets.stages.curation.subset import stage as subset
 
 BETAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0)
 DRAWS = 20

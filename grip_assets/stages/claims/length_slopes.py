@@ -16,14 +16,14 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.method.sampling import keyed_clusters
 from grip_assets.method.statistics import known, mean, slope_over_groups, spearman
 from grip_assets.models.files import content_hash, locate
-from grip_assets.parallel import map_shards
-from grip_assets.progress import Progress
-from grip_assets.recompute import Settings, Stage, Work
-from grip_assets.report.neighbour_distances import neighbour_distances
+from grip_assets.runtime.progress import Progress
+from grip_assets.runtime.threads import map_shards
 from grip_assets.settings import Embedding, Evaluation, Selection, digest, hashed_values
+from grip_assets.stages.claims.neighbour_distances import neighbour_distances
 from grip_assets.store.shards import Shards
 from grip_assets.store.tables import matrix, rows_of, texts, vectors
 

@@ -21,17 +21,17 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from grip_assets.assets.quality_scores import stage as quality_scores
-from grip_assets.assets.quality_scores import static_scores
+from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.method.agreement import rank_correlation
-from grip_assets.method.allocation import neyman_probe
+from grip_assets.method.budget.allocation import neyman_probe
 from grip_assets.method.sampling import keyed_clusters
 from grip_assets.method.statistics import known, stratified_estimates, stratified_variance, variance_ratio
 from grip_assets.models.files import content_hash, locate
-from grip_assets.parallel import map_shards
-from grip_assets.progress import Progress
-from grip_assets.recompute import Settings, Stage, Work
+from grip_assets.runtime.progress import Progress
+from grip_assets.runtime.threads import map_shards
 from grip_assets.settings import Adaptation, Probe, digest
+from grip_assets.stages.curation.quality_scores import stage as quality_scores
+from grip_assets.stages.curation.quality_scores import static_scores
 from grip_assets.store.shards import Shards
 from grip_assets.store.tables import texts
 
@@ -178,8 +178,8 @@ def _losses(work: Work, clusters: pl.DataFrame) -> pl.DataFrame:
 def _measure(work: Work, name: str, shards: Shards, missing: list[str]) -> None:
     import torch
 
-    from grip_assets.method.adaptation import probe_batch
     from grip_assets.models.proxy import load_proxy
+    from grip_assets.training.adaptation import probe_batch
 
     torch.set_num_threads(1)
     proxy = load_proxy(name, work.store.root, log=work.log)

@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from grip_assets.assets.adaptation_deltas import facts as proxy_facts
-from grip_assets.assets.adaptation_deltas import stage as adaptation_deltas
-from grip_assets.assets.trainings import RECIPE, SHAPE, proxy_of_our_own
+from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.agreement import rank_correlation
 from grip_assets.method.statistics import known, pearson, rank_agreement
 from grip_assets.models.files import UNIGRAM, content_hash, locate
-from grip_assets.recompute import Settings, Stage, Work
 from grip_assets.settings import Adaptation, Evaluation
+from grip_assets.stages.curation.adaptation_deltas import facts as proxy_facts
+from grip_assets.stages.curation.adaptation_deltas import stage as adaptation_deltas
+from grip_assets.stages.evaluation.trainings import RECIPE, SHAPE, proxy_of_our_own
 from grip_assets.store.query import query
 
 IN_FORCE = "in force"
@@ -170,7 +170,7 @@ def _measured(work: Work, variant: Variant) -> tuple[pl.DataFrame, dict[str, Any
     curves = pl.read_parquet(parquet).join(sizes.select("cluster_id", "n_tokens", "n_docs"), on="cluster_id")
     if variant.step is not None:
         curves = curves.filter(pl.col("step") <= variant.step)
-    drops = query("adaptation_deltas", {"curves": curves})
+    drops = query("equations/adaptation_deltas", {"curves": curves})
     form = "relative_delta" if variant.settings.delta == "relative" else "delta"
     free = variant.name != IN_FORCE and made.version == work.inputs["adaptation_deltas"]
     tokens = int(drops["n_tokens"].sum()) * variant.settings.passes

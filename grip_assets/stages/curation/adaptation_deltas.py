@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.agreement import rank_correlation, spearman_brown
-from grip_assets.method.closed_form import Measured, Passages, measured
 from grip_assets.method.statistics import known, minus
 from grip_assets.models.files import UNIGRAM, content_hash, locate
-from grip_assets.parallel import map_shards
-from grip_assets.progress import Progress
-from grip_assets.recompute import Settings, Stage, Work
+from grip_assets.runtime.progress import Progress
+from grip_assets.runtime.threads import map_shards
 from grip_assets.settings import Adaptation, Corpus, digest, hashed_values
 from grip_assets.store.query import query
 from grip_assets.store.shards import Shards
+from grip_assets.training.closed_form import Measured, Passages, measured
 
 if TYPE_CHECKING:
     from grip_assets.models.proxy import Proxy
@@ -77,7 +77,7 @@ def compute(work: Work) -> dict[str, Any]:
     curves = names.join(pl.DataFrame(table), on="key", maintain_order="left_right")
     work.draft.write("loss_curves", curves.select("cluster_id", "seed", "step", "loss", "train_loss"))
     beside = curves.unique("cluster_id", keep="first", maintain_order=True).select("cluster_id", *BESIDE)
-    deltas = query("adaptation_deltas", {"curves": curves})
+    deltas = query("equations/adaptation_deltas", {"curves": curves})
     deltas = deltas.join(beside, on="cluster_id", maintain_order="left")
     work.draft.write("adaptation_deltas", deltas)
     agreement = _agreement(deltas)
@@ -153,7 +153,7 @@ class _Probe:
     def curves(self, documents: Documents, advance: Advance) -> pl.DataFrame | None:
         """Rows of ``loss_curves`` with what stands beside the drop in ``adaptation_deltas``; None where nothing can be
         learned: documents of one token predict nothing, and such a cluster is not replayed."""
-        from grip_assets.method.adaptation import hidden_states, passages
+        from grip_assets.training.adaptation import hidden_states, passages
 
         s = self.settings
         folds = s.folds if s.evaluate == "held_out" else 0
@@ -197,7 +197,7 @@ class _Probe:
         )
 
     def _steps(self, proxy: "Proxy", documents: Documents, advance: Advance) -> pl.DataFrame:
-        from grip_assets.method.adaptation import adapt, probe_batch
+        from grip_assets.training.adaptation import adapt, probe_batch
 
         s = self.settings
         held_out = s.evaluate == "held_out"

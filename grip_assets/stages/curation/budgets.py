@@ -1,12 +1,15 @@
-"""budgets: what each cluster may put into the subset [G4, G6, G7, A3, A17]. The equations are in sql/budgets.sql."""
+"""budgets: what each cluster may put into the subset [G4, G6, G7, A3, A17].
+
+The equations are in sql/equations/budgets.sql.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
-from grip_assets.method.allocation import allocate, capacities, resolve_total
-from grip_assets.recompute import Stage, Work
+from grip_assets.engine.stage import Stage, Work
+from grip_assets.method.budget.allocation import allocate, capacities, resolve_total
 from grip_assets.settings import Adaptation, Budget
 from grip_assets.store.query import query
 
@@ -33,7 +36,7 @@ def budgets_under(tables: Mapping[str, pl.DataFrame], settings: Budget, delta: s
     sizes = tables["sigma_k"]["n_tokens" if settings.unit == "tokens" else "n_docs"].to_numpy()
     total = resolve_total(settings.total, int(sizes.sum()))
     parameters = {name: getattr(settings, name) for name in EQUATION_SETTINGS}
-    real = query("budgets", tables, total=total, delta=delta, **parameters)
+    real = query("equations/budgets", tables, total=total, delta=delta, **parameters)
     capacity = capacities(sizes, total, settings.overflow, settings.max_repeats)
     allocated = allocate(real["utility"].to_numpy(), capacity, total, settings.overflow)
     return real.with_columns(

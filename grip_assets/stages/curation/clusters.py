@@ -7,12 +7,12 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from grip_assets.engine.stage import Stage, Work
 from grip_assets.errors import GripError
-from grip_assets.memory import need
 from grip_assets.method.sampling import keyed_sample
-from grip_assets.profiles import profiles, read_profile
-from grip_assets.recompute import Stage, Work
+from grip_assets.runtime.memory import need
 from grip_assets.settings import Clustering
+from grip_assets.settings.changes import profiles, read_profile
 from grip_assets.store.tables import rows_of, vector_blocks, vectors, width
 
 LEAST = 2  # documents that there is anything to choose between
@@ -44,7 +44,7 @@ def _of_profiles() -> set[int]:
 
 
 def compute(work: Work) -> dict[str, Any]:
-    from grip_assets.method import clustering  # compiled
+    from grip_assets.method.partition import kmeans as clustering  # compiled
     from grip_assets.method.screening import fastest
 
     settings = Clustering.of(work.settings)

@@ -19,13 +19,12 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from grip_assets.assets.clusters import enough_documents
+from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.models.files import content_hash, locate_tokenizer
-from grip_assets.parallel import map_shards
-from grip_assets.progress import Progress
-from grip_assets.recompute import Settings, Stage, Work
+from grip_assets.runtime.progress import Progress
+from grip_assets.runtime.threads import map_shards
 from grip_assets.settings import Corpus, Embedding, digest
 from grip_assets.sources import benchmarks
 from grip_assets.sources.contamination import RULES, Finding, decontaminate, index, suspects
@@ -39,6 +38,7 @@ from grip_assets.sources.documents import (
     with_name,
 )
 from grip_assets.sources.pool import Pool, open_pool
+from grip_assets.stages.curation.clusters import enough_documents
 from grip_assets.store.catalog import literal
 from grip_assets.store.parts import PartsWriter, part_size
 from grip_assets.store.tables import TableWriter, parts

@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from grip_assets.assets.clusters import enough_documents
+from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.models.files import COLUMN, content_hash, locate
-from grip_assets.progress import Progress, waiting
-from grip_assets.recompute import Settings, Stage, Work
+from grip_assets.runtime.progress import Progress, waiting
 from grip_assets.settings import Embedding, digest, hashed_values
+from grip_assets.stages.curation.clusters import enough_documents
 from grip_assets.store.shards import Shards
 from grip_assets.store.tables import blocks, matrix, texts, vectors
 

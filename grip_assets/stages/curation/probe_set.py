@@ -4,9 +4,9 @@ from typing import Any
 
 import polars as pl
 
-from grip_assets.method.allocation import neyman_probe
+from grip_assets.engine.stage import Stage, Work
+from grip_assets.method.budget.allocation import neyman_probe
 from grip_assets.method.sampling import keyed_uniform
-from grip_assets.recompute import Stage, Work
 from grip_assets.settings import Probe
 from grip_assets.store.query import query
 from grip_assets.store.tables import texts
@@ -18,7 +18,7 @@ def compute(work: Work) -> dict[str, Any]:
     settings = Probe.of(work.settings)
     spread = work.frame("sigma_k")
     total = round(settings.fraction * int(spread["n_docs"].sum()))
-    target = query("probe_allocation", {"sigma_k": spread}, total=total)
+    target = query("equations/probe_allocation", {"sigma_k": spread}, total=total)
     n_probe = neyman_probe(target["target"].to_numpy(), target["n_docs"].to_numpy(), settings.min_per_cluster, total)
     allocation = target.with_columns(
         n_probe=pl.Series(n_probe), floor_binds=pl.Series(n_probe) > target["target"].ceil()
@@ -49,7 +49,7 @@ def _write_texts(work: Work, read: pl.DataFrame, drawn: pl.DataFrame) -> None:
     """The tables ``adaptation_documents`` and ``probe_documents``. The corpus is streamed: in memory are the chosen
     texts, and one block of the tables."""
     files = work.files("corpus")
-    chosen = query("probe_documents", {"probe_set": read, "corpus": files})
+    chosen = query("stages/probe_documents", {"probe_set": read, "corpus": files})
     text_of = dict(texts(files, set(chosen["doc_id"])))
     for name, rows in (
         ("adaptation_documents", chosen),

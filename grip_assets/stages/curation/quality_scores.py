@@ -11,13 +11,13 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from grip_assets.engine.stage import Log, Settings, Stage, Work
 from grip_assets.errors import Capped, GripError, Unfinished
-from grip_assets.method.allocation import further_probe
+from grip_assets.judges.base import DIMENSIONS, Document, Hinting, Judge, Verdict, judge_for
+from grip_assets.judges.column import ColumnJudge
+from grip_assets.method.budget.allocation import further_probe
 from grip_assets.method.sampling import keyed_uniform
-from grip_assets.models.column_judge import ColumnJudge
-from grip_assets.models.judge import DIMENSIONS, Document, Hinting, Judge, Verdict, judge_for
-from grip_assets.progress import Progress
-from grip_assets.recompute import Log, Settings, Stage, Work
+from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Quality, digest, hashed_values
 from grip_assets.store.query import query
 from grip_assets.store.shards import Shards
@@ -49,7 +49,7 @@ def rubric_facts(settings: Settings, root: Path) -> dict[str, Any]:
     quality = Quality.of(settings)
     if quality.judge != "llm":
         return {}
-    from grip_assets.models.llm.prompt import RESPONSE, rubric_text
+    from grip_assets.judges.prompt import RESPONSE, rubric_text
 
     return {"rubric": hashlib.sha256((rubric_text(quality.rubric) + RESPONSE).encode()).hexdigest()[:16]}
 
@@ -124,7 +124,7 @@ def static_scores(work: Work) -> pl.DataFrame:
     with. doc_id, ``score`` (0 to 10, the mean over settings/quality.dimensions; null where it has none), and the
     ``seconds`` that it took when it was judged: kept by document and the language it is read as, what was judged once
     is not judged again."""
-    from grip_assets.models.static_judge import StaticJudge
+    from grip_assets.judges.static import StaticJudge
 
     shards = Shards(work.store, stage.name, f"static-{StaticJudge.version}")
     key = pl.format("{}:{}", "doc_id", pl.col("language").fill_null("")).alias("key")
@@ -169,7 +169,7 @@ def _row(verdict: Verdict, settings: Quality) -> dict[str, Any]:
 
 def _quality(scores: pl.DataFrame, allocation: pl.DataFrame, settings: Quality) -> pl.DataFrame:
     tables = {"quality_scores": scores, "probe_allocation": allocation}
-    return query("cluster_quality", tables, shrinkage=settings.shrinkage, min_judged=settings.min_judged)
+    return query("equations/cluster_quality", tables, shrinkage=settings.shrinkage, min_judged=settings.min_judged)
 
 
 def _further(
@@ -188,7 +188,7 @@ def _further(
         if drawn.is_empty():
             break
         work.log(f"round {number}: {len(drawn):,} more documents in {drawn['cluster_id'].n_unique()} clusters")
-        documents = query("probe_documents", {"probe_set": drawn, "corpus": work.files("corpus")})
+        documents = query("stages/probe_documents", {"probe_set": drawn, "corpus": work.files("corpus")})
         text_of = dict(texts(work.files("corpus"), set(documents["doc_id"])))
         documents = documents.with_columns(text=pl.Series([text_of[d] for d in documents["doc_id"]], dtype=pl.String))
         more, capped = judged(judge, settings, documents, work.log)
@@ -230,7 +230,7 @@ def spent(work: Work, settings: Quality) -> dict[str, Any]:
     """What the run asked and used, where a judge is paid."""
     if settings.judge != "llm":
         return {}
-    from grip_assets.store.answers import Answers, answers_path
+    from grip_assets.llm.answers import Answers, answers_path
 
     answers = Answers(answers_path(work.store.root))
     found = answers.spent(work.run_id)

@@ -1,15 +1,18 @@
-"""sigma_k: how far the documents of a cluster lie from its centre [G2, A20]. The equation is in sql/sigma_k.sql."""
+"""sigma_k: how far the documents of a cluster lie from its centre [G2, A20].
+
+The equation is in sql/equations/sigma_k.sql.
+"""
 
 from typing import Any
 
-from grip_assets.recompute import Stage, Work
+from grip_assets.engine.stage import Stage, Work
 from grip_assets.settings import Clustering
 from grip_assets.store.query import query
 
 
 def compute(work: Work) -> dict[str, Any]:
     settings = Clustering.of(work.settings)
-    spread = query("sigma_k", {"clusters": work.files("clusters")}, center=settings.sigma_center)
+    spread = query("equations/sigma_k", {"clusters": work.files("clusters")}, center=settings.sigma_center)
     work.draft.write("sigma_k", spread)
     return {
         "mean_sigma": spread["sigma"].mean(),

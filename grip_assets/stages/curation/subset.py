@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from grip_assets.assets.budgets import budgets_under
+from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
-from grip_assets.method import selection
 from grip_assets.method.geometry import RaoEntropy, unit_rows
 from grip_assets.method.sampling import keyed_uniform
-from grip_assets.parallel import map_shards
-from grip_assets.progress import Progress
-from grip_assets.recompute import Settings, Stage, Work
+from grip_assets.method.selection import draw as selection
+from grip_assets.runtime.progress import Progress
+from grip_assets.runtime.threads import map_shards
 from grip_assets.settings import Adaptation, Budget, Selection
+from grip_assets.stages.curation.budgets import budgets_under
 from grip_assets.store.tables import vector_blocks, width
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from grip_assets.assets.evaluation_set import COPIED
+from grip_assets.engine.stage import Stage, Work
 from grip_assets.method.statistics import mean, verdict
-from grip_assets.recompute import Stage, Work
+from grip_assets.stages.evaluation.evaluation_set import COPIED
 from grip_assets.store.query import query
 
 FEWEST = 5  # items of a slice that is shown
@@ -50,7 +50,7 @@ def compute(work: Work) -> dict[str, Any]:
     }
     rows = [row for part in _parts(measured) for row in _compared(part, before)]
     work.draft.write("evaluation", pl.DataFrame(rows, TABLE))
-    work.draft.write("ladder", query("ladder", {"evaluation": work.files("evaluation"), "costs": costs}))
+    work.draft.write("ladder", query("stages/ladder", {"evaluation": work.files("evaluation"), "costs": costs}))
     whole = [row for row in rows if row["slice_by"] == "all" and row["measure"] == "bits_per_byte"]
     return {f"{row['set']}_{row['strategy']}": row["value"] for row in whole} | {
         f"verdict_{row['set']}": f"grip: {row['verdict']}" for row in whole if row["strategy"] == "grip"

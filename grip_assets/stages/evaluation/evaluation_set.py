@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from grip_assets.assets.corpus import pool as pool_of
+from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.models.files import locate
-from grip_assets.progress import Progress
-from grip_assets.recompute import Settings, Stage, Work
+from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Corpus, Embedding, Evaluation, hashed_values
 from grip_assets.sources.benchmarks import problems
 from grip_assets.sources.contamination import containment
 from grip_assets.sources.documents import RawDocument, name_of
 from grip_assets.sources.pool import Pool
+from grip_assets.stages.curation.corpus import pool as pool_of
 from grip_assets.store.tables import texts
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from grip_assets.models.small import Item
+    from grip_assets.training.small import Item
 
 LANGUAGES = {"humaneval": "python"}
 LEARNED_FROM = 20_000_000  # bytes that the tokenizer is learned from
@@ -192,7 +192,7 @@ def _target_pool(path: str, corpus: Corpus) -> Pool:
 
 def learned_tokenizer(work: Work, settings: Evaluation) -> "Tokenizer":
     """A byte-level BPE of a sample of the pool."""
-    from grip_assets.models.small import learn_tokenizer
+    from grip_assets.training.small import learn_tokenizer
 
     sizes = pl.read_parquet(work.files("corpus"), columns=["doc_id", "n_bytes"])
     u = pl.Series("u", keyed_uniform(settings.seed, "tokenizer", sizes["doc_id"]))
@@ -210,7 +210,7 @@ def tokenizer_of(work: Work) -> "Tokenizer":
 
 def items_of(work: Work, tokenizer: "Tokenizer") -> dict[str, "Item"]:
     """What is predicted, by item."""
-    from grip_assets.models.small import Item, encode
+    from grip_assets.training.small import Item, encode
 
     rows = work.frame("evaluation_set")
     pairs = zip(*(encode(tokenizer, rows[column].to_list()) for column in ("prompt", "text")), strict=True)

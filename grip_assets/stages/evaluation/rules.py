@@ -1,4 +1,4 @@
-"""The baselines on stored tables: each rule of method/baselines.py with what it needs to know of the documents."""
+"""The baselines on stored tables: each rule of baselines.py with what it needs to know of the documents."""
 
 import importlib.metadata
 import math
@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from grip_assets.assets import evaluation_set
-from grip_assets.assets.quality_scores import static_scores
-from grip_assets.assets.subset import clusters_of
+from grip_assets.engine.stage import Settings, Work
 from grip_assets.errors import GripError
-from grip_assets.method import baselines
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.sampling import keyed_sample, keyed_uniform
-from grip_assets.method.selection import draw_one
-from grip_assets.progress import Progress
-from grip_assets.recompute import Settings, Work
+from grip_assets.method.selection import baselines
+from grip_assets.method.selection.draw import draw_one
+from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Clustering, Corpus, Evaluation
 from grip_assets.sources.benchmarks import content_hash, problems
+from grip_assets.stages.curation.quality_scores import static_scores
+from grip_assets.stages.curation.subset import clusters_of
+from grip_assets.stages.evaluation import evaluation_set
 from grip_assets.store.tables import blocks, rows_of, vector_blocks
 
 Draw = Callable[[int], np.ndarray]
@@ -129,7 +129,7 @@ def _likeness(pool: Pool) -> np.ndarray:
 
 def _prototypical(pool: Pool, kept_N: np.ndarray) -> np.ndarray:
     """Cosine of the kept documents to the centroids of clusters made of them alone, as settings/clustering says."""
-    from grip_assets.method import clustering  # compiled
+    from grip_assets.method.partition import kmeans as clustering  # compiled
 
     settings = Clustering.of(pool.work.settings)
     files = pool.work.files("cluster_embeddings")
@@ -150,7 +150,7 @@ def _prototypical(pool: Pool, kept_N: np.ndarray) -> np.ndarray:
 
 def dsir(pool: Pool) -> Draw:
     """Documents by how much more likely they are in the target than in the pool, with the noise of each seed."""
-    from grip_assets.models.dsir import log_weights
+    from grip_assets.method.selection.dsir import log_weights
 
     work, files, n = pool.work, pool.work.files("corpus"), len(pool.documents)
     target = _target(work.settings)
@@ -194,7 +194,7 @@ NEEDS = dict.fromkeys(("by_cluster", "semdedup", "d4"), ("embeddings", "clusters
 def must_be_ready(strategies: list[str], settings: Settings) -> None:
     """GripError for a rule whose package or target is not there, before an hour is spent on the others."""
     if "dsir" in strategies:
-        from grip_assets.models.dsir import must_be_there
+        from grip_assets.method.selection.dsir import must_be_there
 
         must_be_there()
         _target(settings)

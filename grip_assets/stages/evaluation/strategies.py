@@ -18,16 +18,16 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from grip_assets.assets import clusters
-from grip_assets.assets.budgets import MEASURED
-from grip_assets.assets.rules import NEEDS, RULES, Pool, must_be_ready, rule_facts
-from grip_assets.assets.subset import chosen_under
+from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
-from grip_assets.method.allocation import capacities, resolve_total
-from grip_assets.profiles import read_profile
-from grip_assets.progress import Progress
-from grip_assets.recompute import Settings, Stage, Work
+from grip_assets.method.budget.allocation import capacities, resolve_total
+from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Adaptation, Budget, Evaluation, Selection, validate
+from grip_assets.settings.changes import read_profile
+from grip_assets.stages.curation import clusters
+from grip_assets.stages.curation.budgets import MEASURED
+from grip_assets.stages.curation.subset import chosen_under
+from grip_assets.stages.evaluation.rules import NEEDS, RULES, Pool, must_be_ready, rule_facts
 
 RUNGS = ("random", "static", "quality_replay", "loss_replay", "diversity", "grip")
 IN_FORCE = "in_force"  # your own settings, drawn anew under each seed of the evaluation

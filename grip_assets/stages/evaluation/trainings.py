@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from grip_assets.assets.evaluation_set import items_of, learned_tokenizer, tokenizer_of
+from grip_assets.engine.stage import Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
-from grip_assets.parallel import map_shards
-from grip_assets.progress import Progress
-from grip_assets.recompute import Stage, Work
+from grip_assets.runtime.progress import Progress
+from grip_assets.runtime.threads import map_shards
 from grip_assets.settings import Evaluation, digest, hashed_values
+from grip_assets.stages.evaluation.evaluation_set import items_of, learned_tokenizer, tokenizer_of
 from grip_assets.store.shards import Shards
 from grip_assets.store.tables import texts
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from grip_assets.models.small import Recipe, Shape
+    from grip_assets.training.small import Recipe, Shape
 
 SHAPE = ("vocabulary", "hidden", "layers", "heads", "context")
 RECIPE = ("tokens", "batch_tokens", "learning_rate", "dtype", "device")
@@ -67,8 +67,8 @@ def _train(work: Work, settings: Evaluation, shards: Shards, missing: dict[str, 
     of the training (``item_id`` NULL)."""
     import torch
 
-    from grip_assets.models.small import bits
-    from grip_assets.models.solving import solved
+    from grip_assets.training.small import bits
+    from grip_assets.training.solving import solved
 
     device_must_be_there(settings)
     torch.set_num_threads(1)
@@ -113,7 +113,7 @@ def _model(
     advance: Callable[[int], None],
 ) -> tuple[Any, list[float]]:
     """A model trained on ``selected`` (doc_id, repeats), and its training loss by tenths."""
-    from grip_assets.models.small import new_model, train
+    from grip_assets.training.small import new_model, train
 
     shape, recipe = _shape_and_recipe(settings, tokenizer)
     model = new_model(shape, seed)
@@ -121,7 +121,7 @@ def _model(
 
 
 def _shape_and_recipe(settings: Evaluation, tokenizer: "Tokenizer") -> tuple["Shape", "Recipe"]:
-    from grip_assets.models.small import Recipe, Shape
+    from grip_assets.training.small import Recipe, Shape
 
     values = settings.model_dump(include=set(SHAPE)) | {"vocabulary": tokenizer.get_vocab_size()}
     return Shape(**values), Recipe(**settings.model_dump(include=set(RECIPE)))
@@ -129,7 +129,7 @@ def _shape_and_recipe(settings: Evaluation, tokenizer: "Tokenizer") -> tuple["Sh
 
 def _in_order(work: Work, tokenizer: "Tokenizer", selected: pl.DataFrame, seed: int) -> list[np.ndarray]:
     """Tokens of each copy of each selected document, in an order that ``seed`` names."""
-    from grip_assets.models.small import encode
+    from grip_assets.training.small import encode
 
     repeats = dict(selected.select("doc_id", "repeats").iter_rows())
     tokens = {
@@ -146,7 +146,7 @@ def proxy_of_our_own(work: Work) -> Path:
     import torch
     from transformers import PreTrainedTokenizerFast
 
-    from grip_assets.models.small import END
+    from grip_assets.training.small import END
 
     settings = Evaluation.of(work.settings)
     made_from = [stage.code_version, hashed_values(settings, (*SHAPE, *RECIPE, "seed")), work.inputs["corpus"]]

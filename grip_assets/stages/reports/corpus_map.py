@@ -5,10 +5,10 @@ from typing import Any
 
 import polars as pl
 
+from grip_assets.engine.stage import Stage, Work
 from grip_assets.method.projection import tsne
 from grip_assets.method.sampling import keyed_sample
-from grip_assets.progress import duration
-from grip_assets.recompute import Stage, Work
+from grip_assets.runtime.progress import duration
 from grip_assets.store.tables import rows_of
 
 DOCUMENTS = 3_000  # what a picture can show

@@ -8,13 +8,13 @@ from typing import Any
 
 import polars as pl
 
-from grip_assets.assets.quality_scores import judge_of, judged, rubric_facts, spent
+from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
+from grip_assets.judges.base import DIMENSIONS, judge_for
 from grip_assets.method.agreement import rank_correlation, weighted_kappa
 from grip_assets.method.sampling import keyed_uniform
-from grip_assets.models.judge import DIMENSIONS, judge_for
-from grip_assets.recompute import Settings, Stage, Work
 from grip_assets.settings import Quality, digest
+from grip_assets.stages.curation.quality_scores import judge_of, judged, rubric_facts, spent
 from grip_assets.store.query import query
 
 THIS_RUN = "this run"
@@ -33,7 +33,7 @@ READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
 def compute(work: Work) -> dict[str, Any]:
     settings = Quality.of(work.settings)
     scores = work.frame("quality_scores").filter(pl.col("status") == "ok")
-    described = query("judged_documents", {"quality_scores": scores, "corpus": work.files("corpus")})
+    described = query("stages/judged_documents", {"quality_scores": scores, "corpus": work.files("corpus")})
     others = []
     if settings.judge == "llm":  # the static judge repeats itself by its nature, and is what an LLM is held against
         judged_ids = scores.select("doc_id")
@@ -46,7 +46,7 @@ def compute(work: Work) -> dict[str, Any]:
         *_cost(work, settings, scores),
     ]
     work.draft.write("judge_report", pl.DataFrame(rows, schema=REPORT, orient="row"))
-    work.draft.write("judge_histogram", query("judge_histogram", {"quality_scores": scores}))
+    work.draft.write("judge_histogram", query("stages/judge_histogram", {"quality_scores": scores}))
     work.draft.write("judge_pairs", pairs)
     found = [row for row in rows if row[1] != THIS_RUN]
     work.content = digest([found, pairs.rows()])
@@ -87,7 +87,7 @@ def _gold(work: Work, settings: Quality) -> pl.DataFrame:
     labels = read_gold(settings.gold)
     name = "doc_id" if "doc_id" in labels.columns else "source"
     documents = query(
-        "gold_documents", {"gold": labels.select(pl.col(name).alias("name")), "corpus": work.files("corpus")}
+        "stages/gold_documents", {"gold": labels.select(pl.col(name).alias("name")), "corpus": work.files("corpus")}
     )
     if documents.is_empty():
         raise GripError(
@@ -153,7 +153,7 @@ def _number(value: float | None) -> float | None:
 
 
 def _bias(described: pl.DataFrame) -> list[tuple]:
-    found = query("judge_bias", {"judged": described}).to_dicts()
+    found = query("stages/judge_bias", {"judged": described}).to_dicts()
     return [
         (f"bias by {row['follows']}", "score", measure, _number(row[measure]), row["n"])
         for row in found

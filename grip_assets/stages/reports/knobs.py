@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from grip_assets.assets.budgets import MEASURED
-from grip_assets.assets.subset import Chosen, chosen_under
+from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.agreement import overlap
-from grip_assets.progress import Progress
-from grip_assets.recompute import Settings, Stage, Work
+from grip_assets.runtime.progress import Progress
 from grip_assets.settings import GROUPS, trait, validate
+from grip_assets.stages.curation.budgets import MEASURED
+from grip_assets.stages.curation.subset import Chosen, chosen_under
 
 KNOBS = ("budget.tau", "budget.temperature", "budget.alpha", "selection.beta")
 FACTORS = (0.5, 2.0)

@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from grip_assets.assets.budgets import MEASURED, budgets_under
-from grip_assets.recompute import Settings, Stage, Work
+from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.settings import Adaptation, Budget, digest
+from grip_assets.stages.curation.budgets import MEASURED, budgets_under
 from grip_assets.store.artifacts import ArtifactStore
 
 

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from grip_assets import checks
-from grip_assets.assets.budgets import MEASURED
-from grip_assets.assets.quality_scores import READS as QUALITY
-from grip_assets.assets.subset import chosen_under
+from grip_assets.engine import checks
+from grip_assets.engine.make import versions_under
+from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.agreement import overlap, overlap_by_chance, rank_correlation
-from grip_assets.recompute import Settings, Stage, Work, versions_under
 from grip_assets.settings import Clustering, Reports
+from grip_assets.stages.curation.budgets import MEASURED
+from grip_assets.stages.curation.quality_scores import READS as QUALITY
+from grip_assets.stages.curation.subset import chosen_under
 from grip_assets.store.query import query
 
 VARIED = {"clustering": "clustering", "probe": "probe", "draw": "selection"}  # what is varied: the group of its seed
@@ -93,7 +94,7 @@ def _described(work: Work, versions: dict[str, str]) -> pl.DataFrame:
         "selection_weights": work.store.parquet("subset", versions["subset"], "selection_weights"),
         "budgets": work.store.parquet("budgets", versions["budgets"], "budgets"),
     }
-    return query("stability", tables)
+    return query("stages/stability", tables)
 
 
 def _compared(now: pl.DataFrame, then: pl.DataFrame) -> dict[str, Any]:

@@ -1,4 +1,4 @@
--- G4, G6, G7 [paper eq. 5, 7, 8]: the real budget of each cluster, before caps and rounding (method/allocation.py).
+-- G4, G6, G7 [paper eq. 5, 7, 8]: the real budget of each cluster, before caps and rounding (method/budget/allocation.py).
 -- in: sigma_k, cluster_quality, adaptation_deltas   out: one row a cluster; budget sums to total
 -- parameters: total (in units), unit, tau, temperature, use_sigma, use_quality, quality_scale, replay, alpha, gate,
 --   gate_quantile, quality_bound, direction, norm_weights (settings/budget), delta (settings/adaptation)

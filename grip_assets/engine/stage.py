@@ -1,0 +1,126 @@
+"""A stage, its recipe, and what its ``compute`` is given. No Dagster here.
+
+A recipe names an artifact before it is computed: recipe = digest(stage, code version, versions of its inputs, the
+settings it reads, facts about the outside world). Nothing else goes in, so batch sizes, thread counts and the
+position of the data folder change no recipe. Two kinds of stages are named by their content instead, and their recipe
+is an alias of that name: the root (a touched file with the same text changes nothing), and what an outside judge
+answers (no recipe says what it will say, and what it did not answer is asked for again).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from grip_assets.errors import GripError
+from grip_assets.settings import Group, digest, hashed_values
+from grip_assets.store.artifacts import ArtifactStore, Draft
+
+Settings = Mapping[str, Group]
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One asset of the chain.
+
+    ``code_version`` is bumped when the stage's result changes for the same inputs; a golden test holds it to that.
+    ``reads`` maps a settings group to the fields that the stage reads (None: all of them).
+    ``facts`` are what a result depends on outside of settings and inputs: content of model files, the pool.
+    ``compute`` fills the draft and returns the numbers that are plotted over time. A stage ``named_by_content`` says
+    in ``work.content`` what its name is made of, and in ``work.complete`` whether its recipe stands for it from now on.
+    """
+
+    name: str
+    code_version: str
+    compute: Callable[["Work"], dict[str, Any]]
+    description: str
+    tables: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    reads: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
+    facts: Callable[[Settings, Path], dict[str, Any]] = lambda settings, root: {}
+    group: str = "curation"
+    named_by_content: bool = False
+    otherwise: str = "code, model or files changed"  # why it is computed when neither settings nor inputs say it
+
+    def values(self, settings: Settings) -> dict[str, dict[str, Any]]:
+        """The values that it reads, by group."""
+        return {group: hashed_values(settings[group], fields) for group, fields in self.reads.items()}
+
+    def recipe(self, settings: Settings, inputs: Mapping[str, str], root: Path) -> str:
+        versions = {name: inputs[name] for name in self.inputs}
+        return digest([self.name, self.code_version, versions, self.values(settings), self.facts(settings, root)])
+
+
+class Work:
+    """What a stage's ``compute`` is given: settings, input tables, a draft to fill, a log.
+
+    ``make`` makes (or reuses) another artifact of the chain, for a report that compares: (stage, settings, inputs).
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        settings: Settings,
+        inputs: Mapping[str, str],
+        store: ArtifactStore,
+        draft: Draft,
+        log: Log,
+        stages: Mapping[str, Stage],
+        make: Callable[[Stage, Settings, Mapping[str, str]], "Made"],
+        run_id: str = "",
+    ):
+        self.stage, self.settings, self.inputs = stage, settings, inputs
+        self.store, self.draft, self.log, self.run_id = store, draft, log, run_id
+        self.stages, self.make, self.owners = stages, make, owners(stages)
+        self.content, self.complete = "", True
+
+    def files(self, table: str) -> str:
+        """Glob of a table of one of the inputs, or of the draft itself."""
+        owner = self.owners[table]
+        if owner == self.stage.name:
+            return self.draft.parquet(table)
+        return self.store.parquet(owner, self.inputs[owner], table)
+
+    def frame(self, table: str) -> pl.DataFrame:
+        return pl.read_parquet(self.files(table))
+
+    def tables(self) -> dict[str, str]:
+        """Globs of all tables of the inputs and of the draft, by name, for queries."""
+        return {t: self.files(t) for t, owner in self.owners.items() if owner in (self.stage.name, *self.inputs)}
+
+    def must_be_in_force(self) -> None:
+        """GripError where an input was made with other settings than those in force: a what-if starts from them.
+
+        What is named by its content may be the same with other settings, and is not asked.
+        """
+        for name, version in self.inputs.items():
+            made_with = self.store.manifest(name, version)["settings"]
+            stage = self.stages[name]
+            if not stage.named_by_content and made_with != stage.values(self.settings):
+                raise GripError(
+                    f"{self.stage.name} asks what other settings would do, and {name} was not made with those in"
+                    f" force. Materialize {name} first, or run `curate`."
+                )
+
+
+@dataclass(frozen=True)
+class Made:
+    """An artifact after a run of its stage."""
+
+    version: str
+    reused: bool
+    seconds: float
+    manifest: dict[str, Any]
+
+
+def owners(stages: Mapping[str, Stage]) -> dict[str, str]:
+    """Which stage makes each table."""
+    return {table: stage.name for stage in stages.values() for table in stage.tables}
+
+
+def known_version(stage: Stage, recipe: str, store: ArtifactStore) -> str | None:
+    """The version of a recipe; None for one named by its content that was not made from it yet."""
+    return store.alias(stage.name, recipe) if stage.named_by_content else recipe
