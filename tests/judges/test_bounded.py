@@ -87,7 +87,7 @@ def test_fifty_thousand_opening_brackets_are_judged_as_what_they_are(language):
 
 CRASHING = """
 import os, signal, sys
-from grip_assets.models import static_judge
+from grip_assets.judges import static as static_judge
 judge = static_judge.judge_document
 
 def judge_document(document):
@@ -167,7 +167,7 @@ def test_a_consumer_that_stops_early_leaves_no_process(quick, monkeypatch):
 
 
 RUN = f"""
-from grip_assets.models import bounded
+from grip_assets.judges import bounded
 from grip_assets.judges.base import Document
 bounded.SECONDS = 2.0
 list(bounded.judged([Document("d", {FUZZ!r}, "scala")]))
