@@ -25,7 +25,8 @@ from grip_assets.method.partition.kmeans import choose_k, fit
 from grip_assets.method.sampling import keyed_order
 from grip_assets.method.screening import encode, fastest
 from grip_assets.method.selection import draw as selection
-from grip_assets.runtime.threads import default_workers, map_shards
+from grip_assets.runtime import threads
+from grip_assets.runtime.threads import default_workers
 from grip_assets.settings import GROUPS, Clustering
 from grip_assets.stages import STAGES
 from grip_assets.store.artifacts import ArtifactStore
@@ -140,7 +141,7 @@ def _kernels(x_ND: np.ndarray) -> None:
     format = fastest()[0]
     codes = encode(centroids_KD, format)
     blocks_BD = [x_ND[i : i + 16_384] for i in range(0, n, 16_384)]
-    label_N = np.concatenate(list(map_shards(lambda x_BD: lloyd.nearest(x_BD, centroids_KD, codes), blocks_BD)))
+    label_N = np.concatenate(list(threads.each(lambda x_BD: lloyd.nearest(x_BD, centroids_KD, codes), blocks_BD)))
     order = np.argsort(label_N, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(label_N))[:-1])
 
@@ -149,7 +150,7 @@ def _kernels(x_ND: np.ndarray) -> None:
         distance_NK = neighbours.nearest(cluster, 0, len(rows), min(10, len(rows) - 1))
         return selection.density(distance_NK, selection.bandwidth(distance_NK, "median"))
 
-    found = list(map_shards(density, [rows for rows in members if len(rows) > 1]))
+    found = list(threads.each(density, [rows for rows in members if len(rows) > 1]))
     weight_N = 1 / np.concatenate(found)
     key_N = selection.keys(np.random.default_rng(0).random(len(weight_N)), weight_N)
     selection.draw_one(key_N, np.ones(len(weight_N), np.int64), len(weight_N) // 4)

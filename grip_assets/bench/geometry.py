@@ -14,7 +14,8 @@ from grip_assets.method.partition import lloyd
 from grip_assets.method.sampling import keyed_order, keyed_uniform
 from grip_assets.method.screening import encode, fastest
 from grip_assets.method.selection import draw as selection
-from grip_assets.runtime.threads import default_workers, map_shards
+from grip_assets.runtime import threads
+from grip_assets.runtime.threads import default_workers
 
 D, ITERATIONS = 384, 20
 
@@ -79,7 +80,7 @@ def assignment(quick: bool) -> Iterator[Result]:
     found: dict[str, np.ndarray] = {}
 
     def ours() -> None:
-        found["ours"] = np.concatenate(list(map_shards(lambda x_BD: lloyd.nearest(x_BD, c_KD, codes), shards)))
+        found["ours"] = np.concatenate(list(threads.each(lambda x_BD: lloyd.nearest(x_BD, c_KD, codes), shards)))
 
     def theirs() -> None:
         faiss.omp_set_num_threads(default_workers())
@@ -119,7 +120,7 @@ def _density(clusters: list[np.ndarray], times: int, against: str) -> Result:
             cluster = coded[i] if coded else neighbours.Cluster.of(clusters[i], format)
             return neighbours.nearest(cluster, start, min(start + step, n), k)
 
-        found["ours"] = np.concatenate(list(map_shards(search, shards)))[:n]
+        found["ours"] = np.concatenate(list(threads.each(search, shards)))[:n]
 
     def with_faiss() -> None:
         faiss.omp_set_num_threads(default_workers())
@@ -161,7 +162,7 @@ def _split(x_ND: np.ndarray) -> Result:
         def part(rows: np.ndarray) -> None:
             distance_Nk[rows] = neighbours.nearest(neighbours.Cluster.of(x_ND[rows], format), 0, len(rows), 10)
 
-        list(map_shards(part, parts))
+        list(threads.each(part, parts))
         return distance_Nk
 
     def ours() -> None:
@@ -186,7 +187,7 @@ def _large(x_ND: np.ndarray) -> Result:
     cluster = neighbours.Cluster.of(x_ND, fastest()[0])
 
     def ours() -> None:
-        list(map_shards(lambda s: neighbours.nearest(cluster, s, min(s + 1024, some), 10), range(0, some, 1024)))
+        list(threads.each(lambda s: neighbours.nearest(cluster, s, min(s + 1024, some), 10), range(0, some, 1024)))
 
     def theirs() -> None:
         faiss.omp_set_num_threads(default_workers())

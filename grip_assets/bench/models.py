@@ -12,7 +12,8 @@ from grip_assets.bench.data import real_texts
 from grip_assets.models.encoder import load_encoder
 from grip_assets.models.files import locate
 from grip_assets.models.proxy import Proxy, load_proxy
-from grip_assets.runtime.threads import default_workers, map_shards
+from grip_assets.runtime import threads
+from grip_assets.runtime.threads import default_workers
 from grip_assets.store.artifacts import data_root
 from grip_assets.training.adaptation import Batch, adapt
 
@@ -58,7 +59,7 @@ def probe(quick: bool) -> Iterator[Result]:
         def ours(depth: int = depth, steps: int = steps, found: dict[str, list[float]] = found) -> None:
             torch.set_num_threads(1)
             learn = partial(adapt, proxy, depth=depth, learning_rate=LEARNING_RATE, steps=steps, init_std=STD, seed=0)
-            curves = map_shards(learn, batches)
+            curves = threads.each(learn, batches)
             found["ours"] = [c.train[0] - c.train[-1] for c in curves]
 
         def theirs(depth: int = depth, steps: int = steps, found: dict[str, list[float]] = found) -> None:

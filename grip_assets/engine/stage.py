@@ -15,11 +15,13 @@ from typing import Any
 import polars as pl
 
 from grip_assets.errors import GripError
+from grip_assets.runtime.executors import Executor, Local
 from grip_assets.settings import Group, digest, hashed_values
 from grip_assets.store.artifacts import ArtifactStore, Draft
 
 Settings = Mapping[str, Group]
 Log = Callable[[str], None]
+LOCAL = Local()
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Stage:
 class Work:
     """What a stage's ``compute`` is given: settings, input tables, a draft to fill, a log.
 
-    ``make`` makes (or reuses) another artifact of the chain, for a report that compares: (stage, settings, inputs).
+    ``executor`` runs jobs over shards. ``make`` makes (or reuses) another artifact of the chain, for a report that
+    compares: (stage, settings, inputs).
     """
 
     def __init__(
@@ -71,10 +74,12 @@ class Work:
         stages: Mapping[str, Stage],
         make: Callable[[Stage, Settings, Mapping[str, str]], "Made"],
         run_id: str = "",
+        executor: Executor = LOCAL,
     ):
         self.stage, self.settings, self.inputs = stage, settings, inputs
         self.store, self.draft, self.log, self.run_id = store, draft, log, run_id
         self.stages, self.make, self.owners = stages, make, owners(stages)
+        self.executor = executor
         self.content, self.complete = "", True
 
     def files(self, table: str) -> str:

@@ -24,7 +24,7 @@ from pathlib import Path
 from grip_assets.errors import GripError
 from grip_assets.judges.base import Document, Verdict
 from grip_assets.judges.reading import ANALYSED_BYTES
-from grip_assets.runtime.threads import map_shards
+from grip_assets.runtime import threads
 
 SECONDS = 10.0  # of processor time for one document: a hundred times what the longest usual ones take
 MEMORY = 1 << 30  # bytes of one worker
@@ -156,7 +156,7 @@ def judged(documents: Iterable[Document]) -> Iterator[Verdict]:
     workers = Workers()
     stream = iter(documents)
     batches = iter(lambda: list(itertools.islice(stream, BATCH)), [])
-    found = map_shards(workers.judge, batches)
+    found = threads.each(workers.judge, batches)
     try:
         for verdicts in found:
             yield from verdicts

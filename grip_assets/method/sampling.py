@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from grip_assets.runtime.threads import map_shards
+from grip_assets.runtime import threads
 
 CHUNK = 65_536
 FIRST, SECOND = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)  # MurmurHash3's 64-bit finaliser
@@ -24,7 +24,7 @@ def keyed_uniform(seed: int, stage: str, ids: Sequence[str] | pl.Series) -> np.n
         return np.empty(0)
     starts = range(0, len(ids), CHUNK)
     states = np.concatenate(
-        list(map_shards(lambda s: _fold(key, ids[s : s + CHUNK]), starts, 1 if len(starts) == 1 else None))
+        list(threads.each(lambda s: _fold(key, ids[s : s + CHUNK]), starts, 1 if len(starts) == 1 else None))
     )
     return ((states >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
 

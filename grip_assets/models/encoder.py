@@ -20,8 +20,8 @@ import transformers
 
 from grip_assets.errors import GripError
 from grip_assets.models.files import ModelFiles
+from grip_assets.runtime import threads
 from grip_assets.runtime.memory import in_blocks
-from grip_assets.runtime.threads import map_shards
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Encoder:
         """Vectors in the order of ``texts``. With ``batch_windows`` above 1 (for a GPU) windows of one document are
         padded into batches; the result then agrees within 1e-3 in each component."""
         torch.set_num_threads(1)
-        for embedded in map_shards(lambda text: self.embed(text, batch_windows), texts):
+        for embedded in threads.each(lambda text: self.embed(text, batch_windows), texts):
             done(1)
             yield embedded
 

@@ -1,4 +1,6 @@
-"""One verb: map a function over shards. The local executor is here; a distributed one has the same signature.
+"""Kernels over shared memory, on the threads of this process.
+
+Work that may go to another process is a job of an executor: runtime/executors.
 
 The unit of work is one shard on one thread, so a result never depends on the number of workers: torch and
 faiss kernels that split one product over threads may sum in another order, kernels on one thread do not.
@@ -22,7 +24,7 @@ def default_workers() -> int:
     return variables.value("GRIP_WORKERS") or len(os.sched_getaffinity(0))
 
 
-def map_shards(
+def each(
     function: Callable[[Shard], Result],
     shards: Iterable[Shard],
     workers: int | None = None,

@@ -6,7 +6,7 @@ import torch
 
 from grip_assets.errors import GripError
 from grip_assets.models.proxy import load_proxy
-from grip_assets.runtime.threads import map_shards
+from grip_assets.runtime import threads
 from grip_assets.training.adaptation import Batch, adapt, head_loss, probe_batch
 
 
@@ -85,7 +85,7 @@ def test_workers_and_micro_batches_change_nothing(proxy, depth):
     torch.set_num_threads(1)
     batches = [batch_of(i) for i in range(6)]
     run = lambda batch: adapt(proxy, batch, depth, 1e-3, 3, 0.02, 0)  # noqa: E731
-    assert list(map_shards(run, batches, 1)) == list(map_shards(run, batches, 3))
+    assert list(threads.each(run, batches, 1)) == list(threads.each(run, batches, 3))
     whole = adapt(proxy, batches[0], depth, 1e-3, 3, 0.02, 0, micro_batch=10_000)
     np.testing.assert_allclose(run(batches[0]).evaluate, whole.evaluate, rtol=1e-5)
     parts = adapt(proxy, batches[0], depth, 1e-3, 3, 0.02, 0, micro_batch=5)

@@ -6,7 +6,7 @@ import torch
 
 from grip_assets.method.agreement import spearman_brown
 from grip_assets.models.proxy import load_proxy
-from grip_assets.runtime.threads import map_shards
+from grip_assets.runtime import threads
 from grip_assets.training.adaptation import hidden_states, passages
 from grip_assets.training.closed_form import first_step, first_step_on_itself, in_batches, measured, unigram
 
@@ -155,9 +155,9 @@ def test_workers_change_no_bit_and_labels_permute_the_drops(proxy):
         read = passages(documents, 16, 300, 5, 0)
         return measured(read, hidden_states(proxy, read.windows), proxy.vocabulary, 5, 0, True)
 
-    one = list(map_shards(run, clusters, 1))
-    assert one == list(map_shards(run, clusters, 3))
-    assert one[::-1] == list(map_shards(run, clusters[::-1], 2))
+    one = list(threads.each(run, clusters, 1))
+    assert one == list(threads.each(run, clusters, 3))
+    assert one[::-1] == list(threads.each(run, clusters[::-1], 2))
 
 
 def test_two_whole_draws_agree_better_than_their_halves():

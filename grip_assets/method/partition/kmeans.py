@@ -20,8 +20,8 @@ from grip_assets.method.geometry import unit_rows
 from grip_assets.method.partition import lloyd
 from grip_assets.method.sampling import keyed_order
 from grip_assets.method.screening import Codes, compiled, encode, fastest
+from grip_assets.runtime import threads
 from grip_assets.runtime.progress import Progress
-from grip_assets.runtime.threads import map_shards
 
 Blocks = Callable[[], Iterable[np.ndarray]]
 """Starts a fresh pass over the rows, in blocks of a fixed size."""
@@ -75,7 +75,7 @@ def cluster(
     ids: list[np.ndarray] = []
     sums_KD: np.ndarray = np.zeros(fitted_KD.shape)
     codes = encode(fitted_KD, fastest()[0])
-    assigned = map_shards(
+    assigned = threads.each(
         partial(_assign_block, centroids_KD=fitted_KD, codes=codes), blocks(), bytes_each=_block_bytes(fitted_KD)
     )
     for ids_B, block_KD in assigned:
@@ -89,7 +89,9 @@ def cluster(
     centroids_KD = directions(merged_KD)
     with_ids = _with_ids(blocks(), cluster_N)
     each = _block_bytes(fitted_KD)
-    cosine_N = np.concatenate(list(map_shards(partial(_cosines, centroids_KD=centroids_KD), with_ids, bytes_each=each)))
+    cosine_N = np.concatenate(
+        list(threads.each(partial(_cosines, centroids_KD=centroids_KD), with_ids, bytes_each=each))
+    )
     return Clustering(cluster_N, cosine_N, centroids_KD.astype(np.float32), np.bincount(cluster_N))
 
 

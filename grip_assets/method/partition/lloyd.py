@@ -37,7 +37,8 @@ from grip_assets.method.screening import (
     score_row,
     scores_from,
 )
-from grip_assets.runtime.threads import default_workers, map_shards
+from grip_assets.runtime import threads
+from grip_assets.runtime.threads import default_workers
 
 NEAR = 8
 CHUNK = 4096  # rows of a shard
@@ -80,7 +81,7 @@ class Centroids:
 def prepare(x_ND: np.ndarray, format: Format | None = None) -> Rows:
     """Rows to cluster, encoded once for all initialisations. ``x_ND``: unit rows, float32, C-contiguous."""
     codes = empty_codes(x_ND, format or fastest()[0])
-    for _ in map_shards(lambda s: encode_into(x_ND, codes, s, s + CHUNK), range(0, len(x_ND), CHUNK)):
+    for _ in threads.each(lambda s: encode_into(x_ND, codes, s, s + CHUNK), range(0, len(x_ND), CHUNK)):
         pass
     return Rows(x_ND, codes)
 
@@ -125,7 +126,7 @@ def nearest(x_ND: np.ndarray, c_KD: np.ndarray, codes: Codes) -> np.ndarray:
 def assign_rows(rows: Rows, state: State, c_KD: np.ndarray, moved_K: np.ndarray) -> None:
     """Bring labels and bounds of all rows up to date."""
     centroids = _centroids(rows, state, c_KD, moved_K)
-    for _ in map_shards(lambda s: _assign_chunk(rows, state, centroids, s), range(0, len(rows.x_ND), CHUNK)):
+    for _ in threads.each(lambda s: _assign_chunk(rows, state, centroids, s), range(0, len(rows.x_ND), CHUNK)):
         pass
 
 
@@ -204,7 +205,7 @@ def _move(
     """Move the rows that changed cluster. A cluster's sum is the work of one thread, in the order of the rows."""
     changed = np.flatnonzero(before_N != after_N)
     parts = default_workers()
-    for _ in map_shards(
+    for _ in threads.each(
         lambda p: _move_part(x_ND, changed, before_N, after_N, sums_KD, counts_K, p, parts), range(parts)
     ):
         pass

@@ -20,8 +20,8 @@ from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.method.sampling import keyed_clusters
 from grip_assets.method.statistics import known, mean, slope_over_groups, spearman
 from grip_assets.models.files import content_hash, locate
+from grip_assets.runtime import threads
 from grip_assets.runtime.progress import Progress
-from grip_assets.runtime.threads import map_shards
 from grip_assets.settings import Embedding, Evaluation, Selection, digest, hashed_values
 from grip_assets.stages.claims.neighbour_distances import neighbour_distances
 from grip_assets.store.shards import Shards
@@ -183,7 +183,7 @@ def _embed(work: Work, encoder: Any, name: str, shards: Shards, missing: list[st
             "window": encoder.window,
         }
 
-    rows = map_shards(embed, texts(work.files("corpus"), set(missing)))
+    rows = threads.each(embed, texts(work.files("corpus"), set(missing)))
     shards.write_each(progress.each(rows), _table, AT_ONCE)
     progress.finish()
 

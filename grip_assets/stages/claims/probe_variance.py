@@ -27,8 +27,8 @@ from grip_assets.method.budget.allocation import neyman_probe
 from grip_assets.method.sampling import keyed_clusters
 from grip_assets.method.statistics import known, stratified_estimates, stratified_variance, variance_ratio
 from grip_assets.models.files import content_hash, locate
+from grip_assets.runtime import threads
 from grip_assets.runtime.progress import Progress
-from grip_assets.runtime.threads import map_shards
 from grip_assets.settings import Adaptation, Probe, digest
 from grip_assets.stages.curation.quality_scores import stage as quality_scores
 from grip_assets.stages.curation.quality_scores import static_scores
@@ -191,7 +191,7 @@ def _measure(work: Work, name: str, shards: Shards, missing: list[str]) -> None:
         windows = probe_batch([(doc, proxy.tokenize(text))], window, window, False, 0).train
         return doc, proxy.loss(windows[0]) if windows else None
 
-    rows = map_shards(loss, texts(work.files("corpus"), set(missing)))
+    rows = threads.each(loss, texts(work.files("corpus"), set(missing)))
     shards.write_each(progress.each(rows), _table, AT_ONCE)
     progress.finish()
 

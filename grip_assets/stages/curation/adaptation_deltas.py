@@ -20,8 +20,8 @@ from grip_assets.errors import GripError
 from grip_assets.method.agreement import rank_correlation, spearman_brown
 from grip_assets.method.statistics import known, minus
 from grip_assets.models.files import UNIGRAM, content_hash, locate
+from grip_assets.runtime import threads
 from grip_assets.runtime.progress import Progress
-from grip_assets.runtime.threads import map_shards
 from grip_assets.settings import Adaptation, Corpus, digest, hashed_values
 from grip_assets.store.query import query
 from grip_assets.store.shards import Shards
@@ -253,7 +253,7 @@ def _measure(work: Work, shards: Shards, clusters: dict[str, pl.DataFrame]) -> N
         return None if curves is None else curves.select(pl.lit(key).alias("key"), pl.all(), n_docs=len(rows))
 
     bytes_each = max(tokens) * BYTES_A_STATE * (probe.proxy.hidden if probe.proxy else 1)
-    for curves in map_shards(measured_one, clusters.items(), bytes_each=bytes_each):
+    for curves in threads.each(measured_one, clusters.items(), bytes_each=bytes_each):
         if curves is not None:
             shards.write(curves.to_arrow(compat_level=pl.CompatLevel.oldest()))
     progress.finish()

@@ -23,8 +23,8 @@ from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.models.files import content_hash, locate_tokenizer
+from grip_assets.runtime import threads
 from grip_assets.runtime.progress import Progress
-from grip_assets.runtime.threads import map_shards
 from grip_assets.settings import Corpus, Embedding, digest
 from grip_assets.sources import benchmarks
 from grip_assets.sources.contamination import RULES, Finding, decontaminate, index, suspects
@@ -167,9 +167,9 @@ def read_rows(
             rows["held_out" if held else "corpus"].append(vars(document) | {"n_tokens": n})
         return rows | {"rejected": [vars(d) for d in batch if isinstance(d, Rejected)]}
 
-    read = map_shards(named, _batches(source.read()), bytes_each=IN_MEMORY)
+    read = threads.each(named, _batches(source.read()), bytes_each=IN_MEMORY)
     clean = deduplicate(of_one_width(decontaminate(chain.from_iterable(read), indexes, findings)))
-    return map_shards(counted, _batches(clean), bytes_each=IN_MEMORY)
+    return threads.each(counted, _batches(clean), bytes_each=IN_MEMORY)
 
 
 class Tables:

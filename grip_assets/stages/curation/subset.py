@@ -13,8 +13,8 @@ from grip_assets.errors import GripError
 from grip_assets.method.geometry import RaoEntropy, unit_rows
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.method.selection import draw as selection
+from grip_assets.runtime import threads
 from grip_assets.runtime.progress import Progress
-from grip_assets.runtime.threads import map_shards
 from grip_assets.settings import Adaptation, Budget, Selection
 from grip_assets.stages.curation.budgets import budgets_under
 from grip_assets.store.tables import vector_blocks, width
@@ -145,7 +145,7 @@ def with_distances(
         return cluster, part[start:stop], neighbours.nearest(coded, start, stop, k)
 
     left, distance_NK = 0, np.zeros((0, 0))
-    for cluster, rows, found in map_shards(search, shards(), bytes_each=bytes_each):
+    for cluster, rows, found in threads.each(search, shards(), bytes_each=bytes_each):
         n = len(cluster.x_ND)
         if not left:
             left, distance_NK = n, np.full((n, max(min(settings.neighbours, n - 1), 0)), np.inf)
@@ -179,7 +179,7 @@ def diversity(work: Work, everything: pl.DataFrame, budgets: pl.DataFrame, setti
 
     together, rows = [RaoEntropy() for _ in weights_N], []
     bytes_each = int(budgets["n_docs"].to_numpy().max()) * width(work.files("cluster_embeddings")) * 2
-    for found in map_shards(described, parts(), bytes_each=bytes_each):
+    for found in threads.each(described, parts(), bytes_each=bytes_each):
         rows.append([entropy.value() for entropy in found[:3]])
         for entropy, part in zip(together, found, strict=True):
             entropy.join(part)

@@ -15,8 +15,8 @@ import polars as pl
 from grip_assets.engine.stage import Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
+from grip_assets.runtime import threads
 from grip_assets.runtime.progress import Progress
-from grip_assets.runtime.threads import map_shards
 from grip_assets.settings import Evaluation, digest, hashed_values
 from grip_assets.stages.evaluation.evaluation_set import items_of, learned_tokenizer, tokenizer_of
 from grip_assets.store.shards import Shards
@@ -88,7 +88,7 @@ def _train(work: Work, settings: Evaluation, shards: Shards, missing: dict[str, 
         return pl.concat([found, curve], how="diagonal").with_columns(pl.lit(key).alias("key"))
 
     workers = 1 if settings.device == "cuda" else None
-    for rows in map_shards(trained, missing, workers):
+    for rows in threads.each(trained, missing, workers):
         shards.write(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
     progress.finish()
 

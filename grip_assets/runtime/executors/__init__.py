@@ -1,0 +1,9 @@
+"""Where jobs run. A job is a picklable value, so it can run in this process or in another one, with the same bytes.
+
+Kernels that share memory with their caller are no jobs: runtime/threads.py maps those over threads.
+"""
+
+from grip_assets.runtime.executors.base import Executor, Job
+from grip_assets.runtime.executors.local import Local
+
+__all__ = ["Executor", "Job", "Local"]
