@@ -4,6 +4,7 @@ README between ``<!-- graph -->`` and ``<!-- /graph -->``. ``make docs`` writes 
 
 import json
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from grip_assets.stages import STAGES
 from grip_assets.store.artifacts import REPOSITORY
 from grip_assets.store.catalog import ARTIFACTS
 
+WIDTH = 100
+WHOLE_WORDS: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 README, REFERENCE = REPOSITORY / "README.md", REPOSITORY / "docs" / "reference.md"
 
 
@@ -55,11 +58,13 @@ def _range(schema: type[Group], name: str) -> str:
 
 def graph() -> str:
     """The chain; reports are left out, they hang on all of it."""
-    lines = ["```mermaid", "flowchart LR"]
-    for stage in STAGES.values():
-        if stage.group == "curation":
-            lines += [f"  {name} --> {stage.name}" for name in stage.inputs]
-            lines += [f"  set_{group}([settings/{group}]) -.-> {stage.name}" for group in stage.reads]
+    lines, named = ["```mermaid", "flowchart LR"], set()
+    for stage in (s for s in STAGES.values() if s.group == "curation"):
+        if stage.inputs:
+            lines.append(f"  {' & '.join(stage.inputs)} --> {stage.name}")
+        groups = [f"set_{g}([settings/{g}])" if g not in named else f"set_{g}" for g in stage.reads]
+        lines.append(f"  {' & '.join(groups)} -.-> {stage.name}")
+        named |= set(stage.reads)
     return "\n".join([*lines, "```"])
 
 
@@ -138,7 +143,15 @@ def reference() -> str:
         "## Environment variables\n\nFacts about the machine: they are in no version.",
         "| variable | what it is |\n|---|---|\n" + variables,
     ]
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+    return "\n".join(_wrapped("\n\n".join(part.strip() for part in parts))) + "\n"
+
+
+def _wrapped(text: str) -> Iterator[str]:
+    """Lines of prose, none longer than WIDTH; rows of tables stay as they are."""
+    for line in text.splitlines():
+        prose = len(line) > WIDTH and not line.startswith(("|", "#"))
+        indent = "  " if line.startswith("- ") else ""
+        yield from textwrap.wrap(line, WIDTH, subsequent_indent=indent, **WHOLE_WORDS) if prose else [line]
 
 
 def filled(text: str) -> str:
