@@ -1,4 +1,5 @@
-WITH drawn AS (SELECT cluster_id, count(*) AS n, count(DISTINCT doc_id) AS n_distinct FROM probe_set GROUP BY cluster_id)
+WITH drawn AS (SELECT cluster_id, count(*) AS n, count(DISTINCT doc_id) AS n_distinct FROM probe_set
+    GROUP BY cluster_id)
 SELECT coalesce(a.cluster_id, d.cluster_id) AS cluster_id, a.n_probe, d.n
 FROM probe_allocation AS a FULL JOIN drawn AS d USING (cluster_id)
 WHERE a.n_probe IS DISTINCT FROM d.n OR d.n <> d.n_distinct

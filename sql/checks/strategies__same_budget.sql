@@ -9,7 +9,8 @@ wanted AS (
     FROM (SELECT DISTINCT unnest(value::VARCHAR[]) AS strategy FROM said WHERE name = 'strategies') AS s,
         (
             SELECT unnest(range(first::BIGINT, first::BIGINT + n::BIGINT)) AS seed
-            FROM (SELECT value AS first FROM said WHERE name = 'seed'), (SELECT value AS n FROM said WHERE name = 'seeds')
+            FROM (SELECT value AS first FROM said WHERE name = 'seed'),
+                (SELECT value AS n FROM said WHERE name = 'seeds')
         ) AS i
 ),
 taken AS (SELECT strategy, seed, sum(repeats * n_tokens) AS tokens FROM strategies GROUP BY ALL)

@@ -7,5 +7,6 @@ WITH counted AS (
 SELECT d.*, c.n_docs AS docs_weighed, c.n_selected AS docs_drawn
 FROM diversity AS d FULL JOIN counted AS c ON d.cluster_id IS NOT DISTINCT FROM c.cluster_id
 WHERE d.n_docs IS DISTINCT FROM c.n_docs OR d.n_selected IS DISTINCT FROM c.n_selected
-    OR NOT (corpus BETWEEN -0.01 AND 2.01 AND coalesce(subset, 0) BETWEEN -0.01 AND 2.01 AND coalesce(random, 0) BETWEEN -0.01 AND 2.01)
+    OR NOT (corpus BETWEEN -0.01 AND 2.01 AND coalesce(subset, 0) BETWEEN -0.01 AND 2.01
+        AND coalesce(random, 0) BETWEEN -0.01 AND 2.01)
 ORDER BY cluster_id

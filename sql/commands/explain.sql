@@ -2,7 +2,8 @@
 -- in: catalog   parameters: doc (id or source; NULL: every document)   out: one row a document
 SELECT
     c.doc_id, c.source, c.language, c.n_bytes, c.n_tokens,
-    w.cluster_id, k.cosine, b.n_docs, b.sigma, b.quality, b.delta, b.replay_multiplier, b.base_budget, b.budget, b.allocated,
+    w.cluster_id, k.cosine, b.n_docs, b.sigma, b.quality, b.delta, b.replay_multiplier, b.base_budget,
+        b.budget, b.allocated,
     b.unit, b.capacity, w.density, w.length_weight, w.selection_weight, w.key, w.repeats, t.threshold,
     t.granted, t.drawn, t.exhausted, t.passed_over, t.passed_over_tokens, t.max_tokens,
     CASE b.unit WHEN 'tokens' THEN b.n_tokens ELSE b.n_docs END AS whole,

@@ -7,7 +7,8 @@
 WITH judged AS (SELECT cluster_id, score FROM quality_scores WHERE status = 'ok'),
 overall AS (SELECT avg(score) AS mean, stddev_samp(score) AS s FROM judged),
 by_cluster AS (
-    SELECT cluster_id, avg(score) AS mean, var_samp(score) AS variance, count(*) AS n_judged FROM judged GROUP BY cluster_id
+    SELECT cluster_id, avg(score) AS mean, var_samp(score) AS variance, count(*) AS n_judged FROM judged
+    GROUP BY cluster_id
 ),
 pooled AS (
     SELECT sum((n_judged - 1) * variance) / nullif(sum(n_judged - 1), 0) AS variance FROM by_cluster WHERE n_judged > 1
@@ -28,8 +29,10 @@ SELECT
     b.mean AS mean_score,
     coalesce(n_asked, 0) AS n_asked,
     greatest(
-        b.variance, ((n_judged - 1) * coalesce(b.variance, 0) + 4 * pooled.variance) / (n_judged + 3), pooled.variance * (n_judged IS NULL)::INT
+        b.variance, ((n_judged - 1) * coalesce(b.variance, 0) + 4 * pooled.variance) / (n_judged + 3),
+            pooled.variance * (n_judged IS NULL)::INT
     ) AS score_variance,
     CASE WHEN coalesce(n_judged, 0) < $min_judged THEN 'too few judged' ELSE 'ok' END AS status
-FROM probe_allocation AS p LEFT JOIN by_cluster AS b USING (cluster_id) LEFT JOIN asked USING (cluster_id), overall, pooled
+FROM probe_allocation AS p LEFT JOIN by_cluster AS b USING (cluster_id) LEFT JOIN asked USING (cluster_id),
+    overall, pooled
 ORDER BY p.cluster_id

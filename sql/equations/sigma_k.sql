@@ -1,5 +1,6 @@
 -- G2 [paper eq. 3, A20]: sigma_k = sqrt(mean ||e(x) - mu_k||^2), the spread of a cluster.
--- The centroid is the normalised sum of its members, so the mean cosine to it is ||m_k||, the length of their mean (P2):
+-- The centroid is the normalised sum of its members, so the mean cosine to it is ||m_k||, the length of
+-- their mean (P2):
 --   unit centre   mu_k = m_k / ||m_k||   sigma^2 = 2 (1 - ||m_k||)
 --   mean centre   mu_k = m_k             sigma^2 = 1 - ||m_k||^2
 -- in: clusters   parameters: center   out: one row a cluster

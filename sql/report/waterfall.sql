@@ -1,4 +1,5 @@
--- From the base budget to what is allocated: what replay asks for more, what dividing by the sum of utilities takes off,
+-- From the base budget to what is allocated: what replay asks for more, what dividing by the sum of
+-- utilities takes off,
 -- what caps cut, and where the cut is given instead (rounding is in it).
 -- in: budgets   out: one row
 WITH summed AS (

@@ -6,10 +6,12 @@
 WITH grouped AS (
     SELECT score, 'length' AS follows, ntile(10) OVER (ORDER BY n_tokens, doc_id)::VARCHAR AS part FROM judged
     UNION ALL SELECT score, 'language', coalesce(language, 'unknown') FROM judged
-    UNION ALL SELECT score, 'source', coalesce(nullif(array_to_string(folders[:2], '/'), ''), regexp_replace(source, ':\d+$', ''))
+    UNION ALL SELECT score, 'source',
+        coalesce(nullif(array_to_string(folders[:2], '/'), ''), regexp_replace(source, ':\d+$', ''))
     FROM (SELECT *, string_split(regexp_replace(source, '^[a-z0-9+]+://', ''), '/')[:-2] AS folders FROM judged)
 ),
-parts AS (SELECT follows, part, count(*) AS n, avg(score) AS mean, coalesce(sum(score * score), 0) AS squares FROM grouped GROUP BY ALL),
+parts AS (SELECT follows, part, count(*) AS n, avg(score) AS mean,
+    coalesce(sum(score * score), 0) AS squares FROM grouped GROUP BY ALL),
 sums AS (
     SELECT
         follows, sum(n) AS n, count(*) AS n_groups,
@@ -21,6 +23,7 @@ sums AS (
 SELECT
     follows, n::BIGINT AS n, n_groups,
     CASE WHEN total > 1e-12 THEN 1 - within_groups / total END AS eta2,
-    CASE WHEN total > 1e-12 AND n > n_groups THEN 1 - (within_groups / (n - n_groups)) / (total / (n - 1)) END AS epsilon2
+    CASE WHEN total > 1e-12 AND n > n_groups
+        THEN 1 - (within_groups / (n - n_groups)) / (total / (n - 1)) END AS epsilon2
 FROM sums
 ORDER BY follows

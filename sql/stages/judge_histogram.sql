@@ -1,7 +1,8 @@
 -- How often each score from 0 to 10 was given, by dimension (a score between two whole ones counts to the nearer).
 -- in: quality_scores   out: eleven rows a dimension
 WITH given AS (
-    UNPIVOT (SELECT syntax_integrity, architecture, educational_value, technical_depth FROM quality_scores WHERE status = 'ok')
+    UNPIVOT (SELECT syntax_integrity, architecture, educational_value, technical_depth FROM quality_scores
+        WHERE status = 'ok')
     ON COLUMNS(*) INTO NAME dimension VALUE score
 ),
 counted AS (SELECT dimension, floor(score + 0.5)::INT AS score, count(*) AS n FROM given GROUP BY ALL),

@@ -1,4 +1,5 @@
--- What is compared between two chains: of each document how often it is taken, and what is said of its cluster. Clusters
+-- What is compared between two chains: of each document how often it is taken, and what is said of its
+-- cluster. Clusters
 -- of two clusterings cannot be paired; documents can. budget_share: budget of a cluster per unit that it has.
 -- in: selection_weights, budgets   out: one row a document
 SELECT
