@@ -309,6 +309,7 @@ def status(as_json: Json = False) -> None:
     for a in found:
         when = _when(a.materialized_at) if a.materialized_at else "-"
         state = "unsynced: " + "; ".join(a.because) if a.because else "fresh"
+        state = f"not used: {a.unused}" if a.unused and not a.because else state
         print(f"{a.asset:<22} {a.version or '-':<17} {when:<17} {(a.run_id or '-')[:8]:<9} {state}")
     print("\nsettings in force")
     for name, value in settings.items():

@@ -213,7 +213,7 @@ def _nothing_to_do(instance: dg.DagsterInstance, settings: dict[str, Group], ste
     from grip_assets.store import catalog
 
     records, in_force = event_log.in_force(instance, CURATED)
-    if any(step.why != "in force" for step in steps) or settings != in_force:
+    if any(not step.in_force for step in steps) or settings != in_force:
         return None
     store = ArtifactStore(data_root())
     if not catalog.is_current(store.root, records) or not is_current(store, records, settings):
@@ -222,7 +222,8 @@ def _nothing_to_do(instance: dg.DagsterInstance, settings: dict[str, Group], ste
     made = [event_log.settings_key(group) for group in GROUPS] + [dg.AssetKey(name) for name in (*CURATED, "report")]
     if not unsynced.isdisjoint(made):
         return None
-    return Run(records["subset"].run_id, [], list(CURATED))
+    unused = [step.asset for step in steps if step.action == "unused"]
+    return Run(records["subset"].run_id, [], [name for name in CURATED if name not in unused], unused)
 
 
 def _outcome(instance: dg.DagsterInstance, result: dg.JobExecutionResult) -> Run:
@@ -233,9 +234,9 @@ def _outcome(instance: dg.DagsterInstance, result: dg.JobExecutionResult) -> Run
         *(e.asset_observation_data.asset_observation for e in result.get_asset_observation_events()),
     ]
     by_asset = {said.asset_key.path[0]: said.metadata for said in seen}
-    reused = {stage: by_asset[stage]["reused"].value for stage in STAGES if stage in by_asset}
-    made = [stage for stage in STAGES if stage in reused]
-    return Run(result.run_id, [s for s in made if not reused[s]], [s for s in made if reused[s]])
+    unused = [stage for stage in STAGES if stage in by_asset and "not used" in by_asset[stage]]
+    reused = {s: by_asset[s]["reused"].value for s in STAGES if s in by_asset and s not in unused}
+    return Run(result.run_id, [s for s in reused if not reused[s]], [s for s in reused if reused[s]], unused)
 
 
 def _failure(instance: dg.DagsterInstance, result: dg.JobExecutionResult) -> GripError | Stopped:
@@ -306,13 +307,14 @@ def _log_of(run_id: str) -> str:
 
 @dataclass(frozen=True)
 class AssetStatus:
-    """``because``: why it is unsynced; empty where it is fresh."""
+    """``because``: why it is unsynced; empty where it is fresh. ``unused``: why the settings do not need it."""
 
     asset: str
     version: str | None
     materialized_at: float | None
     run_id: str | None
     because: list[str]
+    unused: str = ""
 
 
 def status(instance: dg.DagsterInstance) -> list[AssetStatus]:
@@ -334,7 +336,8 @@ def status(instance: dg.DagsterInstance) -> list[AssetStatus]:
         why = because.get(key, [])
         if record and name in STAGES:
             why = _unsynced(STAGES[name], settings, in_force, store, why)
-        found.append(AssetStatus(name, version, when, run, why))
+        unused = STAGES[name].why_unused(settings) if name in STAGES else ""
+        found.append(AssetStatus(name, version, when, run, why, unused))
     return found
 
 
@@ -349,9 +352,12 @@ def _unsynced(
     version = in_force[stage.name]
     if not store.has(stage.name, version):
         return [f"{store.folder(stage.name, version)} is not there"]
+    made = store.manifest(stage.name, version)
+    unused = stage.why_unused(settings)
+    if unused or "unused" in made:
+        return [] if unused and "unused" in made else ["it was not used before" if "unused" in made else "not used now"]
     if not why:
         return []
-    made = store.manifest(stage.name, version)
     changed = list(planning.setting_changes(made["settings"], stage.values(settings)))
     moved = [f"{name} is another" for name, v in made["inputs"].items() if in_force.get(name) != v]
     return changed + moved or why

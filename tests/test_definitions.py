@@ -14,7 +14,6 @@ import pytest
 from conftest import AFTER_BUDGET
 
 from grip_assets.definitions import defs
-from grip_assets.engine import checks
 from grip_assets.settings import GROUPS
 from grip_assets.stages import CURATED, STAGES
 from grip_assets.store.artifacts import REPOSITORY
@@ -47,10 +46,17 @@ def test_there_is_a_job_for_every_group_and_one_for_everything():
 
 
 def test_every_check_has_its_query_and_every_stage_has_checks():
-    assert all(has_query(f"checks/{c.asset}__{c.name}") for c in checks.CHECKS)
-    assert {c.asset for c in checks.CHECKS} == set(STAGES)
-    files = {f.stem for f in (REPOSITORY / "sql" / "checks").glob("*.sql")}
-    assert files == {f"{c.asset}__{c.name}" for c in checks.CHECKS}
+    declared = {f"{stage.name}__{check.name}" for stage in STAGES.values() for check in stage.checks}
+    assert all(has_query(f"checks/{name}") for name in declared)
+    assert all(stage.checks for stage in STAGES.values())
+    assert {f.stem for f in (REPOSITORY / "sql" / "checks").glob("*.sql")} == declared
+
+
+def test_a_stage_declares_a_picture_where_there_is_one_to_draw():
+    from grip_assets.report import pictures
+
+    drawn = {name.removesuffix("_picture") for name in vars(pictures) if name.endswith("_picture")}
+    assert drawn == {stage.name for stage in STAGES.values() if stage.picture}
 
 
 @pytest.mark.run
@@ -68,7 +74,7 @@ def test_a_fresh_run_passes_its_checks_and_says_what_it_did(lab):
     run = lab.instance.get_runs(limit=1)[0]
     evaluations = lab.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
     found = [e.dagster_event.event_specific_data for e in evaluations]
-    assert len(found) == len([c for c in checks.CHECKS if c.asset in CURATED])
+    assert len(found) == sum(len(stage.checks) for stage in CURATED.values())
     assert not [f for f in found if not f.passed and f.blocking]
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from grip_assets.orchestration.columns import columns
 from grip_assets.runtime.variables import VARIABLES
 from grip_assets.stages import CURATED, STAGES
 from grip_assets.store.artifacts import REPOSITORY, ArtifactStore
@@ -66,7 +65,7 @@ def test_everything_is_in_the_reference():
 
     text = REFERENCE.read_text()
     names = [f"`{g}.{name}`" for g, schema in GROUPS.items() for name in schema.model_fields]
-    names += [f"#### `{stage}`" for stage in STAGES] + [f"Table `{t}`" for s in STAGES.values() for t in s.tables]
+    names += [f"#### `{stage}`" for stage in STAGES] + [f"Table `{t}`" for s in STAGES.values() for t in s.table_names]
     names += [f"#### `grip {c.name or c.callback.__name__}" for c in app.registered_commands]
     repository = defs.get_repository_def()
     found = [*repository.get_all_jobs(), *repository.schedule_defs, *repository.sensor_defs]
@@ -80,10 +79,15 @@ def test_everything_is_in_the_reference():
 def test_every_column_is_documented(lab):
     for stage in CURATED.values():  # those of the evaluation: in the tests of its stages
         for table in stage.tables:
-            assert list(columns()[table]) == lab.sql(f"SELECT * FROM {table}").columns, table
-    for rows in columns().values():
-        for column in rows.values():
-            assert all(name in columns()[table] for table, name in column.sources)
+            assert list(table.schema) == lab.sql(f"SELECT * FROM {table.name}").columns, table.name
+
+
+def test_every_column_is_described_and_comes_from_columns_that_are_there():
+    tables = {table.name: table for stage in STAGES.values() for table in stage.tables}
+    for table in tables.values():
+        for column in table.columns:
+            assert column.description.endswith("."), column
+            assert all(name in tables[of].schema for of, name in column.source_pairs()), column
 
 
 def test_every_link_leads_somewhere():

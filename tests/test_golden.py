@@ -6,7 +6,6 @@ them to references.
 
 import hashlib
 import json
-from functools import partial
 
 import numpy as np
 import polars as pl
@@ -103,10 +102,10 @@ def test_a_result_that_changes_needs_a_new_code_version(store):
             versions["adaptation_deltas"] = "planted"
         stage = STAGES[name]
         inputs = {i: versions[i] for i in stage.inputs}
-        made = make(stage, STAGES, settings, inputs, store, lambda line: None, "run", partial(inspect, stages=STAGES))
+        made = make(stage, STAGES, settings, inputs, store, lambda line: None, "run", inspect)
         versions[name] = made.version
         assert not made.reused and not [c for c in made.manifest["checks"] if c["violations"]]
-        rows = {t: rounded(pl.read_parquet(store.parquet(name, made.version, t))) for t in stage.tables}
+        rows = {t: rounded(pl.read_parquet(store.parquet(name, made.version, t))) for t in stage.table_names}
         found[f"{name} {stage.code_version}"] = hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
     if not GOLDEN.exists():  # delete it to write it anew
         GOLDEN.write_text(json.dumps(found, indent=1) + "\n")

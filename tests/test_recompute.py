@@ -133,7 +133,7 @@ def test_the_plan_says_what_the_run_then_does(lab):
 def test_a_second_data_folder_gives_the_same_bytes(new_lab):
     first, second = new_lab("first"), new_lab("second")
     files = sorted(p.relative_to(first.data) for p in first.data.glob("[!.]*/[!.]*/*/*.parquet"))
-    assert {file.parts[2] for file in files} == {table for stage in CURATED.values() for table in stage.tables}
+    assert {file.parts[2] for file in files} == {table for stage in CURATED.values() for table in stage.table_names}
     for file in files:
         assert (first.data / file).read_bytes() == (second.data / file).read_bytes(), file
 

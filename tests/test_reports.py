@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from functools import partial
 
 import dagster as dg
 import numpy as np
@@ -157,9 +156,7 @@ def run_with(lab, group: str, name: str, value: float) -> tuple[pl.DataFrame, np
     store, versions = ArtifactStore(lab.data), versions_in_force(lab.instance, STAGES)
     for stage in (STAGES["budgets"], STAGES["subset"]):
         inputs = {i: versions[i] for i in stage.inputs}
-        versions[stage.name] = make(
-            stage, STAGES, settings, inputs, store, print, "", partial(inspect, stages=STAGES)
-        ).version
+        versions[stage.name] = make(stage, STAGES, settings, inputs, store, print, "", inspect).version
     budgets = pl.read_parquet(store.parquet("budgets", versions["budgets"], "budgets"))
     weights = pl.read_parquet(store.parquet("subset", versions["subset"], "selection_weights")).sort("doc_id")
     return budgets, weights["repeats"].to_numpy()

@@ -17,10 +17,8 @@ from conftest import AFTER_BUDGET
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 
 from grip_assets.definitions import defs
-from grip_assets.engine import checks
 from grip_assets.errors import GripError
 from grip_assets.orchestration import event_log
-from grip_assets.orchestration.columns import columns
 from grip_assets.orchestration.settings_assets import fields, form_in_force
 from grip_assets.report import serve
 from grip_assets.settings import GROUPS, validate
@@ -149,7 +147,7 @@ def descriptions() -> dict[str, str]:
     found |= {f"job {job.name}": job.description for job in defs.resolve_all_job_defs() if job.name[0] != "_"}
     found |= {f"sensor {s.name}": s.description for s in repository.sensor_defs}
     found |= {f"schedule {s.name}": s.description for s in repository.schedule_defs}
-    found |= {f"check {c.asset}.{c.name}": c.description for c in checks.CHECKS}
+    found |= {f"check {s.name}.{c.name}": c.description for s in STAGES.values() for c in s.checks}
     return found
 
 
@@ -172,7 +170,8 @@ def test_every_asset_but_the_page_itself_names_its_page_of_the_docs():
 
 def test_no_description_cites_a_decision_by_its_number():
     said = descriptions() | {f"{g}.{n}": f.description for g in GROUPS for n, f in fields(g).items()}
-    said |= {f"column {t}.{n}": c.description for t, rows in columns().items() for n, c in rows.items()}
+    tables = [table for stage in STAGES.values() for table in stage.tables]
+    said |= {f"column {t.name}.{c.name}": c.description for t in tables for c in t.columns}
     said |= {f"profile {p.stem}": p.read_text() for p in profiles.PROFILES.glob("*.yaml")}
     said |= {
         page.name: page.read_text()

@@ -13,7 +13,7 @@ from typing import Any
 
 import typer.main
 
-from grip_assets.orchestration.columns import columns
+from grip_assets.engine.declarations import Table
 from grip_assets.orchestration.settings_assets import bounds
 from grip_assets.runtime.variables import VARIABLES
 from grip_assets.settings import GROUPS, Group, choices, trait
@@ -85,11 +85,9 @@ def assets() -> Iterator[str]:
             yield f"#### `{key.to_user_string()}`\n\n{spec.description}\n"
 
 
-def _table(table: str) -> Iterator[str]:
-    yield f"Table `{table}`:\n\n| column | what it is |\n|---|---|"
-    yield from (
-        f"| `{name}` | {column.description.replace('|', chr(92) + '|')} |" for name, column in columns()[table].items()
-    )
+def _table(table: Table) -> Iterator[str]:
+    yield f"Table `{table.name}`:\n\n| column | what it is |\n|---|---|"
+    yield from (f"| `{column.name}` | {column.description.replace('|', chr(92) + '|')} |" for column in table.columns)
     yield ""
 
 

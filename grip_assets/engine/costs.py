@@ -112,7 +112,7 @@ def forecast(
 ) -> Forecast:
     """What the ``steps`` of a plan take. ``records``: the latest materializations, for what the page took."""
     free = shutil.disk_usage(existing(store.root)).free
-    if all(step.action == "reuse" for step in steps):
+    if all(step.action != "compute" for step in steps):
         return Forecast([_free(step) for step in steps], None, free)
     size = pool_size(settings, steps, store)
     drivers = _drivers(settings, size)
@@ -207,7 +207,11 @@ def _nearest(stage: Stage, settings: Settings, store: ArtifactStore, size: Size)
     """The computation before that says most: with the same settings, and of a pool of nearly this size."""
     found = []
     for manifest in store.ever_made(stage.name):
-        if manifest["metrics"].get("documents_embedded_now") == 0 or not manifest.get("seconds"):
+        if (
+            "unused" in manifest
+            or manifest["metrics"].get("documents_embedded_now") == 0
+            or not manifest.get("seconds")
+        ):
             continue
         try:
             at = _size_of(store.lineage(stage.name, manifest["version"])["corpus"])

@@ -1,7 +1,7 @@
 """What is in force and what a run did, as plain values that know no Dagster."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -17,8 +17,9 @@ class Record:
 
 @dataclass(frozen=True)
 class Run:
-    """``reused`` and ``computed``: stages, in pipeline order."""
+    """``computed``, ``reused`` and ``unused`` (the settings do not need them): stages, in pipeline order."""
 
     run_id: str
     computed: list[str]
     reused: list[str]
+    unused: list[str] = field(default_factory=list)

@@ -1,46 +1,33 @@
 """A look at a finished draft, before it is published: checks, the most extreme clusters, a small picture.
 
-What is found is kept with the artifact, so that a reused one shows the same in the UI.
+What is found is kept with the artifact, so that a reused one shows the same in the UI. Drawing belongs to the report,
+which the engine does not know: whoever starts a run passes the function in.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import polars as pl
 
 from grip_assets.engine import checks
-from grip_assets.engine.stage import Stage, Work
+from grip_assets.engine.stage import Work
 from grip_assets.store.query import has_query, query
 
-DRAWN = (
-    "quality_scores",
-    "budgets",
-    "subset",
-    "judge_report",
-    "corpus_map",
-    "knobs",
-    "rounds",
-    "stability",
-    "sensitivity",
-    "length_slopes",
-    "length_by_beta",
-    "probe_variance",
-    "evaluation",
-)
+Draw = Callable[[str, Mapping[str, Any]], bytes]
+"""Draws the picture of a stage, by its name, from its tables; PNG."""
 
 
-def inspect(work: Work, stages: Mapping[str, Stage]) -> dict[str, Any]:
-    """Keys ``checks`` and ``extremes`` of a manifest; writes ``picture.png`` into the draft."""
-    asset = work.stage.name
+def inspect(work: Work, draw: Draw | None = None) -> dict[str, Any]:
+    """Keys ``checks`` and ``extremes`` of a manifest; writes ``picture.png`` into the draft where the stage has one
+    and ``draw`` is given."""
+    stage = work.stage
     tables: dict[str, Any] = {**work.tables(), "settings": settings_frame(work)}
-    found = checks.run(asset, tables)
-    extremes = query(f"extremes/{asset}", tables).to_dicts() if has_query(f"extremes/{asset}") else []
-    if asset in DRAWN:
-        from grip_assets.report.pictures import PICTURES  # matplotlib: not needed where nothing is drawn
-
-        (work.draft.folder / "picture.png").write_bytes(PICTURES[asset](tables))
-    return {"checks": found, "extremes": extremes}
+    outcomes = checks.run(stage, tables)
+    extremes = query(f"extremes/{stage.name}", tables).to_dicts() if has_query(f"extremes/{stage.name}") else []
+    if stage.picture and draw is not None:
+        (work.draft.folder / "picture.png").write_bytes(draw(stage.name, tables))
+    return {"checks": outcomes, "extremes": extremes}
 
 
 def settings_frame(work: Work) -> pl.DataFrame:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from grip_assets.engine.declarations import verify
 from grip_assets.engine.stage import Log, Made, Settings, Stage, Work, known_version
 from grip_assets.errors import GripError
 from grip_assets.runtime import memory, variables
@@ -21,6 +22,7 @@ def versions_under(settings: Settings, work: Work) -> dict[str, str]:
             inputs = {name: versions[name] for name in stage.inputs}
             touched = any(versions[name] != work.inputs[name] for name in stage.inputs)
             touched = touched or stage.values(settings) != stage.values(work.settings)
+            touched = touched or bool(stage.why_unused(settings)) != bool(stage.why_unused(work.settings))
             versions[stage.name] = work.make(stage, settings, inputs).version if touched else work.inputs[stage.name]
     return versions
 
@@ -58,9 +60,11 @@ def _make(
     made_for: str | None,
 ) -> Made:
     started = time.monotonic()
+    if reason := stage.why_unused(settings):
+        return _empty(stage, reason, settings, store, run_id, started)
     _consistent(stage, inputs, store)
     recipe = stage.recipe(settings, inputs, store.root)
-    version = known_version(stage, recipe, store)
+    version = known_version(stage, settings, recipe, store)
     if version and store.has(stage.name, version):
         manifest = store.manifest(stage.name, version)
         store.keep(manifest)
@@ -97,6 +101,7 @@ def _make(
             manifest["metrics"]["memory_warning"] = f"{len(memory.ran_out)} times {memory.ran_out[-1]}"
             log(f"warning: {manifest['metrics']['memory_warning']}")
         manifest["shards"] = sorted(store.shards_used)
+        verify(stage.name, stage.tables, draft)
         manifest |= inspect(work)
         named = digest([stage.code_version, dict(inputs), work.content])
         manifest["version"] = named if stage.named_by_content else recipe
@@ -106,6 +111,38 @@ def _make(
         store.set_alias(stage.name, recipe, manifest["version"])
     version = manifest["version"]
     return Made(version, unchanged, time.monotonic() - started, store.manifest(stage.name, version))
+
+
+def _empty(stage: Stage, reason: str, settings: Settings, store: ArtifactStore, run_id: str, started: float) -> Made:
+    """The artifact of a stage that the settings do not need: its tables without rows.
+
+    Its recipe is the same whatever the reason, so ``Made.manifest`` has the reason of now.
+    """
+    version = stage.recipe(settings, {}, store.root)
+    there = store.has(stage.name, version)
+    if not there:
+        manifest = {
+            "stage": stage.name,
+            "code_version": stage.code_version,
+            "inputs": {},
+            "settings": {},
+            "run_id": run_id,
+            "computed_at": time.time(),
+            "made_for": None,
+            "unused": reason,
+            "metrics": {},
+            "shards": [],
+            "checks": [],
+            "extremes": [],
+            "version": version,
+            "seconds": 0.0,
+        }
+        with store.publish(stage.name, manifest) as draft:
+            for table in stage.tables:
+                draft.write(table.name, table.empty())
+    manifest = store.manifest(stage.name, version) | {"unused": reason}
+    store.keep(manifest)
+    return Made(version, there, time.monotonic() - started, manifest)
 
 
 def _consistent(stage: Stage, inputs: Mapping[str, str], store: ArtifactStore) -> None:

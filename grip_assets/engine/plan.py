@@ -13,10 +13,11 @@ class Step:
     """One line of a plan."""
 
     asset: str
-    action: str  # "compute" or "reuse"
+    action: str  # "compute", "reuse" or "unused"
     why: str
     seconds: float | None  # what it cost when it was last computed
     version: str | None
+    in_force: bool = False  # whether the artifact is there and is the one in force
 
 
 def plan(
@@ -29,17 +30,25 @@ def plan(
     versions: dict[str, str | None] = {}
     steps = []
     for stage in stages.values():
-        inputs = {name: versions[name] for name in stage.inputs}
-        ready = {name: v for name, v in inputs.items() if v is not None}
-        known = len(ready) == len(inputs)
-        version = known_version(stage, stage.recipe(settings, ready, store.root), store) if known else None
-        versions[stage.name] = version
-        if version is not None and store.has(stage.name, version):
-            action, why = "reuse", "in force" if in_force.get(stage.name) == version else "computed before"
+        version = versions[stage.name] = _version(stage, settings, versions, store)
+        there = version is not None and store.has(stage.name, version)
+        current = there and in_force.get(stage.name) == version
+        if reason := stage.why_unused(settings):
+            action, why = "unused", f"not used: {reason}"
+        elif there:
+            action, why = "reuse", "in force" if current else "computed before"
         else:
             action, why = "compute", _why(stage, settings, in_force, versions, store)
-        steps.append(Step(stage.name, action, why, _last_seconds(stage.name, store), version))
+        steps.append(Step(stage.name, action, why, _last_seconds(stage.name, store), version, current))
     return steps
+
+
+def _version(stage: Stage, settings: Settings, versions: Mapping[str, str | None], store: ArtifactStore) -> str | None:
+    """What the stage would make of these versions of its inputs; None where that is not known before it is made."""
+    inputs = {name: version for name in stage.inputs if (version := versions[name]) is not None}
+    if len(inputs) < len(stage.inputs) and not stage.why_unused(settings):
+        return None
+    return known_version(stage, settings, stage.recipe(settings, inputs, store.root), store)
 
 
 def _why(
@@ -52,8 +61,10 @@ def _why(
     """What differs from the artifact in force: settings it was made with, inputs, or the world outside."""
     if stage.name not in in_force or not store.knows(stage.name, in_force[stage.name]):
         return "never computed in this data folder"
-    made_with = store.manifest(stage.name, in_force[stage.name])["settings"]
-    changed = list(setting_changes(made_with, stage.values(settings)))
+    manifest = store.manifest(stage.name, in_force[stage.name])
+    if "unused" in manifest:
+        return "it was not used before"
+    changed = list(setting_changes(manifest["settings"], stage.values(settings)))
     moved = [name for name in stage.inputs if versions[name] is None or versions[name] != in_force.get(name)]
     damaged = store.damaged(stage.name, in_force[stage.name])
     reasons = [f"damaged: {damaged}"] if damaged else []
@@ -76,5 +87,5 @@ def setting_changes(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapp
 
 
 def _last_seconds(stage: str, store: ArtifactStore) -> float | None:
-    made = list(store.ever_made(stage))
+    made = [manifest for manifest in store.ever_made(stage) if "unused" not in manifest]
     return max(made, key=lambda m: m["computed_at"])["seconds"] if made else None

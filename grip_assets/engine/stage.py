@@ -5,6 +5,8 @@ settings it reads, facts about the outside world). Nothing else goes in, so batc
 position of the data folder change no recipe. Two kinds of stages are named by their content instead, and their recipe
 is an alias of that name: the root (a touched file with the same text changes nothing), and what an outside judge
 answers (no recipe says what it will say, and what it did not answer is asked for again).
+
+A stage that the settings do not need is not used: its tables are empty, and its recipe depends on nothing but itself.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +16,7 @@ from typing import Any
 
 import polars as pl
 
+from grip_assets.engine.declarations import Check, Table
 from grip_assets.errors import GripError
 from grip_assets.runtime.executors import Executor, Local
 from grip_assets.settings import Group, digest, hashed_values
@@ -26,11 +29,15 @@ LOCAL = Local()
 
 @dataclass(frozen=True)
 class Stage:
-    """One asset of the chain.
+    """One asset of the chain, whole in its module: settings read, tables, checks, picture.
 
     ``code_version`` is bumped when the stage's result changes for the same inputs; a golden test holds it to that.
+    ``tables``: the first is the main one, and has the stage's name.
     ``reads`` maps a settings group to the fields that the stage reads (None: all of them).
     ``facts`` are what a result depends on outside of settings and inputs: content of model files, the pool.
+    ``picture``: whether report/pictures.py draws one of this stage.
+    ``unused`` says which setting makes the stage unnecessary ("settings/budget.base is neyman"), or "". It is given
+    the groups in ``reads`` and in ``unused_by``; a group in ``unused_by`` goes into no recipe.
     ``compute`` fills the draft and returns the numbers that are plotted over time. A stage ``named_by_content`` says
     in ``work.content`` what its name is made of, and in ``work.complete`` whether its recipe stands for it from now on.
     """
@@ -39,19 +46,42 @@ class Stage:
     code_version: str
     compute: Callable[["Work"], dict[str, Any]]
     description: str
-    tables: tuple[str, ...]
+    tables: tuple[Table, ...]
+    checks: tuple[Check, ...] = ()
     inputs: tuple[str, ...] = ()
     reads: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
     facts: Callable[[Settings, Path], dict[str, Any]] = lambda settings, root: {}
     group: str = "curation"
     named_by_content: bool = False
+    picture: bool = False
+    unused: Callable[[Settings], str] = lambda settings: ""
+    unused_by: tuple[str, ...] = ()
     otherwise: str = "code, model or files changed"  # why it is computed when neither settings nor inputs say it
+
+    @property
+    def table_names(self) -> tuple[str, ...]:
+        return tuple(table.name for table in self.tables)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Settings groups that it depends on: those that it reads, and those that say whether it is used."""
+        return tuple(dict.fromkeys([*self.reads, *self.unused_by]))
+
+    def table(self, name: str) -> Table:
+        return next(table for table in self.tables if table.name == name)
+
+    def why_unused(self, settings: Settings) -> str:
+        """The reason why these settings do not need the stage; "" where they do."""
+        return self.unused({group: settings[group] for group in self.groups if group in settings})
 
     def values(self, settings: Settings) -> dict[str, dict[str, Any]]:
         """The values that it reads, by group."""
         return {group: hashed_values(settings[group], fields) for group, fields in self.reads.items()}
 
     def recipe(self, settings: Settings, inputs: Mapping[str, str], root: Path) -> str:
+        """The name of what the stage makes of these; of a stage that is not used, one name whatever they are."""
+        if self.why_unused(settings):
+            return digest([self.name, self.code_version, "unused"])
         versions = {name: inputs[name] for name in self.inputs}
         return digest([self.name, self.code_version, versions, self.values(settings), self.facts(settings, root)])
 
@@ -104,7 +134,8 @@ class Work:
         for name, version in self.inputs.items():
             made_with = self.store.manifest(name, version)["settings"]
             stage = self.stages[name]
-            if not stage.named_by_content and made_with != stage.values(self.settings):
+            expected = {} if stage.why_unused(self.settings) else stage.values(self.settings)
+            if not stage.named_by_content and made_with != expected:
                 raise GripError(
                     f"{self.stage.name} asks what other settings would do, and {name} was not made with those in"
                     f" force. Materialize {name} first, or run `curate`."
@@ -123,9 +154,11 @@ class Made:
 
 def owners(stages: Mapping[str, Stage]) -> dict[str, str]:
     """Which stage makes each table."""
-    return {table: stage.name for stage in stages.values() for table in stage.tables}
+    return {table: stage.name for stage in stages.values() for table in stage.table_names}
 
 
-def known_version(stage: Stage, recipe: str, store: ArtifactStore) -> str | None:
+def known_version(stage: Stage, settings: Settings, recipe: str, store: ArtifactStore) -> str | None:
     """The version of a recipe; None for one named by its content that was not made from it yet."""
-    return store.alias(stage.name, recipe) if stage.named_by_content else recipe
+    if stage.named_by_content and not stage.why_unused(settings):
+        return store.alias(stage.name, recipe)
+    return recipe

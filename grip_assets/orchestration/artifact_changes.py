@@ -32,6 +32,9 @@ def _causes(before: str, after: str, stage: Stage, stages: Mapping[str, Stage], 
         yield f"{stage.name}: nothing is known of the artifact before it"
         return
     old, new = store.manifest(stage.name, before), store.manifest(stage.name, after)
+    if ("unused" in old) != ("unused" in new):
+        yield f"{stage.name}: {'not used now' if 'unused' in new else 'it was not used before'}"
+        return
     found = list(setting_changes(old["settings"], new["settings"]))
     if old["code_version"] != new["code_version"]:
         found.append(f"code of {stage.name}: {old['code_version']} → {new['code_version']}")

@@ -4,16 +4,23 @@ from typing import Any
 
 import dagster as dg
 
-from grip_assets.engine.checks import of
+from grip_assets.engine.stage import Stage
 
 
-def specs(asset: str) -> list[dg.AssetCheckSpec]:
-    return [dg.AssetCheckSpec(c.name, asset=asset, description=c.description, blocking=c.blocking) for c in of(asset)]
+def specs(stage: Stage) -> list[dg.AssetCheckSpec]:
+    return [
+        dg.AssetCheckSpec(c.name, asset=stage.name, description=c.description, blocking=c.blocking)
+        for c in stage.checks
+    ]
 
 
-def results(asset: str, outcomes: list[dict[str, Any]]) -> list[dg.AssetCheckResult]:
-    """What was found, for Dagster: errors where blocking, warnings otherwise."""
-    blocking = {check.name: check.blocking for check in of(asset)}
+def results(stage: Stage, manifest: dict[str, Any]) -> list[dg.AssetCheckResult]:
+    """What was found, for Dagster: errors where blocking, warnings otherwise. Of a stage that is not used every check
+    passes and says so: Dagster wants a result of each."""
+    if "unused" in manifest:
+        said = {"not used": manifest["unused"]}
+        return [dg.AssetCheckResult(check_name=c.name, passed=True, metadata=said) for c in stage.checks]
+    blocking = {check.name: check.blocking for check in stage.checks}
     return [
         dg.AssetCheckResult(
             check_name=o["name"],
@@ -24,5 +31,5 @@ def results(asset: str, outcomes: list[dict[str, Any]]) -> list[dg.AssetCheckRes
                 "first": dg.MetadataValue.md("\n".join(f"- `{r}`" for r in o["first"])),
             },
         )
-        for o in outcomes
+        for o in manifest["checks"]
     ]

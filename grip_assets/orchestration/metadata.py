@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from grip_assets.engine.in_force import Record
-from grip_assets.engine.stage import Made
+from grip_assets.engine.stage import Made, Stage
 from grip_assets.orchestration.columns import schema
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.query import has_query, query
@@ -18,7 +18,7 @@ SAMPLE_CHARS = 60
 PICTURE_BYTES = 90_000  # larger metadata slows the event log down
 
 
-def metadata(made: Made, store: ArtifactStore) -> dict[str, Any]:
+def metadata(made: Made, stage: Stage, store: ArtifactStore) -> dict[str, Any]:
     """Row count and schema of the main table, the stage's numbers, seconds, ``reused``, extremes, picture."""
     manifest = made.manifest
     main = manifest["tables"][manifest["stage"]]
@@ -27,12 +27,13 @@ def metadata(made: Made, store: ArtifactStore) -> dict[str, Any]:
         "reused": made.reused,
         "seconds": round(made.seconds, 3),
         "seconds_when_computed": round(manifest["seconds"], 3),
+        **({"not used": manifest["unused"]} if "unused" in manifest else {}),
         "path": dg.MetadataValue.path(str(folder)),
         "dagster/row_count": main["rows"],
-        "dagster/column_schema": schema(manifest["stage"], main["columns"]),
+        "dagster/column_schema": schema(stage, main["columns"]),
         **{name: rounded(value) for name, value in manifest["metrics"].items()},
     }
-    if has_query(f"samples/{manifest['stage']}"):
+    if has_query(f"samples/{manifest['stage']}") and "unused" not in manifest:
         values["sample"] = dg.MetadataValue.md(sample(manifest["stage"], made.version, store))
     if manifest["extremes"]:
         values["extremes"] = dg.MetadataValue.md(markdown_table(manifest["extremes"]))

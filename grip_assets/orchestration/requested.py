@@ -45,4 +45,4 @@ def passed_over(context: dg.AssetExecutionContext, stage: Stage, store: Artifact
         return
     said: dict[str, Any] = {"reused": True, "changed": dg.MetadataValue.md(f"not asked for. {HOW}")}
     yield from events.observed(context, record.version, said)
-    yield from checks.results(stage.name, store.manifest(stage.name, record.version)["checks"])
+    yield from checks.results(stage, store.manifest(stage.name, record.version))

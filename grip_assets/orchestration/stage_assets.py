@@ -49,7 +49,7 @@ PAGES = {"corpus": "pools", "quality_scores": "judge", "judge_report": "judge", 
 
 def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinition:
     """The asset of ``stage``. Its data version is the recipe, so the UI knows what is unsynced and why."""
-    deps = [dg.AssetKey(name) for name in stage.inputs] + [event_log.settings_key(group) for group in stage.reads]
+    deps = [dg.AssetKey(name) for name in stage.inputs] + [event_log.settings_key(group) for group in stage.groups]
 
     @dg.asset(
         name=stage.name,
@@ -64,7 +64,7 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
         metadata={"dagster/code_references": code_references(stage.compute, page_of(stage), stage.name)},
         automation_condition=None if stage.group == "evaluation" else on_change,  # costly: made when asked for
         freshness_policy=FRESH.get(stage.name),
-        check_specs=checks.specs(stage.name),
+        check_specs=checks.specs(stage),
     )
     def _asset(context: dg.AssetExecutionContext, data: Data) -> Any:
         with legible(context, data, stages):
@@ -84,20 +84,21 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
                 store,
                 context.log.info,
                 context.run_id,
-                partial(inspect, stages=stages),
+                partial(inspect, draw=draw),
             )
         because = causes(before, made.version, stage, stages, store) if before else ["made for the first time"]
         if made.version != before:  # otherwise the catalog shows it already; the last step, report, writes it anew
             data.show(instance, stages, {stage.name: event_log.current(made.version, context.run_id, made.reused)})
         with data.alone():
-            event_log.tag_run(instance, context.run_id, stage.name, made.reused, because if before else [])
+            if "unused" not in made.manifest:
+                event_log.tag_run(instance, context.run_id, stage.name, made.reused, because if before else [])
         said = {
             "changed": dg.MetadataValue.md("\n".join(f"- {cause}" for cause in because) or "nothing"),
             **(moved(stage, before, made.version, store) if before else {}),
-            **metadata(made, store),
+            **metadata(made, stage, store),
             "dagster/column_lineage": lineage(stage, owners(stages)),
         }
-        found = checks.results(stage.name, made.manifest["checks"])
+        found = checks.results(stage, made.manifest)
         if made.version == before and _recent(stage, records[stage.name]) and events.synced(context):
             yield from events.observed(context, made.version, said)
             yield from found
@@ -106,6 +107,13 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
             yield dg.MaterializeResult(data_version=version, metadata=said, check_results=found)
 
     return _asset
+
+
+def draw(stage: str, tables: Mapping[str, Any]) -> bytes:
+    """The picture of a stage that declares one."""
+    from grip_assets.report import pictures  # matplotlib: not needed where nothing is drawn
+
+    return pictures.of_stage(stage, tables)
 
 
 @contextmanager

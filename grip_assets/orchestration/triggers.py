@@ -84,7 +84,7 @@ def new_documents(job: Any) -> dg.SensorDefinition:
             recipe = stage.recipe(settings, {}, store.root)
         except GripError as error:
             return dg.SkipReason(str(error))
-        if known_version(stage, recipe, store) == made.version:
+        if known_version(stage, settings, recipe, store) == made.version:
             return dg.SkipReason("The pool has not changed.")
         return _when_quiet(context, f"{recipe}/{made.run_id}", "The pool has changed")
 

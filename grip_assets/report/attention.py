@@ -11,8 +11,8 @@ from typing import Any
 
 import duckdb
 
-from grip_assets.engine.checks import CHECKS
 from grip_assets.report.page.inert import visible
+from grip_assets.stages import STAGES
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.query import sql_text
 
@@ -150,7 +150,7 @@ def _parts_not_embedded(facts: Facts) -> Iterator[Finding]:
 
 
 def _warnings_of_checks(facts: Facts) -> Iterator[Finding]:
-    says = {(check.asset, check.name): check.description for check in CHECKS}
+    says = {(s.name, check.name): check.description for s in STAGES.values() for check in s.checks}
     rows = [
         f"{asset}: expected: {says.get((asset, outcome['name']), outcome['name'])}"
         f" ({outcome['violations']:,} exception{'s' * (outcome['violations'] > 1)})"

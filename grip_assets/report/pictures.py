@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
@@ -19,7 +19,7 @@ POOL, CHOSEN = "#9aa5b1", "#1f6feb"
 FAR_OFF = 3  # times the median reach of an interval
 
 
-def budget_picture(tables: Mapping[str, Any]) -> bytes:
+def budgets_picture(tables: Mapping[str, Any]) -> bytes:
     """Share of the pool and share of the budget for each cluster, largest change on the left, over its r_k."""
     rows = query("questions/budget_by_cluster", {"budgets": tables["budgets"]}).head(60)
     figure, (top, bottom) = plt.subplots(
@@ -50,7 +50,7 @@ def subset_picture(tables: Mapping[str, Any]) -> bytes:
     return png(figure)
 
 
-def quality_picture(tables: Mapping[str, Any]) -> bytes:
+def quality_scores_picture(tables: Mapping[str, Any]) -> bytes:
     """Q_k with two standard errors on either side, best cluster on the left."""
     rows = query("questions/quality_with_errors", {"cluster_quality": tables["cluster_quality"]}).head(60)
     figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
@@ -70,7 +70,7 @@ def quality_picture(tables: Mapping[str, Any]) -> bytes:
     return png(figure)
 
 
-def judge_picture(tables: Mapping[str, Any]) -> bytes:
+def judge_report_picture(tables: Mapping[str, Any]) -> bytes:
     """What the judge gives by dimension; what its scores follow; and how near the other judgements are."""
     histogram, report, pairs = (_table(tables, t) for t in ("judge_histogram", "judge_report", "judge_pairs"))
     figure, ((first, second), (third, fourth)) = plt.subplots(2, 2, figsize=(8, 6), layout="constrained")
@@ -100,7 +100,7 @@ def judge_picture(tables: Mapping[str, Any]) -> bytes:
     return png(figure)
 
 
-def map_picture(tables: Mapping[str, Any]) -> bytes:
+def corpus_map_picture(tables: Mapping[str, Any]) -> bytes:
     """The sampled documents in the plane, in the colours of their clusters; neighbouring numbers may share one."""
     points = _table(tables, "corpus_map")
     figure, axes = plt.subplots(figsize=(4.5, 4.5), layout="constrained")
@@ -177,7 +177,7 @@ def sensitivity_picture(tables: Mapping[str, Any]) -> bytes:
     return png(figure)
 
 
-def slopes_picture(tables: Mapping[str, Any]) -> bytes:
+def length_slopes_picture(tables: Mapping[str, Any]) -> bytes:
     """Distance to the neighbours by length, over the mean of each encoder and reading."""
     points = _table(tables, "length_points").join(
         _table(tables, "length_slopes")
@@ -203,7 +203,7 @@ def slopes_picture(tables: Mapping[str, Any]) -> bytes:
     return png(figure)
 
 
-def lengths_picture(tables: Mapping[str, Any]) -> bytes:
+def length_by_beta_picture(tables: Mapping[str, Any]) -> bytes:
     """Mean length and share of the longest fifth at each β, beside random and the pool."""
     rows = _table(tables, "length_by_beta")
     random, drawn = rows.filter(pl.col("beta").is_null()), rows.filter(pl.col("beta").is_not_null())
@@ -221,7 +221,7 @@ def lengths_picture(tables: Mapping[str, Any]) -> bytes:
     return png(figure)
 
 
-def variance_picture(tables: Mapping[str, Any]) -> bytes:
+def probe_variance_picture(tables: Mapping[str, Any]) -> bytes:
     """Variance of the estimated mean over that of the proportional probe."""
     rows = _table(tables, "probe_variance").filter(pl.col("allocation") != "proportional")
     quantities = rows["quantity"].unique(maintain_order=True).to_list()
@@ -246,7 +246,7 @@ def _whiskers(axes: Any, value: pl.Series, low: pl.Series, high: pl.Series, name
     axes.set_ylim(len(names) - 0.5, -0.5)
 
 
-def ladder_picture(tables: Mapping[str, Any]) -> bytes:
+def evaluation_picture(tables: Mapping[str, Any]) -> bytes:
     """Paired difference to a random subset of each strategy on each set, with its interval: left of the line is
     better. What is so far off that it would leave no room for the others is a number at the edge."""
     rows = _table(tables, "ladder")
@@ -293,18 +293,7 @@ def png(figure: plt.Figure) -> bytes:
     return buffer.getvalue()
 
 
-PICTURES: Mapping[str, Callable[[Mapping[str, Any]], bytes]] = {
-    "budgets": budget_picture,
-    "subset": subset_picture,
-    "quality_scores": quality_picture,
-    "judge_report": judge_picture,
-    "corpus_map": map_picture,
-    "knobs": knobs_picture,
-    "rounds": rounds_picture,
-    "stability": stability_picture,
-    "sensitivity": sensitivity_picture,
-    "length_slopes": slopes_picture,
-    "length_by_beta": lengths_picture,
-    "probe_variance": variance_picture,
-    "evaluation": ladder_picture,
-}
+def of_stage(stage: str, tables: Mapping[str, Any]) -> bytes:
+    """The picture of a stage, as PNG: drawn by the function of this module named ``<stage>_picture``."""
+    drawn: bytes = globals()[f"{stage}_picture"](tables)
+    return drawn

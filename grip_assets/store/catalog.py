@@ -102,7 +102,7 @@ def _tables(store: ArtifactStore, stages: Mapping[str, Stage], in_force: Mapping
     for name, record in in_force.items():
         if store.has(name, record.version):
             made = store.manifest(name, record.version)["tables"]
-            for table in (t for t in stages[name].tables if t in made):  # an older version of the stage made fewer
+            for table in (t for t in stages[name].table_names if t in made):  # an older version of the stage made fewer
                 files = ", ".join(literal(part) for part in parts(store.parquet(name, record.version, table)))
                 yield f"CREATE VIEW {table} AS SELECT * FROM read_parquet([{files}])"
 

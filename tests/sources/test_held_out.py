@@ -28,11 +28,9 @@ def corpus(tmp_path, models):
     def read(path, **settings):
         values = {group: validate(group, {}) for group in GROUPS}
         values["corpus"] = validate("corpus", {"path": str(path), "tokenizer": str(models / "proxy"), **settings})
-        made = make(
-            STAGES["corpus"], STAGES, values, {}, store, lambda line: None, "run", lambda work: inspect(work, STAGES)
-        )
+        made = make(STAGES["corpus"], STAGES, values, {}, store, lambda line: None, "run", inspect)
         assert [c for c in made.manifest["checks"] if c["violations"] and c["name"] != "few_rejected"] == []
-        tables = {t: pl.read_parquet(store.parquet("corpus", made.version, t)) for t in STAGES["corpus"].tables}
+        tables = {t: pl.read_parquet(store.parquet("corpus", made.version, t)) for t in STAGES["corpus"].table_names}
         return tables | {"made": made}
 
     return read

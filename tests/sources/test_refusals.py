@@ -26,8 +26,8 @@ def corpus(tmp_path, models):
         values["corpus"] = validate("corpus", {"path": str(path), "tokenizer": str(models / "proxy"), **settings})
         values["clustering"] = validate("clustering", {"k": k})
         said: list[str] = []
-        made = make(STAGES["corpus"], STAGES, values, {}, store, said.append, "run", lambda w: inspect(w, STAGES))
-        tables = {t: pl.read_parquet(store.parquet("corpus", made.version, t)) for t in STAGES["corpus"].tables}
+        made = make(STAGES["corpus"], STAGES, values, {}, store, said.append, "run", inspect)
+        tables = {t: pl.read_parquet(store.parquet("corpus", made.version, t)) for t in STAGES["corpus"].table_names}
         return tables | {"said": said, "made": made}
 
     return read

@@ -28,7 +28,7 @@ def spending(
     """Lines for a plan; none where nothing would be asked. Nothing is sent, and no key is needed."""
     settings = Quality.of(all_settings)
     step = {s.asset: s for s in steps}
-    if settings.judge != "llm" or step["quality_scores"].action == "reuse":
+    if settings.judge != "llm" or step["quality_scores"].action != "compute":
         return []
     versions = {asset: s.version for asset, s in step.items() if s.version and store.has(asset, s.version)}
     if "probe_set" in versions:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Stage, Work
 from grip_assets.method.statistics import crossing, mean, wasserstein
 from grip_assets.runtime.progress import Progress
@@ -195,6 +196,216 @@ def matches(drawn: Drawn, betas: list[float], pool: dict[str, Any]) -> list[dict
     return rows
 
 
+TABLES = (
+    Table(
+        "length_by_beta",
+        (
+            Column("beta", pl.Float64, "Exponent β of the length; null for random, which has uniform weights."),
+            Column("draws", pl.Int64, "Draws, each with its seed."),
+            Column(
+                "documents",
+                pl.Float64,
+                "Mean number of documents selected.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "mean_tokens",
+                pl.Float64,
+                "Mean tokens of a selected document; mean over draws.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "mean_tokens_low",
+                pl.Float64,
+                "Of the 95% interval of that mean.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "mean_tokens_high",
+                pl.Float64,
+                "Of the 95% interval.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "mean_log2_tokens",
+                pl.Float64,
+                "Mean of log₂ tokens; mean over draws.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "mean_log2_tokens_low",
+                pl.Float64,
+                "Of the 95% interval of that mean.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "mean_log2_tokens_high",
+                pl.Float64,
+                "Of the 95% interval.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "long_share",
+                pl.Float64,
+                "Share of documents that are of the pool's longest fifth; mean over draws.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "long_share_low",
+                pl.Float64,
+                "Of the 95% interval of that mean.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "long_share_high",
+                pl.Float64,
+                "Of the 95% interval.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "long_tokens_share",
+                pl.Float64,
+                "Share of tokens in documents of the pool's longest fifth; mean over draws.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "long_tokens_share_low",
+                pl.Float64,
+                "Of the 95% interval of that mean.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "long_tokens_share_high",
+                pl.Float64,
+                "Of the 95% interval.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "short_share",
+                pl.Float64,
+                "Share of documents that are of the pool's shortest fifth; mean over draws.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "short_share_low",
+                pl.Float64,
+                "Of the 95% interval of that mean.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "short_share_high",
+                pl.Float64,
+                "Of the 95% interval.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "wasserstein",
+                pl.Float64,
+                "Wasserstein-1 distance to the pool, in doublings of the length, documents alike; mean over draws.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "wasserstein_low",
+                pl.Float64,
+                "Of the 95% interval of that mean.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "wasserstein_high",
+                pl.Float64,
+                "Of the 95% interval.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column("mean_tokens_pool", pl.Float64, "The same of the whole pool.", ("clusters.n_tokens",)),
+            Column("mean_log2_tokens_pool", pl.Float64, "The same of the whole pool.", ("clusters.n_tokens",)),
+            Column("long_share_pool", pl.Float64, "The same of the whole pool.", ("clusters.n_tokens",)),
+            Column("long_tokens_share_pool", pl.Float64, "The same of the whole pool.", ("clusters.n_tokens",)),
+            Column("short_share_pool", pl.Float64, "The same of the whole pool.", ("clusters.n_tokens",)),
+            Column(
+                "wasserstein_to_random",
+                pl.Float64,
+                "Distance to the random draw of the same seed, in doublings.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+        ),
+    ),
+    Table(
+        "length_bands",
+        (
+            Column("beta", pl.Float64, "Exponent β; null for random."),
+            Column("band", pl.Int64, "Fifth of the pool's documents, 1 the shortest.", ("clusters.n_tokens",)),
+            Column("from_tokens", pl.Int64, "Tokens of its shortest document.", ("clusters.n_tokens",)),
+            Column("to_tokens", pl.Int64, "Tokens of its longest.", ("clusters.n_tokens",)),
+            Column(
+                "share_of_documents",
+                pl.Float64,
+                "Share of the selected documents.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "share_of_tokens",
+                pl.Float64,
+                "Share of the selected tokens.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "documents_over_pool",
+                pl.Float64,
+                "Share of documents over that in the pool.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "documents_over_random",
+                pl.Float64,
+                "Share of documents over that in the random draw of the same seed; mean over draws.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "low",
+                pl.Float64,
+                "Of the 95% interval of that mean.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "high",
+                pl.Float64,
+                "Of the 95% interval.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+        ),
+    ),
+    Table(
+        "length_match",
+        (
+            Column("target", pl.String, "Lengths to be matched, those of the pool or of the random draw."),
+            Column("by", pl.String, "By the mean of log₂ tokens, or by the Wasserstein-1 distance."),
+            Column(
+                "matched_beta",
+                pl.Float64,
+                "β that matches, mean over draws, 0 for a draw that is long enough without; null where none does.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "low",
+                pl.Float64,
+                "Of the 95% interval of that mean.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column(
+                "high",
+                pl.Float64,
+                "Of the 95% interval.",
+                ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
+            ),
+            Column("draws", pl.Int64, "Draws with such a β."),
+        ),
+    ),
+)
+CHECKS = (
+    Check("in_range", True, "Every draw has documents; shares are from 0 to 1."),
+    Check("longer_with_beta", False, "The larger β, the longer the documents that are selected."),
+)
+
 stage = Stage(
     name="length_by_beta",
     code_version="2",
@@ -203,7 +414,9 @@ stage = Stage(
     " [paper's diversity trap]: means, share of the longest fifth, distance between the distributions, over several"
     " draws. `length_bands` has every fifth, `length_match` the β at which lengths are those of the pool, or of"
     " random.",
-    tables=("length_by_beta", "length_bands", "length_match"),
+    tables=TABLES,
+    checks=CHECKS,
+    picture=True,
     inputs=("corpus", "clusters", "budgets"),
     reads={"selection": None},
     group="evaluation",

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.method.sampling import keyed_clusters
 from grip_assets.method.statistics import known, mean, slope_over_groups, spearman
@@ -240,6 +241,109 @@ def _facts(settings: Settings, root: Path) -> dict[str, Any]:
     return {"model": content_hash(locate(_other(settings).model, SETTING), root)}
 
 
+TABLES = (
+    Table(
+        "length_slopes",
+        (
+            Column("encoder", pl.String, "Encoder."),
+            Column(
+                "reading",
+                pl.String,
+                "raw: the first window alone; pooled: windows of the whole document, weighted by their tokens.",
+            ),
+            Column(
+                "neighbourhood",
+                pl.String,
+                "Where neighbours are looked for: its cluster in the sample, the sample, or (pool) its cluster as a"
+                " whole.",
+            ),
+            Column("window", pl.Int64, "Tokens of a window, special ones included."),
+            Column("max_windows", pl.Int64, "Windows of a document at most, evenly spaced; null for all."),
+            Column(
+                "embedded_tokens",
+                pl.Float64,
+                "Mean tokens of a document that were embedded, by the encoder's tokenizer; of the sample.",
+                ("corpus.text", "embeddings.n_encoder_tokens"),
+            ),
+            Column(
+                "from_tokens",
+                pl.Int64,
+                "Only documents of so many tokens are in the slope; 0 for all. Neighbours may be shorter.",
+                ("clusters.n_tokens",),
+            ),
+            Column("n_docs", pl.Int64, "Documents with enough neighbours.", ("clusters.doc_id",)),
+            Column("n_clusters", pl.Int64, "Clusters that they are of.", ("clusters.cluster_id",)),
+            Column(
+                "slope",
+                pl.Float64,
+                "Mean distance to the k nearest, per doubling of the tokens.",
+                ("corpus.text", "embeddings.embedding", "clusters.n_tokens", "cluster_embeddings.embedding"),
+            ),
+            Column(
+                "low",
+                pl.Float64,
+                "Of its 95% interval, clusters resampled.",
+                ("corpus.text", "embeddings.embedding", "clusters.n_tokens", "cluster_embeddings.embedding"),
+            ),
+            Column(
+                "high",
+                pl.Float64,
+                "Of its 95% interval.",
+                ("corpus.text", "embeddings.embedding", "clusters.n_tokens", "cluster_embeddings.embedding"),
+            ),
+            Column(
+                "spearman",
+                pl.Float64,
+                "Rank correlation of length and distance.",
+                ("corpus.text", "embeddings.embedding", "clusters.n_tokens", "cluster_embeddings.embedding"),
+            ),
+            Column(
+                "mean_distance",
+                pl.Float64,
+                "Mean over the documents.",
+                ("corpus.text", "embeddings.embedding", "cluster_embeddings.embedding"),
+            ),
+        ),
+    ),
+    Table(
+        "length_points",
+        (
+            Column("encoder", pl.String, "Encoder."),
+            Column("reading", pl.String, "raw or pooled."),
+            Column("neighbourhood", pl.String, "Where neighbours are looked for."),
+            Column(
+                "length_band",
+                pl.Int64,
+                "Tokens that the band begins with; it ends before their double.",
+                ("clusters.n_tokens",),
+            ),
+            Column("n", pl.Int64, "Documents in it.", ("clusters.doc_id",)),
+            Column(
+                "mean_distance",
+                pl.Float64,
+                "Their mean distance to the k nearest.",
+                ("corpus.text", "embeddings.embedding", "cluster_embeddings.embedding"),
+            ),
+            Column(
+                "low",
+                pl.Float64,
+                "Of its 95% interval, by Student; null for fewer than four documents.",
+                ("corpus.text", "embeddings.embedding", "cluster_embeddings.embedding"),
+            ),
+            Column(
+                "high",
+                pl.Float64,
+                "Of its 95% interval.",
+                ("corpus.text", "embeddings.embedding", "cluster_embeddings.embedding"),
+            ),
+        ),
+    ),
+)
+CHECKS = (
+    Check("in_range", True, "Slopes are finite, mean distances from 0 to 2."),
+    Check("falls", False, "The distance falls with the length, by its interval, however it is seen."),
+)
+
 stage = Stage(
     name="length_slopes",
     code_version="2",
@@ -247,7 +351,9 @@ stage = Stage(
     description="Does the distance to the nearest neighbours fall with the length of a document [paper Fig. 2, left]?"
     " Distance per doubling of the tokens, under two encoders, of one window and of the whole document, on one sample"
     " of documents; of all lengths, and of long ones alone. `length_points` has the mean distance by length.",
-    tables=("length_slopes", "length_points"),
+    tables=TABLES,
+    checks=CHECKS,
+    picture=True,
     inputs=("corpus", "embeddings", "clusters"),
     reads={"embedding": None, "selection": ("neighbours",), "evaluation": ("other_encoder",)},
     facts=_facts,

@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.method.agreement import rank_correlation
 from grip_assets.method.budget.allocation import neyman_probe
@@ -207,6 +208,81 @@ def _facts(settings: Settings, root: Path) -> dict[str, Any]:
     return {"proxy": proxy, "judge": quality_scores.code_version}
 
 
+TABLES = (
+    Table(
+        "probe_variance",
+        (
+            Column(
+                "quantity",
+                pl.String,
+                "score: the static judge's, of every document; loss: the proxy's per token, of a sample.",
+            ),
+            Column("floor", pl.Int64, "Documents of a cluster at least."),
+            Column(
+                "allocation",
+                pl.String,
+                "What n_k is in proportion to: N_k, N_k σ_k (neyman), 1 (uniform), N_k s_k with the true spread"
+                " (optimum); or no clusters.",
+            ),
+            Column("n_docs", pl.Int64, "Documents of the pool that is estimated.", ("clusters.doc_id",)),
+            Column("n_clusters", pl.Int64, "Clusters.", ("clusters.cluster_id",)),
+            Column("probe_size", pl.Int64, "Documents of a probe.", ("clusters.doc_id",)),
+            Column("at_floor", pl.Int64, "Clusters that got no more than the floor.", ("sigma_k.sigma",)),
+            Column("mean", pl.Float64, "The truth, mean over all documents.", ("corpus.text",)),
+            Column(
+                "bias",
+                pl.Float64,
+                "Mean estimate minus the truth.",
+                ("corpus.text", "sigma_k.sigma", "clusters.cluster_id"),
+            ),
+            Column(
+                "variance",
+                pl.Float64,
+                "Of the estimates, over draws.",
+                ("corpus.text", "sigma_k.sigma", "clusters.cluster_id"),
+            ),
+            Column(
+                "expected_variance",
+                pl.Float64,
+                "The same by Cochran's formula, without luck.",
+                ("corpus.text", "sigma_k.sigma", "clusters.cluster_id"),
+            ),
+            Column(
+                "ratio_to_proportional",
+                pl.Float64,
+                "Variance over that of the proportional allocation in the same draws.",
+                ("corpus.text", "sigma_k.sigma", "clusters.cluster_id"),
+            ),
+            Column(
+                "low",
+                pl.Float64,
+                "Of its 95% interval, draws resampled.",
+                ("corpus.text", "sigma_k.sigma", "clusters.cluster_id"),
+            ),
+            Column("high", pl.Float64, "Of its 95% interval.", ("corpus.text", "sigma_k.sigma", "clusters.cluster_id")),
+            Column(
+                "expected_ratio",
+                pl.Float64,
+                "The same ratio by the formula.",
+                ("corpus.text", "sigma_k.sigma", "clusters.cluster_id"),
+            ),
+            Column(
+                "spread_correlation",
+                pl.Float64,
+                "Rank correlation over clusters of σ_k and the true spread.",
+                ("corpus.text", "sigma_k.sigma", "clusters.cluster_id"),
+            ),
+            Column("draws", pl.Int64, "Probes drawn."),
+        ),
+    ),
+)
+CHECKS = (
+    Check("same_size", True, "All allocations are compared at one size of the probe."),
+    Check("unbiased", True, "The mean estimate is the truth, within four standard errors."),
+    Check("as_expected", False, "The variance over draws is that of the formula, within a factor of 2."),
+    Check("neyman_pays", False, "Neyman's allocation estimates better than the proportional one."),
+)
+
 stage = Stage(
     name="probe_variance",
     code_version="1",
@@ -215,7 +291,9 @@ stage = Stage(
     " estimated from a probe, over many draws: Neyman's allocation [paper eq. 4], proportional, uniform, the optimum,"
     " and no clusters at all, at equal size. For the static judge's score of every document, and for the proxy's loss"
     " on a sample.",
-    tables=("probe_variance",),
+    tables=TABLES,
+    checks=CHECKS,
+    picture=True,
     inputs=("corpus", "clusters", "sigma_k"),
     reads={"probe": ("fraction", "min_per_cluster"), "quality": ("dimensions",), "adaptation": ("proxy",)},
     facts=_facts,

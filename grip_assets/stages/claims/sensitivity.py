@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.agreement import rank_correlation
@@ -231,6 +232,105 @@ def _facts(settings: Settings, root: Path) -> dict[str, Any]:
     return {**proxy_facts(settings, root), "other": found}
 
 
+TABLES = (
+    Table(
+        "sensitivity",
+        (
+            Column("variant", pl.String, "What is other than in force."),
+            Column("reset_depth", pl.Int64, "Last blocks that are reset with the head."),
+            Column("proxy", pl.String, "Model whose drops these are."),
+            Column("evaluate", pl.String, "Documents that the loss is measured on."),
+            Column("form", pl.String, "Form of the drop."),
+            Column("epochs", pl.Int64, "Full-batch steps after which the drop is taken."),
+            Column("seed", pl.Int64, "First seed of the initialisation and of the windows."),
+            Column("n_clusters", pl.Int64, "Clusters that both know.", ("adaptation_deltas.cluster_id",)),
+            Column(
+                "spearman",
+                pl.Float64,
+                "Rank correlation of the drops with those in force.",
+                ("adaptation_deltas.delta", "adaptation_deltas.relative_delta", "adaptation_documents.text"),
+            ),
+            Column(
+                "low",
+                pl.Float64,
+                "Of its 95% interval, clusters resampled.",
+                ("adaptation_deltas.delta", "adaptation_deltas.relative_delta", "adaptation_documents.text"),
+            ),
+            Column(
+                "high",
+                pl.Float64,
+                "Of its 95% interval.",
+                ("adaptation_deltas.delta", "adaptation_deltas.relative_delta", "adaptation_documents.text"),
+            ),
+            Column("mean_delta", pl.Float64, "Mean drop over clusters, in this form.", ("probe_documents.text",)),
+            Column(
+                "seconds", pl.Float64, "What it took when it was made; 0 where it is read from curves that are there."
+            ),
+            Column(
+                "tokens",
+                pl.Int64,
+                "Tokens of the probe that the proxy read; 0 where it read none.",
+                ("probe_documents.text",),
+            ),
+        ),
+    ),
+    Table(
+        "sensitivity_deltas",
+        (
+            Column("variant", pl.String, "What is other than in force."),
+            Column("cluster_id", pl.Int32, "Cluster.", ("adaptation_deltas.cluster_id",)),
+            Column("delta", pl.Float64, "Its drop.", ("probe_documents.text",)),
+        ),
+    ),
+    Table(
+        "sensitivity_pairs",
+        (
+            Column("variant", pl.String, "One variant."),
+            Column("other", pl.String, "Another."),
+            Column("spearman", pl.Float64, "Rank correlation of their drops over clusters.", ("probe_documents.text",)),
+        ),
+    ),
+    Table(
+        "quality_correlation",
+        (
+            Column("variant", pl.String, "What is other than in force."),
+            Column(
+                "spearman",
+                pl.Float64,
+                "Rank correlation of Q_k and the drop over clusters.",
+                ("cluster_quality.quality", "probe_documents.text"),
+            ),
+            Column(
+                "low",
+                pl.Float64,
+                "Of its 95% interval, clusters resampled.",
+                ("cluster_quality.quality", "probe_documents.text"),
+            ),
+            Column("high", pl.Float64, "Of its 95% interval.", ("cluster_quality.quality", "probe_documents.text")),
+            Column(
+                "pearson",
+                pl.Float64,
+                "Pearson's correlation, which the paper reports.",
+                ("cluster_quality.quality", "probe_documents.text"),
+            ),
+            Column(
+                "pearson_low",
+                pl.Float64,
+                "Of its 95% interval, by Fisher.",
+                ("cluster_quality.quality", "probe_documents.text"),
+            ),
+            Column(
+                "pearson_high", pl.Float64, "Of its 95% interval.", ("cluster_quality.quality", "probe_documents.text")
+            ),
+            Column("n", pl.Int64, "Clusters.", ("cluster_quality.cluster_id",)),
+        ),
+    ),
+)
+CHECKS = (
+    Check("in_range", True, "Correlations are from -1 to 1, and every variant knows clusters."),
+    Check("ranked_alike", False, "Every other probe ranks the clusters alike: Spearman's at least 0.5."),
+)
+
 stage = Stage(
     name="sensitivity",
     code_version="3",
@@ -240,7 +340,9 @@ stage = Stage(
     " is measured on, form of the drop, number of steps). `sensitivity_deltas` has every drop, `sensitivity_pairs`"
     " the rank correlation of any two, `quality_correlation` that of Q_k and ΔL_k [paper Fig. 4]. Most variants cost"
     " what `adaptation_deltas` costs.",
-    tables=("sensitivity", "sensitivity_deltas", "sensitivity_pairs", "quality_correlation"),
+    tables=TABLES,
+    checks=CHECKS,
+    picture=True,
     inputs=("corpus", "probe_set", "quality_scores", "adaptation_deltas"),
     reads={"adaptation": None, "corpus": ("tokenizer",), "evaluation": ("other_proxy", "seed", *SHAPE, *RECIPE)},
     facts=_facts,

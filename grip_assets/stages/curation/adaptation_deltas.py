@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.agreement import rank_correlation, spearman_brown
@@ -259,6 +260,100 @@ def _measure(work: Work, shards: Shards, clusters: dict[str, pl.DataFrame]) -> N
     progress.finish()
 
 
+TABLES = (
+    Table(
+        "adaptation_deltas",
+        (
+            Column("cluster_id", pl.Int32, "Cluster.", ("adaptation_documents.cluster_id",)),
+            Column(
+                "loss_initial", pl.Float64, "Loss per token L(θ_init; C_k), in nats.", ("adaptation_documents.text",)
+            ),
+            Column("loss_final", pl.Float64, "Loss per token after the last step.", ("adaptation_documents.text",)),
+            Column("delta", pl.Float64, "Drop ΔL_k, in nats per token.", ("adaptation_documents.text",)),
+            Column(
+                "relative_delta",
+                pl.Float64,
+                "Drop as a share of the initial loss, δ_k.",
+                ("adaptation_documents.text",),
+            ),
+            Column(
+                "delta_spread", pl.Float64, "Standard deviation of the drop over seeds.", ("adaptation_documents.text",)
+            ),
+            Column("n_tokens", pl.Int64, "Tokens of the cluster's probe batch.", ("adaptation_documents.text",)),
+            Column("n_docs", pl.Int32, "Documents of the cluster's probe batch.", ("adaptation_documents.doc_id",)),
+            Column(
+                "first_half_delta",
+                pl.Float64,
+                "Drop of half of the documents, in closed form; null with fewer than four.",
+                ("adaptation_documents.text",),
+            ),
+            Column("second_half_delta", pl.Float64, "Drop of the other half.", ("adaptation_documents.text",)),
+            Column(
+                "unigram_delta",
+                pl.Float64,
+                "Drop from ln V to the cross entropy under a unigram, in nats per token.",
+                ("adaptation_documents.text",),
+            ),
+        ),
+    ),
+    Table(
+        "loss_curves",
+        (
+            Column("cluster_id", pl.Int32, "Cluster.", ("adaptation_documents.cluster_id",)),
+            Column("seed", pl.Int64, "Seed of the initialisation."),
+            Column("step", pl.Int64, "Steps taken."),
+            Column(
+                "loss",
+                pl.Float64,
+                "Loss per token that the drop is measured on, in nats.",
+                ("adaptation_documents.text",),
+            ),
+            Column(
+                "train_loss",
+                pl.Float64,
+                "Loss per token on the documents trained on, in nats.",
+                ("adaptation_documents.text",),
+            ),
+        ),
+    ),
+    Table(
+        "probe_agreement",
+        (
+            Column(
+                "n_clusters",
+                pl.Int64,
+                "Clusters with a drop of each half of their documents.",
+                ("adaptation_documents.cluster_id",),
+            ),
+            Column(
+                "halves_correlation",
+                pl.Float64,
+                "Spearman's rank correlation of the two halves' drops over clusters.",
+                ("adaptation_documents.text",),
+            ),
+            Column(
+                "draw_to_draw",
+                pl.Float64,
+                "The same of two whole draws, by Spearman and Brown; below 0.5 replay follows noise.",
+                ("adaptation_documents.text",),
+            ),
+            Column(
+                "with_unigram", pl.Float64, "Spearman's of the drops and the unigram's.", ("adaptation_documents.text",)
+            ),
+        ),
+    ),
+)
+CHECKS = (
+    Check("finite", True, "Losses and drops are finite, and losses are positive."),
+    Check("learned", False, "The loss of every cluster fell."),
+    Check(
+        "more_than_luck",
+        False,
+        "Two samples of documents rank the drops of the clusters alike, at least at 0.5. Below, the drops are"
+        " mostly noise: budget.replay=none leaves them out.",
+    ),
+)
+
 stage = Stage(
     name="adaptation_deltas",
     code_version="3",
@@ -266,7 +361,8 @@ stage = Stage(
     description="How much a small model still learns from each cluster: how far the loss of a proxy with a new"
     " head falls on the cluster's probe documents, ΔL_k = L(θ_init; C_k) − L(θ_n; C_k) [paper eq. 6]. `loss_curves` has"
     " every step and seed, `probe_agreement` how far the ranking of the clusters is more than luck.",
-    tables=("adaptation_deltas", "loss_curves", "probe_agreement"),
+    tables=TABLES,
+    checks=CHECKS,
     inputs=("probe_set",),
     reads={"adaptation": READS, "corpus": ("tokenizer",)},
     facts=facts,

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Stage, Work
 from grip_assets.method.budget.allocation import allocate, capacities, resolve_total
 from grip_assets.settings import Adaptation, Budget
@@ -62,6 +63,77 @@ def compute(work: Work) -> dict[str, Any]:
     }
 
 
+TABLES = (
+    Table(
+        "budgets",
+        (
+            Column("cluster_id", pl.Int32, "Cluster.", ("sigma_k.cluster_id",)),
+            Column("n_docs", pl.Int64, "Documents N_k.", ("sigma_k.n_docs",)),
+            Column("n_tokens", pl.Int64, "Tokens of its documents.", ("sigma_k.n_tokens",)),
+            Column("sigma", pl.Float64, "Spread σ_k.", ("sigma_k.sigma",)),
+            Column("quality", pl.Float64, "Q_k.", ("cluster_quality.quality",)),
+            Column(
+                "quality_used",
+                pl.Float64,
+                "Q_k, or its lower confidence bound where budget.quality_bound asks for it.",
+                ("cluster_quality.quality", "cluster_quality.standard_error"),
+            ),
+            Column(
+                "delta",
+                pl.Float64,
+                "Drop that replay follows, absolute or relative.",
+                ("adaptation_deltas.delta", "adaptation_deltas.relative_delta"),
+            ),
+            Column(
+                "base_budget",
+                pl.Float64,
+                "n_base ∝ (N_k σ_k)^τ exp(Q_k/T).",
+                ("sigma_k.n_tokens", "sigma_k.n_docs", "sigma_k.sigma", "cluster_quality.quality"),
+            ),
+            Column("gate_open", pl.Boolean, "Whether Q_k is above the gate τ_th.", ("cluster_quality.quality",)),
+            Column(
+                "tau_norm",
+                pl.Float64,
+                "Mean drop over the clusters.",
+                ("adaptation_deltas.delta", "adaptation_deltas.relative_delta"),
+            ),
+            Column(
+                "replay_multiplier",
+                pl.Float64,
+                "r_k = 1 + α exp(−ΔL_k/τ_norm) where the gate is open.",
+                ("adaptation_deltas.delta", "adaptation_deltas.relative_delta", "cluster_quality.quality"),
+            ),
+            Column(
+                "utility",
+                pl.Float64,
+                "n_base r_k.",
+                ("sigma_k.sigma", "cluster_quality.quality", "adaptation_deltas.delta"),
+            ),
+            Column(
+                "budget",
+                pl.Float64,
+                "The real budget n_k, before caps.",
+                ("sigma_k.sigma", "cluster_quality.quality", "adaptation_deltas.delta"),
+            ),
+            Column(
+                "allocated",
+                pl.Int64,
+                "The budget after caps and rounding, in units.",
+                ("sigma_k.sigma", "cluster_quality.quality", "adaptation_deltas.delta"),
+            ),
+            Column("capacity", pl.Int64, "The most that the cluster can give.", ("sigma_k.n_tokens", "sigma_k.n_docs")),
+            Column("total", pl.Int32, "B_total in units.", ("sigma_k.n_tokens", "sigma_k.n_docs")),
+            Column("unit", pl.String, "tokens or documents."),
+        ),
+    ),
+)
+CHECKS = (
+    Check("sum_exact", True, "Allocated and real budgets sum to the total, or to all there is."),
+    Check("within_caps", True, "No cluster is given more than it has (times max_repeats)."),
+    Check("multiplier_in_range", True, "1 <= r_k <= 1 + alpha."),
+    Check("mean_drop_positive", False, "The mean drop τ_norm is above 0; otherwise nothing is replayed."),
+)
+
 stage = Stage(
     name="budgets",
     code_version="2",
@@ -69,7 +141,9 @@ stage = Stage(
     description="How many tokens (or documents) each cluster may put into the subset: more where it is large, varied,"
     " good and not yet learned. n_base ∝ (N_k σ_k)^τ exp(Q_k/T), r_k = 1 + α exp(−ΔL_k/τ_norm) 1[Q_k > τ_th], n_k ∝"
     " n_base r_k [paper eq. 5, 7, 8], then caps by water-filling and exact rounding.",
-    tables=("budgets",),
+    tables=TABLES,
+    checks=CHECKS,
+    picture=True,
     inputs=("sigma_k", "quality_scores", "adaptation_deltas"),
     reads={"budget": None, "adaptation": ("delta",)},
 )

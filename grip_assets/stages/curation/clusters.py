@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from grip_assets.engine.declarations import VECTOR16, VECTOR32, Check, Column, Table
 from grip_assets.engine.stage import Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_sample
@@ -112,6 +113,39 @@ def _write_sorted(work: Work, files: str, table: pl.DataFrame) -> None:
                 writer.write(pa.table({"doc_id": ids, "embedding": vectors(x_ND[start : start + 16_384])}))
 
 
+TABLES = (
+    Table(
+        "clusters",
+        (
+            Column("doc_id", pl.String, "Document.", ("embeddings.doc_id",)),
+            Column("cluster_id", pl.Int32, "Cluster of the document.", ("embeddings.embedding",)),
+            Column("cosine", pl.Float64, "Cosine to the centroid.", ("embeddings.embedding",)),
+            Column("n_tokens", pl.Int64, "Tokens ℓ(x).", ("embeddings.n_tokens",)),
+        ),
+    ),
+    Table(
+        "centroids",
+        (
+            Column("cluster_id", pl.Int32, "Cluster.", ("embeddings.embedding",)),
+            Column("n_docs", pl.Int64, "Documents N_k.", ("embeddings.doc_id",)),
+            Column("n_tokens", pl.Int64, "Tokens of its documents.", ("embeddings.n_tokens",)),
+            Column("centroid", VECTOR32, "Normalised mean of its vectors.", ("embeddings.embedding",)),
+        ),
+    ),
+    Table(
+        "cluster_embeddings",
+        (
+            Column("doc_id", pl.String, "Document, in the order of clusters.", ("embeddings.doc_id",)),
+            Column("embedding", VECTOR16, "Its vector.", ("embeddings.embedding",)),
+        ),
+    ),
+)
+CHECKS = (
+    Check("every_document_in_one_cluster", True, "Each embedded document is in exactly one cluster."),
+    Check("no_empty_cluster", True, "Every centroid has documents, and as many as it says."),
+    Check("balanced", False, "The largest cluster has at most 50 times the documents of the median one."),
+)
+
 stage = Stage(
     name="clusters",
     code_version="2",
@@ -119,7 +153,8 @@ stage = Stage(
     description="Groups of documents that are about the same: disjoint clusters by spherical k-means; small ones"
     " merged into the nearest. `centroids` has the centres, `cluster_embeddings` the vectors in the order of"
     " `clusters`.",
-    tables=("clusters", "centroids", "cluster_embeddings"),
+    tables=TABLES,
+    checks=CHECKS,
     inputs=("embeddings",),
     reads={"clustering": ("k", "iterations", "seeds", "min_cluster_docs", "fit_sample", "seed")},
 )

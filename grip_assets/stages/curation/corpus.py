@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from grip_assets.engine.declarations import VECTOR32, Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
@@ -318,6 +319,109 @@ def _batches(stream: Iterable[RawDocument | Rejected]) -> Iterator[list[RawDocum
         yield batch
 
 
+TABLES = (
+    Table(
+        "corpus",
+        (
+            Column("doc_id", pl.String, "Hash of the text; names the document in every table."),
+            Column("text", pl.String, "The document."),
+            Column("language", pl.String, "Language by file name, or as the pool says."),
+            Column("source", pl.String, "Path, address or row in the pool."),
+            Column("n_bytes", pl.Int64, "Bytes of the text in UTF-8."),
+            Column("n_tokens", pl.Int64, "Tokens ℓ(x), by the tokenizer of settings/corpus."),
+            Column(
+                "decoded_from", pl.String, "Encoding that the file was decoded from, by detection; empty for UTF-8."
+            ),
+            Column(
+                "kept",
+                pl.String,
+                "The user's own columns (settings/corpus.keep) as JSON; each is a column of an export.",
+            ),
+        ),
+    ),
+    Table(
+        "rejected",
+        (
+            Column("source", pl.String, "Path, address or row in the pool."),
+            Column(
+                "reason",
+                pl.String,
+                "Why it is not in the corpus (duplicate, contaminated, binary, invalid utf-8, empty, too large,"
+                " unreadable, unknown kind, bad json, missing field).",
+            ),
+            Column("detail", pl.String, "More about the reason."),
+            Column("n_bytes", pl.Int64, "Bytes as read."),
+            Column("doc_id", pl.String, "Hash of the text, where there is one."),
+            Column(
+                "stands_for",
+                pl.String,
+                "The document, in the corpus or held out, that is kept instead of this duplicate.",
+            ),
+        ),
+    ),
+    Table(
+        "intake",
+        (
+            Column(
+                "outcome",
+                pl.String,
+                "listed, read, kept, held_out or rejected; decoded (from another encoding than UTF-8) and unknown_kind"
+                " where there are any.",
+            ),
+            Column("n", pl.Int64, "Documents."),
+        ),
+    ),
+    Table(
+        "held_out",
+        (
+            Column("doc_id", pl.String, "Hash of the text."),
+            Column("text", pl.String, "The document, of a project that is set aside for evaluation."),
+            Column("language", pl.String, "Language by file name, or as the pool says."),
+            Column("source", pl.String, "Path, address or row in the pool."),
+            Column("n_bytes", pl.Int64, "Bytes of the text in UTF-8."),
+            Column("n_tokens", pl.Int64, "Tokens, by the tokenizer of settings/corpus."),
+            Column(
+                "decoded_from", pl.String, "Encoding that the file was decoded from, by detection; empty for UTF-8."
+            ),
+            Column(
+                "kept",
+                pl.String,
+                "The user's own columns (settings/corpus.keep) as JSON; each is a column of an export.",
+            ),
+            Column("project", pl.String, "What is held out as a whole."),
+        ),
+    ),
+    Table(
+        "contamination",
+        (
+            Column("benchmark", pl.String, "Benchmark whose problems were looked for."),
+            Column(
+                "rule", pl.String, "exact (a whole prompt or solution, white space aside) or 13-gram (13 words of one)."
+            ),
+            Column("problems", pl.Int64, "Problems found."),
+            Column("documents", pl.Int64, "Documents rejected."),
+        ),
+    ),
+    Table(
+        "own_vectors",
+        (
+            Column("doc_id", pl.String, "Document.", ("corpus.doc_id",)),
+            Column(
+                "vector",
+                VECTOR32,
+                "The pool's own vector of it (settings/embedding.column), float32, as it came; none where no column is"
+                " named.",
+            ),
+        ),
+    ),
+)
+CHECKS = (
+    Check("unique_documents", True, "No document is in the corpus twice."),
+    Check("nothing_lost", True, "Documents read = kept + held out + rejected."),
+    Check("held_out_apart", True, "No document is both held out and in the corpus."),
+    Check("few_rejected", False, "At most a fifth of the documents is rejected other than as duplicates."),
+)
+
 stage = Stage(
     name="corpus",
     code_version="4",
@@ -325,7 +429,8 @@ stage = Stage(
     description="The pool to choose from: one row a document, named by its content. Exact duplicates and unusable"
     " documents are in the table `rejected`, with the reason and the document that stands for them; so are documents"
     " that hold a benchmark's problem. Projects set aside for evaluation are in `held_out`.",
-    tables=("corpus", "rejected", "intake", "held_out", "contamination", "own_vectors"),
+    tables=TABLES,
+    checks=CHECKS,
     reads={"corpus": None, "embedding": ("column",)},
     facts=facts,
     named_by_content=True,

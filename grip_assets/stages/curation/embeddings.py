@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from grip_assets.engine.declarations import VECTOR16, Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.models.files import COLUMN, content_hash, locate
@@ -115,6 +116,29 @@ def _table(rows: list[tuple[str, "Embedded"]]) -> pa.Table:
     return pa.table({"key": list(ids), "embedding": vectors(np.stack([e.vector for e in embedded])), **columns})
 
 
+TABLES = (
+    Table(
+        "embeddings",
+        (
+            Column("doc_id", pl.String, "Document.", ("corpus.doc_id",)),
+            Column("embedding", VECTOR16, "Unit vector e(x), float16.", ("corpus.text",)),
+            Column(
+                "n_encoder_tokens",
+                pl.Int64,
+                "Tokens by the encoder's tokenizer, without special tokens.",
+                ("corpus.text",),
+            ),
+            Column("n_windows", pl.Int64, "Windows of the document.", ("corpus.text",)),
+            Column("n_windows_embedded", pl.Int64, "Windows that went into the vector.", ("corpus.text",)),
+            Column("n_tokens", pl.Int64, "Tokens ℓ(x).", ("corpus.n_tokens",)),
+        ),
+    ),
+)
+CHECKS = (
+    Check("unit_norms", True, "Every embedding has norm 1 within float16."),
+    Check("every_document_embedded", True, "One embedding for each document of the corpus."),
+)
+
 stage = Stage(
     name="embeddings",
     code_version="1",
@@ -122,7 +146,8 @@ stage = Stage(
     description="Each document as a vector of its meaning, e(x), of length 1. Long documents are embedded window by"
     " window and pooled by token count. A document whose vector is there is not embedded again. With"
     " settings/embedding.model: column these are the pool's own vectors, normalised.",
-    tables=("embeddings",),
+    tables=TABLES,
+    checks=CHECKS,
     inputs=("corpus",),
     reads={"embedding": None},
     facts=facts,

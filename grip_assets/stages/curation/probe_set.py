@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 
+from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Stage, Work
 from grip_assets.method.budget.allocation import neyman_probe
 from grip_assets.method.sampling import keyed_uniform
@@ -62,6 +63,71 @@ def _write_texts(work: Work, read: pl.DataFrame, drawn: pl.DataFrame) -> None:
         work.draft.write_blocks(name, (part.to_arrow(compat_level=pl.CompatLevel.oldest()) for part in with_text))
 
 
+TABLES = (
+    Table(
+        "probe_set",
+        (
+            Column("doc_id", pl.String, "Document.", ("clusters.doc_id",)),
+            Column("cluster_id", pl.Int32, "Cluster.", ("clusters.cluster_id",)),
+            Column("rank", pl.Int64, "Place in the draw of its cluster, from 0.", ("clusters.doc_id",)),
+        ),
+    ),
+    Table(
+        "probe_allocation",
+        (
+            Column("cluster_id", pl.Int32, "Cluster.", ("sigma_k.cluster_id",)),
+            Column("n_docs", pl.Int64, "Documents N_k.", ("sigma_k.n_docs",)),
+            Column("sigma", pl.Float64, "Spread σ_k.", ("sigma_k.sigma",)),
+            Column(
+                "target",
+                pl.Float64,
+                "Neyman's share ∝ N_k σ_k, before floors and rounding.",
+                ("sigma_k.n_docs", "sigma_k.sigma"),
+            ),
+            Column("n_probe", pl.Int64, "Probe documents.", ("sigma_k.n_docs", "sigma_k.sigma")),
+            Column(
+                "floor_binds",
+                pl.Boolean,
+                "Whether the floor of settings/probe gave it more than its share.",
+                ("sigma_k.n_docs", "sigma_k.sigma"),
+            ),
+        ),
+    ),
+    Table(
+        "probe_documents",
+        (
+            Column("doc_id", pl.String, "Document.", ("corpus.doc_id",)),
+            Column("cluster_id", pl.Int32, "Cluster.", ("clusters.cluster_id",)),
+            Column("rank", pl.Int64, "Place in the draw of its cluster, from 0.", ("clusters.doc_id",)),
+            Column("language", pl.String, "Language.", ("corpus.language",)),
+            Column("source", pl.String, "Path, address or row in the pool.", ("corpus.source",)),
+            Column("n_tokens", pl.Int64, "Tokens ℓ(x).", ("corpus.n_tokens",)),
+            Column("text", pl.String, "The document.", ("corpus.text",)),
+        ),
+    ),
+    Table(
+        "adaptation_documents",
+        (
+            Column("doc_id", pl.String, "Document.", ("corpus.doc_id",)),
+            Column("cluster_id", pl.Int32, "Cluster.", ("clusters.cluster_id",)),
+            Column(
+                "rank",
+                pl.Int64,
+                "Place in the draw of its cluster, from 0; those of the probe come first.",
+                ("clusters.doc_id",),
+            ),
+            Column("language", pl.String, "Language.", ("corpus.language",)),
+            Column("source", pl.String, "Path, address or row in the pool.", ("corpus.source",)),
+            Column("n_tokens", pl.Int64, "Tokens ℓ(x).", ("corpus.n_tokens",)),
+            Column("text", pl.String, "The document.", ("corpus.text",)),
+        ),
+    ),
+)
+CHECKS = (
+    Check("within_clusters", True, "min(8, N_k) <= n_k <= N_k, for the floor in settings/probe."),
+    Check("sums_to_budget", True, "The probe set has as many documents as its allocation says."),
+)
+
 stage = Stage(
     name="probe_set",
     code_version="3",
@@ -69,7 +135,8 @@ stage = Stage(
     description="A small sample of every cluster, which the judge scores and the proxy learns from: more documents of"
     " large and varied clusters, n_k ∝ N_k σ_k, at least 8 (Neyman's allocation) [paper eq. 4]. `probe_documents` has"
     " their texts, `adaptation_documents` those that the proxy reads: at least 40 of a cluster.",
-    tables=("probe_set", "probe_allocation", "probe_documents", "adaptation_documents"),
+    tables=TABLES,
+    checks=CHECKS,
     inputs=("corpus", "clusters", "sigma_k"),
     reads={"probe": None},
 )

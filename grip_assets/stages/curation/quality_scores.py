@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Log, Settings, Stage, Work
 from grip_assets.errors import Capped, GripError, Unfinished
 from grip_assets.judges.base import DIMENSIONS, Document, Hinting, Judge, Verdict, judge_for
@@ -246,13 +247,73 @@ def spent(work: Work, settings: Quality) -> dict[str, Any]:
     }
 
 
+TABLES = (
+    Table(
+        "quality_scores",
+        (
+            Column("doc_id", pl.String, "Judged document.", ("probe_set.doc_id",)),
+            Column("cluster_id", pl.Int32, "Cluster.", ("probe_set.cluster_id",)),
+            Column("syntax_integrity", pl.Float64, "Rubric score from 0 to 10.", ("probe_documents.text",)),
+            Column("architecture", pl.Float64, "Rubric score from 0 to 10.", ("probe_documents.text",)),
+            Column("educational_value", pl.Float64, "Rubric score from 0 to 10.", ("probe_documents.text",)),
+            Column("technical_depth", pl.Float64, "Rubric score from 0 to 10.", ("probe_documents.text",)),
+            Column(
+                "score",
+                pl.Float64,
+                "Mean of the dimensions in settings/quality, from 0 to 1; of a column, its value on that scale.",
+                ("probe_documents.text", "corpus.kept"),
+            ),
+            Column("judge", pl.String, "Who judged."),
+            Column("status", pl.String, "ok or failed."),
+            Column("reason", pl.String, "Why it failed."),
+            Column(
+                "parts",
+                pl.String,
+                "What the score is made of, or what the judge was shown, as JSON.",
+                ("probe_documents.text",),
+            ),
+            Column("round", pl.Int32, "0 for the probe; 1 and up for documents judged to reach quality.target_error."),
+        ),
+    ),
+    Table(
+        "cluster_quality",
+        (
+            Column("cluster_id", pl.Int32, "Cluster.", ("probe_allocation.cluster_id",)),
+            Column(
+                "quality",
+                pl.Float64,
+                "Q_k from 0 to 1, drawn towards the overall mean by the shrinkage.",
+                ("quality_scores.score",),
+            ),
+            Column("standard_error", pl.Float64, "Of the cluster's mean score.", ("quality_scores.score",)),
+            Column("n_judged", pl.Int64, "Documents with a score.", ("quality_scores.status",)),
+            Column("mean_score", pl.Float64, "Mean score without shrinkage.", ("quality_scores.score",)),
+            Column("n_asked", pl.Int64, "Documents that were to be judged.", ("quality_scores.doc_id",)),
+            Column(
+                "score_variance",
+                pl.Float64,
+                "Variance that further documents are planned with.",
+                ("quality_scores.score",),
+            ),
+            Column("status", pl.String, "ok, or too few judged.", ("quality_scores.status",)),
+        ),
+    ),
+)
+CHECKS = (
+    Check("in_range", True, "Scores from 0 to 10, their mean from 0 to 1."),
+    Check("few_failed", True, "At most the share of documents in quality.max_failed has no score."),
+    Check("judged", False, "Every cluster has as many judged documents as quality.min_judged says."),
+)
+
 stage = Stage(
     name="quality_scores",
     code_version="4",
     compute=compute,
     description="How good the documents of each cluster are: four rubric scores from 0 to 10 for each probe document,"
     " and their mean over the cluster's probe, Q_k in [0, 1], with its standard error [paper 3.2 and appendix A.1].",
-    tables=("quality_scores", "cluster_quality"),
+    tables=TABLES,
+    checks=CHECKS,
+    picture=True,
     inputs=("corpus", "clusters", "probe_set"),
     reads={"quality": READS},
     facts=rubric_facts,

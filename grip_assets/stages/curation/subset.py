@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.geometry import RaoEntropy, unit_rows
@@ -314,6 +315,113 @@ def clusters_of(work: Work, documents: pl.DataFrame) -> Iterator[Cluster]:
         held, start = together[size:], start + size
 
 
+DRAWN = (
+    Column("doc_id", pl.String, "Document.", ("clusters.doc_id",)),
+    Column("cluster_id", pl.Int32, "Cluster.", ("clusters.cluster_id",)),
+    Column("n_tokens", pl.Int64, "Tokens ℓ(x).", ("clusters.n_tokens",)),
+    Column(
+        "density",
+        pl.Float64,
+        "ρ(x), from the distances to its neighbours in the cluster.",
+        ("cluster_embeddings.embedding",),
+    ),
+    Column("length_weight", pl.Float64, "(ℓ(x)/ℓ_avg)^β.", ("clusters.n_tokens",)),
+    Column(
+        "selection_weight",
+        pl.Float64,
+        "ρ(x)⁻¹ (ℓ(x)/ℓ_avg)^β, floored and clipped.",
+        ("cluster_embeddings.embedding", "clusters.n_tokens"),
+    ),
+    Column(
+        "key",
+        pl.Float64,
+        "Key of the draw; documents are taken from the largest key down.",
+        ("cluster_embeddings.embedding", "clusters.n_tokens", "clusters.doc_id"),
+    ),
+    Column(
+        "repeats",
+        pl.Int64,
+        "Copies of the document to train on; 0 where it is not selected.",
+        ("budgets.allocated", "cluster_embeddings.embedding", "clusters.n_tokens"),
+    ),
+)
+TABLES = (
+    Table("subset", DRAWN),
+    Table("selection_weights", DRAWN),
+    Table(
+        "selection_thresholds",
+        (
+            Column("cluster_id", pl.Int32, "Cluster.", ("budgets.cluster_id",)),
+            Column("allocated", pl.Int64, "The cluster's budget, in its unit.", ("budgets.allocated",)),
+            Column(
+                "granted",
+                pl.Int64,
+                "What of the budgets the cluster can use, after what others left was spread.",
+                ("budgets.allocated", "budgets.utility", "clusters.n_tokens"),
+            ),
+            Column(
+                "drawn",
+                pl.Int64,
+                "What was drawn, in the unit of the budget, repeats counted.",
+                ("budgets.allocated", "clusters.n_tokens", "cluster_embeddings.embedding"),
+            ),
+            Column(
+                "passed_over",
+                pl.Int64,
+                "Documents that are longer than the cluster's whole budget; none of them can be drawn.",
+                ("budgets.allocated", "clusters.n_tokens"),
+            ),
+            Column("passed_over_tokens", pl.Int64, "Their tokens.", ("budgets.allocated", "clusters.n_tokens")),
+            Column(
+                "left_out", pl.Int64, "Documents that are longer than selection.max_tokens.", ("clusters.n_tokens",)
+            ),
+            Column("left_out_tokens", pl.Int64, "Their tokens.", ("clusters.n_tokens",)),
+            Column("max_tokens", pl.Int64, "selection.max_tokens; null where no length is too long."),
+            Column(
+                "exhausted",
+                pl.Boolean,
+                "Whether every document that fits is taken, as often as it may be.",
+                ("budgets.allocated", "clusters.n_tokens"),
+            ),
+            Column(
+                "threshold",
+                pl.Float64,
+                "Key of the last document taken; of those that fit, all with a larger one are in.",
+                ("budgets.allocated", "cluster_embeddings.embedding"),
+            ),
+        ),
+    ),
+    Table(
+        "diversity",
+        (
+            Column("cluster_id", pl.Int32, "Cluster; null for the whole.", ("clusters.cluster_id",)),
+            Column("n_docs", pl.Int64, "Documents.", ("clusters.doc_id",)),
+            Column("n_selected", pl.Int64, "Documents of the subset.", ("budgets.allocated",)),
+            Column(
+                "corpus", pl.Float64, "Rao's quadratic entropy of all documents.", ("cluster_embeddings.embedding",)
+            ),
+            Column(
+                "subset",
+                pl.Float64,
+                "The same of the subset, repeats counted.",
+                ("cluster_embeddings.embedding", "budgets.allocated"),
+            ),
+            Column(
+                "random",
+                pl.Float64,
+                "The same of a uniform draw to the same budget.",
+                ("cluster_embeddings.embedding", "budgets.allocated"),
+            ),
+        ),
+    ),
+)
+CHECKS = (
+    Check("within_budgets", True, "Every cluster is drawn to its budget, within a document that fits."),
+    Check("budget_met", False, "At least 99% of the budget could be used."),
+    Check("nothing_lost", True, "Documents read = selected + not selected + held out + rejected."),
+    Check("diversity_in_range", True, "Entropies are from 0 to 2, and of as many documents as there are."),
+)
+
 stage = Stage(
     name="subset",
     code_version="4",
@@ -323,7 +431,9 @@ stage = Stage(
     " `selection_thresholds`: budget, what was drawn and what was passed over as too long, by cluster."
     " `selection_weights` has density, weights and key of every document, chosen or not; `diversity` Rao's entropy of"
     " pool, subset and a random draw, by cluster and (`cluster_id` NULL) as a whole [paper eq. 1].",
-    tables=("subset", "selection_weights", "selection_thresholds", "diversity"),
+    tables=TABLES,
+    checks=CHECKS,
+    picture=True,
     inputs=("corpus", "clusters", "budgets"),
     reads={"selection": None},
 )

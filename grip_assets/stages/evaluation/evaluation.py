@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Stage, Work
 from grip_assets.method.statistics import mean, verdict
 from grip_assets.stages.evaluation.evaluation_set import COPIED
@@ -108,6 +109,90 @@ def _paired(
     return difference.columns(column, f"{column}_low", f"{column}_high") | {words: said}
 
 
+TABLES = (
+    Table(
+        "evaluation",
+        (
+            Column("strategy", pl.String, "What selected the training documents.", ("trainings.strategy",)),
+            Column("set", pl.String, "humaneval, held_out or target.", ("evaluation_set.set",)),
+            Column(
+                "slice_by",
+                pl.String,
+                "all, language, quality_band or length_band.",
+                ("evaluation_set.language", "evaluation_set.quality_band", "evaluation_set.length_band"),
+            ),
+            Column(
+                "slice",
+                pl.String,
+                "Its value.",
+                ("evaluation_set.language", "evaluation_set.quality_band", "evaluation_set.length_band"),
+            ),
+            Column("measure", pl.String, "bits_per_byte (less is better) or pass_at_1 (more is).", ("trainings.bits",)),
+            Column("n_items", pl.Int64, "Items.", ("evaluation_set.item_id",)),
+            Column("n_bytes", pl.Int64, "Bytes.", ("evaluation_set.n_bytes",)),
+            Column("seeds", pl.Int64, "Seeds.", ("trainings.seed",)),
+            Column("value", pl.Float64, "Mean over seeds.", ("trainings.bits", "evaluation_set.n_bytes")),
+            Column("low", pl.Float64, "Its 95% interval, Student's.", ("trainings.bits",)),
+            Column("high", pl.Float64, "Its 95% interval, Student's.", ("trainings.bits",)),
+            Column("to_random", pl.Float64, "Mean over seeds of the difference to random.", ("trainings.bits",)),
+            Column("to_random_low", pl.Float64, "Its interval.", ("trainings.bits",)),
+            Column("to_random_high", pl.Float64, "Its interval.", ("trainings.bits",)),
+            Column("verdict", pl.String, "The same in words.", ("trainings.bits",)),
+            Column("compared_with", pl.String, "The rung before; of an ablation, grip.", ("strategy_costs.previous",)),
+            Column("to_previous", pl.Float64, "Mean over seeds of the difference to that.", ("trainings.bits",)),
+            Column("to_previous_low", pl.Float64, "Its interval.", ("trainings.bits",)),
+            Column("to_previous_high", pl.Float64, "Its interval.", ("trainings.bits",)),
+            Column("previous_verdict", pl.String, "The same in words.", ("trainings.bits",)),
+        ),
+    ),
+    Table(
+        "ladder",
+        (
+            Column("set", pl.String, "humaneval, held_out or target.", ("evaluation_set.set",)),
+            Column("strategy", pl.String, "What selected the training documents.", ("trainings.strategy",)),
+            Column(
+                "kind",
+                pl.String,
+                "rung (of Panel B), yours (your settings in force), baseline or ablation (grip without one part).",
+                ("strategy_costs.kind",),
+            ),
+            Column("seeds", pl.Int64, "Seeds.", ("trainings.seed",)),
+            Column("bits_per_byte", pl.Float64, "Mean over seeds.", ("trainings.bits", "evaluation_set.n_bytes")),
+            Column("low", pl.Float64, "Its 95% interval, Student's.", ("trainings.bits",)),
+            Column("high", pl.Float64, "Its 95% interval, Student's.", ("trainings.bits",)),
+            Column("to_random", pl.Float64, "Mean over seeds of the difference to random.", ("trainings.bits",)),
+            Column("to_random_low", pl.Float64, "Its interval.", ("trainings.bits",)),
+            Column("to_random_high", pl.Float64, "Its interval.", ("trainings.bits",)),
+            Column("verdict", pl.String, "The same in words.", ("trainings.bits",)),
+            Column("compared_with", pl.String, "The rung before; of an ablation, grip.", ("strategy_costs.previous",)),
+            Column("to_previous", pl.Float64, "Mean over seeds of the difference to that.", ("trainings.bits",)),
+            Column("to_previous_low", pl.Float64, "Its interval.", ("trainings.bits",)),
+            Column("to_previous_high", pl.Float64, "Its interval.", ("trainings.bits",)),
+            Column("previous_verdict", pl.String, "The same in words.", ("trainings.bits",)),
+            Column(
+                "n_docs", pl.Float64, "Documents selected, copies counted, mean over seeds.", ("strategy_costs.n_docs",)
+            ),
+            Column("n_tokens", pl.Float64, "Tokens selected.", ("strategy_costs.n_tokens",)),
+            Column("mean_tokens", pl.Float64, "Tokens of a document.", ("strategy_costs.mean_tokens",)),
+            Column(
+                "seconds",
+                pl.Float64,
+                "What the selection took, with the stages that it needs.",
+                ("strategy_costs.seconds",),
+            ),
+            Column("encoder_tokens", pl.Int64, "Tokens through the encoder.", ("strategy_costs.encoder_tokens",)),
+            Column(
+                "proxy_tokens",
+                pl.Int64,
+                "Tokens of the probe, times its steps and seeds.",
+                ("strategy_costs.proxy_tokens",),
+            ),
+            Column("judged_documents", pl.Int64, "Documents that were judged.", ("strategy_costs.judged_documents",)),
+        ),
+    ),
+)
+CHECKS = (Check("in_their_intervals", True, "Every mean lies in its interval; verdicts are what these say."),)
+
 stage = Stage(
     name="evaluation",
     code_version="4",
@@ -116,7 +201,9 @@ stage = Stage(
     " strategy on benchmark solutions, held-out documents and your target set: mean and 95% interval over seeds, paired"
     " differences to `random` and to the rung before (of your settings and of an ablation: to `grip`), and a verdict."
     " `ladder` has one row a strategy and set, with the cost of the selection.",
-    tables=("evaluation", "ladder"),
+    tables=TABLES,
+    checks=CHECKS,
+    picture=True,
     inputs=("strategies", "trainings", "evaluation_set"),
     group="evaluation",
 )

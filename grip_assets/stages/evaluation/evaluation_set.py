@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
@@ -225,13 +226,66 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
     return {"target": _target_pool(evaluation.target, corpus).fingerprint(), **read_with}
 
 
+TABLES = (
+    Table(
+        "evaluation_set",
+        (
+            Column("item_id", pl.String, "Set, and the problem or document in it."),
+            Column("set", pl.String, "humaneval, held_out or target."),
+            Column("source", pl.String, "Problem, or path of the document."),
+            Column("project", pl.String, "Project that was set aside.", ("held_out.project",)),
+            Column("language", pl.String, "Language.", ("held_out.language",)),
+            Column(
+                "cluster_id",
+                pl.Int32,
+                "Cluster that the document would be in.",
+                ("clusters.cluster_id", "held_out.text"),
+            ),
+            Column(
+                "quality_band",
+                pl.String,
+                "Third of the held-out documents by the quality of that cluster.",
+                ("cluster_quality.quality",),
+            ),
+            Column(
+                "length_band",
+                pl.String,
+                "short, medium (from 500 tokens) or long (from 2,000).",
+                ("held_out.n_tokens",),
+            ),
+            Column("prompt", pl.String, "What the models are given."),
+            Column("text", pl.String, "What they have to predict.", ("held_out.text",)),
+            Column("n_bytes", pl.Int64, "Bytes of the text.", ("held_out.text",)),
+            Column(
+                "in_pool",
+                pl.Float64,
+                "Largest share of its runs of 13 words that one document of the pool has; above 0.3 it is not measured"
+                " with.",
+                ("corpus.text",),
+            ),
+        ),
+    ),
+    Table(
+        "tokenizer",
+        (
+            Column("vocabulary", pl.Int64, "Tokens.", ("corpus.text",)),
+            Column("json", pl.String, "The byte-level BPE, as the library tokenizers reads it.", ("corpus.text",)),
+        ),
+    ),
+)
+CHECKS = (
+    Check("apart", True, "No held-out document that is predicted is in the pool."),
+    Check("something_to_predict", True, "Every item has a text, and is there once."),
+)
+
 stage = Stage(
     name="evaluation_set",
     code_version="3",
     compute=compute,
     description="What the models of the evaluation have to predict: solutions of the benchmarks, passages of held-out"
     " projects, your target set. `tokenizer` is the one they share, learned on the pool.",
-    tables=("evaluation_set", "tokenizer"),
+    tables=TABLES,
+    checks=CHECKS,
     inputs=("corpus", "embeddings", "clusters", "quality_scores"),
     reads={
         "corpus": ("benchmarks",),

@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.budget.allocation import capacities, resolve_total
@@ -224,6 +225,85 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
     return {"profiles": {name: read_profile(name) for name in RUNGS}, **rule_facts(settings, root)}
 
 
+TABLES = (
+    Table(
+        "strategies",
+        (
+            Column("strategy", pl.String, "Way of selecting."),
+            Column("seed", pl.Int64, "Seed of its draw."),
+            Column("doc_id", pl.String, "Document that it takes.", ("clusters.doc_id",)),
+            Column(
+                "repeats",
+                pl.Int64,
+                "How often.",
+                (
+                    "clusters.cluster_id",
+                    "sigma_k.sigma",
+                    "cluster_quality.quality",
+                    "adaptation_deltas.delta",
+                    "cluster_embeddings.embedding",
+                    "corpus.text",
+                    "corpus.language",
+                ),
+            ),
+            Column("n_tokens", pl.Int64, "Tokens of the document, once.", ("clusters.n_tokens",)),
+        ),
+    ),
+    Table(
+        "strategy_costs",
+        (
+            Column("strategy", pl.String, "Way of selecting."),
+            Column(
+                "kind",
+                pl.String,
+                "Rung of Panel B, yours (your settings in force), baseline, or ablation (the last rung without one"
+                " part).",
+            ),
+            Column(
+                "previous",
+                pl.String,
+                "The rung before, among those compared; null for the first, and for what is no rung.",
+            ),
+            Column(
+                "n_docs", pl.Float64, "Documents taken, copies counted, the mean over seeds.", ("strategies.repeats",)
+            ),
+            Column(
+                "n_tokens",
+                pl.Float64,
+                "Their tokens, the mean over seeds.",
+                ("strategies.repeats", "strategies.n_tokens"),
+            ),
+            Column(
+                "mean_tokens", pl.Float64, "Tokens of a document taken.", ("strategies.repeats", "strategies.n_tokens")
+            ),
+            Column(
+                "encoder_tokens", pl.Int64, "Tokens that the encoder read for it.", ("embeddings.n_encoder_tokens",)
+            ),
+            Column(
+                "proxy_tokens",
+                pl.Int64,
+                "Tokens that the proxy was trained on for it, over all steps and seeds.",
+                ("adaptation_deltas.n_tokens",),
+            ),
+            Column(
+                "judged_documents",
+                pl.Int64,
+                "Documents that were judged for it.",
+                ("quality_scores.doc_id", "corpus.doc_id"),
+            ),
+            Column(
+                "seconds",
+                pl.Float64,
+                "Time of the stages that it needs, as they were when computed, and of its own rule.",
+            ),
+        ),
+    ),
+)
+CHECKS = (
+    Check("same_budget", True, "Every strategy takes the same tokens, within a document."),
+    Check("of_the_pool", True, "Every strategy takes documents of the corpus, each in one row."),
+)
+
 stage = Stage(
     name="strategies",
     code_version="5",
@@ -231,7 +311,8 @@ stage = Stage(
     description="What each strategy of settings/evaluation selects, under each seed, all to the same tokens: the steps"
     " from random to GRIP that the paper's Panel B compares, baselines, GRIP without one part. `strategy_costs`: what"
     " each needs of encoder, proxy, judge and time.",
-    tables=("strategies", "strategy_costs"),
+    tables=TABLES,
+    checks=CHECKS,
     inputs=(
         "corpus",
         "embeddings",

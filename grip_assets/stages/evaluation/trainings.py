@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
@@ -172,13 +173,47 @@ def proxy_of_our_own(work: Work) -> Path:
     return folder
 
 
+TABLES = (
+    Table(
+        "trainings",
+        (
+            Column("strategy", pl.String, "What selected the training documents.", ("strategies.strategy",)),
+            Column("seed", pl.Int64, "Seed of draw, initialisation and order.", ("strategies.seed",)),
+            Column("item_id", pl.String, "What is predicted.", ("evaluation_set.item_id",)),
+            Column(
+                "bits",
+                pl.Float64,
+                "Bits that the model needs for it.",
+                ("strategies.doc_id", "corpus.text", "evaluation_set.text"),
+            ),
+            Column(
+                "solved",
+                pl.Boolean,
+                "Whether what the model writes passes the problem's test; null where it was not run.",
+                ("strategies.doc_id", "corpus.text"),
+            ),
+        ),
+    ),
+    Table(
+        "training_curves",
+        (
+            Column("strategy", pl.String, "What selected the training documents.", ("strategies.strategy",)),
+            Column("seed", pl.Int64, "Seed of draw, initialisation and order.", ("strategies.seed",)),
+            Column("part", pl.Int64, "Tenth of the training, from 0.", ("strategies.doc_id",)),
+            Column("loss", pl.Float64, "Mean training loss there, nats a token.", ("strategies.doc_id", "corpus.text")),
+        ),
+    ),
+)
+CHECKS = (Check("complete", True, "Every strategy and seed has finite bits above 0 for every item."),)
+
 stage = Stage(
     name="trainings",
     code_version="2",
     compute=compute,
     description="A small language model trained from nothing on what each strategy selects, under each seed: the bits"
     " that it needs for every item of the evaluation set. `training_curves` has the training loss by tenths.",
-    tables=("trainings", "training_curves"),
+    tables=TABLES,
+    checks=CHECKS,
     inputs=("corpus", "strategies", "evaluation_set"),
     reads={"evaluation": READS},
     group="evaluation",

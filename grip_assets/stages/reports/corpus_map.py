@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Stage, Work
 from grip_assets.method.projection import tsne
 from grip_assets.method.sampling import keyed_sample
@@ -27,13 +28,31 @@ def compute(work: Work) -> dict[str, Any]:
     return {"documents_on_the_map": len(sample)}
 
 
+TABLES = (
+    Table(
+        "corpus_map",
+        (
+            Column("doc_id", pl.String, "Document of the sample.", ("clusters.doc_id",)),
+            Column("cluster_id", pl.Int32, "Cluster.", ("clusters.cluster_id",)),
+            Column("x", pl.Float32, "Place in the map, by t-SNE.", ("cluster_embeddings.embedding",)),
+            Column("y", pl.Float32, "Place in the map.", ("cluster_embeddings.embedding",)),
+        ),
+    ),
+)
+CHECKS = (
+    Check("finite", True, "Every point of the map is finite."),
+    Check("same_clusters", True, "Every document of the map is once in it, and in its cluster."),
+)
+
 stage = Stage(
     name="corpus_map",
     code_version="1",
     compute=compute,
     description="A map of the corpus: at most 3,000 documents in the plane by t-SNE, near ones near each other."
     " Distances between far groups say nothing.",
-    tables=("corpus_map",),
+    tables=TABLES,
+    checks=CHECKS,
+    picture=True,
     inputs=("clusters",),
     group="reports",
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.judges.base import DIMENSIONS, judge_for
@@ -180,13 +181,60 @@ def _facts(settings: Settings, root: Path) -> dict[str, Any]:
     return rubric_facts(settings, root) | {"gold": labels}
 
 
+TABLES = (
+    Table(
+        "judge_report",
+        (
+            Column("section", pl.String, "What the judge is compared with, or what its score follows, or cost."),
+            Column("dimension", pl.String, "Rubric dimension, or score.", ("quality_scores.score",)),
+            Column("measure", pl.String, "Name of the number."),
+            Column("value", pl.Float64, "The number.", ("quality_scores.score",)),
+            Column("n", pl.Int64, "Documents it is made from.", ("quality_scores.doc_id",)),
+        ),
+    ),
+    Table(
+        "judge_histogram",
+        (
+            Column("dimension", pl.String, "Rubric dimension."),
+            Column("score", pl.Int32, "Score from 0 to 10."),
+            Column(
+                "n",
+                pl.Int64,
+                "Documents with that score.",
+                (
+                    "quality_scores.syntax_integrity",
+                    "quality_scores.architecture",
+                    "quality_scores.educational_value",
+                    "quality_scores.technical_depth",
+                ),
+            ),
+        ),
+    ),
+    Table(
+        "judge_pairs",
+        (
+            Column("doc_id", pl.String, "Document.", ("quality_scores.doc_id",)),
+            Column("other", pl.String, "The other judgement (repeat, static, gold)."),
+            Column("dimension", pl.String, "Rubric dimension, or score."),
+            Column("score", pl.Float64, "What the judge said.", ("quality_scores.score",)),
+            Column("other_score", pl.Float64, "What the other said.", ("probe_documents.text",)),
+        ),
+    ),
+)
+CHECKS = (
+    Check("repeats_itself", False, "Judged twice, the score has a weighted kappa of at least 0.6."),
+    Check("not_by_length", False, "Length explains at most half of the score's variance."),
+)
+
 stage = Stage(
     name="judge_report",
     code_version="2",
     compute=compute,
     description="How far the judge can be trusted: the same documents judged twice, by the static judge and by you"
     " (weighted κ, rank correlation), and how much of the score follows length, language and source.",
-    tables=("judge_report", "judge_histogram", "judge_pairs"),
+    tables=TABLES,
+    checks=CHECKS,
+    picture=True,
     inputs=("corpus", "probe_set", "quality_scores"),
     reads={"quality": None},
     facts=_facts,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.agreement import overlap
@@ -119,6 +120,69 @@ def _no_budgets(budgets: pl.DataFrame) -> pl.DataFrame:
     return names.hstack(budgets.select("cluster_id", "allocated").head(0))
 
 
+TABLES = (
+    Table(
+        "knobs",
+        (
+            Column("knob", pl.String, "Setting that is turned."),
+            Column("symbol", pl.String, "Its symbol."),
+            Column("factor", pl.Float64, "Half or double."),
+            Column("value_now", pl.Float64, "Its value in force."),
+            Column("value", pl.Float64, "Its value turned, within its range."),
+            Column(
+                "documents",
+                pl.Int64,
+                "Documents of the subset that follows.",
+                ("selection_weights.density", "budgets.allocated"),
+            ),
+            Column(
+                "documents_in",
+                pl.Int64,
+                "Documents that would enter.",
+                ("selection_weights.density", "budgets.allocated"),
+            ),
+            Column(
+                "documents_out",
+                pl.Int64,
+                "Documents that would leave.",
+                ("selection_weights.density", "budgets.allocated"),
+            ),
+            Column(
+                "overlap",
+                pl.Float64,
+                "Tokens in both subsets as a share of those in either.",
+                ("selection_weights.repeats",),
+            ),
+            Column("budget_moved", pl.Float64, "Share of the budget that changes its cluster.", ("budgets.allocated",)),
+            Column(
+                "mean_tokens",
+                pl.Float64,
+                "Mean length of a document in the subset that follows.",
+                ("selection_weights.n_tokens",),
+            ),
+            Column("mean_tokens_now", pl.Float64, "The same of the subset in force.", ("selection_weights.n_tokens",)),
+        ),
+    ),
+    Table(
+        "knob_budgets",
+        (
+            Column("knob", pl.String, "Setting that is turned."),
+            Column("factor", pl.Float64, "Half or double."),
+            Column("cluster_id", pl.Int32, "Cluster.", ("budgets.cluster_id",)),
+            Column(
+                "allocated",
+                pl.Int64,
+                "Its budget then, in units.",
+                ("sigma_k.sigma", "cluster_quality.quality", "adaptation_deltas.delta"),
+            ),
+        ),
+    ),
+)
+CHECKS = (
+    Check("budget_conserved", True, "Whatever knob is turned, the clusters' budgets sum to the same."),
+    Check("in_range", True, "Overlaps and moved shares are from 0 to 1."),
+)
+
 stage = Stage(
     name="knobs",
     code_version="2",
@@ -126,7 +190,9 @@ stage = Stage(
     description="What the subset would be with another value of each knob: τ, T, α and β at half and at double, the"
     " budgets and the subset that follow, and how far they overlap with those in force. `knob_budgets` has the"
     " clusters' budgets.",
-    tables=("knobs", "knob_budgets"),
+    tables=TABLES,
+    checks=CHECKS,
+    picture=True,
     inputs=("sigma_k", "quality_scores", "adaptation_deltas", "budgets", "subset"),
     reads={"budget": None, "adaptation": ("delta",), "selection": None},
     group="reports",

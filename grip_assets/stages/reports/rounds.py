@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.settings import Adaptation, Budget, digest
 from grip_assets.stages.curation.budgets import MEASURED, budgets_under
@@ -66,6 +67,34 @@ def _measured(settings: Settings, root: Path) -> dict[str, Any]:
     return {"measured": [m["version"] for m in manifests if not m.get("made_for")]}
 
 
+TABLES = (
+    Table(
+        "rounds",
+        (
+            Column("round", pl.Int32, "Round t, from 0."),
+            Column("proxy", pl.String, "Checkpoint that was the proxy."),
+            Column("deltas_version", pl.String, "Its artifact of adaptation_deltas."),
+            Column("cluster_id", pl.Int32, "Cluster.", ("sigma_k.cluster_id",)),
+            Column("n_docs", pl.Int64, "Documents N_k.", ("sigma_k.n_docs",)),
+            Column("n_tokens", pl.Int64, "Tokens of its documents.", ("sigma_k.n_tokens",)),
+            Column("delta", pl.Float64, "Drop that replay follows, with this proxy.", ("adaptation_deltas.delta",)),
+            Column(
+                "replay_multiplier",
+                pl.Float64,
+                "r_k with this proxy.",
+                ("adaptation_deltas.delta", "cluster_quality.quality"),
+            ),
+            Column(
+                "budget_share",
+                pl.Float64,
+                "Share of the allocated budget, with the budget settings in force.",
+                ("adaptation_deltas.delta", "sigma_k.sigma", "cluster_quality.quality"),
+            ),
+        ),
+    ),
+)
+CHECKS = (Check("shares_sum_to_one", True, "In every round the clusters' shares of the budget sum to 1."),)
+
 stage = Stage(
     name="rounds",
     code_version="1",
@@ -73,7 +102,9 @@ stage = Stage(
     description="How the budget moves from checkpoint to checkpoint of the model in training: each checkpoint that was"
     " the proxy, the drops ΔL_k that it showed on the same probe, and the share of the budget of every cluster that"
     " follows from them.",
-    tables=("rounds",),
+    tables=TABLES,
+    checks=CHECKS,
+    picture=True,
     inputs=("sigma_k", "quality_scores", "adaptation_deltas", "budgets"),  # budgets that cannot be are said once
     reads={"budget": None, "adaptation": ("delta",)},
     facts=_measured,

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from grip_assets.engine import checks
+from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.make import versions_under
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
@@ -84,7 +85,7 @@ def _must_have_passed(work: Work, versions: dict[str, str]) -> None:
     """What stops a run of the chain stops this too."""
     for name, version in versions.items():
         manifest = work.store.manifest(name, version)
-        if failed := checks.stopping(name, manifest["checks"]):
+        if failed := checks.stopping(work.stages[name], manifest["checks"]):
             raise GripError(f"{name} fails the check {failed[0]} with other seeds. Curate with these to see more.")
 
 
@@ -119,6 +120,42 @@ def _correlation(one: pl.Series, other: pl.Series) -> float | None:
     return None if np.isnan(found) else found
 
 
+TABLES = (
+    Table(
+        "stability",
+        (
+            Column("varied", pl.String, "What had another seed (clustering, probe or draw)."),
+            Column("seed", pl.Int64, "The seed."),
+            Column(
+                "overlap",
+                pl.Float64,
+                "Tokens in both subsets as a share of those in either.",
+                ("selection_weights.repeats",),
+            ),
+            Column(
+                "overlap_by_chance",
+                pl.Float64,
+                "The same for two uniform draws of these sizes.",
+                ("selection_weights.repeats",),
+            ),
+            Column(
+                "budget_correlation",
+                pl.Float64,
+                "Rank correlation over documents of their cluster's budget per unit.",
+                ("budgets.allocated",),
+            ),
+            Column("quality_correlation", pl.Float64, "The same of Q_k.", ("budgets.quality",)),
+            Column("delta_correlation", pl.Float64, "The same of the drops.", ("budgets.delta",)),
+            Column("documents_in", pl.Int64, "Documents that would enter.", ("selection_weights.repeats",)),
+            Column("documents_out", pl.Int64, "Documents that would leave.", ("selection_weights.repeats",)),
+        ),
+    ),
+)
+CHECKS = (
+    Check("in_range", True, "Overlaps are from 0 to 1, correlations from -1 to 1."),
+    Check("above_chance", False, "Other clusters or another probe leave more of the subset than chance."),
+)
+
 stage = Stage(
     name="stability",
     code_version="2",
@@ -126,7 +163,9 @@ stage = Stage(
     description="How much of the subset is luck: its overlap with those that other seeds of the clustering, of the"
     " probe and of the draw give, beside the overlap of uniform draws; and how far budgets, quality and losses agree."
     " Runs parts of the chain again, so it is made only when you ask for it.",
-    tables=("stability",),
+    tables=TABLES,
+    checks=CHECKS,
+    picture=True,
     inputs=(
         "corpus",
         "embeddings",

@@ -1,0 +1,105 @@
+"""What a stage says about its tables and checks: names, column types, descriptions, and where each column comes from.
+
+Everything that shows columns reads these declarations: the schema and lineage in the UI, the reference page, an empty
+table of a stage that is not used. A finished draft is held to them (``verify``), so they cannot be wrong for long.
+Running a check is in checks.py.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import polars as pl
+from polars.datatypes import DataTypeClass
+
+from grip_assets.errors import GripError
+from grip_assets.store.artifacts import Draft
+from grip_assets.store.tables import parts
+
+VECTOR32 = pl.Array(pl.Float32, 1)
+"""A vector. The declared width is not compared: the encoder or the pool decides it."""
+VECTOR16 = pl.Array(pl.Float16, 1)
+
+DataType = pl.DataType | DataTypeClass
+
+
+@dataclass(frozen=True)
+class Column:
+    """``sources``: columns of other tables that it is computed from, each as "table.column"."""
+
+    name: str
+    dtype: DataType
+    description: str
+    sources: tuple[str, ...] = ()
+
+    def source_pairs(self) -> list[tuple[str, str]]:
+        """``sources`` as (table, column)."""
+        pairs = [source.partition(".") for source in self.sources]
+        return [(table, column) for table, _, column in pairs]
+
+
+@dataclass(frozen=True)
+class Table:
+    """``columns`` are in the order in which they are stored."""
+
+    name: str
+    columns: tuple[Column, ...]
+
+    @cached_property
+    def schema(self) -> pl.Schema:
+        return pl.Schema({column.name: column.dtype for column in self.columns})
+
+    def empty(self) -> pl.DataFrame:
+        return pl.DataFrame(schema=self.schema)
+
+    def difference(self, found: pl.Schema) -> str:
+        """The first difference between the declaration and a stored schema, as a sentence; empty where none is."""
+        if missing := [name for name in self.schema if name not in found]:
+            return f"column {missing[0]} is declared and was not written"
+        if unknown := [name for name in found if name not in self.schema]:
+            return f"column {unknown[0]} was written and is not declared"
+        for name, declared in self.schema.items():
+            if not _same_type(declared, found[name]):
+                return f"column {name} is declared as {declared} and was written as {found[name]}"
+        if list(self.schema) != list(found):
+            return f"the columns are declared in the order {', '.join(self.schema)} and written as {', '.join(found)}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A query whose rows are violations: ``sql/checks/<stage>__<name>.sql``. A blocking one stops what follows."""
+
+    name: str
+    blocking: bool
+    description: str
+
+
+def verify(stage: str, tables: tuple[Table, ...], draft: Draft) -> None:
+    """Hold a finished draft to what its stage declares. GripError names the table, the column and the difference."""
+    written = {folder.name for folder in draft.folder.iterdir() if folder.is_dir()}
+    for name in sorted(written - {table.name for table in tables}):
+        raise _broken(stage, name, "it was written and is not declared")
+    for table in tables:
+        if table.name not in written:
+            raise _broken(stage, table.name, "it is declared and was not written")
+        if difference := table.difference(stored_schema(draft.parquet(table.name))):
+            raise _broken(stage, table.name, difference)
+
+
+def stored_schema(files: str) -> pl.Schema:
+    """Column types of a stored table, from the footer of its first file."""
+    return pl.Schema(pl.read_parquet_schema(parts(files)[0]))
+
+
+def _broken(stage: str, table: str, difference: str) -> GripError:
+    return GripError(
+        f"Table {table} of stage {stage}: {difference}. Nothing was published. This is a fault of the program: the"
+        f" declaration is in the module of the stage, and it and what `compute` writes must agree."
+    )
+
+
+def _same_type(declared: DataType, found: DataType) -> bool:
+    """Whether two types are the same, the widths of vectors aside."""
+    if isinstance(declared, pl.Array) and isinstance(found, pl.Array):
+        return declared.inner == found.inner
+    return declared == found

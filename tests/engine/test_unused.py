@@ -1,0 +1,76 @@
+"""A stage that the settings do not need is empty, says so, and costs nothing."""
+
+import dataclasses
+
+import pytest
+
+from grip_assets.engine import costs
+from grip_assets.orchestration.artifact_changes import causes
+from grip_assets.orchestration.metadata import metadata
+
+UNIFORM = "settings/selection.weight is uniform"
+
+
+def test_an_unused_stage_is_empty_and_nothing_of_it_is_computed(stubs):
+    stubs.set("selection", weight="uniform")
+    assert stubs.run() == ["pool", "cut", "weigh", "pick"]
+    manifest = stubs.store.manifest("sketch", stubs.versions["sketch"])
+    assert manifest["unused"] == UNIFORM
+    assert manifest["inputs"] == {} and manifest["checks"] == [] and manifest["tables"]["sketch"]["rows"] == 0
+    assert stubs.rows("sketch").schema == stubs.stages["sketch"].table("sketch").schema, "its columns are there"
+    assert len(stubs.rows("pick")) == 2, "what reads it gets an empty table"
+
+
+def test_an_unused_stage_is_never_stale(stubs):
+    stubs.set("selection", weight="uniform")
+    stubs.run()
+    version = stubs.versions["sketch"]
+    stubs.pool, stubs.listing = 2, "another pool"
+    stubs.set("selection", beta=0.9)
+    assert stubs.run() == ["pool", "cut", "weigh", "pick"] and stubs.versions["sketch"] == version
+
+
+def test_the_plan_says_that_a_stage_is_not_used_and_it_costs_nothing(stubs):
+    stubs.set("selection", weight="uniform")
+    step = stubs.plan()["sketch"]
+    assert (step.action, step.why, step.in_force) == ("unused", f"not used: {UNIFORM}", False)
+    assert (costs._free(step).seconds, costs._free(step).n_bytes) == (0, 0)
+    stubs.run()
+    plan = stubs.plan()
+    assert plan["sketch"].in_force and plan["sketch"].why == f"not used: {UNIFORM}"
+    assert {step.action for name, step in plan.items() if name != "sketch"} == {"reuse"}
+
+
+def test_a_stage_that_is_used_again_is_computed_and_the_plan_says_why(stubs):
+    stubs.set("selection", weight="uniform")
+    stubs.run()
+    stubs.set("selection", weight="density")
+    step = stubs.plan()["sketch"]
+    assert (step.action, step.why) == ("compute", "it was not used before")
+    before = stubs.versions["sketch"]
+    assert stubs.run() == ["sketch", "pick"]
+    after = stubs.versions["sketch"]
+    said = causes(before, after, stubs.stages["sketch"], stubs.stages, stubs.store)
+    assert said == ["sketch: it was not used before"]
+    stubs.set("selection", weight="uniform")
+    assert stubs.run() == [] and stubs.versions["sketch"] == before, "going back costs nothing"
+
+
+def test_the_reason_of_now_is_shown_and_not_that_of_the_first_time(stubs):
+    stubs.set("selection", weight="uniform")
+    stubs.run()
+    other = dataclasses.replace(stubs.stages["sketch"], unused=lambda settings: "settings/budget.base is neyman")
+    stubs.stages["sketch"] = other
+    made = stubs.make("sketch")
+    assert made.reused and made.version == stubs.versions["sketch"]
+    said = metadata(made, other, stubs.store)
+    assert said["not used"] == "settings/budget.base is neyman" and said["dagster/row_count"] == 0
+
+
+def test_whether_a_stage_is_used_depends_on_declared_groups_only(stubs):
+    def peeks(settings):
+        return settings["budget"].base
+
+    stubs.stages["sketch"] = dataclasses.replace(stubs.stages["sketch"], unused=peeks)
+    with pytest.raises(KeyError, match="budget"):
+        stubs.plan()
