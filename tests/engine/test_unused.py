@@ -3,12 +3,18 @@
 import dataclasses
 
 import pytest
+from stub_stages import Stubs
 
 from grip_assets.engine import costs
 from grip_assets.orchestration.artifact_changes import causes
 from grip_assets.orchestration.metadata import metadata
 
 UNIFORM = "settings/selection.weight is uniform"
+
+
+@pytest.fixture
+def stubs(tmp_path) -> Stubs:
+    return Stubs(tmp_path)
 
 
 def test_an_unused_stage_is_empty_and_nothing_of_it_is_computed(stubs):

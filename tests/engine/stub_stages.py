@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import polars as pl
-import pytest
 
 from grip_assets.engine.declarations import Column, Table
 from grip_assets.engine.inspect import inspect
@@ -89,8 +88,3 @@ class Stubs:
 
 def _sketch_unused(settings) -> str:
     return "settings/selection.weight is uniform" if Selection.of(settings).weight == "uniform" else ""
-
-
-@pytest.fixture
-def stubs(tmp_path) -> Stubs:
-    return Stubs(tmp_path)
