@@ -29,6 +29,7 @@ def facts(answers=None, **metrics) -> Facts:
     manifests = {
         "corpus": {"metrics": {}, "checks": [], "tables": {"corpus": {"rows": 100}}},
         "clusters": {"metrics": {"clusters": 8, "clusters_before_merging": 8}, "checks": []},
+        "densities": {"metrics": {}, "checks": []},
         "subset": {"metrics": {}, "checks": []},
     }
     for stage, values in metrics.items():
@@ -76,7 +77,8 @@ def test_merged_clusters_and_warnings_of_checks_are_said():
     found = said(
         facts(
             clusters={"metrics": {"clusters": 3, "clusters_before_merging": 32}},
-            subset={"metrics": {"documents_with_a_near_copy": 20}, "checks": [{"name": "x", "violations": 2}]},
+            densities={"metrics": {"documents_with_a_near_copy": 20}},
+            subset={"checks": [{"name": "x", "violations": 2}]},
         )
     )
     assert "32 clusters were asked for, and 3 are left" in found["merged"].text

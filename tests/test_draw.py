@@ -36,7 +36,7 @@ def measured(tmp_path_factory):
     """A planted pool up to its budgets."""
     pool = Synthetic(tmp_path_factory.mktemp("pool"), N, lengths_N=lengths())
     pool.settings["clustering"] = Clustering(k=8, min_cluster_docs=10, iterations=5, seeds=1)
-    for stage in MEASURED[:-2]:
+    for stage in MEASURED[:-3]:
         pool.run(stage)
     return pool
 
@@ -44,7 +44,7 @@ def measured(tmp_path_factory):
 def drawn(pool: Synthetic, budget: dict, selection: dict) -> dict[str, pl.DataFrame]:
     """All tables of the pool under these settings."""
     pool.settings |= {"budget": Budget(**budget), "selection": Selection(**selection)}
-    for stage in MEASURED[-2:]:
+    for stage in MEASURED[-3:]:
         pool.run(stage)
     owners = dict.fromkeys(TABLES, "subset") | {name: name for name in ("corpus", "clusters", "budgets")}
     files = {table: pool.store.parquet(stage, pool.versions[stage], table) for table, stage in owners.items()}

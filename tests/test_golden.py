@@ -86,7 +86,7 @@ def test_a_result_that_changes_needs_a_new_code_version(store):
     settings["probe"] = validate("probe", {"fraction": 0.3})
     versions = {"corpus": "planted", "embeddings": "planted", "clusters": "planted"}
     found = {}
-    for name in ("sigma_k", "probe_set", "quality_scores", "budgets", "subset"):
+    for name in ("sigma_k", "probe_set", "quality_scores", "budgets", "densities", "subset"):
         if name == "budgets":
             losses = pl.DataFrame(
                 {"cluster_id": range(4), "delta": [0.9, 0.5, 1.4, 1.1], "relative_delta": [0.09, 0.05, 0.14, 0.11]}

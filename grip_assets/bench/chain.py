@@ -1,7 +1,9 @@
 """chain: every stage after the embeddings, on a synthetic pool; its seconds and memory against the size of the pool.
 
 The pool has no texts and its judge and proxy are planted, so that what is measured is geometry, allocation, selection
-and storage. ``python -m grip_assets.bench.chain docs/scale.png`` draws the curve.
+and storage. ``python -m grip_assets.bench.chain docs/scale.png`` draws the curve;
+``python -m grip_assets.bench.chain beta 100000`` says what another beta costs with the densities of a pool at hand, and
+without.
 """
 
 import sys
@@ -27,13 +29,13 @@ from grip_assets.method.screening import encode, fastest
 from grip_assets.method.selection import draw as selection
 from grip_assets.runtime import threads
 from grip_assets.runtime.threads import default_workers
-from grip_assets.settings import GROUPS, Clustering
+from grip_assets.settings import GROUPS, Clustering, Selection
 from grip_assets.stages import STAGES
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.tables import blocks, matrix, vectors
 
 D, SEED = 384, 0
-MEASURED = ("clusters", "sigma_k", "probe_set", "budgets", "subset")
+MEASURED = ("clusters", "sigma_k", "probe_set", "budgets", "densities", "subset")
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,21 @@ def picture(file: Path, sizes: tuple[int, ...], costs: dict[str, list[Cost]]) ->
     figure.savefig(file, dpi=110)
 
 
+def another_beta(n: int) -> tuple[float, float]:
+    """Seconds of a selection of ``n`` documents with its search of neighbours, and of one with another beta."""
+    with tempfile.TemporaryDirectory() as folder:
+        Synthetic(Path(folder) / "small", 10_000).run("clusters")  # compiled, and the machine measured
+        pool = Synthetic(Path(folder) / "pool", n)
+        costs = [pool.run(stage).seconds for stage in MEASURED]
+        pool.settings["selection"] = Selection(beta=0.7)
+        return sum(costs[-2:]), sum(pool.run(stage).seconds for stage in MEASURED[-2:])
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "beta":
+        with_search, without = another_beta(int(sys.argv[2]))
+        print(f"with the search {with_search:.2f} s, another beta {without:.2f} s: {with_search / without:.1f} times")
+        sys.exit()
     SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
     scale((10_000,), lambda line: None)  # compiled
     found = scale(SIZES)

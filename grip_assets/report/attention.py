@@ -129,7 +129,7 @@ def _merged_clusters(facts: Facts) -> Iterator[Finding]:
 
 
 def _near_copies(facts: Facts) -> Iterator[Finding]:
-    n = facts.manifests["subset"]["metrics"].get("documents_with_a_near_copy")
+    n = facts.manifests["densities"]["metrics"].get("documents_with_a_near_copy")
     total = facts.manifests["corpus"]["tables"]["corpus"]["rows"]
     if n and n > NEAR_COPIES * total:
         yield Finding(

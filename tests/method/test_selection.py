@@ -7,14 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grip_assets.bench import drawing
-from grip_assets.bench.data import mixture
 from grip_assets.method import neighbours
 from grip_assets.method.budget.allocation import allocate, largest_remainder, water_fill
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.method.selection import draw as s
-from grip_assets.settings import Selection
-from grip_assets.stages.curation import subset
 
 
 def cloud(n, d=16, seed=0):
@@ -144,30 +141,6 @@ def test_documents_are_drawn_exactly_with_full_copies_first(n, target, most):
     if 0 < target < most * n:
         at_most = drawn.repeats_N.max()
         assert (keys[drawn.repeats_N == at_most] >= drawn.threshold_K[0]).all()
-
-
-def clusters_of(*sizes):
-    return [subset.Cluster(pl.DataFrame({"n": range(n)}), cloud(n, seed=n).astype(np.float16)) for n in sizes]
-
-
-@pytest.mark.parametrize("large", [100, 10_000])
-def test_a_large_cluster_is_searched_by_several_threads_with_the_same_result(monkeypatch, large):
-    monkeypatch.setattr(subset, "LARGE", large)
-    found = list(subset.with_distances(clusters_of(1, 350, 2, 80, 101), Selection(), "float32", 2**40))
-    assert [len(cluster.x_ND) for cluster, _ in found] == [1, 350, 2, 80, 101]
-    for cluster, distance_NK in found:
-        expected = distances_of(unit_rows(cluster.x_ND), 10) if len(cluster.x_ND) > 1 else np.zeros((1, 0))
-        np.testing.assert_array_equal(distance_NK, expected)
-
-
-def test_a_cluster_above_the_split_is_searched_in_parts_that_keep_most_neighbours(monkeypatch):
-    monkeypatch.setattr(subset, "LARGE", 400)
-    x = mixture(2500, 32, 12, 0)
-    cluster = subset.Cluster(pl.DataFrame({"n": range(2500)}), x.astype(np.float16))
-    ((_, split),) = subset.with_distances([cluster], Selection(split=1000), "float32")
-    exact = distances_of(unit_rows(cluster.x_ND), 10)
-    assert split.shape == exact.shape and (split >= exact - 1e-12).all()
-    assert 0.5 < np.isclose(split, exact).mean() < 1
 
 
 def test_a_draw_that_sorts_only_what_matters_is_the_draw_that_sorts_all():

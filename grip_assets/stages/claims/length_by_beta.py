@@ -18,8 +18,8 @@ from grip_assets.engine.stage import Stage, Work
 from grip_assets.method.statistics import crossing, mean, wasserstein
 from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Selection
+from grip_assets.stages.curation.densities import densities_under
 from grip_assets.stages.curation.subset import drawn_under
-from grip_assets.stages.curation.subset import stage as subset
 
 BETAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0)
 DRAWS = 20
@@ -88,7 +88,7 @@ Drawn = Mapping[float | None, list[dict[str, Any]]]
 
 def compute(work: Work) -> dict[str, Any]:
     work.must_be_in_force()
-    documents = _with_density(work)
+    documents, _ = densities_under(work, work.settings)
     lengths = Lengths(documents["n_tokens"].to_numpy())
     selection = Selection.of(work.settings)
     betas = sorted({*BETAS, selection.beta})
@@ -125,13 +125,6 @@ def draws(
             drawn[beta].append(found)
             advance(1)
     return drawn
-
-
-def _with_density(work: Work) -> pl.DataFrame:
-    """Documents with their density: stored, or where the weights in force know none, measured for this."""
-    settings = {**work.settings, "selection": Selection.of(work.settings).model_copy(update={"weight": "density"})}
-    made = work.make(subset, settings, {name: work.inputs[name] for name in subset.inputs})
-    return pl.read_parquet(work.store.parquet("subset", made.version, "selection_weights"))
 
 
 def _turned(now: Selection, betas: list[float], draw: int) -> Iterator[tuple[float | None, Selection]]:

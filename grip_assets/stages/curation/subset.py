@@ -35,8 +35,8 @@ COLUMNS = [
 ]
 WORDS = {"corpus": "the_corpus", "subset": "the_subset", "random": "a_random_subset"}
 COMPARED = list(WORDS)
-NEAR_COPY = 0.97  # cosine of embeddings from which two documents are near copies
-LARGE = 8192  # rows of a cluster that are one shard
+# Of settings/selection; what is not here matters to the densities alone.
+READS = ("weight", "beta", "neighbours", "rho_floor", "clip_quantile", "max_tokens", "seed")
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,6 @@ class Cluster:
 
     documents: pl.DataFrame
     x_ND: np.ndarray
-
-
-def weigh(documents: pl.DataFrame, distance_NK: np.ndarray | None, settings: Selection) -> pl.DataFrame:
-    """Density, weights and keys of the documents of one cluster; uniform weights without distances."""
-    density_N = np.ones(len(documents))
-    if distance_NK is not None:
-        h = selection.bandwidth(distance_NK, settings.bandwidth, settings.bandwidth_scale)
-        density_N = selection.density(distance_NK, h)
-    return with_keys(documents.with_columns(density=pl.Series(density_N)), settings)
 
 
 def with_keys(documents: pl.DataFrame, settings: Selection) -> pl.DataFrame:
@@ -117,45 +108,6 @@ def costs(lengths_N: np.ndarray, unit: str) -> np.ndarray:
     return lengths_N if unit == "tokens" else np.ones(len(lengths_N), np.int64)
 
 
-def with_distances(
-    clusters: Iterable[Cluster], settings: Selection, format: "Format", bytes_each: int = 0
-) -> Iterator[tuple[Cluster, np.ndarray | None]]:
-    """Each cluster with the distances of its documents to their neighbours; a large one is the work of all threads."""
-    if settings.weight != "density":
-        yield from ((cluster, None) for cluster in clusters)
-        return
-    from grip_assets.method import neighbours  # compiled
-
-    def shards() -> Iterator[tuple[Cluster, Any, np.ndarray, int]]:
-        for cluster in clusters:
-            n = len(cluster.x_ND)
-            if n <= LARGE:  # coded by the thread that searches it
-                yield cluster, None, np.arange(n), 0
-                continue
-            x_ND = unit_rows(cluster.x_ND)
-            for part in neighbours.split(x_ND, settings.split, settings.seed):
-                coded = neighbours.Cluster.of(x_ND[part] if len(part) < n else x_ND, format)
-                for start in range(0, len(part), LARGE):
-                    yield cluster, coded, part, start
-
-    def search(shard: tuple[Cluster, Any, np.ndarray, int]) -> tuple[Cluster, np.ndarray, np.ndarray]:
-        cluster, coded, part, start = shard
-        coded = coded or neighbours.Cluster.of(unit_rows(cluster.x_ND), format)
-        stop = min(start + LARGE, len(part))
-        k = max(min(settings.neighbours, len(part) - 1), 0)
-        return cluster, part[start:stop], neighbours.nearest(coded, start, stop, k)
-
-    left, distance_NK = 0, np.zeros((0, 0))
-    for cluster, rows, found in threads.each(search, shards(), bytes_each=bytes_each):
-        n = len(cluster.x_ND)
-        if not left:
-            left, distance_NK = n, np.full((n, max(min(settings.neighbours, n - 1), 0)), np.inf)
-        distance_NK[rows, : found.shape[1]] = found
-        left -= len(rows)
-        if not left:
-            yield cluster, distance_NK
-
-
 def diversity(work: Work, everything: pl.DataFrame, budgets: pl.DataFrame, settings: Selection) -> pl.DataFrame:
     """The table ``diversity``: Rao's entropy [G0] of all documents of a cluster, of the chosen ones, and of a uniform
     draw to the same budget; the same for the whole (``cluster_id`` NULL), whose uniform draw knows no clusters."""
@@ -203,8 +155,7 @@ def inside_clusters(diversity: pl.DataFrame) -> dict[str, float]:
 
 def compute(work: Work) -> dict[str, Any]:
     settings, budgets = Selection.of(work.settings), work.frame("budgets")
-    format, speed = _format(budgets["n_docs"].to_list())
-    weighed, copies = _weighed(work, settings, format)
+    weighed = _weighed(densities(work), settings)
     drawn = draw(weighed["key"].to_numpy(), weighed["n_tokens"].to_numpy(), budgets, settings.max_tokens)
     everything = weighed.with_columns(repeats=pl.Series(drawn.repeats_N)).select(COLUMNS)
     chosen = everything.filter(pl.col("repeats") > 0)
@@ -229,29 +180,21 @@ def compute(work: Work) -> dict[str, Any]:
         f"{budgets['unit'][0]}_short": int(budgets["allocated"].sum()) - int(thresholds["drawn"].sum()),
         "documents_passed_over": int(thresholds["passed_over"].sum()),
         "documents_left_out": int(thresholds["left_out"].sum()),
-        "documents_with_a_near_copy": copies,
         **inside_clusters(compared),
-        "screened_in": format,
-        **{f"gigaflops_{name}": value for name, value in speed.items()},
     }
 
 
-def _weighed(work: Work, settings: Selection, format: "Format") -> tuple[pl.DataFrame, int]:
-    """Density, weights and keys of all documents, with one cluster's vectors in memory at a time; and how many
-    documents have a near copy in their cluster (0 where the weights need no neighbours)."""
+def densities(work: Work) -> pl.DataFrame:
+    """Documents in the order of ``clusters`` with their densities; 1 where the weights in force know none."""
     documents = work.frame("clusters").drop("cosine")
-    progress = Progress("weighing", len(documents), "documents", work.log)
-    largest = int(documents.group_by("cluster_id").len()["len"].to_numpy().max())
-    # a cluster's vectors in float16, in float32 as they are and without their mean, and in int8
-    bytes_each = min(largest, LARGE) * width(work.files("cluster_embeddings")) * 11
-    weighed, copies = [], 0
-    for cluster, distance_NK in with_distances(clusters_of(work, documents), settings, format, bytes_each):
-        if distance_NK is not None and distance_NK.size:
-            copies += int((distance_NK.min(1) < math.sqrt(2 * (1 - NEAR_COPY))).sum())
-        weighed.append(weigh(cluster.documents, distance_NK, settings))
-        progress.advance(len(cluster.documents))
-    progress.finish()
-    return pl.concat(weighed), copies
+    density = work.frame("densities")["density"]
+    return documents.with_columns(density=density if len(density) else pl.lit(1.0))
+
+
+def _weighed(documents: pl.DataFrame, settings: Selection) -> pl.DataFrame:
+    """Weights and keys of all documents, cluster by cluster."""
+    parts = documents.partition_by("cluster_id", maintain_order=True)
+    return pl.concat([with_keys(part, settings) for part in parts])
 
 
 def thresholds_of(
@@ -293,15 +236,6 @@ def _short(thresholds: pl.DataFrame, budgets: pl.DataFrame) -> str | None:
     )
 
 
-def _format(sizes: list[int]) -> tuple["Format", dict[str, float]]:
-    """The machine's fastest format; small clusters are done before torch, which can tell, is loaded."""
-    if sum(n * n for n in sizes) < 3e8:
-        return "float32", {}
-    from grip_assets.method.screening import fastest
-
-    return fastest()
-
-
 def clusters_of(work: Work, documents: pl.DataFrame) -> Iterator[Cluster]:
     """Clusters one after the other, without more of the vectors in memory than one cluster and one block."""
     sizes = documents.group_by("cluster_id", maintain_order=True).len()["len"].to_list()
@@ -322,27 +256,27 @@ DRAWN = (
     Column(
         "density",
         pl.Float64,
-        "ρ(x), from the distances to its neighbours in the cluster.",
-        ("cluster_embeddings.embedding",),
+        "ρ(x), from the distances to its neighbours in the cluster; 1 where the weights need none.",
+        ("densities.density",),
     ),
     Column("length_weight", pl.Float64, "(ℓ(x)/ℓ_avg)^β.", ("clusters.n_tokens",)),
     Column(
         "selection_weight",
         pl.Float64,
         "ρ(x)⁻¹ (ℓ(x)/ℓ_avg)^β, floored and clipped.",
-        ("cluster_embeddings.embedding", "clusters.n_tokens"),
+        ("densities.density", "clusters.n_tokens"),
     ),
     Column(
         "key",
         pl.Float64,
         "Key of the draw; documents are taken from the largest key down.",
-        ("cluster_embeddings.embedding", "clusters.n_tokens", "clusters.doc_id"),
+        ("densities.density", "clusters.n_tokens", "clusters.doc_id"),
     ),
     Column(
         "repeats",
         pl.Int64,
         "Copies of the document to train on; 0 where it is not selected.",
-        ("budgets.allocated", "cluster_embeddings.embedding", "clusters.n_tokens"),
+        ("budgets.allocated", "densities.density", "clusters.n_tokens"),
     ),
 )
 TABLES = (
@@ -363,7 +297,7 @@ TABLES = (
                 "drawn",
                 pl.Int64,
                 "What was drawn, in the unit of the budget, repeats counted.",
-                ("budgets.allocated", "clusters.n_tokens", "cluster_embeddings.embedding"),
+                ("budgets.allocated", "clusters.n_tokens", "densities.density"),
             ),
             Column(
                 "passed_over",
@@ -387,7 +321,7 @@ TABLES = (
                 "threshold",
                 pl.Float64,
                 "Key of the last document taken; of those that fit, all with a larger one are in.",
-                ("budgets.allocated", "cluster_embeddings.embedding"),
+                ("budgets.allocated", "densities.density"),
             ),
         ),
     ),
@@ -434,6 +368,6 @@ stage = Stage(
     tables=TABLES,
     checks=CHECKS,
     picture=True,
-    inputs=("corpus", "clusters", "budgets"),
-    reads={"selection": None},
+    inputs=("corpus", "clusters", "budgets", "densities"),
+    reads={"selection": READS},
 )

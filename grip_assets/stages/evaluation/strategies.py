@@ -27,6 +27,7 @@ from grip_assets.settings import Adaptation, Budget, Evaluation, Selection, vali
 from grip_assets.settings.changes import read_profile
 from grip_assets.stages.curation import clusters
 from grip_assets.stages.curation.budgets import MEASURED
+from grip_assets.stages.curation.densities import densities_under
 from grip_assets.stages.curation.subset import chosen_under
 from grip_assets.stages.evaluation.rules import NEEDS, RULES, Pool, must_be_ready, rule_facts
 
@@ -62,8 +63,7 @@ COSTS = pl.Schema(
 
 @dataclass(frozen=True)
 class Strategy:
-    """``needs``: stages of the chain that it cannot do without; ``subset`` stands for the search of neighbours that
-    densities take. ``settings``: those of the chain; None for a baseline."""
+    """``needs``: stages that it cannot do without. ``settings``: those of the chain; None for a baseline."""
 
     name: str
     kind: str
@@ -104,7 +104,7 @@ def _needs(budget: Budget, selection: Selection) -> tuple[str, ...]:
         "probe_set": judged,
         "quality_scores": judged,
         "adaptation_deltas": budget.replay == "loss",
-        "subset": selection.weight == "density",
+        "densities": selection.weight == "density",
     }
     return tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
@@ -117,7 +117,7 @@ def compute(work: Work) -> dict[str, Any]:
     documents = work.frame("clusters")
     total, max_repeats = budget_of_all(work.settings, int(documents["n_tokens"].sum()))
     measured = {name: work.frame(name) for name in MEASURED}
-    with_density = cache(partial(_with_density, work, documents))
+    with_density = cache(partial(_with_density, work))
     seeds = range(settings.seed, settings.seed + settings.seeds)
     progress = Progress("selecting", len(chosen), "strategies", work.log)
     schema = _rows("", 0, documents, np.zeros(len(documents), np.int64)).schema
@@ -125,7 +125,7 @@ def compute(work: Work) -> dict[str, Any]:
     with work.draft.writer("strategies", schema) as writer:
         for s in chosen:
             pool = Pool(work, documents, total, max_repeats)
-            dense = "subset" in s.needs
+            dense = "densities" in s.needs
             known, versions = with_density(s.name == IN_FORCE) if dense else (documents, work.inputs)
             started = time.monotonic()
             draw = partial(_drawn, s, known, measured) if s.settings else RULES[s.name](pool)
@@ -155,17 +155,10 @@ def budget_of_all(settings: Settings, available: int) -> tuple[int, int]:
     return total, budget.max_repeats if budget.overflow == "repeat" else 1
 
 
-def _with_density(work: Work, documents: pl.DataFrame, in_force: bool) -> tuple[pl.DataFrame, Mapping[str, str]]:
-    """The documents with the densities of the subset in force, or of the last rung's, which is made if it is not there;
-    and the versions of the stages up to it."""
-    settings = work.settings if in_force else _settings("grip", work.settings)
-    versions = dict(work.inputs)
-    for name in ("budgets", "subset"):
-        stage = work.stages[name]
-        versions[name] = work.make(stage, settings, {i: versions[i] for i in stage.inputs}).version
-    weights = work.store.parquet("subset", versions["subset"], "selection_weights")
-    density = pl.read_parquet(weights, columns=["doc_id", "density"])
-    return documents.join(density, on="doc_id", how="left", maintain_order="left"), versions
+def _with_density(work: Work, in_force: bool) -> tuple[pl.DataFrame, Mapping[str, str]]:
+    """Documents with the densities of the settings in force, or of the last rung's; and the versions of the stages."""
+    documents, version = densities_under(work, work.settings if in_force else _settings("grip", work.settings))
+    return documents, {**work.inputs, "densities": version}
 
 
 def _drawn(s: Strategy, documents: pl.DataFrame, measured: dict[str, pl.DataFrame], seed: int) -> np.ndarray:

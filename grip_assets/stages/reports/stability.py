@@ -175,6 +175,7 @@ stage = Stage(
         "quality_scores",
         "adaptation_deltas",
         "budgets",
+        "densities",
         "subset",
     ),
     reads={
