@@ -180,7 +180,9 @@ def compute(work: Work) -> dict[str, Any]:
     progress = Progress("searching neighbours", len(documents), "documents", work.log)
     found = work.executor.map(search, parts(sizes), bytes_each)
     start, copies = 0, 0
-    with work.draft.writer("densities", stage.tables[0].empty().to_arrow(compat_level=pl.CompatLevel.oldest()).schema) as writer:
+    with work.draft.writer(
+        "densities", stage.tables[0].empty().to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    ) as writer:
         for distance_NK in _clusters(found, sizes, settings.neighbours):
             here = documents.slice(start, len(distance_NK)).with_columns(**described(distance_NK, settings))
             copies += int((here["nearest"] < math.sqrt(2 * (1 - NEAR_COPY))).sum())

@@ -1,7 +1,6 @@
 """subset: the documents to train on [G8, G9]. The tables say why each document of the pool is in or out."""
 
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +10,16 @@ import polars as pl
 from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
-from grip_assets.method.geometry import RaoEntropy, unit_rows
+from grip_assets.method.geometry import RaoEntropy
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.method.selection import draw as selection
 from grip_assets.runtime import threads
-from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Adaptation, Budget, Selection
 from grip_assets.stages.curation.budgets import budgets_under
 from grip_assets.store.tables import vector_blocks, width
 
 if TYPE_CHECKING:
-    from grip_assets.method.screening import Format
+    pass
 
 COLUMNS = [
     "doc_id",
