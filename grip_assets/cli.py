@@ -3,15 +3,19 @@
 import json
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from grip_assets.errors import GripError, UsageMistake
 from grip_assets.runtime import variables
+
+if TYPE_CHECKING:
+    from grip_assets.settings import Group
 
 PROFILES = sorted(file.stem for file in (Path(__file__).parent / "settings" / "profiles").glob("*.yaml"))
 app = typer.Typer(
@@ -178,6 +182,7 @@ def curate(corpus: Corpus = None, profile: Profile = None, set: Set = None, as_j
 
     changes = _changes(corpus, profile, set)
     with operations.open_instance() as instance:
+        _warn_of_unused(operations.settings_after(instance, changes), set)
         run = operations.curate(instance, changes, _tags(profile))
         if as_json:
             _print_json(summary.as_data(data_root(), run))
@@ -196,8 +201,9 @@ def plan(corpus: Corpus = None, profile: Profile = None, set: Set = None, as_jso
 
     changes = _changes(corpus, profile, set)
     with operations.open_instance() as instance:
+        settings = operations.settings_after(instance, changes)
+        _warn_of_unused(settings, set)
         steps, forecast = operations.forecast(instance, changes)
-        settings = operations.after(instance, changes)
     judge = spending(settings, steps, ArtifactStore(data_root()), forecast.size)
     if as_json:
         costs = [vars(cost) for cost in forecast.costs]
@@ -226,6 +232,7 @@ def evaluate(
 
     changes = _changes(corpus, profile, set)
     with operations.open_instance() as instance:
+        _warn_of_unused(operations.settings_after(instance, changes), set)
         run = operations.evaluate(instance, changes, assets or ["evaluation"], _tags(profile))
         print(ladder(data_root(), run))
 
@@ -246,6 +253,15 @@ def _changes(corpus: list[str] | None, profile: list[str] | None, assignments: l
             raise UsageMistake("--corpus and --set corpus.path name a pool each. Give one of them.")
         layers.append({"corpus": {"path": path if "://" in path else str(Path(path).expanduser().resolve())}})
     return operations.merge(*layers, alone)
+
+
+def _warn_of_unused(settings: "Mapping[str, Group]", assignments: list[str] | None) -> None:
+    """One line on standard error for each setting that was typed and does not apply."""
+    from grip_assets.settings.assignments import read_assignments
+    from grip_assets.settings.changes import without_effect
+
+    for sentence in without_effect(settings, read_assignments(assignments or [])):
+        print(f"grip: warning: {sentence}", file=sys.stderr)
 
 
 def _tags(profile: list[str] | None) -> dict[str, str]:
@@ -291,7 +307,7 @@ def status(as_json: Json = False) -> None:
     """Each asset: version, when and by which run, fresh or unsynced and why; and the settings in force."""
     from grip_assets import operations
     from grip_assets.orchestration import event_log
-    from grip_assets.settings import flat
+    from grip_assets.settings import GROUPS, applies_with, flat
     from grip_assets.store.artifacts import data_root
 
     with operations.open_instance() as instance:
@@ -300,7 +316,8 @@ def status(as_json: Json = False) -> None:
                 f"There is no data folder {data_root()}: nothing was curated there. `grip curate` makes it."
             )
         found = operations.status(instance)
-        settings = flat(event_log.settings_in_force(instance))
+        groups = event_log.settings_in_force(instance)
+    settings = flat(groups)
     if as_json:
         assets = [{**vars(a), "fresh": not a.because} for a in found]
         print(json.dumps({"assets": assets, "settings": settings}, indent=1))
@@ -313,7 +330,9 @@ def status(as_json: Json = False) -> None:
         print(f"{a.asset:<22} {a.version or '-':<17} {when:<17} {(a.run_id or '-')[:8]:<9} {state}")
     print("\nsettings in force")
     for name, value in settings.items():
-        print(f"  {name:<32} {json.dumps(value)}")
+        group, _, field = name.partition(".")
+        unused = "" if groups[group].applies(field) else f"  (not used: {applies_with(GROUPS[group], field)})"
+        print(f"  {name:<32} {json.dumps(value)}{unused}")
 
 
 def _when(seconds: float) -> str:

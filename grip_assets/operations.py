@@ -15,7 +15,7 @@ from grip_assets.engine import costs
 from grip_assets.engine import plan as planning
 from grip_assets.engine.in_force import Run
 from grip_assets.engine.plan import Step
-from grip_assets.engine.stage import Stage
+from grip_assets.engine.stage import Stage, setting_changes
 from grip_assets.errors import GripError
 from grip_assets.method.budget.allocation import capacities, resolve_total
 from grip_assets.orchestration import event_log, past
@@ -72,7 +72,7 @@ def merge(*layers: Changes) -> Changes:
     return merged
 
 
-def after(instance: dg.DagsterInstance, changes: Changes) -> dict[str, Group]:
+def settings_after(instance: dg.DagsterInstance, changes: Changes) -> dict[str, Group]:
     """Settings in force with ``changes`` made; GripError for a value that is refused. What describes a pool (its
     columns, its title) goes with the pool: with another one come the values that it had, or the defaults."""
     settings, changes = event_log.settings_in_force(instance), placed(changes)
@@ -86,7 +86,7 @@ def plan(instance: dg.DagsterInstance, changes: Changes) -> list[Step]:
     versions, store, settings = (
         event_log.versions_in_force(instance, CURATED),
         ArtifactStore(data_root()),
-        after(instance, changes),
+        settings_after(instance, changes),
     )
     steps = planning.plan(CURATED, settings, versions, store)
     _fits_the_pool(settings, steps, store)
@@ -95,7 +95,7 @@ def plan(instance: dg.DagsterInstance, changes: Changes) -> list[Step]:
 
 def forecast(instance: dg.DagsterInstance, changes: Changes) -> tuple[list[Step], costs.Forecast]:
     """The steps of a run with ``changes``, and what they take."""
-    steps, settings = plan(instance, changes), after(instance, changes)
+    steps, settings = plan(instance, changes), settings_after(instance, changes)
     records = event_log.records(instance, ["report"])
     return steps, costs.forecast(steps, CURATED, settings, ArtifactStore(data_root()), records)
 
@@ -161,7 +161,7 @@ def evaluate(
     """Make the changes, curate, and bring these assets of the evaluation up to date, and what they need."""
     from grip_assets.definitions import defs, evaluate_job
 
-    settings = after(instance, changes)
+    settings = settings_after(instance, changes)
     corpus, evaluation = Corpus.of(settings), Evaluation.of(settings)
     device_must_be_there(evaluation)
     if not corpus.held_out:
@@ -191,7 +191,7 @@ def _run(
     must_write()
     for run in event_log.close_runs_of_dead_processes(instance):
         print(f"run {run} ended without finishing. {_stays(instance, run)}", file=sys.stderr)
-    settings = after(instance, changes)
+    settings = settings_after(instance, changes)
     steps = plan(instance, changes)
     _judge_is_ready(Quality.of(settings), steps)
     if only is None and (there := _nothing_to_do(instance, settings, steps)):
@@ -358,6 +358,6 @@ def _unsynced(
         return [] if unused and "unused" in made else ["it was not used before" if "unused" in made else "not used now"]
     if not why:
         return []
-    changed = list(planning.setting_changes(made["settings"], stage.values(settings)))
+    changed = list(setting_changes(made["settings"], stage.values(settings)))
     moved = [f"{name} is another" for name, v in made["inputs"].items() if in_force.get(name) != v]
     return changed + moved or why

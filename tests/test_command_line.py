@@ -297,7 +297,7 @@ def test_settings_that_describe_a_pool_go_with_the_pool(tmp_path, monkeypatch):
     from conftest import Lab
 
     lab = Lab(tmp_path, monkeypatch)
-    after = lambda **changes: flat(lab.operations.after(lab.instance, {"corpus": changes}))  # noqa: E731
+    after = lambda **changes: flat(lab.operations.settings_after(lab.instance, {"corpus": changes}))  # noqa: E731
     assert {"text_field", "id_field", "project_field", "title", "format"} <= set(pool_fields())
     assert not {"path", "tokenizer", "held_out", "benchmarks", "max_bytes"} & set(pool_fields())
     mine = {"path": "/pages.parquet", "text_field": "body", "id_field": "url", "title": "My pages"}

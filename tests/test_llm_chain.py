@@ -155,7 +155,7 @@ def test_the_key_is_nowhere_and_texts_are_not_in_the_event_log(lab, endpoint, ca
 def test_the_plan_says_what_it_will_cost_before_anything_is_spent(lab, endpoint, monkeypatch):
     def planned(**quality):
         changes = {"quality": LLM | quality}
-        settings = lab.operations.after(lab.instance, changes)
+        settings = lab.operations.settings_after(lab.instance, changes)
         return "\n".join(spending(settings, lab.operations.plan(lab.instance, changes), ArtifactStore(lab.data)))
 
     n = len(lab.sql("SELECT * FROM probe_set"))
@@ -170,13 +170,15 @@ def test_the_plan_says_what_it_will_cost_before_anything_is_spent(lab, endpoint,
     assert "Cap: 7 calls and cost 0.5" in planned(temperature=0.3, max_calls=7, max_cost=0.5)
     changes = {"quality": LLM | {"temperature": 0.3}, "clustering": {"k": 5}}
     steps = lab.operations.plan(lab.instance, changes)
-    estimate = "\n".join(spending(lab.operations.after(lab.instance, changes), steps, ArtifactStore(lab.data)))
+    estimate = "\n".join(spending(lab.operations.settings_after(lab.instance, changes), steps, ArtifactStore(lab.data)))
     assert f"about {n} documents (there is no probe set yet" in estimate and f"{n + 20} calls" in estimate
     monkeypatch.delenv("OPENAI_API_KEY")
     assert "calls to a-model" in planned(temperature=0.3), "a plan needs no key"
     with pytest.raises(GripError, match="OPENAI_API_KEY is not set"):
         lab.curate(quality={"temperature": 0.3})
-    assert lab.operations.after(lab.instance, {})["quality"].temperature == 0.0, "refused before a setting was changed"
+    assert lab.operations.settings_after(lab.instance, {})["quality"].temperature == 0.0, (
+        "refused before a setting was changed"
+    )
 
 
 @pytest.mark.run

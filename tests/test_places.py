@@ -37,7 +37,7 @@ def test_a_setting_said_in_another_folder_names_that_folders_pool(tmp_path, monk
     in_force = {group: validate(group, {}) for group in GROUPS}
     monkeypatch.setattr(operations.event_log, "settings_in_force", lambda instance: in_force)
     monkeypatch.setattr(operations.past, "events", lambda instance, key: [])
-    after = operations.after(None, {"corpus": {"path": "pool.jsonl"}})
+    after = operations.settings_after(None, {"corpus": {"path": "pool.jsonl"}})
     assert after["corpus"].path == f"{tmp_path}/pool.jsonl"
 
 

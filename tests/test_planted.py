@@ -179,7 +179,7 @@ def test_the_ladder_orders_as_it_must(planted):
 @pytest.mark.run
 def test_what_was_trained_is_not_trained_again(planted):
     """A strategy more trains its own models; going back trains none."""
-    lab, now = planted, planted.operations.after(planted.instance, {})["evaluation"]
+    lab, now = planted, planted.operations.settings_after(planted.instance, {})["evaluation"]
     more = [*now.strategies, "shortest"]
     trained = []
     for strategies in (more, now.strategies):

@@ -5,8 +5,6 @@ import math
 import polars as pl
 import pytest
 
-from grip_assets import operations
-from grip_assets.errors import GripError
 from grip_assets.method.agreement import rank_correlation, spearman_brown
 
 
@@ -43,6 +41,3 @@ def test_the_probe_says_how_sure_it_is_and_needs_no_model_for_a_unigram(lab, mon
     assert unigram["delta"].to_list() == pytest.approx(unigram["unigram_delta"].to_list())
     assert unigram["delta"].to_list() == pytest.approx(deltas["unigram_delta"].to_list()), "of the same tokens"
     assert lab.sql("SELECT with_unigram FROM probe_agreement").item() == pytest.approx(1)
-
-    with pytest.raises(GripError, match="only the head has a closed form. Add --set adaptation.form=steps"):
-        operations.plan(lab.instance, {"adaptation": {"reset_depth": 2}})

@@ -59,7 +59,7 @@ def run(lab, **changes) -> set[str]:
 def test_a_setting_recomputes_exactly_its_descendants_and_going_back_costs_nothing(lab):
     assert run(lab) == set(), "nothing changed"
     for group, change in CHANGES.items():
-        before = flat(lab.operations.after(lab.instance, {}))
+        before = flat(lab.operations.settings_after(lab.instance, {}))
         computed = run(lab, **{group: change})
         # judge_report is made again and found to be the same where no score has changed; the corpus reads one field of
         # settings/embedding, the column of the pool's own vectors
@@ -108,7 +108,7 @@ def test_the_change_job_runs_the_group_and_its_descendants_only(lab):
 def test_a_run_changes_only_the_fields_it_names_and_null_is_a_value(lab):
     run(lab, clustering={"k": 5}, budget={"total": 0.5})
     run(lab, clustering={"k": None})
-    settings = flat(lab.operations.after(lab.instance, {}))
+    settings = flat(lab.operations.settings_after(lab.instance, {}))
     assert settings["clustering.k"] is None
     assert settings["clustering.min_cluster_docs"] == 5
     assert settings["budget.total"] == 0.5

@@ -14,7 +14,7 @@ from typing import Any
 import typer.main
 
 from grip_assets.engine.declarations import Table
-from grip_assets.orchestration.settings_assets import bounds
+from grip_assets.orchestration.settings_assets import bounds, when
 from grip_assets.runtime.variables import VARIABLES
 from grip_assets.settings import GROUPS, Group, choices, trait
 from grip_assets.stages import STAGES
@@ -32,14 +32,20 @@ def settings_table() -> str:
         readers = ", ".join(f"`{s.name}`" for s in STAGES.values() if group in s.reads)
         rows.append(f"| **`settings/{group}`** | | | | read by {readers} |")
         for name, field in schema.model_fields.items():
-            marks = "" if trait(field, "hashed") else " *Changes no result.*"
+            marks = "" if trait(field, "hashed") else "*Changes no result.*"
             cells = [
                 f"`{group}.{name}`",
                 trait(field, "symbol"),
                 f"`{json.dumps(field.get_default())}`",
                 _range(schema, name),
             ]
-            rows.append("| " + " | ".join([*cells, (field.description or "") + marks]).replace("|P|", "\\|P\\|") + " |")
+            rows.append(
+                "| "
+                + " | ".join([*cells, " ".join(filter(None, [field.description, when(schema, name), marks]))]).replace(
+                    "|P|", "\\|P\\|"
+                )
+                + " |"
+            )
     return "\n".join(rows)
 
 

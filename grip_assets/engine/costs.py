@@ -13,7 +13,7 @@ from typing import Any
 
 from grip_assets.engine.in_force import Record
 from grip_assets.engine.plan import Step
-from grip_assets.engine.stage import Settings, Stage
+from grip_assets.engine.stage import Settings, Stage, setting_changes
 from grip_assets.errors import GripError
 from grip_assets.settings import Adaptation, Clustering, Corpus, Embedding, Probe
 from grip_assets.store.artifacts import ArtifactStore
@@ -218,7 +218,7 @@ def _nearest(stage: Stage, settings: Settings, store: ArtifactStore, size: Size)
             at = _size_of(store.lineage(stage.name, manifest["version"])["corpus"])
         except (GripError, KeyError):
             continue
-        other = manifest["settings"] != stage.values(settings) if stage.name != "corpus" else False
+        other = stage.name != "corpus" and any(setting_changes(manifest["settings"], stage.values(settings)))
         far = abs(math.log(max(size.tokens, 1) / max(at.tokens, 1)))
         found.append((other, far, -manifest["computed_at"], manifest, at))
     best = min(found, key=lambda row: row[:3], default=None)

@@ -8,7 +8,7 @@ from grip_assets.engine.declarations import verify
 from grip_assets.engine.stage import Log, Made, Settings, Stage, Work, known_version
 from grip_assets.errors import GripError
 from grip_assets.runtime import memory, variables
-from grip_assets.settings import digest
+from grip_assets.settings import digest, effective
 from grip_assets.store import disk
 from grip_assets.store.artifacts import ArtifactStore
 
@@ -60,6 +60,7 @@ def _make(
     made_for: str | None,
 ) -> Made:
     started = time.monotonic()
+    settings = effective(settings)
     if reason := stage.why_unused(settings):
         return _empty(stage, reason, settings, store, run_id, started)
     _consistent(stage, inputs, store)

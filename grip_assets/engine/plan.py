@@ -1,10 +1,9 @@
 """What a run would compute and reuse, and why, without running it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from grip_assets.engine.stage import Settings, Stage, known_version
+from grip_assets.engine.stage import Settings, Stage, known_version, setting_changes
 from grip_assets.store.artifacts import ArtifactStore
 
 
@@ -71,19 +70,6 @@ def _why(
     reasons += changed + [f"{name} changes" for name in moved]
     removed = "its folder was removed" if not store.has(stage.name, in_force[stage.name]) else stage.otherwise
     return ", ".join(reasons) or removed
-
-
-def _shown(value: Any) -> str:
-    return "null" if value is None else repr(value)  # as it is written in --set and in profiles
-
-
-def setting_changes(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """``group.field: old → new`` for each that differs."""
-    for group, values in new.items():
-        for name, value in values.items():
-            was = old.get(group, {}).get(name)
-            if was != value:
-                yield f"{group}.{name}: {_shown(was)} → {_shown(value)}"
 
 
 def _last_seconds(stage: str, store: ArtifactStore) -> float | None:

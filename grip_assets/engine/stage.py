@@ -9,7 +9,7 @@ answers (no recipe says what it will say, and what it did not answer is asked fo
 A stage that the settings do not need is not used: its tables are empty, and its recipe depends on nothing but itself.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import polars as pl
 from grip_assets.engine.declarations import Check, Table
 from grip_assets.errors import GripError
 from grip_assets.runtime.executors import Executor, Local
-from grip_assets.settings import Group, digest, hashed_values
+from grip_assets.settings import GROUPS, Group, counted_values, default_of, digest, effective, hashed_values
 from grip_assets.store.artifacts import ArtifactStore, Draft
 
 Settings = Mapping[str, Group]
@@ -72,18 +72,19 @@ class Stage:
 
     def why_unused(self, settings: Settings) -> str:
         """The reason why these settings do not need the stage; "" where they do."""
-        return self.unused({group: settings[group] for group in self.groups if group in settings})
+        return self.unused({group: settings[group].effective() for group in self.groups if group in settings})
 
     def values(self, settings: Settings) -> dict[str, dict[str, Any]]:
-        """The values that it reads, by group."""
-        return {group: hashed_values(settings[group], fields) for group, fields in self.reads.items()}
+        """The values that it reads, by group; a field that does not apply has its default."""
+        return {group: counted_values(settings[group], fields) for group, fields in self.reads.items()}
 
     def recipe(self, settings: Settings, inputs: Mapping[str, str], root: Path) -> str:
         """The name of what the stage makes of these; of a stage that is not used, one name whatever they are."""
         if self.why_unused(settings):
             return digest([self.name, self.code_version, "unused"])
         versions = {name: inputs[name] for name in self.inputs}
-        return digest([self.name, self.code_version, versions, self.values(settings), self.facts(settings, root)])
+        hashed = {group: hashed_values(settings[group], fields) for group, fields in self.reads.items()}
+        return digest([self.name, self.code_version, versions, hashed, self.facts(effective(settings), root)])
 
 
 class Work:
@@ -132,10 +133,12 @@ class Work:
         What is named by its content may be the same with other settings, and is not asked.
         """
         for name, version in self.inputs.items():
-            made_with = self.store.manifest(name, version)["settings"]
+            manifest = self.store.manifest(name, version)
+            made_with = manifest["settings"]
             stage = self.stages[name]
-            expected = {} if stage.why_unused(self.settings) else stage.values(self.settings)
-            if not stage.named_by_content and made_with != expected:
+            unused = bool(stage.why_unused(self.settings))
+            other = any(setting_changes(made_with, stage.values(self.settings))) and not unused
+            if not stage.named_by_content and (other or unused != ("unused" in manifest)):
                 raise GripError(
                     f"{self.stage.name} asks what other settings would do, and {name} was not made with those in"
                     f" force. Materialize {name} first, or run `curate`."
@@ -162,3 +165,22 @@ def known_version(stage: Stage, settings: Settings, recipe: str, store: Artifact
     if stage.named_by_content and not stage.why_unused(settings):
         return store.alias(stage.name, recipe)
     return recipe
+
+
+def setting_changes(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """``group.field: old → new`` for each value of ``new`` that differs. A manifest from before a field was there had
+    the field's default."""
+    for group, values in new.items():
+        for name, value in values.items():
+            was = old.get(group, {}).get(name, _default(group, name))
+            if was != value:
+                yield f"{group}.{name}: {_shown(was)} → {_shown(value)}"
+
+
+def _default(group: str, name: str) -> Any:
+    field = GROUPS[group].model_fields.get(name) if group in GROUPS else None
+    return default_of(field) if field else None
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else repr(value)  # as it is written in --set and in profiles

@@ -6,13 +6,12 @@ from typing import Any
 import dagster as dg
 
 from grip_assets.engine.in_force import Record
-from grip_assets.engine.plan import setting_changes
-from grip_assets.engine.stage import Stage
+from grip_assets.engine.stage import Stage, setting_changes
 from grip_assets.errors import GripError
 from grip_assets.orchestration.metadata import markdown_table
 from grip_assets.orchestration.past import events
 from grip_assets.report.compare import counts, find
-from grip_assets.settings import group_type
+from grip_assets.settings import default_of, group_type, trait
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.query import query
 
@@ -54,7 +53,13 @@ def settings_of_subset(store: ArtifactStore, version: str) -> dict[str, dict[str
         for group, values in manifest["settings"].items():
             known = group_type(group).model_fields
             found.setdefault(group, {}).update({n: v for n, v in values.items() if n in known})
-    return found
+    return {group: _added_since(group) | values for group, values in found.items()}
+
+
+def _added_since(group: str) -> dict[str, Any]:
+    """Defaults of the fields that an old manifest may not know."""
+    fields = group_type(group).model_fields
+    return {name: default_of(field) for name, field in fields.items() if trait(field, "added")}
 
 
 def history(instance: dg.DagsterInstance, store: ArtifactStore, stages: Mapping[str, Stage]) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from grip_assets.settings import (
     GROUPS,
     Corpus,
     Group,
+    applies_with,
     choices,
     group_type,
     nullable,
@@ -136,7 +137,7 @@ class Checked(ConfigScalar):
         super().__init__(
             f"{schema.__name__}_{name}", given_name=f"{kind.__name__} {said}".strip(), scalar_kind=self.KINDS[kind]
         )
-        self.group, self.name = schema.__name__.lower(), name
+        self.group, self.name = schema.name, name
         self.one_of_several = typing.get_origin(schema.model_fields[name].annotation) is list
 
     def post_process(self, value: Any) -> Any:
@@ -153,8 +154,23 @@ def _describe(schema: type[Group], name: str) -> str:
     field = schema.model_fields[name]
     symbol = trait(field, "symbol")
     return " ".join(
-        filter(None, [field.description, symbol and f"Symbol: {symbol}.", bounds(schema, name), default(schema, name)])
+        filter(
+            None,
+            [
+                field.description,
+                when(schema, name),
+                symbol and f"Symbol: {symbol}.",
+                bounds(schema, name),
+                default(schema, name),
+            ],
+        )
     )
+
+
+def when(schema: type[Group], name: str) -> str:
+    """``Applies with clustering.method=column.``; empty for a field that always applies."""
+    said = applies_with(schema, name)
+    return f"{said[0].upper()}{said[1:]}." if said else ""
 
 
 def bounds(schema: type[Group], name: str) -> str:

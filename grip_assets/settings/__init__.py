@@ -1,5 +1,17 @@
 """Every hyperparameter: groups of settings, profiles, changes as typed or launched. Knows no stage and no Dagster."""
 
+from grip_assets.settings.fields import choices, nullable, trait
+from grip_assets.settings.group import (
+    Group,
+    applies_with,
+    counted_values,
+    default_of,
+    digest,
+    effective,
+    field_names,
+    hashed_values,
+    version,
+)
 from grip_assets.settings.groups import (
     GROUPS,
     Adaptation,
@@ -8,23 +20,13 @@ from grip_assets.settings.groups import (
     Corpus,
     Embedding,
     Evaluation,
-    Group,
     Probe,
     Quality,
     Reports,
     Selection,
-    choices,
-    digest,
-    flat,
-    group_type,
-    hashed_values,
-    nearest,
-    nullable,
     pool_fields,
-    trait,
-    validate,
-    version,
 )
+from grip_assets.settings.validation import flat, group_type, nearest, validate
 
 __all__ = [
     "GROUPS",
@@ -39,8 +41,13 @@ __all__ = [
     "Quality",
     "Reports",
     "Selection",
+    "applies_with",
     "choices",
+    "counted_values",
+    "default_of",
     "digest",
+    "effective",
+    "field_names",
     "flat",
     "group_type",
     "hashed_values",

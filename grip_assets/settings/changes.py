@@ -1,15 +1,26 @@
 """Profiles: files of settings by name, next to this one. Read without Dagster, so that a stage may ask for one."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from grip_assets.errors import UsageMistake
-from grip_assets.settings import nearest
+from grip_assets.settings import GROUPS, Group, applies_with, nearest
 
 PROFILES = Path(__file__).parent / "profiles"
 Changes = dict[str, dict[str, Any]]
+
+
+def without_effect(settings: Mapping[str, Group], changes: Changes) -> list[str]:
+    """A sentence for each change of a field that does not apply under ``settings`` (those with the changes made)."""
+    return [
+        f"{group}.{name} changes nothing: it {applies_with(GROUPS[group], name)}."
+        for group, values in changes.items()
+        for name in values
+        if not settings[group].applies(name)
+    ]
 
 
 def profiles() -> list[str]:

@@ -4,6 +4,7 @@ Each file says what it reads, its parameters and its columns. Parameters are bou
 One thread, so that a sum over many rows has one order and one result.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,11 @@ def sql_text(name: str) -> str:
 def query(name: str, tables: Mapping[str, str | pl.DataFrame], **parameters: Any) -> pl.DataFrame:
     """Rows of ``sql/<name>.sql``.
 
-    A table is a data frame, or a glob of Parquet files whose rows are streamed. Memory is bounded by
-    the budget (memory.py).
+    A table is a data frame, or a glob of Parquet files whose rows are streamed. Parameters that the text does not name
+    are left out. Memory is bounded by the budget (memory.py).
     """
+    text = sql_text(name)
+    bound = {parameter: value for parameter, value in parameters.items() if re.search(rf"\${parameter}\b", text)}
     config: dict[str, Any] = {"threads": 1, "memory_limit": f"{budget()}B"}
     with duckdb.connect(config=config) as connection:
         for table, rows in tables.items():
@@ -42,4 +45,4 @@ def query(name: str, tables: Mapping[str, str | pl.DataFrame], **parameters: Any
                 else connection.from_arrow(rows.to_arrow())
             )
             relation.create_view(table)
-        return connection.sql(sql_text(name), params=parameters or None).pl()
+        return connection.sql(text, params=bound or None).pl()

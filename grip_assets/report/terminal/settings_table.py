@@ -11,7 +11,7 @@ from grip_assets.errors import UsageMistake
 from grip_assets.operations import PROFILE
 from grip_assets.orchestration import event_log, past
 from grip_assets.orchestration.settings_assets import bounds
-from grip_assets.settings import GROUPS, choices, flat, nearest, trait
+from grip_assets.settings import GROUPS, Group, applies_with, choices, flat, nearest, trait
 from grip_assets.settings.assignments import known_field
 from grip_assets.settings.changes import read_profile
 from grip_assets.stages import STAGES
@@ -22,16 +22,17 @@ ABSENT = "-"
 def rows(
     instance: dg.DagsterInstance, names: Sequence[str] = (), profile: str | None = None, changed: bool = False
 ) -> list[dict[str, Any]]:
-    """One row a setting: name, value in force, default, profile and its value, read_by, changed_at, changed_by (a run),
-    symbol, range, choices, description. ``names``: groups or settings; all where none is named. ``changed``: only what
-    is not at its default."""
+    """One row per setting: name, value in force, default, profile and its value, read_by, changed_at, changed_by (a
+    run), symbol, range, choices, applies (now), applies_with (which settings; empty: with any), description.
+    ``names``: groups or settings; all where none is named. ``changed``: only those that are not at their default."""
     wanted = {name for given in names for name in _meant(given)} or set(flat(_defaults()))
     profile = profile or last_profile(instance)
     of_profile = read_profile(profile) if profile else {}
     when = _last_turned(instance)
+    settings = event_log.settings_in_force(instance)
     return [
-        _row(name, value, profile, of_profile, when)
-        for name, value in flat(event_log.settings_in_force(instance)).items()
+        _row(name, value, settings[name.partition(".")[0]], profile, of_profile, when)
+        for name, value in flat(settings).items()
         if name in wanted and not (changed and value == flat(_defaults())[name])
     ]
 
@@ -43,6 +44,7 @@ def _defaults() -> dict[str, Any]:
 def _row(
     name: str,
     value: Any,
+    settings: Group,
     profile: str | None,
     of_profile: Mapping[str, Mapping[str, Any]],
     when: Mapping[str, past.Turn],
@@ -64,6 +66,8 @@ def _row(
         "range": bounds(schema, field).removeprefix("Range: ").rstrip("."),
         "choices": list(choices(known.annotation)),
         "changes_results": trait(known, "hashed"),
+        "applies": settings.applies(field),
+        "applies_with": applies_with(schema, field),
         "description": known.description,
     }
 
@@ -117,6 +121,8 @@ def _line(row: Mapping[str, Any], width: int) -> str:
     if row["changed_at"]:
         when = f"{datetime.fromtimestamp(row['changed_at']):%Y-%m-%d %H:%M} {(row['changed_by'] or 'undone')[:8]}"
     reads = ", ".join(row["read_by"]) if row["changes_results"] else "changes no result"
+    if not row["applies"]:
+        reads = f"not used: {row['applies_with']}"
     value, default = _short(row["value"]), _short(row["default"])
     mark = "*" if row["value"] != row["default"] else ""
     column = f"{of_profile:<22} " if row["profile"] else ""
@@ -126,7 +132,9 @@ def _line(row: Mapping[str, Any], width: int) -> str:
 def _details(row: Mapping[str, Any]) -> list[str]:
     allowed = " | ".join(row["choices"]) or row["range"]
     symbol = f"[{row['symbol']}] " if row["symbol"] else ""
-    return [f"    {symbol}{row['description']}{f' Takes: {allowed}.' if allowed else ''}"]
+    said = row["applies_with"]
+    when = f" {said[0].upper()}{said[1:]}." if said else ""
+    return [f"    {symbol}{row['description']}{when}{f' Takes: {allowed}.' if allowed else ''}"]
 
 
 def _short(value: Any) -> str:

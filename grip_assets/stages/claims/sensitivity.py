@@ -25,7 +25,7 @@ from grip_assets.models.files import UNIGRAM, content_hash, locate
 from grip_assets.settings import Adaptation, Evaluation
 from grip_assets.stages.curation.adaptation_deltas import facts as proxy_facts
 from grip_assets.stages.curation.adaptation_deltas import stage as adaptation_deltas
-from grip_assets.stages.evaluation.trainings import RECIPE, SHAPE, proxy_of_our_own
+from grip_assets.stages.evaluation.trainings import MODEL, TRAINING, proxy_of_our_own
 from grip_assets.store.query import query
 
 IN_FORCE = "in force"
@@ -344,7 +344,7 @@ stage = Stage(
     checks=CHECKS,
     picture=True,
     inputs=("corpus", "probe_set", "quality_scores", "adaptation_deltas"),
-    reads={"adaptation": None, "corpus": ("tokenizer",), "evaluation": ("other_proxy", "seed", *SHAPE, *RECIPE)},
+    reads={"adaptation": None, "corpus": ("tokenizer",), "evaluation": ("other_proxy", "seed", *MODEL, *TRAINING)},
     facts=_facts,
     group="evaluation",
 )

@@ -23,7 +23,7 @@ from grip_assets.method.statistics import known, minus
 from grip_assets.models.files import UNIGRAM, content_hash, locate
 from grip_assets.runtime import threads
 from grip_assets.runtime.progress import Progress
-from grip_assets.settings import Adaptation, Corpus, digest, hashed_values
+from grip_assets.settings import Adaptation, Corpus, digest, field_names, hashed_values
 from grip_assets.store.query import query
 from grip_assets.store.shards import Shards
 from grip_assets.training.closed_form import Measured, Passages, measured
@@ -31,9 +31,6 @@ from grip_assets.training.closed_form import Measured, Passages, measured
 if TYPE_CHECKING:
     from grip_assets.models.proxy import Proxy
 
-READS = tuple(name for name in Adaptation.model_fields if name != "delta")  # the form is chosen in budgets
-ONLY_STEPS = ("reset_depth", "epochs", "seeds", "init_std")
-ONLY_MODELS = ("form", "learning_rate", *ONLY_STEPS)
 LUCK = 0.5  # below, as sql/checks/adaptation_deltas__more_than_luck.sql has it
 BYTES_A_STATE = 32  # a hidden state in float32, and its sums in float64 some times over
 Documents = list[tuple[str, list[int]]]
@@ -42,17 +39,12 @@ BESIDE = ("first_half_delta", "second_half_delta", "unigram_delta")
 
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
-    """Content of the proxy, or of the tokenizer where a unigram takes its place. GripError for a form that is none."""
+    """Content of the proxy, or of the tokenizer where a unigram takes its place."""
     adaptation = Adaptation.of(settings)
     if adaptation.proxy == UNIGRAM:
         name, setting = Corpus.of(settings).tokenizer, "settings/corpus.tokenizer"
     else:
         name, setting = adaptation.proxy, "settings/adaptation.proxy"
-    if adaptation.reset_depth and (adaptation.form == "closed" or adaptation.proxy == UNIGRAM):
-        raise GripError(
-            f"settings/adaptation.reset_depth is {adaptation.reset_depth}, and only the head has a closed form. Add"
-            " --set adaptation.form=steps, with a language model as adaptation.proxy; or set adaptation.reset_depth=0."
-        )
     return {"proxy": content_hash(locate(name, setting), root)}
 
 
@@ -97,8 +89,7 @@ def compute(work: Work) -> dict[str, Any]:
 def _how(work: Work) -> str:
     """What the shards of a cluster depend on, but for its documents: no setting that the form does not use."""
     settings = Adaptation.of(work.settings)
-    idle = ONLY_MODELS if settings.proxy == UNIGRAM else ONLY_STEPS if settings.form == "closed" else ()
-    used = {name: value for name, value in hashed_values(settings, READS).items() if name not in idle}
+    used = hashed_values(settings, stage.reads["adaptation"], applying=True)
     unigram = settings.proxy == UNIGRAM
     return digest([stage.code_version, used | {"proxy": unigram}, facts(work.settings, work.store.root)])
 
@@ -364,6 +355,9 @@ stage = Stage(
     tables=TABLES,
     checks=CHECKS,
     inputs=("probe_set",),
-    reads={"adaptation": READS, "corpus": ("tokenizer",)},
+    reads={
+        "adaptation": field_names(Adaptation, but=["delta"]),  # the form of the drop is chosen in budgets
+        "corpus": ("tokenizer",),
+    },
     facts=facts,
 )

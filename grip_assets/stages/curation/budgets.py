@@ -15,29 +15,14 @@ from grip_assets.settings import Adaptation, Budget
 from grip_assets.store.query import query
 
 MEASURED = ("sigma_k", "cluster_quality", "adaptation_deltas")
-EQUATION_SETTINGS = (
-    "unit",
-    "tau",
-    "temperature",
-    "use_sigma",
-    "use_quality",
-    "quality_scale",
-    "replay",
-    "alpha",
-    "gate",
-    "gate_quantile",
-    "quality_bound",
-    "direction",
-    "norm_weights",
-)
 
 
 def budgets_under(tables: Mapping[str, pl.DataFrame], settings: Budget, delta: str) -> pl.DataFrame:
     """Real and whole budgets of the clusters; ``tables``: sigma_k, cluster_quality, adaptation_deltas."""
     sizes = tables["sigma_k"]["n_tokens" if settings.unit == "tokens" else "n_docs"].to_numpy()
     total = resolve_total(settings.total, int(sizes.sum()))
-    parameters = {name: getattr(settings, name) for name in EQUATION_SETTINGS}
-    real = query("equations/budgets", tables, total=total, delta=delta, **parameters)
+    parameters = settings.model_dump() | {"total": total, "delta": delta}
+    real = query("equations/budgets", tables, **parameters)
     capacity = capacities(sizes, total, settings.overflow, settings.max_repeats)
     allocated = allocate(real["utility"].to_numpy(), capacity, total, settings.overflow)
     return real.with_columns(

@@ -38,8 +38,8 @@ def compute(work: Work) -> dict[str, Any]:
     enough_documents(pl.scan_parquet(work.files("corpus")).select(pl.len()).collect().item(), work)
     if settings.model == COLUMN:
         return _of_the_pool(work, settings)
-    method = {name: value for name, value in hashed_values(settings).items() if name not in ("model", "column")}
-    how = digest([stage.code_version, method | {"model": None}, facts(work.settings, work.store.root)])
+    method = hashed_values(settings, applying=True) | {"model": None}  # its content is in the facts
+    how = digest([stage.code_version, method, facts(work.settings, work.store.root)])
     shards = Shards(work.store, "embeddings", how)
     fresh = _embed_missing(work, shards, settings)
     index = shards.index()

@@ -19,19 +19,11 @@ from grip_assets.judges.column import ColumnJudge
 from grip_assets.method.budget.allocation import further_probe
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.runtime.progress import Progress
-from grip_assets.settings import Quality, digest, hashed_values
+from grip_assets.settings import Quality, digest, field_names, hashed_values
 from grip_assets.store.query import query
 from grip_assets.store.shards import Shards
 from grip_assets.store.tables import blocks, texts
 
-REPORT_ONLY = ("repeats", "gold")
-READS = tuple(name for name in Quality.model_fields if name not in REPORT_ONLY)
-COMMON_READS = ("judge", "shrinkage", "target_error", "min_judged", "max_failed", "seed")
-NAMED_BY = {  # the settings that a judge, its checks and Q_k follow
-    "static": (*COMMON_READS, "dimensions"),
-    "column": (*COMMON_READS, "column", "column_range"),
-    "llm": tuple(name for name in READS if name not in ("column", "column_range")),
-}
 JUDGED_AT_ONCE = 2048  # documents that are one shard of what the static judge says of a whole pool
 ROUNDS = 20  # of further documents; each at most doubles what a cluster has
 SCHEMA = {
@@ -223,7 +215,7 @@ def _draw(
 def _name(scores: pl.DataFrame, settings: Quality) -> str:
     """What the artifact is named by: every score, and the settings that the judge, its checks or Q_k follow."""
     rows = scores.select("doc_id", *DIMENSIONS, "status").rows()
-    how = hashed_values(settings, NAMED_BY[settings.judge])
+    how = hashed_values(settings, stage.reads["quality"], applying=True)
     return digest([rows, how])
 
 
@@ -315,7 +307,7 @@ stage = Stage(
     checks=CHECKS,
     picture=True,
     inputs=("corpus", "clusters", "probe_set"),
-    reads={"quality": READS},
+    reads={"quality": field_names(Quality, but=["repeats", "gold"])},  # those are judge_report's
     facts=rubric_facts,
     named_by_content=True,
     otherwise="the rubric changed, or documents could not be judged the last time",

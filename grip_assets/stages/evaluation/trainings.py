@@ -18,7 +18,7 @@ from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.runtime import threads
 from grip_assets.runtime.progress import Progress
-from grip_assets.settings import Evaluation, digest, hashed_values
+from grip_assets.settings import Evaluation, digest, field_names, hashed_values
 from grip_assets.stages.evaluation.evaluation_set import items_of, learned_tokenizer, tokenizer_of
 from grip_assets.store.shards import Shards
 from grip_assets.store.tables import texts
@@ -28,16 +28,18 @@ if TYPE_CHECKING:
 
     from grip_assets.training.small import Recipe, Shape
 
-SHAPE = ("vocabulary", "hidden", "layers", "heads", "context")
-RECIPE = ("tokens", "batch_tokens", "learning_rate", "dtype", "device")
-READS = (*SHAPE, *RECIPE, "pass_at_1")
+MODEL, TRAINING = field_names(Evaluation, "model"), field_names(Evaluation, "training")
 
 
 def compute(work: Work) -> dict[str, Any]:
     settings = Evaluation.of(work.settings)
     items = work.frame("evaluation_set").select("item_id", "prompt", "text").rows()
     predicted = digest([work.frame("tokenizer")["json"][0], items])
-    shards = Shards(work.store, stage.name, digest([stage.code_version, hashed_values(settings, READS), predicted]))
+    shards = Shards(
+        work.store,
+        stage.name,
+        digest([stage.code_version, hashed_values(settings, stage.reads["evaluation"]), predicted]),
+    )
     selections = {
         (strategy, seed): rows
         for (strategy, seed), rows in work.frame("strategies").group_by("strategy", "seed", maintain_order=True)
@@ -124,8 +126,8 @@ def _model(
 def _shape_and_recipe(settings: Evaluation, tokenizer: "Tokenizer") -> tuple["Shape", "Recipe"]:
     from grip_assets.training.small import Recipe, Shape
 
-    values = settings.model_dump(include=set(SHAPE)) | {"vocabulary": tokenizer.get_vocab_size()}
-    return Shape(**values), Recipe(**settings.model_dump(include=set(RECIPE)))
+    values = settings.model_dump(include=set(MODEL)) | {"vocabulary": tokenizer.get_vocab_size()}
+    return Shape(**values), Recipe(**settings.model_dump(include=set(TRAINING)))
 
 
 def _in_order(work: Work, tokenizer: "Tokenizer", selected: pl.DataFrame, seed: int) -> list[np.ndarray]:
@@ -150,7 +152,7 @@ def proxy_of_our_own(work: Work) -> Path:
     from grip_assets.training.small import END
 
     settings = Evaluation.of(work.settings)
-    made_from = [stage.code_version, hashed_values(settings, (*SHAPE, *RECIPE, "seed")), work.inputs["corpus"]]
+    made_from = [stage.code_version, hashed_values(settings, (*MODEL, *TRAINING, "seed")), work.inputs["corpus"]]
     folder = work.store.root / ".models" / f"trained-here-{digest(made_from)}"
     if folder.exists():
         return folder
@@ -215,7 +217,7 @@ stage = Stage(
     tables=TABLES,
     checks=CHECKS,
     inputs=("corpus", "strategies", "evaluation_set"),
-    reads={"evaluation": READS},
+    reads={"evaluation": (*MODEL, *TRAINING, "pass_at_1")},
     group="evaluation",
     otherwise="code or files changed",
 )

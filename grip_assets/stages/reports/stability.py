@@ -19,7 +19,7 @@ from grip_assets.errors import GripError
 from grip_assets.method.agreement import overlap, overlap_by_chance, rank_correlation
 from grip_assets.settings import Clustering, Reports
 from grip_assets.stages.curation.budgets import MEASURED
-from grip_assets.stages.curation.quality_scores import READS as QUALITY
+from grip_assets.stages.curation.quality_scores import stage as quality_scores
 from grip_assets.stages.curation.subset import chosen_under
 from grip_assets.store.query import query
 
@@ -181,7 +181,7 @@ stage = Stage(
     reads={
         "clustering": None,
         "probe": None,
-        "quality": QUALITY,
+        "quality": quality_scores.reads["quality"],
         "adaptation": None,
         "budget": None,
         "selection": None,

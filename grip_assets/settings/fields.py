@@ -1,0 +1,142 @@
+"""One field of a settings group: what it knows of itself, when it applies, how a size is written.
+
+The groups and their values are in groups.py; what a group can do with its fields is in group.py.
+"""
+
+import json
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+from pydantic import Field
+from pydantic.fields import FieldInfo
+
+
+@dataclass(frozen=True)
+class Not:
+    """In a condition: any value but this one (or these)."""
+
+    value: Any
+
+
+Condition = Mapping[str, Any]  # field of the same group -> its value, a list of values, or Not
+
+
+def knob(
+    default: Any,
+    description: str,
+    symbol: str = "",
+    hashed: bool = True,
+    given: bool = False,
+    when: Condition | list[Condition] | None = None,
+    added: bool = False,
+    part: str = "",
+    **bounds: Any,
+) -> Any:
+    """A field of a settings group: a pydantic field that also knows what follows.
+
+    ``symbol``: its symbol in the paper.
+    ``hashed=False``: the field changes how the work is done and not its result. It is in no version.
+    ``given=True``: the field describes the user's data or hardware. Profiles never set it.
+    ``when``: the field applies only while other fields of its group have these values, for example
+    ``when={"method": "column", "seeds": [1, 2], "model": Not("column")}``: all of them must hold. In a list of such
+    conditions one must hold. A condition on a field that does not apply itself does not hold. A field that does not
+    apply counts as its default, in every hash and in every computation.
+    ``added=True``: the field came after data folders had been made. At its default it is left out of every hash, so
+    that everything made before it keeps its name.
+    ``part``: a name for some fields of a group that are read together (see ``group.field_names``).
+    """
+    ways = [when] if isinstance(when, Mapping) else list(when or [])
+    extra: dict[str, Any] = {
+        "symbol": symbol,
+        "hashed": hashed,
+        "given": given,
+        "when": ways,
+        "added": added,
+        "part": part,
+    }
+    return Field(default, description=description, json_schema_extra=extra, **bounds)
+
+
+def trait(field: FieldInfo, name: str) -> Any:
+    """``symbol``, ``hashed``, ``given``, ``when`` (a list of conditions; empty: always), ``added`` or ``part``."""
+    return typing.cast(dict, field.json_schema_extra)[name]
+
+
+def holds(value: Any, wanted: Any) -> bool:
+    """Whether a value is what a condition wants."""
+    if isinstance(wanted, Not):
+        return not holds(value, wanted.value)
+    return value in wanted if isinstance(wanted, list) else value == wanted
+
+
+def in_words(group: str, ways: list[Condition]) -> str:
+    """``applies with clustering.method=column``; empty for a field that always applies."""
+    said = " or ".join(_condition_in_words(group, condition) for condition in ways)
+    return f"applies {said}" if said else ""
+
+
+def _condition_in_words(group: str, condition: Condition) -> str:
+    """The values wanted, then the values not wanted."""
+    wanted = [f"{group}.{n}={_values(v)}" for n, v in condition.items() if not isinstance(v, Not)]
+    refused = [f"{group}.{n}={_values(v.value)}" for n, v in condition.items() if isinstance(v, Not)]
+    said = [f"with {' and '.join(wanted)}"] * bool(wanted) + [f"unless {' or '.join(refused)}"] * bool(refused)
+    return ", ".join(said)
+
+
+def _values(wanted: Any) -> str:
+    return "|".join(_value(v) for v in (wanted if isinstance(wanted, list) else [wanted]))
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def conditions(ways: list[Condition]) -> Iterator[tuple[str, Any]]:
+    """Each (field, value) that the conditions name."""
+    for condition in ways:
+        for name, wanted in condition.items():
+            inner = wanted.value if isinstance(wanted, Not) else wanted
+            yield from ((name, value) for value in (inner if isinstance(inner, list) else [inner]))
+
+
+SIZE = re.compile(r"([+-]?\d+(?:\.\d*)?|\.\d+)\s*(%|[kKMGBT]?)(B?)")
+UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
+
+
+def size(value: str, annotation: Any, of_bytes: bool) -> Any:
+    """The number that ``500M``, ``2B``, ``1.5T`` or ``10%`` stands for. Any other text is returned as it is. A share is
+    no whole number; bytes may be written ``10MB``, and there ``B`` is a byte."""
+    match = SIZE.fullmatch(value.strip())
+    if match is None:
+        return value
+    number, unit, byte = match.groups()
+    if unit == "%":
+        if float not in (annotation, *typing.get_args(annotation)):
+            raise ValueError("a share is not possible here, only a number such as 500, 20k or 2M")
+        if float(number) > 100:
+            raise ValueError("a share is at most 100%")
+        return value if byte else float(number) / 100
+    if of_bytes and unit == "B":
+        unit = ""
+    elif byte and not of_bytes:
+        return value
+    exact = Fraction(number) * UNITS[unit]
+    whole = exact.denominator == 1 and (unit or "." not in number)
+    return int(exact) if whole else float(exact)
+
+
+def choices(annotation: Any) -> tuple[str, ...]:
+    """The strings that a field (or each item of it) takes, where only some are allowed; empty otherwise."""
+    inner = typing.get_args(annotation)
+    if typing.get_origin(annotation) is Literal:
+        return inner
+    return next((found for option in inner if (found := choices(option))), ())
+
+
+def nullable(annotation: Any) -> bool:
+    return types.NoneType in typing.get_args(annotation)

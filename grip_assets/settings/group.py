@@ -1,0 +1,116 @@
+"""What a settings group can do: read sizes, say which of its fields apply, and name its values by a hash.
+
+The groups themselves are in groups.py, one field's traits in fields.py.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Self
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from grip_assets.settings.fields import holds, in_words, size, trait
+
+
+class Group(BaseModel):
+    """A settings group. Unknown names, values out of range, infinity and NaN are refused. Numbers may be written as
+    sizes: ``500M``, ``2B``, ``10%``; the values are numbers.
+
+    ``name`` is the group's key: in ``GROUPS``, in ``group.field``, and in the asset ``settings/<name>``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    name: ClassVar[str]
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def sizes(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        field = cls.model_fields[str(info.field_name)]
+        if not isinstance(value, str) or not _is_number(field.annotation):
+            return value
+        return size(value, field.annotation, str(info.field_name).endswith("bytes"))
+
+    @classmethod
+    def of(cls, settings: Mapping[str, "Group"]) -> Self:
+        """This group among the settings of all groups."""
+        found = settings[cls.name]
+        assert isinstance(found, cls)
+        return found
+
+    def applies(self, name: str) -> bool:
+        """Whether the field counts, given the values of the fields that it depends on."""
+        ways = trait(type(self).model_fields[name], "when")
+        return not ways or any(self._hold(condition) for condition in ways)
+
+    def _hold(self, condition: Mapping[str, Any]) -> bool:
+        return all(self.applies(name) and holds(getattr(self, name), wanted) for name, wanted in condition.items())
+
+    def effective(self) -> Self:
+        """The same settings with each field that does not apply at its default: what every stage is given, so that
+        such a field can change no result."""
+        fields = type(self).model_fields
+        unused = {name: field.get_default() for name, field in fields.items() if not self.applies(name)}
+        return self.model_copy(update=unused) if unused else self
+
+
+def _is_number(annotation: Any) -> bool:
+    return bool({annotation, *getattr(annotation, "__args__", ())} & {int, float})
+
+
+def effective(settings: Mapping[str, Group]) -> dict[str, Group]:
+    """All groups, each as ``Group.effective`` has it."""
+    return {name: group.effective() for name, group in settings.items()}
+
+
+def applies_with(schema: type[Group], name: str) -> str:
+    """``applies with clustering.method=column``; empty for a field that always applies."""
+    return in_words(schema.name, trait(schema.model_fields[name], "when"))
+
+
+def field_names(schema: type[Group], *parts: str, but: Iterable[str] = ()) -> tuple[str, ...]:
+    """Names of the fields of the ``parts`` (default: of the whole group), without those named in ``but``.
+
+    A stage declares with it which fields it reads: ``reads={"quality": field_names(Quality, but=["gold"])}``.
+    """
+    left_out = set(but)
+    if unknown := left_out - schema.model_fields.keys():
+        raise KeyError(f"settings/{schema.name} has no field {sorted(unknown)[0]}")
+    known = schema.model_fields.items()
+    return tuple(n for n, field in known if n not in left_out and (not parts or trait(field, "part") in parts))
+
+
+def counted_values(settings: Group, only: Iterable[str] | None = None) -> dict[str, Any]:
+    """The values that change a result, of the fields ``only`` (default: all): JSON values, effective, hashed."""
+    known = type(settings).model_fields
+    wanted = known.keys() if only is None else set(only)
+    values = settings.effective().model_dump(mode="json")
+    return {name: value for name, value in values.items() if name in wanted and trait(known[name], "hashed")}
+
+
+def hashed_values(settings: Group, only: Iterable[str] | None = None, applying: bool = False) -> dict[str, Any]:
+    """The values that a recipe or the name of a shard is made of: ``counted_values`` without the fields that were
+    ``added`` and are at their default. ``applying``: without those that do not apply, too."""
+    known = type(settings).model_fields
+    return {
+        name: value
+        for name, value in counted_values(settings, only).items()
+        if not (trait(known[name], "added") and value == default_of(known[name]))
+        and (not applying or settings.applies(name))
+    }
+
+
+def default_of(field: pydantic.fields.FieldInfo) -> Any:
+    """The default as JSON has it; None where it has none of its own."""
+    return json.loads(json.dumps(field.get_default()))
+
+
+def digest(value: Any) -> str:
+    """The name of a JSON-able value: 16 hex digits of the SHA-256 of its canonical form."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def version(settings: Group) -> str:
+    """Data version of a group: the digest of its hashed values."""
+    return digest(hashed_values(settings))
