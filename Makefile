@@ -2,7 +2,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DAGSTER_HOME ?= $(if $(GRIP_DATA),$(GRIP_DATA)/.dagster,dagster_home)
 
-.PHONY: install run evaluate test check-slow bench ui lint docs
+.PHONY: install run evaluate test check-slow bench ui lint docs wheel
 
 install: $(VENV)/.installed
 
@@ -64,3 +64,6 @@ lint: $(VENV)/.installed-all
 
 docs: $(VENV)/.installed-all
 	$(BIN)/python -m tools.reference
+
+wheel: $(VENV)/.installed-all
+	$(BIN)/pip --disable-pip-version-check wheel --no-deps --no-build-isolation -w dist .

@@ -35,6 +35,7 @@ ELSEWHERE = {
     "grip bench": "tests/test_bench.py",
     "python -m grip_assets.bench": "tests/test_bench.py, by hand",
     "export GRIP_": "tests/test_triggers.py, tests/test_concurrency.py",
+    **dict.fromkeys(("pip install", "export DAGSTER_HOME=", "dagster dev -m", "dg dev"), "tests/test_package.py"),
     "pip install '.[postgres]'": "tests/test_concurrency.py needs what it installs",
     "cp dagster_home/postgres.yaml": "tests/test_concurrency.py",
     "subset: ": "tests/test_browser.py: the form of rollback",

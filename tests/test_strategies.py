@@ -233,7 +233,7 @@ def test_settings_changed_since_are_refused(lab):
 def test_dsir_without_its_package_is_refused_before_anything_is_done(lab, monkeypatch):
     monkeypatch.setitem(sys.modules, "data_selection", None)
     monkeypatch.setitem(rules.RULES, "longest", lambda pool: pytest.fail("done before it was looked at"))
-    assert "pip install '.[evaluation]'" in refusal(lab, strategies=["random", "longest", "dsir"])
+    assert "pip install 'grip-assets[evaluation]'" in refusal(lab, strategies=["random", "longest", "dsir"])
 
 
 # DSIR

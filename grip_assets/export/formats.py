@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from grip_assets.errors import GripError
+from grip_assets.extras import missing
 from grip_assets.store.tables import TableWriter
 
 COPY = 1 << 20
@@ -116,8 +117,11 @@ class HuggingFace(Format):
         return {}
 
     def assemble(self, parts: list[Path], out: Path) -> None:
-        import datasets
-        from datasets.table import MemoryMappedTable, concat_tables
+        try:  # heavy, and an extra
+            import datasets
+            from datasets.table import MemoryMappedTable, concat_tables
+        except ImportError as error:
+            raise missing("datasets", "--format huggingface", error) from None
 
         rows = concat_tables([MemoryMappedTable.from_file(str(part / "rows.arrow")) for part in parts])
         shown = datasets.is_progress_bar_enabled()

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from grip_assets.errors import GripError
 from grip_assets.export.formats import Format
+from grip_assets.extras import missing
 
 BLOCK = 256  # documents tokenized at once
 PREFIX = "text_document"  # Megatron's own name of what its preprocessing makes
@@ -162,5 +163,5 @@ def _megatron() -> Any:
             warnings.simplefilter("ignore")  # that Transformer Engine and Apex, which train, are not there
             from megatron.core.datasets import indexed_dataset
     except ImportError as error:
-        raise GripError(f"--format megatron needs Megatron Core ({error}). Run: pip install '.[export]'") from None
+        raise missing("export", "--format megatron", error) from None
     return indexed_dataset

@@ -16,12 +16,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import httpx2
-import openai
-
 from grip_assets.errors import GripError
+from grip_assets.extras import missing
 from grip_assets.judges.prompt import RESPONSE_FORMAT, InvalidAnswer, Prompt, parse
 from grip_assets.runtime import variables
+
+try:
+    import httpx2
+    import openai
+except ImportError as error:
+    raise missing("llm", "The LLM judge (settings/quality.judge)", error) from None
 
 REASON_CHARACTERS = 200
 ANSWER_SHOWN = 300  # characters of the answer that is shown where all failed

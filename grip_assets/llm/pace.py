@@ -6,13 +6,17 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from aiolimiter import AsyncLimiter
-
 from grip_assets.errors import Capped
+from grip_assets.extras import missing
 from grip_assets.judges.prompt import Prompt
 from grip_assets.llm.answers import Spent
 from grip_assets.llm.endpoint import Endpoint, Reply
 from grip_assets.settings import Quality
+
+try:
+    from aiolimiter import AsyncLimiter
+except ImportError as error:
+    raise missing("llm", "The LLM judge (settings/quality.judge)", error) from None
 
 LONGEST_BACKOFF = 60.0
 

@@ -16,24 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grip_assets.errors import GripError, Unfinished
-from grip_assets.runtime import variables
-from grip_assets.store.artifacts import REPOSITORY, data_root
+from grip_assets.runtime.folders import data_root, home_folder, shipped
 
 if TYPE_CHECKING:
     import dagster as dg
 
-IN_DATA, MARK = ".dagster", ".home.json"  # in the data folder
+MARK = ".home.json"  # in the data folder
 OF_HOME = "grip_data.json"  # in the home
-
-
-def home_folder() -> Path:
-    """``DAGSTER_HOME``, relative to the repository; without it ``.dagster`` in ``GRIP_DATA``; without that
-    ``dagster_home``."""
-    if stated := variables.value("DAGSTER_HOME"):
-        return (REPOSITORY / stated).resolve()
-    if variables.value("GRIP_DATA"):
-        return data_root() / IN_DATA
-    return (REPOSITORY / "dagster_home").resolve()
 
 
 def make_home() -> Path:
@@ -43,7 +32,7 @@ def make_home() -> Path:
         must_write()
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():  # otherwise Dagster sends telemetry and keeps its defaults
-        shutil.copy(REPOSITORY / "dagster_home" / "dagster.yaml", home)
+        shutil.copy(shipped("dagster_home") / "dagster.yaml", home)
     return home
 
 

@@ -23,7 +23,7 @@ from grip_assets.orchestration.columns import lineage
 from grip_assets.orchestration.data_folder import Data
 from grip_assets.orchestration.metadata import metadata
 from grip_assets.orchestration.refusal import refuse
-from grip_assets.store.artifacts import REPOSITORY
+from grip_assets.runtime.folders import docs_page
 from grip_assets.store.query import SQL, has_query
 
 warnings.filterwarnings("ignore", category=dg.BetaWarning)  # code references here, use_user_code_server in definitions
@@ -138,8 +138,7 @@ def code_references(what: Any, page: str, query: str | None = None) -> dg.CodeRe
     for folder in ("equations", "stages") if query else ():
         if has_query(f"{folder}/{query}"):
             found.append(dg.LocalFileCodeReference(file_path=str(SQL / folder / f"{query}.sql"), line_number=1))
-    docs = REPOSITORY / "docs" / f"{page}.md"
-    if docs.exists():  # not in a wheel
+    if docs := docs_page(page):
         found.append(dg.LocalFileCodeReference(file_path=str(docs), line_number=1, label=f"docs/{page}.md"))
     return dg.CodeReferencesMetadataValue(code_references=list(found))
 

@@ -119,11 +119,14 @@ OTHERS: dict[str, Any] = {"used_by": "others"}
 
 VARIABLES = {
     "GRIP_DATA": Variable(
-        "Folder of artifacts and catalog; relative to the repository.", "`data`", "/data/grip", **FOLDER
+        "Folder of artifacts and catalog; relative to the repository, without one to the working directory.",
+        "`data`",
+        "/data/grip",
+        **FOLDER,
     ),
     "DAGSTER_HOME": Variable(
-        "Folder of Dagster's instance; relative to the repository.",
-        "`.dagster` in `GRIP_DATA` where that is set, else `dagster_home`",
+        "Folder of Dagster's instance; relative as `GRIP_DATA` is.",
+        "`.dagster` in the data folder; in a checkout without `GRIP_DATA` its `dagster_home`",
         "/data/grip-home",
         **FOLDER,
     ),

@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from grip_assets.errors import GripError
+from grip_assets.runtime.folders import data_root, home_folder
 from grip_assets.sources.documents import Reason, Rejected, readable
-from grip_assets.store.artifacts import REPOSITORY, data_root
 
 SKIPPED = {"__pycache__", "node_modules"}  # besides everything that begins with a dot
 CATALOG = "grip.duckdb"
@@ -122,8 +122,10 @@ def hidden(name: str) -> bool:
 
 def own_folders() -> dict[str, str]:
     """GRIP's data folder and Dagster's home, by their real paths, in words."""
-    home = REPOSITORY / (os.environ.get("DAGSTER_HOME") or "dagster_home")
-    return {os.path.realpath(data_root()): "GRIP's data folder", os.path.realpath(home): "Dagster's home folder"}
+    return {
+        os.path.realpath(data_root()): "GRIP's data folder",
+        os.path.realpath(home_folder()): "Dagster's home folder",
+    }
 
 
 def _marked(names: set[str]) -> str | None:

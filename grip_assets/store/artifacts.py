@@ -22,17 +22,12 @@ import polars as pl
 import pyarrow as pa
 
 from grip_assets.errors import GripError
-from grip_assets.runtime import variables
+from grip_assets.runtime.folders import REPOSITORY as REPOSITORY
+from grip_assets.runtime.folders import data_root as data_root
 from grip_assets.runtime.notices import warn_once
 from grip_assets.store.tables import TableWriter
 
-REPOSITORY = Path(__file__).parents[2]
 VERSION = re.compile(r"[0-9a-f]{16}")
-
-
-def data_root() -> Path:
-    """``GRIP_DATA`` (default ``data``); a relative one is relative to the repository, from wherever it is asked."""
-    return (REPOSITORY / (variables.value("GRIP_DATA") or "data")).resolve()
 
 
 class Draft:

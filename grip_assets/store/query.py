@@ -6,18 +6,16 @@ One thread, so that a sum over many rows has one order and one result.
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import polars as pl
 
+from grip_assets.runtime.folders import shipped
 from grip_assets.runtime.memory import budget
-from grip_assets.store.artifacts import REPOSITORY
 from grip_assets.store.tables import parts
 
-HERE = Path(__file__).parents[1] / "sql"  # in a wheel; in the repository the folder is at the top
-SQL = HERE if HERE.exists() else REPOSITORY / "sql"
+SQL = shipped("sql")
 
 
 def has_query(name: str) -> bool:

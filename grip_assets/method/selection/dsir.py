@@ -14,10 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import regex
 
-from grip_assets.errors import GripError
+from grip_assets.extras import missing, must_have
 from grip_assets.runtime.threads import default_workers
+
+WHAT = "The strategy 'dsir' of settings/evaluation.strategies"
+try:
+    import regex
+except ImportError as error:
+    raise missing("evaluation", WHAT, error) from None
 
 Blocks = Callable[[], Iterable[list[str]]]
 """Starts a fresh pass over the texts of the pool, in blocks."""
@@ -31,13 +36,7 @@ WORDS = regex.compile(r"\w+|[^\w\s]+")
 
 def must_be_there() -> None:
     """GripError where the package is not installed."""
-    try:
-        import data_selection  # noqa: F401
-    except ImportError:
-        raise GripError(
-            "settings/evaluation.strategies has 'dsir', whose package data-selection is not installed."
-            " Run `pip install '.[evaluation]'`, or take 'dsir' out of the list."
-        ) from None
+    must_have("evaluation", WHAT, "data_selection", "joblib")
 
 
 def log_weights(
@@ -47,7 +46,7 @@ def log_weights(
 
     ``folder``: the package makes its cache there, which stays empty. ``done`` is told of each document of each pass.
     """
-    from data_selection import HashedNgramDSIR
+    from data_selection import HashedNgramDSIR  # an extra: see must_be_there
 
     model = HashedNgramDSIR([], [], str(folder), num_proc=1)
     model.tokenizer = WORDS.findall
@@ -82,7 +81,7 @@ def _weights(model: Any, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
 def _processes(n: int) -> Iterator[Callable[..., Iterator[Any]]]:
     """``each(function, model, blocks)``: results in the order of the blocks. Pure Python, so threads would wait for
     each other; processes of joblib's, which do not fork."""
-    from joblib import Parallel, delayed
+    from joblib import Parallel, delayed  # an extra: see must_be_there
     from joblib.externals.loky import get_reusable_executor
 
     with Parallel(n_jobs=n, return_as="generator") as parallel:

@@ -57,9 +57,9 @@ def spending(
 
 def _not_ready() -> list[str]:
     """What is wrong with the way to the endpoint, by which a run would stop before anything is computed."""
-    from grip_assets.llm.endpoint import endpoint
-
     try:
+        from grip_assets.llm.endpoint import endpoint  # optional: the extra llm
+
         endpoint()
     except GripError as error:
         return [f"       a run would stop: {error}"]
