@@ -262,7 +262,7 @@ def _stays(instance: dg.DagsterInstance, run_id: str) -> str:
 def _judge_is_ready(quality: Quality, steps: list[Step]) -> None:
     """A missing key is better said before an hour of embedding than after it."""
     if quality.judge == "llm" and any(s.action == "compute" for s in steps if s.asset == "quality_scores"):
-        from grip_assets.judges.base import judge_for
+        from grip_assets.judges.choose import judge_for
         from grip_assets.llm.endpoint import endpoint
 
         endpoint()

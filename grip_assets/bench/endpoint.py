@@ -4,7 +4,8 @@ For the tests, for ``grip bench judge``, and for trying out rates, caps and pric
 
     python -m grip_assets.bench.endpoint --port 8000 --latency 0.05 --fault-rate 0.3
 
-Scores follow from a hash of the document. ``GET /stats`` says what was asked, by content.
+Scores follow from a hash of the document. A question with another schema is answered by values that follow from the
+same hash and fit its schema. ``GET /stats`` says what was asked, by content.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -162,13 +163,13 @@ class FakeEndpoint:
     # -- answers ----------------------------------------------------------------------------------------------
 
     def completion(self, body: dict[str, Any], content: str, fault: str | None) -> dict[str, Any]:
-        scores = json.dumps(scores_of(content))
+        answer = answer_to(body, content)
         text = {
-            "broken": scores[:-9],
+            "broken": json.dumps(answer)[:-9],
             "prose": "Here is my assessment: it is a good document. I hope this helps.",
             "schema": json.dumps({"score": 7, "why": "good"}),
-            "eleven": json.dumps(scores_of(content) | {KEYS[0]: 11}),
-        }.get(fault or "", scores)
+            "eleven": json.dumps(answer | {KEYS[0]: 11}),
+        }.get(fault or "", json.dumps(answer))
         usage = {"prompt_tokens": sum(len(m["content"]) for m in body["messages"]) // 4, "completion_tokens": 40}
         self.counts.tokens.update(usage)
         if fault is None or fault == "slow":
@@ -178,6 +179,30 @@ class FakeEndpoint:
         return {"id": "1", "object": "chat.completion", "created": 1, "model": body["model"], "choices": choices} | {
             "usage": usage | {"total_tokens": sum(usage.values())}
         }
+
+
+def answer_to(body: dict[str, Any], content: str) -> dict[str, Any]:
+    """The scores; for a request with a response format for other fields, values for these."""
+    schema = body.get("response_format", {}).get("json_schema", {}).get("schema", {})
+    fields: dict[str, dict[str, Any]] = schema.get("properties") or {}
+    if not fields or set(fields) == set(KEYS):
+        return scores_of(content)
+    return {name: value_for(field, f"{name}:{content}") for name, field in fields.items()}
+
+
+def value_for(schema: dict[str, Any], text: str) -> Any:
+    """A value that fits a JSON schema (enum, integer, number, boolean, array or string), by a hash of the text."""
+    digest = hashlib.sha256(text.encode()).digest()
+    if "enum" in schema:
+        return schema["enum"][digest[0] % len(schema["enum"])]
+    low, high = schema.get("minimum", 0), schema.get("maximum", 100)
+    kinds: dict[str, Callable[[], Any]] = {
+        "integer": lambda: low + digest[0] % (high - low + 1),
+        "number": lambda: low + digest[0] / 255 * (high - low),
+        "boolean": lambda: digest[0] % 2 == 0,
+        "array": lambda: [value_for(schema["items"], f"{i}:{text}") for i in range(3)],
+    }
+    return kinds.get(schema.get("type", "string"), lambda: f"word{digest.hex()[:8]}")()
 
 
 def scores_of(content: str) -> dict[str, int]:

@@ -1,8 +1,9 @@
-"""What judges answered, kept for all runs: no answer is paid for twice.
+"""The answers of language models, kept for all runs: no answer is paid for twice.
 
 One SQLite file (write-ahead log, every commit synced): several processes may read and write at once, and a killed one
-loses nothing that it was told is kept. ``answers`` has one row a question (document, rubric, model, sampling
-parameters, all in the key), ``calls`` one row a request that was made, ``batches`` the batch jobs not yet collected.
+loses nothing that it was told is kept. ``answers`` has one row per question (text, model and sampling parameters are
+all in the key) with the value that was read in the answer, as JSON. ``calls`` has one row per request that was made,
+``batches`` one per batch job that is not yet collected.
 """
 
 import json
@@ -18,7 +19,7 @@ from grip_assets.runtime import variables
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS answers (
-    key TEXT PRIMARY KEY, doc_id TEXT NOT NULL, model TEXT NOT NULL, scores TEXT NOT NULL, said TEXT NOT NULL
+    key TEXT PRIMARY KEY, subject TEXT NOT NULL, model TEXT NOT NULL, value TEXT NOT NULL, said TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS calls (
     at REAL NOT NULL, run_id TEXT NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL, outcome TEXT NOT NULL,
@@ -27,8 +28,17 @@ CREATE TABLE IF NOT EXISTS calls (
 );
 CREATE INDEX IF NOT EXISTS calls_of_run ON calls (run_id);
 CREATE TABLE IF NOT EXISTS batches (
-    name TEXT PRIMARY KEY, endpoint TEXT NOT NULL, id TEXT, documents TEXT NOT NULL
+    name TEXT PRIMARY KEY, endpoint TEXT NOT NULL, id TEXT, subjects TEXT NOT NULL, asker TEXT NOT NULL DEFAULT 'judge'
 );
+"""
+# A file of the time when only the judge asked. Columns are renamed and none is added to ``answers`` or ``calls``, so a
+# process of that time that is still running goes on keeping what it pays for.
+OLD_COLUMN = "scores"
+MIGRATION = """
+ALTER TABLE answers RENAME COLUMN doc_id TO subject;
+ALTER TABLE answers RENAME COLUMN scores TO value;
+ALTER TABLE batches RENAME COLUMN documents TO subjects;
+ALTER TABLE batches ADD COLUMN asker TEXT NOT NULL DEFAULT 'judge';
 """
 
 
@@ -47,12 +57,13 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """``scores``: by dimension; ``said``: what else is worth keeping of the response (model, tokens, finish)."""
+    """``subject``: what the question is about (a doc_id); ``value``: what was read in the answer, any JSON value;
+    ``said``: what else is worth keeping of the response (model, tokens, finish)."""
 
     key: str
-    doc_id: str
+    subject: str
     model: str
-    scores: dict[str, float]
+    value: Any
     said: dict[str, Any]
 
 
@@ -77,6 +88,7 @@ class Answers:
         try:
             self.db, self.writer = _connect(path), _connect(path)  # each for one thread
             self.db.executescript(TABLES)
+            _migrate(self.db)
         except sqlite3.Error as error:
             raise unusable(path, str(error)) from None
 
@@ -95,7 +107,7 @@ class Answers:
                     "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (now, run_id, *vars(call).values())
                 )
                 if answer:  # two processes that asked at once: the first answer stands
-                    row = (answer.key, answer.doc_id, answer.model, json.dumps(answer.scores), json.dumps(answer.said))
+                    row = (answer.key, answer.subject, answer.model, json.dumps(answer.value), json.dumps(answer.said))
                     self.writer.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", row)
             if batch:
                 self.writer.execute("DELETE FROM batches WHERE name = ?", (batch,))
@@ -110,11 +122,11 @@ class Answers:
         for start in range(0, len(wanted), 500):
             some = wanted[start : start + 500]
             marks = ", ".join("?" * len(some))
-            for key, doc_id, model, scores, said in self.db.execute(
-                f"SELECT key, doc_id, model, scores, said FROM answers WHERE key IN ({marks})",  # noqa: S608
+            for key, subject, model, value, said in self.db.execute(
+                f"SELECT key, subject, model, value, said FROM answers WHERE key IN ({marks})",  # noqa: S608
                 some,
             ):
-                yield Answer(key, doc_id, model, json.loads(scores), json.loads(said))
+                yield Answer(key, subject, model, json.loads(value), json.loads(said))
 
     def spent(self, run_id: str | None = None) -> Spent:
         """What one run, or all runs, asked and used."""
@@ -134,15 +146,19 @@ class Answers:
         ).fetchone()
         return None if row[0] is None else (row[0], row[1])
 
-    def batches(self, endpoint: str) -> list["BatchJob"]:
-        """The batch jobs that were not collected."""
-        rows = self.db.execute("SELECT name, id, documents FROM batches WHERE endpoint = ? ORDER BY name", (endpoint,))
-        return [BatchJob(name, batch, json.loads(documents)) for name, batch, documents in rows]
+    def batches(self, endpoint: str, asker: str) -> list["BatchJob"]:
+        """The batch jobs of one asker that were not collected."""
+        rows = self.db.execute(
+            "SELECT name, id, subjects FROM batches WHERE endpoint = ? AND asker = ? ORDER BY name", (endpoint, asker)
+        )
+        return [BatchJob(name, batch, json.loads(subjects)) for name, batch, subjects in rows]
 
-    def plan_batch(self, job: "BatchJob", endpoint: str) -> None:
+    def plan_batch(self, job: "BatchJob", endpoint: str, asker: str) -> None:
         """Remember a job before it is sent (without an id) and after (with it)."""
-        row = (job.name, endpoint, job.id, json.dumps(job.documents))
-        self.db.execute("INSERT OR REPLACE INTO batches VALUES (?, ?, ?, ?)", row)
+        row = (job.name, endpoint, job.id, json.dumps(job.subjects), asker)
+        self.db.execute(
+            "INSERT OR REPLACE INTO batches (name, endpoint, id, subjects, asker) VALUES (?, ?, ?, ?, ?)", row
+        )
 
     def forget_batch(self, name: str) -> None:
         self.db.execute("DELETE FROM batches WHERE name = ?", (name,))
@@ -150,18 +166,18 @@ class Answers:
 
 @dataclass(frozen=True)
 class BatchJob:
-    """``id``: None while it is not known to have been taken; ``documents``: key of the question to doc_id."""
+    """``id``: None while it is not known to have been taken; ``subjects``: key of each question to its subject."""
 
     name: str
     id: str | None
-    documents: dict[str, str]
+    subjects: dict[str, str]
 
 
 def unusable(path: Path, why: str) -> GripError:
     return GripError(
         f"The store of paid answers {path} cannot be used: {why}. Nothing was asked. Put a backup in its place, or read"
         f" what is left of it by `sqlite3 {path.name} .recover | sqlite3 rescued.sqlite`. Move it aside to start anew:"
-        f" every document is then asked, and paid for, again."
+        f" everything is then asked, and paid for, again."
     )
 
 
@@ -170,6 +186,26 @@ def _connect(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     return db
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    """Today's columns in a file of an earlier version, in one transaction. A second process waits for the first, and
+    then finds nothing left to do."""
+    if not _is_old(db):
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        if _is_old(db):
+            for statement in MIGRATION.strip().splitlines():
+                db.execute(statement)
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def _is_old(db: sqlite3.Connection) -> bool:
+    return any(column[1] == OLD_COLUMN for column in db.execute("PRAGMA table_info(answers)"))
 
 
 def answers_path(root: Path) -> Path:

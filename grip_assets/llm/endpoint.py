@@ -1,13 +1,11 @@
-"""One request to an OpenAI-compatible endpoint, and what became of it.
+"""Where the endpoint is, and one request to it. It speaks OpenAI's chat completions; reply.py reads its responses.
 
 Where the endpoint is, its key, and how hard it may be pressed are facts about a machine: they come from the
 environment, change no version, and the key is in no text that leaves this module.
 """
 
 import asyncio
-import email.utils
 import ipaddress
-import json
 import os
 import re
 import ssl
@@ -18,7 +16,8 @@ from typing import Any
 
 from grip_assets.errors import GripError
 from grip_assets.extras import missing
-from grip_assets.judges.prompt import RESPONSE_FORMAT, InvalidAnswer, Prompt, parse
+from grip_assets.llm.question import Question
+from grip_assets.llm.reply import REASON_CHARACTERS, Reader, Reply
 from grip_assets.runtime import variables
 
 try:
@@ -27,16 +26,9 @@ try:
 except ImportError as error:
     raise missing("llm", "The LLM judge (settings/quality.judge)", error) from None
 
-REASON_CHARACTERS = 200
-ANSWER_SHOWN = 300  # characters of the answer that is shown where all failed
 CONNECTIONS = 8  # of one client
 PROXIES = ("all_proxy", "http_proxy", "https_proxy")
-ERROR_KINDS = {  # what servers call an error that they send with status 200, and the status that it should have
-    "rate": 429, "quota": 429, "auth": 401, "api_key": 401, "permission": 403, "not_found": 404, "notfound": 404,
-    "overload": 503, "unavailable": 503, "timeout": 500, "server": 500, "internal": 500,
-}  # fmt: skip
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-ECHO = 20  # so many characters of a document in a row are never repeated
 
 
 @dataclass(frozen=True)
@@ -146,29 +138,11 @@ def is_loopback(url: str | None) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-@dataclass(frozen=True)
-class Reply:
-    """``outcome``: ``answered``; ``invalid`` (an answer that is not the scores), ``busy`` (asked to wait), ``error``
-    (the server's fault), ``lost`` (no answer came back, and the request may be charged), ``refused`` (asking again is
-    no use), ``denied`` (asking anything is no use). Tokens are those that the endpoint reports; ``raw`` is the
-    begin of an invalid answer."""
-
-    outcome: str
-    reason: str = ""
-    scores: dict[str, float] = field(default_factory=dict)
-    said: dict[str, Any] = field(default_factory=dict)
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    retry_after: float | None = None
-    seconds: float = 0.0
-    raw: str = ""
-
-
 class Client:
-    """Sends prompts over one pool of connections. ``takes`` is shared: what one learns of the endpoint, all know."""
+    """Sends questions over one pool of connections. ``dialect`` is shared: all know at once what one client learns."""
 
-    def __init__(self, endpoint: Endpoint, takes: "Takes", verify: ssl.SSLContext | bool):
-        self.endpoint, self.takes = endpoint, takes
+    def __init__(self, endpoint: Endpoint, dialect: "Dialect", verify: ssl.SSLContext | bool):
+        self.endpoint, self.dialect = endpoint, dialect
         limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
         self.openai = openai.AsyncOpenAI(
             base_url=endpoint.url,
@@ -188,47 +162,55 @@ class Client:
     async def close(self) -> None:
         await self.openai.close()
 
-    async def send(self, prompt: Prompt) -> Reply:
+    async def send(self, question: Question) -> Reply:
         """One request; never raises for what an endpoint may do."""
         started = time.monotonic()
-        sent = self.takes.body(prompt)
+        before, sent = self.dialect.state(), self.dialect.body(question)
+        reply = await self._post(sent, Reader(question.kind, self.endpoint.key, question))
+        self.dialect.learn(sent, reply)
+        learned = reply.outcome == "refused" and self.dialect.state() != before
+        return replace(reply, seconds=time.monotonic() - started, learned=learned)
+
+    async def _post(self, body: dict[str, Any], reader: Reader) -> Reply:
         try:
-            # httpx2.Response: the body is read by read_completion, which trusts nothing in it
+            # httpx2.Response: the body is read by the reader, which trusts nothing in it
             async with asyncio.timeout(self.endpoint.timeout):
-                response = await self.openai.post("/chat/completions", cast_to=httpx2.Response, body=sent)
-            reply = read_completion(response.content, self.endpoint.key, prompt)
+                response = await self.openai.post("/chat/completions", cast_to=httpx2.Response, body=body)
+            return reader.completion(response.content)
         except openai.APIStatusError as error:
-            reply = read_error(error.status_code, error.response.headers, _body(error), self.endpoint.key, prompt)
+            return reader.error(error.status_code, error.response.headers, _body(error))
         except (TimeoutError, openai.APITimeoutError):
-            reply = Reply("lost", f"no answer within {self.endpoint.timeout:g} s")
+            return Reply("lost", f"no answer within {self.endpoint.timeout:g} s")
         except (openai.APIConnectionError, httpx2.HTTPError, httpx2.StreamError) as error:
             unreachable = isinstance(error.__cause__, httpx2.ConnectError)
-            reply = Reply("busy", "the endpoint cannot be reached") if unreachable else Reply("lost", "connection cut")
-        self.takes.learn(sent, reply)
-        return replace(reply, seconds=time.monotonic() - started)
+            return Reply("busy", "the endpoint cannot be reached") if unreachable else Reply("lost", "connection cut")
 
 
-def clients(endpoint: Endpoint, takes: "Takes") -> list[Client]:
+def clients(endpoint: Endpoint, dialect: "Dialect") -> list[Client]:
     """Enough clients for all slots, each with few connections: a pool looks through all of its own at each request."""
     verify = certificates(endpoint)
-    return [Client(endpoint, takes, verify) for _ in range(-(-endpoint.concurrency // CONNECTIONS))]
+    return [Client(endpoint, dialect, verify) for _ in range(-(-endpoint.concurrency // CONNECTIONS))]
 
 
-class Takes:
-    """What the endpoint takes: answers to a JSON schema, and under which name the limit of the answer."""
+class Dialect:
+    """Which requests the endpoint takes: whether with a response format, and how the limit of an answer is called.
+
+    A refusal is understood by asking the same in another way, since the texts of errors differ too much to be read.
+    """
 
     def __init__(self) -> None:
-        self.schema: bool | None = None  # None: not known yet
-        self.plain = False  # an answer without a schema was had
+        self.schema: bool | None = None  # takes a response format; None: not known yet
+        self.plain = False  # it has answered without one
         self.limit = "max_tokens"
 
-    def body(self, prompt: Prompt) -> dict[str, Any]:
-        body = dict(prompt.body)
+    def body(self, question: Question) -> dict[str, Any]:
+        """The request, in the form that the endpoint is known or hoped to take."""
+        body = dict(question.body)
         body[self.limit] = body.pop("max_tokens")
-        return body if self.schema is False else body | {"response_format": RESPONSE_FORMAT}
+        response_format = question.kind.response_format
+        return body if self.schema is False or not response_format else body | {"response_format": response_format}
 
     def learn(self, sent: Mapping[str, Any], reply: Reply) -> None:
-        """What a refusal means is seen by asking the same in another way: error texts differ too much to be read."""
         asked_for_schema = "response_format" in sent
         if reply.outcome in ("answered", "invalid"):
             self.schema = True if asked_for_schema else self.schema
@@ -245,68 +227,6 @@ class Takes:
         return self.schema, self.limit
 
 
-def read_completion(content: bytes, key: str, prompt: Prompt | None) -> Reply:
-    """The reply in the body of a successful response."""
-    try:
-        body = json.loads(content)
-    except (ValueError, RecursionError):
-        return Reply("invalid", "the response is not JSON")
-    if isinstance(body, dict) and not body.get("choices") and _message(body, key, prompt):
-        return _error_that_says_200(body, key, prompt)
-    try:
-        usage = body.get("usage") or {}
-        tokens = (_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
-        choice = body["choices"][0]
-        message = choice["message"]
-        text = message.get("content") or ""
-        if isinstance(text, list):  # some servers answer in parts
-            text = "".join(part.get("text") or "" for part in text)
-        finish, model = str(choice.get("finish_reason")), str(body.get("model"))
-    except (AttributeError, KeyError, IndexError, TypeError):
-        return Reply("invalid", "the response has no answer")
-    said: dict[str, Any] = {"model": safe(model, key, prompt), "finish_reason": safe(finish, key, prompt)}
-    said |= {"prompt_tokens": tokens[0], "completion_tokens": tokens[1]}
-    try:
-        return Reply("answered", "", parse(str(text)), said, *tokens)
-    except InvalidAnswer as error:
-        cut = " (it was cut at quality.max_tokens)" if finish == "length" else ""
-        invalid = Reply("invalid", f"{error}{cut}", {}, {}, *tokens)
-        return replace(invalid, raw=shown(str(text), key, prompt))
-
-
-def _error_that_says_200(body: dict[str, Any], key: str, prompt: Prompt | None) -> Reply:
-    """An error under a status that says none: by the status or the kind that it names itself. What names neither is
-    taken as final: waiting would not change it."""
-    inner = body.get("error")
-    said = [one.get(name) for one in (inner, body) if isinstance(one, dict) for name in ("status", "code", "type")]
-    numbers = [int(str(one)) for one in said if str(one).isascii() and str(one).isdigit() and len(str(one)) == 3]
-    status = next((number for number in numbers if 400 <= number < 600), None)
-    words = " ".join(str(one) for one in said).lower()
-    named = next((number for word, number in ERROR_KINDS.items() if word in words), 400)
-    reply = read_error(status or named, {}, body, key, prompt)
-    return replace(reply, reason=reply.reason.replace(f"HTTP {status or named}", "HTTP 200 with an error", 1))
-
-
-def _count(value: Any) -> int:
-    return value if type(value) is int and value >= 0 else 0
-
-
-def read_error(status: int, headers: Mapping[str, str], body: Any, key: str, prompt: Prompt | None) -> Reply:
-    """The reply in an error response."""
-    reason = f"HTTP {status}{_message(body, key, prompt)}"
-    if status in (401, 403):
-        return Reply("denied", f"{reason}. Check OPENAI_API_KEY and OPENAI_BASE_URL")
-    if status == 404:
-        return Reply("denied", f"{reason}. Check settings/quality.model and OPENAI_BASE_URL")
-    if status == 429 and "insufficient_quota" in str(body):
-        return Reply("denied", f"{reason}. The account has no credit left")
-    if status in (429, 503):
-        return Reply("busy", reason, retry_after=retry_after(headers))
-    if status in (408, 409) or status >= 500:
-        return Reply("error", reason, retry_after=retry_after(headers))
-    return Reply("refused", reason)
-
-
 def _body(error: openai.APIStatusError) -> Any:
     try:
         return error.response.json()
@@ -317,69 +237,3 @@ def _body(error: openai.APIStatusError) -> Any:
     except Exception:
         return None
     return None if text.startswith("<") else {"message": text}  # a page for people says nothing in a line
-
-
-def _message(body: Any, key: str, prompt: Prompt | None) -> str:
-    """What an error body says, whatever its shape (OpenAI's, FastAPI's, vLLM's, Google's), made safe to write down."""
-    if isinstance(body, list):
-        body = body[0] if body else None
-    if not isinstance(body, dict):
-        return ""
-    said: Any = next((body[name] for name in ("error", "detail", "message", "errors") if body.get(name)), "")
-    if said is True:  # "error": true, and the words elsewhere
-        said = body.get("message", "")
-    if isinstance(said, dict):
-        said = said.get("message") or said.get("msg") or ""
-    if isinstance(said, list):
-        said = "; ".join(str(d.get("msg") or d.get("message") or "") for d in said[:3] if isinstance(d, dict))
-    text = safe(str(said or ""), key, prompt)
-    return f": {text}" if text else ""
-
-
-def shown(text: str, key: str, prompt: Prompt | None) -> str:
-    """The begin of a text from outside, on one line, escaped, without the key and passages of the document."""
-    line = " ".join(text[: 4 * ANSWER_SHOWN].replace(key, "[key]").split())[:ANSWER_SHOWN]
-    document = " ".join(prompt.body["messages"][-1]["content"].split()) if prompt else ""
-    kept, at = [], 0
-    while at < len(line):
-        n = _echo(line, at, document)
-        kept.append("[document]" if n else line[at] if line[at].isprintable() else repr(line[at])[1:-1])
-        at += n or 1
-    return "".join(kept)
-
-
-def _echo(line: str, at: int, document: str) -> int:
-    """How many characters from ``at`` on are a passage of the document; 0 for fewer than ``ECHO``."""
-    n = ECHO
-    if len(line) - at < n or line[at : at + n] not in document:
-        return 0
-    while at + n < len(line) and line[at : at + n + 1] in document:
-        n += 1
-    return n
-
-
-def safe(text: str, key: str, prompt: Prompt | None) -> str:
-    """Text from outside, on one line, without the key and without a passage of the document (None: not known which)."""
-    line = " ".join(text.replace(key, "[key]").split())[:REASON_CHARACTERS]
-    if len(line) < ECHO:
-        return line
-    document = " ".join(prompt.body["messages"][-1]["content"].split()) if prompt else ""
-    if prompt is None or any(line[i : i + ECHO] in document for i in range(len(line) - ECHO + 1)):
-        return "(the message may repeat the document)"
-    return line
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait from ``retry-after-ms`` or ``Retry-After`` (seconds or a date); None where there is none."""
-    try:
-        if "retry-after-ms" in headers:
-            return max(float(headers["retry-after-ms"]) / 1000, 0.0)
-        given = headers.get("retry-after")
-        if given is None:
-            return None
-        try:
-            return max(float(given), 0.0)
-        except ValueError:
-            return max(email.utils.parsedate_to_datetime(given).timestamp() - time.time(), 0.0)
-    except (ValueError, TypeError, OverflowError):
-        return None

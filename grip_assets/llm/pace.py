@@ -1,4 +1,4 @@
-"""How fast and how much: rates, slots that adapt to a busy endpoint, and caps on calls and money."""
+"""How fast questions are asked: rates, and slots that adapt to a busy endpoint. How much is in spending.py."""
 
 import asyncio
 import random
@@ -6,12 +6,9 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from grip_assets.errors import Capped
 from grip_assets.extras import missing
-from grip_assets.judges.prompt import Prompt
-from grip_assets.llm.answers import Spent
-from grip_assets.llm.endpoint import Endpoint, Reply
-from grip_assets.settings import Quality
+from grip_assets.llm.endpoint import Endpoint
+from grip_assets.llm.reply import Reply
 
 try:
     from aiolimiter import AsyncLimiter
@@ -46,16 +43,16 @@ class Pace:
             await self.changed.wait_for(lambda: self.active < int(self.slots))
             self.active += 1
         try:
-            await self.clear(tokens)
+            await self._until_free(tokens)
             yield
         finally:
             self.active -= 1
             async with self.changed:
                 self.changed.notify_all()
 
-    async def clear(self, tokens: float) -> None:
-        """Until the rates allow a request and nothing holds it. A hold that begins meanwhile starts this over, so
-        that what waited does not leave in one burst."""
+    async def _until_free(self, tokens: float) -> None:
+        """Wait until the rates allow a request and the endpoint has not asked for a pause. If it asks for one while we
+        wait, wait again, so that queued requests are not all sent at once."""
         while True:
             while (wait := self.paused_until - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
@@ -66,8 +63,8 @@ class Pace:
             if self.paused_until <= time.monotonic():
                 return
 
-    def saw(self, reply: Reply, attempt: int) -> float:
-        """Learn from a reply; seconds after which its document may be asked about again."""
+    def adapt(self, reply: Reply, attempt: int) -> float:
+        """Adapt slots and pauses to a reply. Returns the seconds after which its question may be asked again."""
         now = time.monotonic()
         if reply.outcome in ("answered", "invalid"):
             self.answered_at, self.failures = now, 0
@@ -103,54 +100,3 @@ def _limiter(per_minute: float | None, seconds: float) -> AsyncLimiter | None:
         return None
     burst = max(per_minute / 60 * seconds, 1.0)
     return AsyncLimiter(burst, burst / (per_minute / 60))
-
-
-class Spending:
-    """The hard caps of one run: nothing is sent that could pass them.
-
-    A request holds the most it can cost until its usage is known; one whose answer was lost stays at that.
-    """
-
-    def __init__(self, settings: Quality, before: Spent):
-        self.settings = settings
-        self.calls = before.calls
-        self.cost = settings.cost(before.prompt_tokens, before.completion_tokens)
-        self.held, self.under_way = 0.0, 0
-        self.settled = asyncio.Event()
-
-    def most(self, prompt: Prompt) -> float:
-        return self.settings.cost(prompt.most_tokens, self.settings.max_tokens)
-
-    def fits(self, prompt: Prompt) -> bool:
-        """Whether the request would stay within the caps, whatever it uses."""
-        most = self.settings.max_cost
-        return not self.all_called() and (most is None or self.cost + self.held + self.most(prompt) <= most)
-
-    def all_called(self) -> bool:
-        return self.settings.max_calls is not None and self.calls >= self.settings.max_calls
-
-    def capped(self) -> Capped:
-        if self.all_called():
-            return Capped(f"the cap of {self.settings.max_calls:,} calls (quality.max_calls) is reached")
-        return Capped(f"the cap of {self.settings.max_cost:g} (quality.max_cost) is reached: {self.cost:.4f} spent")
-
-    async def hold(self, prompt: Prompt) -> None:
-        """Count a request before it goes; raises Capped where it could pass a cap."""
-        while not self.fits(prompt):
-            if self.all_called() or not self.under_way:
-                raise self.capped()
-            self.settled.clear()
-            await self.settled.wait()
-        self.count(prompt)
-
-    def count(self, prompt: Prompt) -> None:
-        self.calls += 1
-        self.held, self.under_way = self.held + self.most(prompt), self.under_way + 1
-
-    def settle(self, prompt: Prompt, reply: Reply) -> None:
-        most = self.most(prompt)
-        self.under_way -= 1
-        self.held = self.held - most if self.under_way else 0.0
-        unknown = reply.outcome == "lost" or (reply.outcome in ("answered", "invalid") and not reply.prompt_tokens)
-        self.cost += most if unknown else self.settings.cost(reply.prompt_tokens, reply.completion_tokens)
-        self.settled.set()

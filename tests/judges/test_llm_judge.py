@@ -16,11 +16,13 @@ from grip_assets.bench.endpoint import FAULTS, Behaviour, FakeEndpoint, scores_o
 from grip_assets.errors import Capped, GripError
 from grip_assets.judges.base import DIMENSIONS, Document
 from grip_assets.judges.llm import LlmJudge
-from grip_assets.judges.llm_batch import BatchJudge
 from grip_assets.llm.answers import Answers, Spent
+from grip_assets.llm.batch import BatchSession
 from grip_assets.llm.endpoint import endpoint as endpoint_of_environment
 from grip_assets.llm.endpoint import is_loopback
-from grip_assets.llm.pace import Pace, Spending
+from grip_assets.llm.pace import Pace
+from grip_assets.llm.reply import Reply
+from grip_assets.llm.spending import Spending
 from grip_assets.settings import Quality
 
 KEY = "sk-a-key-that-must-not-leak-0123456789"
@@ -51,14 +53,14 @@ def endpoint(monkeypatch):
 def judge(tmp_path, endpoint):
     made = []
 
-    def make(run="run", kind=LlmJudge, **settings):
+    def make(run="run", **settings):
         settings = Quality(judge="llm", model="m", **settings)
-        made.append(kind(settings, Answers(tmp_path / "answers.sqlite"), run, lambda line: None))
+        made.append(LlmJudge(settings, Answers(tmp_path / "answers.sqlite"), run, lambda line: None))
         return made[-1]
 
     yield make
     for one in made:
-        one.answers.close()
+        one.close()
 
 
 def by_id(verdicts):
@@ -98,7 +100,7 @@ def test_a_document_survives_each_way_to_fail(judge, endpoint, fault):
     for v in verdicts:
         assert v.status == "ok" or (v.scores == {} and "3 attempts" in v.reason), v
     assert set(endpoint.counts.answered.values()) == {1}
-    assert sum(endpoint.counts.asked.values()) == judge().answers.spent("run").calls
+    assert sum(endpoint.counts.asked.values()) == judge().asker.answers.spent("run").calls
     endpoint.behaviour = Behaviour()
     assert all(v.status == "ok" for v in judge("next").judge(documents(40))), (
         "what failed is asked again, the rest is not"
@@ -163,7 +165,7 @@ def test_an_endpoint_that_is_away_for_a_while_costs_no_document(judge, endpoint)
 
 def test_a_model_that_never_answers_is_not_paid_for_every_document(judge, endpoint):
     endpoint.behaviour = Behaviour(fault_rate=1.0, faults=("prose",))
-    with pytest.raises(GripError, match="no usable answer for any of 50 documents.*holds no JSON object"):
+    with pytest.raises(GripError, match="no usable answer for any of 50 questions.*holds no JSON object"):
         list(judge().judge(documents(1000)))
     assert sum(endpoint.counts.asked.values()) < 400
 
@@ -184,15 +186,13 @@ def test_an_endpoint_that_asks_for_a_day_is_not_waited_for(judge, endpoint):
 
 
 def test_a_busy_endpoint_is_asked_by_fewer_slots_and_then_by_more_again(endpoint, judge, monkeypatch):
-    from grip_assets.llm.endpoint import Reply
-
-    pace = Pace(judge().endpoint)
-    pace.saw(Reply("busy", seconds=0.0), 0)
+    pace = Pace(judge().asker.endpoint)
+    pace.adapt(Reply("busy", seconds=0.0), 0)
     assert pace.slots == 16
-    pace.saw(Reply("busy", seconds=60.0), 0)
+    pace.adapt(Reply("busy", seconds=60.0), 0)
     assert pace.slots == 16, "it was sent before the cut, so it says nothing new"
     for _ in range(2000):
-        pace.saw(Reply("answered"), 0)
+        pace.adapt(Reply("answered"), 0)
     assert pace.slots == 32
     endpoint.behaviour = Behaviour(latency=0.02, most_slots=4)
     assert all(v.status == "ok" for v in judge().judge(documents(300)))
@@ -233,7 +233,7 @@ def test_the_cap_on_calls_is_met_exactly_and_the_next_run_goes_on(judge, endpoin
     with pytest.raises(Capped, match="the cap of 300 calls"):
         verdicts += judge("one", max_calls=300).judge(documents(700))
     assert sum(endpoint.counts.asked.values()) == 300
-    kept = judge().answers.db.execute("SELECT count(*) FROM answers").fetchone()[0]
+    kept = judge().asker.answers.db.execute("SELECT count(*) FROM answers").fetchone()[0]
     assert kept == sum(endpoint.counts.answered.values()) and (kept == 300 or rate)
     with pytest.raises(Capped):
         list(judge("two", max_calls=300).judge(documents(700)))
@@ -252,11 +252,9 @@ def test_the_cap_on_money_is_never_passed(judge, endpoint):
 
 
 def test_what_cannot_be_known_is_held_at_its_most(judge, endpoint):
-    from grip_assets.llm.endpoint import Reply
-
     one = judge(price_in=1.0, price_out=1.0, max_cost=0.05)
-    prompt, _ = next(one.known(documents(1)))
-    spending = Spending(one.settings, Spent(0, 0, 0, 0))
+    (prompt,) = one.prompts(documents(1))
+    spending = Spending(one.asker.caps, Spent(0, 0, 0, 0), "quality")
     spending.count(prompt)
     spending.settle(prompt, Reply("lost"))
     assert spending.cost == spending.most(prompt) > 0
@@ -324,14 +322,14 @@ def test_hostile_documents_change_no_other_score_and_break_nothing(tmp_path, jud
     clean = by_id(judge().judge(documents(40)))
     hostile = [Document(f"bad{i:029x}", text, None) for i, text in enumerate(HOSTILE)]
     mixed = [d for pair in zip(hostile, documents(30), strict=True) for d in pair] + documents(40, 30)
-    fresh = LlmJudge(judge().settings, Answers(tmp_path / "fresh.sqlite"), "run")
+    fresh = LlmJudge(judge().prompter.settings, Answers(tmp_path / "fresh.sqlite"), "run")
     found = by_id(fresh.judge(mixed))
     assert len(found) == 70 and all(v.status == "ok" for v in found.values())
     assert {name: v.scores for name, v in clean.items()} == {name: found[name].scores for name in clean}
     contents = [b["messages"][-1]["content"] for b in endpoint.counts.bodies.values()]
     assert all(len(c) < 13_000 and c.count("DOCUMENT ") >= 2 for c in contents)
     assert not any("<|im_start|>" in c or "</s>" in c for c in contents)
-    fresh.answers.close()
+    fresh.close()
 
 
 WORKER = """
@@ -370,7 +368,7 @@ def test_five_kills_cost_no_answer_but_those_under_way(tmp_path, endpoint):
             continue
         assert worker.wait() == 0, worker.stderr.read()[-2000:]
         store = sqlite3.connect(path)
-        answered = store.execute("SELECT count(*), count(DISTINCT doc_id) FROM answers").fetchone()
+        answered = store.execute("SELECT count(*), count(DISTINCT subject) FROM answers").fetchone()
         if answered[0] == n:
             break
     assert kills == 5 and answered == (n, n), "every document ends with one answer"
@@ -398,14 +396,14 @@ def test_two_processes_may_write_at_once(tmp_path, endpoint):
 def test_a_batch_gives_the_same_scores(judge, endpoint):
     live = by_id(judge().judge(documents(30)))
     endpoint.counts.asked.clear()
-    more = by_id(judge(kind=BatchJudge, mode="batch").judge(documents(90)))
+    more = by_id(judge(mode="batch").judge(documents(90)))
     assert endpoint.counts.batches == [60] and set(endpoint.counts.asked.values()) == {1}
     assert all(more[name].scores == v.scores for name, v in live.items()) and len(more) == 90
 
 
 def test_what_fails_in_a_batch_goes_into_the_next(judge, endpoint):
     endpoint.behaviour = Behaviour(fault_rate=0.3, batch_seconds=0.0)
-    verdicts = list(judge(kind=BatchJudge).judge(documents(200)))
+    verdicts = list(judge(mode="batch").judge(documents(200)))
     assert len(verdicts) == 200 and sum(v.status == "ok" for v in verdicts) > 190
     assert len(endpoint.counts.batches) == 4 and endpoint.counts.batches[0] == 200
     assert set(endpoint.counts.answered.values()) == {1}
@@ -413,9 +411,9 @@ def test_what_fails_in_a_batch_goes_into_the_next(judge, endpoint):
 
 def test_a_batch_stays_within_the_cap(judge, endpoint):
     with pytest.raises(Capped, match="50 calls"):
-        list(judge(kind=BatchJudge, max_calls=50).judge(documents(120)))
+        list(judge(mode="batch", max_calls=50).judge(documents(120)))
     assert endpoint.counts.batches == [50]
-    assert len(list(judge("next", kind=BatchJudge).judge(documents(120)))) == 120
+    assert len(list(judge("next", mode="batch").judge(documents(120)))) == 120
     assert endpoint.counts.batches == [50, 70]
 
 
@@ -427,20 +425,20 @@ def test_a_batch_whose_process_was_killed_is_found_again(judge, endpoint, monkey
     def die(*args, **how):
         raise Killed
 
-    first = judge(kind=BatchJudge)
+    first = judge(mode="batch")
     with monkeypatch.context() as patch, pytest.raises(Killed):
         if moment == "before it was sent":
             patch.setattr("openai.resources.batches.Batches.create", die)
         elif moment == "before its id was known":
-            planned = first.answers.plan_batch
-            patch.setattr(first.answers, "plan_batch", lambda job, url: die() if job.id else planned(job, url))
+            planned = first.asker.answers.plan_batch
+            patch.setattr(first.asker.answers, "plan_batch", lambda job, *how: die() if job.id else planned(job, *how))
         else:
-            patch.setattr(BatchJudge, "collect", die)
+            patch.setattr(BatchSession, "collect", die)
         list(first.judge(documents(40)))
-    assert len(judge().answers.batches(first.endpoint.name)) == 1
-    assert len(list(judge("again", kind=BatchJudge).judge(documents(40)))) == 40
+    assert len(judge().asker.answers.batches(first.asker.endpoint.name, "judge")) == 1
+    assert len(list(judge("again", mode="batch").judge(documents(40)))) == 40
     assert endpoint.counts.batches == [40] and set(endpoint.counts.asked.values()) == {1}
-    assert not judge().answers.batches(first.endpoint.name)
+    assert not judge().asker.answers.batches(first.asker.endpoint.name, "judge")
 
 
 @pytest.mark.parametrize(
@@ -489,13 +487,13 @@ def test_what_the_environment_says_of_the_way_there_is_checked_before_anything_i
     assert "pa55" not in str(raised.value) and "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("kind", [LlmJudge, BatchJudge])
-def test_what_is_on_this_machine_is_asked_directly_whatever_proxy_is_set(judge, endpoint, monkeypatch, kind):
+@pytest.mark.parametrize("mode", ["live", "batch"])
+def test_what_is_on_this_machine_is_asked_directly_whatever_proxy_is_set(judge, endpoint, monkeypatch, mode):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
     monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file.pem")
-    assert all(v.status == "ok" for v in judge(kind=kind).judge(documents(3)))
+    assert all(v.status == "ok" for v in judge(mode=mode).judge(documents(3)))
 
 
 @pytest.mark.parametrize(
@@ -529,7 +527,7 @@ def test_where_all_fail_alike_the_first_answer_is_shown_and_what_to_set(judge, e
     assert all("no JSON object" in v.reason for v in found)
     assert 'first answer begins: "' in one.hint() and "I would say" in one.hint() and "quality.max_tokens" in one.hint()
     assert KEY not in one.hint() and "\x1b" not in one.hint()
-    with pytest.raises(GripError, match="no usable answer for any of 50 documents.*The first answer begins:"):
+    with pytest.raises(GripError, match="no usable answer for any of 50 questions.*The first answer begins:"):
         list(judge().judge(documents(60)))
 
 

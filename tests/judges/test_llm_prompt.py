@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 from grip_assets.errors import GripError
 from grip_assets.judges.base import DIMENSIONS, Document
 from grip_assets.judges.prompt import (
-    CHAT_TOKEN,
     KEYS,
-    InvalidAnswer,
+    KIND,
     Prompter,
-    delimited,
     excerpt,
     parse,
     rubric_text,
     windows,
 )
-from grip_assets.llm.endpoint import read_completion, read_error, safe, shown
+from grip_assets.llm.question import InvalidAnswer
+from grip_assets.llm.quoting import CHAT_TOKEN, delimited
+from grip_assets.llm.reply import Reader
 from grip_assets.settings import Quality
 
 GOOD = {key: i + 3 for i, key in enumerate(KEYS)}
@@ -30,6 +30,10 @@ SCORES = dict(zip(DIMENSIONS, (3.0, 4.0, 5.0, 6.0), strict=True))
 
 def prompt(text, **settings):
     return Prompter(Quality(judge="llm", model="m", **settings))(Document("a" * 32, text, None))
+
+
+def reader(key="k", text="x"):
+    return Reader(KIND, key, prompt(text))
 
 
 @pytest.mark.parametrize(
@@ -107,9 +111,9 @@ def test_no_text_breaks_the_parser(answer):
     )
 )
 def test_no_response_breaks_the_reader(body):
-    reply = read_completion(json.dumps(body).encode(), "key", prompt("x"))
-    assert reply.outcome != "answered" and not reply.scores
-    assert read_error(500, {}, body, "key", prompt("x")).outcome == "error"
+    reply = reader().completion(json.dumps(body).encode())
+    assert reply.outcome != "answered" and reply.value is None
+    assert reader().error(500, {}, body).outcome == "error"
 
 
 @given(st.text(max_size=400))
@@ -199,12 +203,12 @@ def test_a_rubric_of_your_own_must_name_the_four_scores(tmp_path):
 
 
 def test_what_an_endpoint_says_repeats_neither_key_nor_document():
-    asked = prompt("the quick brown fox jumps over the lazy dog")
-    assert safe("Incorrect API key provided: sk-1234", "sk-1234", asked) == "Incorrect API key provided: [key]"
-    assert "fox" not in safe("invalid input: 'the quick brown fox jumps over'", "k", asked)
-    reply = read_error(422, {}, {"detail": [{"msg": "Field required", "input": "the quick brown fox"}]}, "k", asked)
+    asked = reader("sk-1234", "the quick brown fox jumps over the lazy dog")
+    assert asked.safe("Incorrect API key provided: sk-1234") == "Incorrect API key provided: [key]"
+    assert "fox" not in asked.safe("invalid input: 'the quick brown fox jumps over'")
+    reply = asked.error(422, {}, {"detail": [{"msg": "Field required", "input": "the quick brown fox"}]})
     assert reply.reason == "HTTP 422: Field required"
-    assert len(read_error(500, {}, {"error": {"message": "x" * 9999}}, "k", asked).reason) < 250
+    assert len(asked.error(500, {}, {"error": {"message": "x" * 9999}}).reason) < 250
 
 
 @pytest.mark.parametrize(
@@ -220,7 +224,7 @@ def test_what_an_endpoint_says_repeats_neither_key_nor_document():
     ],
 )
 def test_an_error_under_status_200_has_the_servers_own_words(body, outcome, words):
-    reply = read_completion(json.dumps(body).encode(), "sk-1", prompt("x"))
+    reply = reader("sk-1").completion(json.dumps(body).encode())
     assert reply.outcome == outcome and reply.reason.startswith(f"HTTP 200 with an error: {words}")
 
 
@@ -235,13 +239,13 @@ def test_an_error_under_status_200_has_the_servers_own_words(body, outcome, word
     ],
 )
 def test_the_servers_words_are_found_wherever_they_stand(body):
-    assert read_error(400, {}, body, "sk-1", prompt("x")).reason == "HTTP 400: max_tokens is too large"
+    assert reader("sk-1").error(400, {}, body).reason == "HTTP 400: max_tokens is too large"
 
 
 def test_an_answer_that_is_none_is_shown_escaped_and_cut_without_key_or_document():
-    asked = prompt("the quick brown fox jumps over the lazy dog")
+    asked = reader("sk-1234", "the quick brown fox jumps over the lazy dog")
     text = "sk-1234 \x1b[31mred\x1b[0m\n`the quick brown fox jumps over the` " + "x" * 9999
-    line = shown(text, "sk-1234", asked)
+    line = asked.shown(text)
     assert line.startswith("[key] \\x1b[31mred\\x1b[0m `[document]` x") and len(line) < 400 and line.isprintable()
 
 
@@ -249,13 +253,13 @@ def test_an_answer_that_is_none_is_shown_escaped_and_cut_without_key_or_document
     "status, outcome", [(401, "denied"), (403, "denied"), (404, "denied"), (429, "busy"), (503, "busy"), (500, "error"), (408, "error"), (400, "refused"), (413, "refused")]
 )  # fmt: skip
 def test_each_status_has_its_consequence(status, outcome):
-    assert read_error(status, {}, None, "k", prompt("x")).outcome == outcome
+    assert reader().error(status, {}, None).outcome == outcome
 
 
 def test_retry_after_is_read_in_each_of_its_forms():
     def wait(**headers):
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
-        return read_error(429, headers, None, "k", prompt("x")).retry_after
+        return reader().error(429, headers, None).retry_after
 
     assert wait(retry_after="7") == 7 and wait(retry_after_ms="250") == 0.25
     assert wait(retry_after="Wed, 21 Oct 2015 07:28:00 GMT") == 0

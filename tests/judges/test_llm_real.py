@@ -61,6 +61,6 @@ def test_a_real_model_judges_end_to_end_whatever_it_answers(lab, served, monkeyp
     assert len(calls) == len(lab.sql("SELECT * FROM probe_set"))
     for outcome, prompt_tokens, completion_tokens, seconds in calls:
         assert outcome in ("answered", "invalid") and prompt_tokens > 500 and completion_tokens > 1 and seconds > 0.05
-    answers = [json.loads(scores) for (scores,) in store.execute("SELECT scores FROM answers")]
+    answers = [json.loads(value) for (value,) in store.execute("SELECT value FROM answers")]
     assert len(answers) == sum(outcome == "answered" for outcome, *_ in calls)
     assert all(0 <= score <= 10 for scores in answers for score in scores.values())

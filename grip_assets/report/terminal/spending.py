@@ -9,14 +9,14 @@ from grip_assets.engine.costs import Size
 from grip_assets.engine.plan import Step
 from grip_assets.engine.stage import Settings
 from grip_assets.errors import GripError
-from grip_assets.judges.base import judge_for
+from grip_assets.judges.choose import judge_for
 from grip_assets.settings import Clustering, Probe, Quality
 from grip_assets.stages.curation.quality_scores import to_documents
 from grip_assets.stages.reports.judge_report import REPEATS, sample
 from grip_assets.store.artifacts import ArtifactStore
 
 if TYPE_CHECKING:
-    from grip_assets.judges.llm import Forecast
+    from grip_assets.llm.asker import Forecast
 
 UNKNOWN = "judge: what it would ask is known once the corpus is read; quality.max_calls and quality.max_cost cap it"
 RUBRIC_TOKENS = 900
@@ -27,36 +27,51 @@ def spending(
 ) -> list[str]:
     """Lines for a plan; none where nothing would be asked. Nothing is sent, and no key is needed."""
     settings = Quality.of(all_settings)
-    step = {s.asset: s for s in steps}
-    if settings.judge != "llm" or step["quality_scores"].action != "compute":
+    actions = {step.asset: step.action for step in steps}
+    if settings.judge != "llm" or actions["quality_scores"] != "compute":
         return []
-    versions = {asset: s.version for asset, s in step.items() if s.version and store.has(asset, s.version)}
+    known = _known(all_settings, steps, store, size)
+    return [*(_lines(settings, *known) if known else [UNKNOWN]), *_not_ready()]
+
+
+def _known(
+    all_settings: Settings, steps: Sequence[Step], store: ArtifactStore, size: Size | None
+) -> tuple[str, "Forecast"] | None:
+    """Which documents would be judged, in words, and what asking would need; None while the corpus is not read."""
+    versions = {s.asset: s.version for s in steps if s.version and store.has(s.asset, s.version)}
     if "probe_set" in versions:
-        said, forecast = _exact(settings, store, versions["probe_set"])
-    elif "corpus" in versions:
-        said, forecast = _estimate(all_settings, *_counts(store.manifest("corpus", versions["corpus"])))
-    elif size is not None:
-        said, forecast = _estimate(all_settings, size.documents, size.tokens)
-    else:
-        return [UNKNOWN, *_not_ready()]
-    priced = settings.price_in is not None or settings.price_out is not None
-    cost = f"about {settings.cost(forecast.prompt_tokens, forecast.completion_tokens):,.2f}"
-    caps = [f"{n:,} calls" for n in [settings.max_calls] if n is not None]
-    caps += [f"cost {n:g}" for n in [settings.max_cost] if n is not None]
+        return _exact(Quality.of(all_settings), store, versions["probe_set"])
+    if "corpus" in versions:
+        return _estimate(all_settings, *_counts(store.manifest("corpus", versions["corpus"])))
+    return None if size is None else _estimate(all_settings, size.documents, size.tokens)
+
+
+def _lines(settings: Quality, documents: str, forecast: "Forecast") -> list[str]:
     lines = [
-        f"judge: {said}; {settings.repeats:,} judged twice",
+        f"judge: {documents}; {settings.repeats:,} judged twice",
         f"       {forecast.calls:,} calls to {settings.model}, about {forecast.prompt_tokens:,.0f} prompt and"
-        f" {forecast.completion_tokens:,.0f} answer tokens,"
-        f" {cost if priced else 'price unknown (quality.price_in, price_out)'};"
-        f" failed requests come on top. Cap: {' and '.join(caps) or 'none'}",
+        f" {forecast.completion_tokens:,.0f} answer tokens, {_cost(settings, forecast)};"
+        f" failed requests come on top. Cap: {_caps(settings)}",
     ]
     if settings.target_error is not None:
         lines.append(f"       and further documents until every standard error is at most {settings.target_error:g}")
-    return lines + _not_ready()
+    return lines
+
+
+def _cost(settings: Quality, forecast: "Forecast") -> str:
+    if settings.price_in is None and settings.price_out is None:
+        return "price unknown (quality.price_in, price_out)"
+    return f"about {settings.cost(forecast.prompt_tokens, forecast.completion_tokens):,.2f}"
+
+
+def _caps(settings: Quality) -> str:
+    calls = None if settings.max_calls is None else f"{settings.max_calls:,} calls"
+    cost = None if settings.max_cost is None else f"cost {settings.max_cost:g}"
+    return " and ".join(filter(None, (calls, cost))) or "none"
 
 
 def _not_ready() -> list[str]:
-    """What is wrong with the way to the endpoint, by which a run would stop before anything is computed."""
+    """A line if a run would stop before anything is computed: the endpoint's variables cannot be used."""
     try:
         from grip_assets.llm.endpoint import endpoint  # optional: the extra llm
 
@@ -68,7 +83,8 @@ def _not_ready() -> list[str]:
 
 def _exact(settings: Quality, store: ArtifactStore, probe: str) -> tuple[str, "Forecast"]:
     """From the probe's documents and the answers that are there."""
-    from grip_assets.judges.llm import Forecast, LlmJudge
+    from grip_assets.judges.llm import LlmJudge  # heavy: loads the HTTP client
+    from grip_assets.llm.asker import Forecast
 
     documents = pl.read_parquet(store.parquet("probe_set", probe, "probe_documents"))
     with judge_for(settings, store.root, "", print) as judge:
@@ -86,7 +102,7 @@ def _counts(corpus: dict[str, Any]) -> tuple[int, int]:
 
 def _estimate(settings: Settings, n: int, tokens: int) -> tuple[str, "Forecast"]:
     """From the size of the corpus, where there is no probe yet; as if no answer were there."""
-    from grip_assets.judges.llm import TOKENS_PER_ANSWER, TOKENS_PER_CHAR, Forecast
+    from grip_assets.llm.asker import TOKENS_PER_ANSWER, TOKENS_PER_CHAR, Forecast  # heavy: loads the HTTP client
     from grip_assets.method.partition.kmeans import choose_k
 
     quality, probe, clustering = Quality.of(settings), Probe.of(settings), Clustering.of(settings)

@@ -14,8 +14,8 @@ import pyarrow as pa
 from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Log, Settings, Stage, Work
 from grip_assets.errors import Capped, GripError, Unfinished
-from grip_assets.judges.base import DIMENSIONS, Document, Hinting, Judge, Verdict, judge_for
-from grip_assets.judges.column import ColumnJudge
+from grip_assets.judges.base import DIMENSIONS, Document, Hinting, Judge, Verdict
+from grip_assets.judges.choose import judge_for
 from grip_assets.method.budget.allocation import further_probe
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.runtime.progress import Progress
@@ -88,10 +88,8 @@ def compute(work: Work) -> dict[str, Any]:
 @contextmanager
 def judge_of(work: Work, settings: Quality) -> Iterator[Judge]:
     """The judge in force; one that reads a column reads it in the work's corpus."""
-    if settings.judge == "column":
-        yield ColumnJudge(work.files("corpus"), settings.column, settings.column_range)
-        return
-    with judge_for(settings, work.store.root, work.run_id, work.log) as judge:
+    corpus = work.files("corpus") if settings.judge == "column" else ""
+    with judge_for(settings, work.store.root, work.run_id, work.log, corpus) as judge:
         yield judge
 
 

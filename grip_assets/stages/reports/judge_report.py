@@ -11,7 +11,8 @@ import polars as pl
 from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
-from grip_assets.judges.base import DIMENSIONS, judge_for
+from grip_assets.judges.base import DIMENSIONS
+from grip_assets.judges.choose import judge_for
 from grip_assets.method.agreement import rank_correlation, weighted_kappa
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.settings import Quality, digest

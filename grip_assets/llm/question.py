@@ -1,0 +1,68 @@
+"""A question to a language model: what is sent, what its answer is kept under, and how the answer is read.
+
+A new asker makes a ``Kind`` and a ``Question`` for each thing that it asks about, and gives them to ``llm/asker.py``.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+class InvalidAnswer(ValueError):
+    """An answer that cannot be read. Its text says what is wrong and never repeats the answer."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What all questions of one asker have in common.
+
+    ``name``: names the asker in errors, and in the store its batch jobs. ``read``: the text of an answer to a value
+    that JSON can hold; raises InvalidAnswer. ``response_format``: the schema of an answer, for endpoints that take one.
+    ``settings``: the settings group with ``model``, ``max_tokens`` and the caps, for errors that say what to set.
+    """
+
+    name: str
+    read: Callable[[str], Any]
+    response_format: dict[str, Any] | None = None
+    settings: str = "quality"
+
+
+@dataclass(frozen=True)
+class Question:
+    """``subject``: what it is about (a doc_id, a cluster). ``key``: the name of its answer in the store, of ``key_of``.
+    ``body``: the request without a response format; it has ``model``, ``messages`` and ``max_tokens``."""
+
+    kind: Kind
+    subject: str
+    key: str
+    body: dict[str, Any]
+
+    @property
+    def model(self) -> str:
+        return self.body["model"]
+
+    @property
+    def max_tokens(self) -> int:
+        return self.body["max_tokens"]
+
+    @property
+    def contents(self) -> list[str]:
+        """The texts of its messages. The last one is the user's: no error may repeat it."""
+        return [message["content"] for message in self.body["messages"]]
+
+    @property
+    def n_chars(self) -> int:
+        """Characters of all that is sent."""
+        return sum(map(len, self.contents))
+
+    @property
+    def most_tokens(self) -> int:
+        """An upper bound for the tokens sent: byte-level tokenizers make at most one token of a byte."""
+        return sum(len(content.encode()) for content in self.contents) + 64
+
+
+def key_of(body: dict[str, Any], repeat: int = 0) -> str:
+    """The name of an answer: a hash of all that is asked. ``repeat`` above 0 is the same question asked once more."""
+    return hashlib.sha256(json.dumps([body, repeat], sort_keys=True).encode()).hexdigest()[:32]
