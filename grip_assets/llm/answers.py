@@ -31,15 +31,15 @@ CREATE TABLE IF NOT EXISTS batches (
     name TEXT PRIMARY KEY, endpoint TEXT NOT NULL, id TEXT, subjects TEXT NOT NULL, asker TEXT NOT NULL DEFAULT 'judge'
 );
 """
-# A file of the time when only the judge asked. Columns are renamed and none is added to ``answers`` or ``calls``, so a
-# process of that time that is still running goes on keeping what it pays for.
-OLD_COLUMN = "scores"
-MIGRATION = """
-ALTER TABLE answers RENAME COLUMN doc_id TO subject;
-ALTER TABLE answers RENAME COLUMN scores TO value;
-ALTER TABLE batches RENAME COLUMN documents TO subjects;
-ALTER TABLE batches ADD COLUMN asker TEXT NOT NULL DEFAULT 'judge';
-"""
+# What a file of the first version, when only the judge asked, has otherwise: table and column, and the statement that
+# brings it up to date. Nothing is added to ``answers`` or ``calls``, so a process of that version that is still running
+# goes on keeping what it pays for.
+MIGRATIONS = {
+    ("answers", "doc_id"): "ALTER TABLE answers RENAME COLUMN doc_id TO subject",
+    ("answers", "scores"): "ALTER TABLE answers RENAME COLUMN scores TO value",
+    ("batches", "documents"): "ALTER TABLE batches RENAME COLUMN documents TO subjects",
+}
+ASKER = "ALTER TABLE batches ADD COLUMN asker TEXT NOT NULL DEFAULT 'judge'"
 
 
 @dataclass(frozen=True)
@@ -191,21 +191,25 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _migrate(db: sqlite3.Connection) -> None:
     """Today's columns in a file of an earlier version, in one transaction. A second process waits for the first, and
     then finds nothing left to do."""
-    if not _is_old(db):
+    if not _outdated(db):
         return
     db.execute("BEGIN IMMEDIATE")
     try:
-        if _is_old(db):
-            for statement in MIGRATION.strip().splitlines():
-                db.execute(statement)
+        for statement in _outdated(db):
+            db.execute(statement)
     except BaseException:
         db.execute("ROLLBACK")
         raise
     db.execute("COMMIT")
 
 
-def _is_old(db: sqlite3.Connection) -> bool:
-    return any(column[1] == OLD_COLUMN for column in db.execute("PRAGMA table_info(answers)"))
+def _outdated(db: sqlite3.Connection) -> list[str]:
+    """The statements that are missing in a file of an earlier version."""
+    columns = {
+        (table, column[1]) for table in ("answers", "batches") for column in db.execute(f"PRAGMA table_info({table})")
+    }
+    renames = [statement for old, statement in MIGRATIONS.items() if old in columns]
+    return renames if ("batches", "asker") in columns else [*renames, ASKER]
 
 
 def answers_path(root: Path) -> Path:
