@@ -14,7 +14,7 @@ import pytest
 from conftest import TOPICS
 
 from grip_assets.engine.inspect import inspect
-from grip_assets.engine.make import make
+from grip_assets.engine.make import Chain
 from grip_assets.method.partition.kmeans import directions
 from grip_assets.settings import GROUPS, validate
 from grip_assets.stages import STAGES
@@ -102,7 +102,7 @@ def test_a_result_that_changes_needs_a_new_code_version(store):
             versions["adaptation_deltas"] = "planted"
         stage = STAGES[name]
         inputs = {i: versions[i] for i in stage.inputs}
-        made = make(stage, STAGES, settings, inputs, store, lambda line: None, "run", inspect)
+        made = Chain(STAGES, store, lambda line: None, "run", inspect).make(stage, settings, inputs)
         versions[name] = made.version
         assert not made.reused and not [c for c in made.manifest["checks"] if c["violations"]]
         rows = {t: rounded(pl.read_parquet(store.parquet(name, made.version, t))) for t in stage.table_names}

@@ -10,7 +10,7 @@ import pytest
 
 from grip_assets.definitions import defs
 from grip_assets.engine.inspect import inspect
-from grip_assets.engine.make import make
+from grip_assets.engine.make import Chain
 from grip_assets.method.agreement import overlap, overlap_by_chance
 from grip_assets.method.geometry import rao_entropy
 from grip_assets.method.projection import tsne
@@ -156,7 +156,7 @@ def run_with(lab, group: str, name: str, value: float) -> tuple[pl.DataFrame, np
     store, versions = ArtifactStore(lab.data), versions_in_force(lab.instance, STAGES)
     for stage in (STAGES["budgets"], STAGES["subset"]):
         inputs = {i: versions[i] for i in stage.inputs}
-        versions[stage.name] = make(stage, STAGES, settings, inputs, store, print, "", inspect).version
+        versions[stage.name] = Chain(STAGES, store, print, "", inspect).make(stage, settings, inputs).version
     budgets = pl.read_parquet(store.parquet("budgets", versions["budgets"], "budgets"))
     weights = pl.read_parquet(store.parquet("subset", versions["subset"], "selection_weights")).sort("doc_id")
     return budgets, weights["repeats"].to_numpy()

@@ -11,7 +11,7 @@ from conftest import Lab
 
 from grip_assets.definitions import defs
 from grip_assets.engine.inspect import inspect
-from grip_assets.engine.make import make
+from grip_assets.engine.make import Chain
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.orchestration.event_log import settings_in_force, versions_in_force
@@ -88,7 +88,7 @@ def curated_with(lab, profile: str, seed: int, **changes) -> set[str]:
     store, versions = ArtifactStore(lab.data), versions_in_force(lab.instance, STAGES)
     for stage in (STAGES["budgets"], STAGES["subset"]):
         inputs = {i: versions[i] for i in stage.inputs}
-        versions[stage.name] = make(stage, STAGES, settings, inputs, store, print, "", inspect).version
+        versions[stage.name] = Chain(STAGES, store, print, "", inspect).make(stage, settings, inputs).version
     return set(pl.read_parquet(store.parquet("subset", versions["subset"], "subset"))["doc_id"])
 
 

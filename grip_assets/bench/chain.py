@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from grip_assets.bench import Peak, Result
 from grip_assets.bench.data import mixture
-from grip_assets.engine.make import make
+from grip_assets.engine.make import Chain
 from grip_assets.method import neighbours
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.partition import lloyd
@@ -79,7 +79,8 @@ class Synthetic:
         inputs = {i: self.versions[i] for i in stage.inputs}
         with Peak() as memory:
             started = time.perf_counter()
-            made = make(stage, STAGES, self.settings, inputs, self.store, lambda line: None, "bench", lambda work: {})
+            run = Chain(STAGES, self.store, lambda line: None, "bench")
+            made = run.make(stage, self.settings, inputs)
             seconds = time.perf_counter() - started
         self.versions[name] = made.version
         if name == "probe_set":

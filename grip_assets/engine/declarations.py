@@ -7,8 +7,10 @@ Running a check is in checks.py.
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 from polars.datatypes import DataTypeClass
 
 from grip_assets.errors import GripError
@@ -51,6 +53,12 @@ class Table:
     def empty(self) -> pl.DataFrame:
         return pl.DataFrame(schema=self.schema)
 
+    def typed(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """``frame`` with the declared types where values have none of their own: the width of a whole number depends
+        on the number, and a column of nulls alone has no type. Other differences stay, for ``difference`` to tell."""
+        loose = {name: self.schema[name] for name, found in frame.schema.items() if name in self.schema}
+        return frame.cast({n: t for n, t in loose.items() if _has_no_type_of_its_own(frame.schema[n], t)})
+
     def difference(self, found: pl.Schema) -> str:
         """The first difference between the declaration and a stored schema, as a sentence; empty where none is."""
         if missing := [name for name in self.schema if name not in found]:
@@ -72,6 +80,19 @@ class Check:
     name: str
     blocking: bool
     description: str
+
+
+class DeclaredDraft(Draft):
+    """A draft that stores the tables of a stage with the types that the stage declares."""
+
+    def __init__(self, folder: Path, tables: tuple[Table, ...]):
+        super().__init__(folder)
+        self.declared = {table.name: table for table in tables}
+
+    def write(self, table: str, frame: pl.DataFrame | pa.Table) -> None:
+        if isinstance(frame, pl.DataFrame) and table in self.declared:
+            frame = self.declared[table].typed(frame)
+        super().write(table, frame)
 
 
 def verify(stage: str, tables: tuple[Table, ...], draft: Draft) -> None:
@@ -96,6 +117,10 @@ def _broken(stage: str, table: str, difference: str) -> GripError:
         f"Table {table} of stage {stage}: {difference}. Nothing was published. This is a fault of the program: the"
         f" declaration is in the module of the stage, and it and what `compute` writes must agree."
     )
+
+
+def _has_no_type_of_its_own(found: pl.DataType, declared: pl.DataType) -> bool:
+    return found != declared and (found == pl.Null or (found.is_integer() and declared.is_integer()))
 
 
 def _same_type(declared: DataType, found: DataType) -> bool:

@@ -2,76 +2,142 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from grip_assets.engine.declarations import verify
-from grip_assets.engine.stage import Log, Made, Settings, Stage, Work, known_version
+from grip_assets.engine.declarations import DeclaredDraft, verify
+from grip_assets.engine.stage import LOCAL, Log, Made, Result, Settings, Stage, Work, known_version
 from grip_assets.errors import GripError
 from grip_assets.runtime import memory, variables
+from grip_assets.runtime.executors import Executor
 from grip_assets.settings import digest, effective
 from grip_assets.store import disk
 from grip_assets.store.artifacts import ArtifactStore
 
-
-def versions_under(settings: Settings, work: Work) -> dict[str, str]:
-    """Versions of the inputs of ``work``, had the settings been these. What is not there is computed; nothing is put
-    in force. Inputs that the settings do not touch are those of ``work``."""
-    versions: dict[str, str] = {}
-    for stage in work.stages.values():
-        if stage.name in work.inputs:
-            inputs = {name: versions[name] for name in stage.inputs}
-            touched = any(versions[name] != work.inputs[name] for name in stage.inputs)
-            touched = touched or stage.values(settings) != stage.values(work.settings)
-            touched = touched or bool(stage.why_unused(settings)) != bool(stage.why_unused(work.settings))
-            versions[stage.name] = work.make(stage, settings, inputs).version if touched else work.inputs[stage.name]
-    return versions
+Inspect = Callable[[Work], dict[str, Any]]
 
 
-def make(
-    stage: Stage,
-    stages: Mapping[str, Stage],
-    settings: Settings,
-    inputs: Mapping[str, str],
-    store: ArtifactStore,
-    log: Log,
-    run_id: str,
-    inspect: Callable[[Work], dict[str, Any]],
-    made_for: str | None = None,
-) -> Made:
-    """Reuse the artifact of a stage, or compute it.
+def look_at_nothing(work: Work) -> dict[str, Any]:
+    """No checks and no picture, as if the stage had none."""
+    return {"checks": [], "extremes": []}
 
-    ``inspect`` looks at the finished draft (checks, pictures) and returns what the manifest keeps of it. ``made_for``
-    names the report that wants to know what would be, of an artifact that nobody put in force.
+
+@dataclass(frozen=True)
+class Chain:
+    """The stages of one run, and the data folder that it works in.
+
+    ``inspect`` looks at the finished draft (checks, pictures) and returns what the manifest keeps of it.
+    ``made_for`` names the report that asks what other settings would do: what it makes, nobody put in force.
     """
-    variables.check(["run"])
-    with disk.room(store.root, lambda: _last_bytes(stage.name, store)):
-        return _make(stage, stages, settings, inputs, store, log, run_id, inspect, made_for)
+
+    stages: Mapping[str, Stage]
+    store: ArtifactStore
+    log: Log
+    run_id: str = ""
+    inspect: Inspect = look_at_nothing
+    executor: Executor = LOCAL
+    made_for: str | None = None
+
+    def make(self, stage: Stage, settings: Settings, inputs: Mapping[str, str]) -> Made:
+        """Reuse the artifact that ``stage`` makes of these settings and versions of its inputs, or compute it.
+
+        GripError where the inputs do not belong together, or one of them is not there any more.
+        """
+        variables.check(["run"])
+        started, settings = time.monotonic(), effective(settings)
+        with disk.room(self.store.root, lambda: _last_bytes(stage.name, self.store)):
+            if reason := stage.why_unused(settings):
+                made = self._empty(stage, reason, settings)
+            else:
+                _consistent(stage, inputs, self.store)
+                recipe = stage.recipe(settings, inputs, self.store.root)
+                reused = self._reused(stage, known_version(stage, settings, recipe, self.store))
+                made = reused or self._computed(stage, settings, inputs, recipe)
+        return replace(made, seconds=time.monotonic() - started)
+
+    def made_for_a_report(self, report: str) -> "Chain":
+        """The same chain, for artifacts that ``report`` compares with."""
+        return replace(self, made_for=self.made_for or report)
+
+    def _reused(self, stage: Stage, version: str | None) -> Made | None:
+        """The artifact, where it is there and whole."""
+        if version is None:
+            return None
+        if self.store.has(stage.name, version):
+            manifest = self.store.manifest(stage.name, version)
+            self.store.keep(manifest)
+            return Made(version, True, 0.0, manifest)
+        if why := self.store.damaged(stage.name, version):
+            self.log(f"warning: {self.store.folder(stage.name, version)} is damaged ({why}) and is made again")
+        return None
+
+    def _computed(self, stage: Stage, settings: Settings, inputs: Mapping[str, str], recipe: str) -> Made:
+        _must_be_there(stage, inputs, self.store)
+        started = time.monotonic()
+        manifest = self._begun(stage, inputs, stage.values(settings))
+        with self.store.publish(stage.name, manifest) as draft:
+            work = Work(self, stage, settings, inputs, DeclaredDraft(draft.folder, stage.tables))
+            result = self._run(work)
+            manifest["metrics"] = result.metrics
+            manifest["shards"] = sorted(self.store.shards_used)
+            verify(stage.name, stage.tables, draft)
+            manifest |= self.inspect(work)
+            version = manifest["version"] = _name(stage, inputs, recipe, result)
+            manifest["seconds"] = time.monotonic() - started
+            unchanged = self.store.has(stage.name, version)  # the pool was read again and is the same
+        if stage.named_by_content and result.complete:
+            self.store.set_alias(stage.name, recipe, version)
+        return Made(version, unchanged, 0.0, self.store.manifest(stage.name, version))
+
+    def _run(self, work: Work) -> Result:
+        """Compute; memory that ran out on the way is told in the metrics."""
+        memory.ran_out.clear()
+        returned = work.stage.compute(work)
+        result = returned if isinstance(returned, Result) else Result(returned)
+        if not memory.ran_out:
+            return result
+        warning = f"{len(memory.ran_out)} times {memory.ran_out[-1]}"
+        self.log(f"warning: {warning}")
+        return replace(result, metrics=result.metrics | {"memory_warning": warning})
+
+    def _empty(self, stage: Stage, reason: str, settings: Settings) -> Made:
+        """The artifact of a stage that the settings do not need: its tables without rows.
+
+        Its recipe is the same whatever the reason, so ``Made.manifest`` has the reason of now.
+        """
+        version = stage.recipe(settings, {}, self.store.root)
+        there = self.store.has(stage.name, version)
+        if not there:
+            nothing = {"metrics": {}, "shards": [], "checks": [], "extremes": [], "seconds": 0.0}
+            manifest = self._begun(stage, {}, {}) | nothing | {"unused": reason, "version": version}
+            with self.store.publish(stage.name, manifest) as draft:
+                for table in stage.tables:
+                    draft.write(table.name, table.empty())
+        manifest = self.store.manifest(stage.name, version) | {"unused": reason}
+        self.store.keep(manifest)
+        return Made(version, there, 0.0, manifest)
+
+    def _begun(self, stage: Stage, inputs: Mapping[str, str], values: dict[str, Any]) -> dict[str, Any]:
+        """What a manifest says before anything is computed."""
+        return {
+            "stage": stage.name,
+            "code_version": stage.code_version,
+            "inputs": dict(inputs),
+            "settings": values,
+            "run_id": self.run_id,
+            "computed_at": time.time(),
+            "made_for": self.made_for,
+        }
 
 
-def _make(
-    stage: Stage,
-    stages: Mapping[str, Stage],
-    settings: Settings,
-    inputs: Mapping[str, str],
-    store: ArtifactStore,
-    log: Log,
-    run_id: str,
-    inspect: Callable[[Work], dict[str, Any]],
-    made_for: str | None,
-) -> Made:
-    started = time.monotonic()
-    settings = effective(settings)
-    if reason := stage.why_unused(settings):
-        return _empty(stage, reason, settings, store, run_id, started)
-    _consistent(stage, inputs, store)
-    recipe = stage.recipe(settings, inputs, store.root)
-    version = known_version(stage, settings, recipe, store)
-    if version and store.has(stage.name, version):
-        manifest = store.manifest(stage.name, version)
-        store.keep(manifest)
-        return Made(version, True, time.monotonic() - started, manifest)
-    if version and (why := store.damaged(stage.name, version)):
-        log(f"warning: {store.folder(stage.name, version)} is damaged ({why}) and is made again")
+def _name(stage: Stage, inputs: Mapping[str, str], recipe: str, result: Result) -> str:
+    """The artifact's version: its recipe, or for a stage named by its content a digest of that."""
+    if stage.named_by_content != (result.content is not None):
+        raise AssertionError(f"{stage.name}: `named_by_content` and the `content` of its result do not agree.")
+    return recipe if result.content is None else digest([stage.code_version, dict(inputs), result.content])
+
+
+def _must_be_there(stage: Stage, inputs: Mapping[str, str], store: ArtifactStore) -> None:
     gone = [name for name in stage.inputs if not store.has(name, inputs[name])]
     if gone:
         what = "is damaged" if store.damaged(gone[0], inputs[gone[0]]) else "was removed"
@@ -79,71 +145,6 @@ def _make(
             f"{stage.name} cannot be made: {store.folder(gone[0], inputs[gone[0]])} {what}. Materialize {gone[0]}"
             " first, or run `grip curate`: it is computed again, and gets the same name."
         )
-
-    wanted_by = stage.name
-
-    def another(stage: Stage, settings: Settings, inputs: Mapping[str, str]) -> Made:
-        return make(stage, stages, settings, inputs, store, log, run_id, inspect, made_for or wanted_by)
-
-    manifest = {
-        "stage": stage.name,
-        "code_version": stage.code_version,
-        "inputs": dict(inputs),
-        "settings": stage.values(settings),
-        "run_id": run_id,
-        "computed_at": time.time(),
-        "made_for": made_for,
-    }
-    with store.publish(stage.name, manifest) as draft:
-        work = Work(stage, settings, inputs, store, draft, log, stages, another, run_id)
-        memory.ran_out.clear()
-        manifest["metrics"] = stage.compute(work)
-        if memory.ran_out:
-            manifest["metrics"]["memory_warning"] = f"{len(memory.ran_out)} times {memory.ran_out[-1]}"
-            log(f"warning: {manifest['metrics']['memory_warning']}")
-        manifest["shards"] = sorted(store.shards_used)
-        verify(stage.name, stage.tables, draft)
-        manifest |= inspect(work)
-        named = digest([stage.code_version, dict(inputs), work.content])
-        manifest["version"] = named if stage.named_by_content else recipe
-        manifest["seconds"] = time.monotonic() - started
-        unchanged = store.has(stage.name, manifest["version"])  # the pool was read again and is the same
-    if stage.named_by_content and work.complete:
-        store.set_alias(stage.name, recipe, manifest["version"])
-    version = manifest["version"]
-    return Made(version, unchanged, time.monotonic() - started, store.manifest(stage.name, version))
-
-
-def _empty(stage: Stage, reason: str, settings: Settings, store: ArtifactStore, run_id: str, started: float) -> Made:
-    """The artifact of a stage that the settings do not need: its tables without rows.
-
-    Its recipe is the same whatever the reason, so ``Made.manifest`` has the reason of now.
-    """
-    version = stage.recipe(settings, {}, store.root)
-    there = store.has(stage.name, version)
-    if not there:
-        manifest = {
-            "stage": stage.name,
-            "code_version": stage.code_version,
-            "inputs": {},
-            "settings": {},
-            "run_id": run_id,
-            "computed_at": time.time(),
-            "made_for": None,
-            "unused": reason,
-            "metrics": {},
-            "shards": [],
-            "checks": [],
-            "extremes": [],
-            "version": version,
-            "seconds": 0.0,
-        }
-        with store.publish(stage.name, manifest) as draft:
-            for table in stage.tables:
-                draft.write(table.name, table.empty())
-    manifest = store.manifest(stage.name, version) | {"unused": reason}
-    store.keep(manifest)
-    return Made(version, there, time.monotonic() - started, manifest)
 
 
 def _consistent(stage: Stage, inputs: Mapping[str, str], store: ArtifactStore) -> None:
@@ -172,3 +173,20 @@ def _consistent(stage: Stage, inputs: Mapping[str, str], store: ArtifactStore) -
 def _last_bytes(stage: str, store: ArtifactStore) -> int | None:
     """Of the largest artifact of the stage so far."""
     return max((sum(t["bytes"] for t in m["tables"].values()) for m in store.ever_made(stage)), default=None)
+
+
+def versions_under(settings: Settings, work: Work) -> dict[str, str]:
+    """Versions that the inputs of ``work`` would have under other settings; missing ones are computed.
+
+    Nothing is put in force. Inputs that the settings do not touch keep their version. ``work`` must read every stage
+    that one of its inputs reads.
+    """
+    versions: dict[str, str] = {}
+    for stage in work.stages.values():
+        if stage.name in work.inputs:
+            inputs = {name: versions[name] for name in stage.inputs}
+            touched = any(versions[name] != work.inputs[name] for name in stage.inputs)
+            touched = touched or stage.values(settings) != stage.values(work.settings)
+            touched = touched or bool(stage.why_unused(settings)) != bool(stage.why_unused(work.settings))
+            versions[stage.name] = work.make(stage, settings, inputs).version if touched else work.inputs[stage.name]
+    return versions

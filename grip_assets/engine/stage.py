@@ -12,15 +12,18 @@ A stage that the settings do not need is not used: its tables are empty, and its
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from grip_assets.engine.declarations import Check, Table
 from grip_assets.errors import GripError
-from grip_assets.runtime.executors import Executor, Local
+from grip_assets.runtime.executors import Local
 from grip_assets.settings import GROUPS, Group, counted_values, default_of, digest, effective, hashed_values
 from grip_assets.store.artifacts import ArtifactStore, Draft
+
+if TYPE_CHECKING:
+    from grip_assets.engine.make import Chain
 
 Settings = Mapping[str, Group]
 Log = Callable[[str], None]
@@ -38,13 +41,13 @@ class Stage:
     ``picture``: whether report/pictures.py draws one of this stage.
     ``unused`` says which setting makes the stage unnecessary ("settings/budget.base is neyman"), or "". It is given
     the groups in ``reads`` and in ``unused_by``; a group in ``unused_by`` goes into no recipe.
-    ``compute`` fills the draft and returns the numbers that are plotted over time. A stage ``named_by_content`` says
-    in ``work.content`` what its name is made of, and in ``work.complete`` whether its recipe stands for it from now on.
+    ``compute`` fills the draft and returns its metrics: numbers that are plotted over time. A stage that is
+    ``named_by_content`` returns a ``Result``, which has the content too.
     """
 
     name: str
     code_version: str
-    compute: Callable[["Work"], dict[str, Any]]
+    compute: Callable[["Work"], "dict[str, Any] | Result"]
     description: str
     tables: tuple[Table, ...]
     checks: tuple[Check, ...] = ()
@@ -87,31 +90,33 @@ class Stage:
         return digest([self.name, self.code_version, versions, hashed, self.facts(effective(settings), root)])
 
 
-class Work:
-    """What a stage's ``compute`` is given: settings, input tables, a draft to fill, a log.
+@dataclass(frozen=True)
+class Result:
+    """What a stage found out, beside its tables.
 
-    ``executor`` runs jobs over shards. ``make`` makes (or reuses) another artifact of the chain, for a report that
-    compares: (stage, settings, inputs).
+    ``content``: the text that is hashed into the artifact's name, for a stage named by its content.
+    ``complete``: if true, the next run with this recipe reuses the artifact without running the stage.
     """
 
-    def __init__(
-        self,
-        stage: Stage,
-        settings: Settings,
-        inputs: Mapping[str, str],
-        store: ArtifactStore,
-        draft: Draft,
-        log: Log,
-        stages: Mapping[str, Stage],
-        make: Callable[[Stage, Settings, Mapping[str, str]], "Made"],
-        run_id: str = "",
-        executor: Executor = LOCAL,
-    ):
-        self.stage, self.settings, self.inputs = stage, settings, inputs
-        self.store, self.draft, self.log, self.run_id = store, draft, log, run_id
-        self.stages, self.make, self.owners = stages, make, owners(stages)
-        self.executor = executor
-        self.content, self.complete = "", True
+    metrics: dict[str, Any]
+    content: str | None = None
+    complete: bool = True
+
+
+class Work:
+    """What ``compute`` is given: settings, input tables, a draft to fill, a log, an executor for jobs over shards.
+
+    ``inputs`` maps each input stage to the version that is read.
+    """
+
+    def __init__(self, chain: "Chain", stage: Stage, settings: Settings, inputs: Mapping[str, str], draft: Draft):
+        self.chain, self.stage, self.settings, self.inputs, self.draft = chain, stage, settings, inputs, draft
+        self.stages, self.store, self.log, self.run_id = chain.stages, chain.store, chain.log, chain.run_id
+        self.executor, self.owners = chain.executor, owners(chain.stages)
+
+    def make(self, stage: Stage, settings: Settings, inputs: Mapping[str, str]) -> "Made":
+        """Make (or reuse) another artifact of the chain, for a report that compares."""
+        return self.chain.made_for_a_report(self.stage.name).make(stage, settings, inputs)
 
     def files(self, table: str) -> str:
         """Glob of a table of one of the inputs, or of the draft itself."""
@@ -128,9 +133,10 @@ class Work:
         return {t: self.files(t) for t, owner in self.owners.items() if owner in (self.stage.name, *self.inputs)}
 
     def must_be_in_force(self) -> None:
-        """GripError where an input was made with other settings than those in force: a what-if starts from them.
+        """GripError where an input was made with other settings than those in force.
 
-        What is named by its content may be the same with other settings, and is not asked.
+        A report that changes one setting at a time asks this first: its inputs must have been made with the current
+        settings. Inputs named by their content are skipped: their name does not depend on settings.
         """
         for name, version in self.inputs.items():
             manifest = self.store.manifest(name, version)
@@ -147,7 +153,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Made:
-    """An artifact after a run of its stage."""
+    """An artifact after a run of its stage. ``seconds``: what reusing or computing it took."""
 
     version: str
     reused: bool

@@ -13,7 +13,7 @@ import dagster as dg
 
 from grip_assets.engine.in_force import Record
 from grip_assets.engine.inspect import inspect
-from grip_assets.engine.make import make
+from grip_assets.engine.make import Chain
 from grip_assets.engine.stage import Stage, owners
 from grip_assets.errors import GripError
 from grip_assets.orchestration import checks, event_log, events, requested
@@ -76,16 +76,8 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
         records, settings = event_log.in_force(instance, stages)
         before = records[stage.name].version if stage.name in records else None
         with legible(context, data, stages):
-            made = make(
-                stage,
-                stages,
-                settings,
-                _input_versions(stage, records),
-                store,
-                context.log.info,
-                context.run_id,
-                partial(inspect, draw=draw),
-            )
+            chain = Chain(stages, store, context.log.info, context.run_id, partial(inspect, draw=draw))
+            made = chain.make(stage, settings, _input_versions(stage, records))
         because = causes(before, made.version, stage, stages, store) if before else ["made for the first time"]
         if made.version != before:  # otherwise the catalog shows it already; the last step, report, writes it anew
             data.show(instance, stages, {stage.name: event_log.current(made.version, context.run_id, made.reused)})

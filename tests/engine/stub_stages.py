@@ -6,9 +6,9 @@ import polars as pl
 
 from grip_assets.engine.declarations import Column, Table
 from grip_assets.engine.inspect import inspect
-from grip_assets.engine.make import make
+from grip_assets.engine.make import Chain
 from grip_assets.engine.plan import Step, plan
-from grip_assets.engine.stage import Made, Stage, Work
+from grip_assets.engine.stage import Made, Result, Stage, Work
 from grip_assets.settings import GROUPS, Group, Selection, digest, validate
 from grip_assets.store.artifacts import ArtifactStore
 
@@ -16,7 +16,8 @@ NUMBER = (Column("n", pl.Int64, "A number."),)
 
 
 class Stubs:
-    """pool -> cut (clustering.k) -> weigh (budget.tau) -> pick (selection.beta), and pool -> sketch -> pick.
+    """pool -> cut (clustering.k) -> weigh (budget.tau) -> pick (selection.beta), and pool -> sketch -> pick,
+    which reads all the others.
 
     ``pool`` is named by its content, which is ``self.pool``; its facts are ``self.listing``. ``sketch`` is not used
     while selection.weight is uniform. ``self.computed`` has the name of each stage whose ``compute`` was run.
@@ -34,7 +35,7 @@ class Stubs:
             "sketch": {},
             "pick": {"selection": ("beta",)},
         }
-        inputs = {"cut": ("pool",), "weigh": ("cut",), "sketch": ("pool",), "pick": ("cut", "weigh", "sketch")}
+        inputs = {"cut": ("pool",), "weigh": ("cut",), "sketch": ("pool",), "pick": ("pool", "cut", "weigh", "sketch")}
         self.stages = {
             name: Stage(
                 name=name,
@@ -54,14 +55,12 @@ class Stubs:
         for name in self.stages.keys() - {"pool"}:
             object.__setattr__(self.stages[name], "facts", lambda settings, root: {})
 
-    def _compute(self, work: Work) -> dict:
-        self.computed.append(work.stage.name)
-        rows = sum(len(work.frame(name)) for name in work.stage.inputs)
-        if work.stage.name == "pool":
-            work.content, work.complete = digest(self.pool), self.complete
-            rows = self.pool
-        work.draft.write(work.stage.name, pl.DataFrame({"n": range(rows)}, schema={"n": pl.Int64}))
-        return {"rows": rows}
+    def _compute(self, work: Work) -> dict | Result:
+        name = work.stage.name
+        self.computed.append(name)
+        rows = self.pool if name == "pool" else sum(len(work.frame(i)) for i in work.stage.inputs)
+        work.draft.write(name, pl.DataFrame({"n": range(rows)}, schema={"n": pl.Int64}))
+        return Result({"rows": rows}, digest(self.pool), self.complete) if name == "pool" else {"rows": rows}
 
     def set(self, group: str, **values) -> None:
         self.settings[group] = validate(group, self.settings[group].model_dump() | values)
@@ -70,7 +69,8 @@ class Stubs:
         """Make one stage from the versions in force, or from ``inputs``."""
         stage = self.stages[name]
         versions = {i: inputs.get(i, self.versions.get(i, "")) for i in stage.inputs}
-        return make(stage, self.stages, self.settings, versions, self.store, self.log.append, "run", inspect)
+        chain = Chain(self.stages, self.store, self.log.append, "run", inspect)
+        return chain.make(stage, self.settings, versions)
 
     def run(self) -> list[str]:
         """Make all stages in order; those that were computed."""

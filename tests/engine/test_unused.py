@@ -24,7 +24,7 @@ def test_an_unused_stage_is_empty_and_nothing_of_it_is_computed(stubs):
     assert manifest["unused"] == UNIFORM
     assert manifest["inputs"] == {} and manifest["checks"] == [] and manifest["tables"]["sketch"]["rows"] == 0
     assert stubs.rows("sketch").schema == stubs.stages["sketch"].table("sketch").schema, "its columns are there"
-    assert len(stubs.rows("pick")) == 2, "what reads it gets an empty table"
+    assert len(stubs.rows("pick")) == 3, "what reads it gets an empty table"
 
 
 def test_an_unused_stage_is_never_stale(stubs):

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from grip_assets.engine.inspect import inspect
-from grip_assets.engine.make import make
+from grip_assets.engine.make import Chain
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.settings import GROUPS, validate
@@ -28,7 +28,7 @@ def corpus(tmp_path, models):
     def read(path, **settings):
         values = {group: validate(group, {}) for group in GROUPS}
         values["corpus"] = validate("corpus", {"path": str(path), "tokenizer": str(models / "proxy"), **settings})
-        made = make(STAGES["corpus"], STAGES, values, {}, store, lambda line: None, "run", inspect)
+        made = Chain(STAGES, store, lambda line: None, "run", inspect).make(STAGES["corpus"], values, {})
         assert [c for c in made.manifest["checks"] if c["violations"] and c["name"] != "few_rejected"] == []
         tables = {t: pl.read_parquet(store.parquet("corpus", made.version, t)) for t in STAGES["corpus"].table_names}
         return tables | {"made": made}

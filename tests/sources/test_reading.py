@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from tokenizers import Tokenizer, pre_tokenizers
 
-from grip_assets.engine.make import make
+from grip_assets.engine.make import Chain
 from grip_assets.errors import GripError
 from grip_assets.judges.base import Document
 from grip_assets.judges.column import ColumnJudge
@@ -117,7 +117,7 @@ ROWS = [
 def made(store, models, path, **settings):
     values = {group: validate(group, {}) for group in GROUPS}
     values["corpus"] = validate("corpus", {"path": str(path), "tokenizer": str(models / "proxy"), **settings})
-    found = make(STAGES["corpus"], STAGES, values, {}, store, lambda line: None, "run", lambda work: {})
+    found = Chain(STAGES, store, lambda line: None).make(STAGES["corpus"], values, {})
     return store.folder("corpus", found.version)
 
 

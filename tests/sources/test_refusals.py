@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from grip_assets.engine.inspect import inspect
-from grip_assets.engine.make import make
+from grip_assets.engine.make import Chain
 from grip_assets.errors import GripError
 from grip_assets.settings import GROUPS, validate
 from grip_assets.settings.changes import read_profile
@@ -26,7 +26,7 @@ def corpus(tmp_path, models):
         values["corpus"] = validate("corpus", {"path": str(path), "tokenizer": str(models / "proxy"), **settings})
         values["clustering"] = validate("clustering", {"k": k})
         said: list[str] = []
-        made = make(STAGES["corpus"], STAGES, values, {}, store, said.append, "run", inspect)
+        made = Chain(STAGES, store, said.append, "run", inspect).make(STAGES["corpus"], values, {})
         tables = {t: pl.read_parquet(store.parquet("corpus", made.version, t)) for t in STAGES["corpus"].table_names}
         return tables | {"said": said, "made": made}
 
@@ -128,4 +128,4 @@ def test_a_pool_of_equal_documents_stops_before_they_are_embedded(corpus, tmp_pa
 
     stage = replace(STAGES["embeddings"], facts=lambda settings, root: {})
     with pytest.raises(GripError, match="The pool has 1 document, exact copies counted once"):
-        make(stage, STAGES, values, {"corpus": found["made"].version}, store, print, "run", lambda w: {})
+        Chain(STAGES, store, print).make(stage, values, {"corpus": found["made"].version})

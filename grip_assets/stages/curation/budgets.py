@@ -28,7 +28,7 @@ def budgets_under(tables: Mapping[str, pl.DataFrame], settings: Budget, delta: s
     return real.with_columns(
         allocated=pl.Series(allocated),
         capacity=pl.Series(capacity),
-        total=pl.lit(total),
+        total=pl.lit(total, pl.Int64),
         unit=pl.lit(settings.unit),
     )
 
@@ -107,7 +107,7 @@ TABLES = (
                 ("sigma_k.sigma", "cluster_quality.quality", "adaptation_deltas.delta"),
             ),
             Column("capacity", pl.Int64, "The most that the cluster can give.", ("sigma_k.n_tokens", "sigma_k.n_docs")),
-            Column("total", pl.Int32, "B_total in units.", ("sigma_k.n_tokens", "sigma_k.n_docs")),
+            Column("total", pl.Int64, "B_total in units.", ("sigma_k.n_tokens", "sigma_k.n_docs")),
             Column("unit", pl.String, "tokens or documents."),
         ),
     ),

@@ -20,7 +20,7 @@ import polars as pl
 import pyarrow as pa
 
 from grip_assets.engine.declarations import VECTOR32, Check, Column, Table
-from grip_assets.engine.stage import Settings, Stage, Work
+from grip_assets.engine.stage import Result, Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.models.files import content_hash, locate_tokenizer
@@ -106,7 +106,7 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
     return {"listing": listing, "tokenizer": tokenizer, "benchmarks": list(map(benchmarks.content_hash, s.benchmarks))}
 
 
-def compute(work: Work) -> dict[str, Any]:
+def compute(work: Work) -> Result:
     from grip_assets.models.proxy import load_tokenizer
 
     settings = Corpus.of(work.settings)
@@ -141,9 +141,9 @@ def compute(work: Work) -> dict[str, Any]:
     found = contamination(settings.benchmarks, findings)
     work.draft.write("contamination", found)
     tokenizer = content_hash(locate_tokenizer(settings.tokenizer, "settings/corpus.tokenizer"), work.store.root)
-    work.content = digest([tokenizer, tables.named(), found.rows()])
-    numbers = {f"documents_{name}": n for name, n in intake.items()}
-    return numbers | {"documents_contaminated": len(findings), "tokens": tokens}
+    metrics = {f"documents_{name}": n for name, n in intake.items()}
+    metrics |= {"documents_contaminated": len(findings), "tokens": tokens}
+    return Result(metrics, digest([tokenizer, tables.named(), found.rows()]))
 
 
 def read_rows(

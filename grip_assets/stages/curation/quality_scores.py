@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from grip_assets.engine.declarations import Check, Column, Table
-from grip_assets.engine.stage import Log, Settings, Stage, Work
+from grip_assets.engine.stage import Log, Result, Settings, Stage, Work
 from grip_assets.errors import Capped, GripError, Unfinished
 from grip_assets.judges.base import DIMENSIONS, Document, Hinting, Judge, Verdict
 from grip_assets.judges.choose import judge_for
@@ -47,7 +47,7 @@ def rubric_facts(settings: Settings, root: Path) -> dict[str, Any]:
     return {"rubric": hashlib.sha256((rubric_text(quality.rubric) + RESPONSE).encode()).hexdigest()[:16]}
 
 
-def compute(work: Work) -> dict[str, Any]:
+def compute(work: Work) -> Result:
     settings = Quality.of(work.settings)
     allocation = work.frame("probe_allocation")
     with judge_of(work, settings) as judge:
@@ -64,25 +64,24 @@ def compute(work: Work) -> dict[str, Any]:
                 f"The judge scored none of {len(scores)} documents. The first reason: {scores['reason'][0]}."
                 + (judge.hint() if isinstance(judge, Hinting) else "")
             )
-        scores = scores.with_columns(round=pl.lit(1, pl.Int32))
+        scores, reached = scores.with_columns(round=pl.lit(1, pl.Int32)), True
         if settings.target_error is not None:
-            scores = _further(judge, settings, scores, allocation, work)
+            scores, reached = _further(judge, settings, scores, allocation, work)
     quality = _quality(scores, allocation, settings)
     work.draft.write("quality_scores", scores)
     work.draft.write("cluster_quality", quality)
     n_failed = int((scores["status"] != "ok").sum())
-    work.complete = work.complete and not n_failed
-    work.content = _name(scores, settings)
     if n_text := int(scores["parts"].str.contains('"not_read_as"', literal=True).sum()):
         work.log(f"judged as plain text: {n_text:,} that could not be parsed (quality_scores.parts says why)")
     if n_failed:
         work.log(f"not judged: {n_failed:,} (quality_scores.reason says why); a new run asks again")
-    return {
+    metrics = {
         "mean_quality": quality["quality"].mean(),
         "largest_standard_error": quality["standard_error"].max(),
         "documents_judged": len(scores) - n_failed,
         "documents_failed": n_failed,
     } | spent(work, settings)
+    return Result(metrics, _name(scores, settings), complete=reached and not n_failed)
 
 
 @contextmanager
@@ -165,11 +164,11 @@ def _quality(scores: pl.DataFrame, allocation: pl.DataFrame, settings: Quality) 
 
 def _further(
     judge: Judge, settings: Quality, scores: pl.DataFrame, allocation: pl.DataFrame, work: Work
-) -> pl.DataFrame:
+) -> tuple[pl.DataFrame, bool]:
     """Neyman again, now with the spread of the scores: judge more documents where the standard error is large [A28].
 
     Ends when every cluster's is at most the target, when there is nothing left to draw, or at a cap: what was
-    judged by then stands, and the next run goes on.
+    judged by then stands, and the next run goes on. Returns all scores, and whether no cap ended it.
     """
     members = work.frame("clusters").select("doc_id", "cluster_id")
     u = pl.Series("u", keyed_uniform(settings.seed, "further_probe", members["doc_id"]))
@@ -186,10 +185,9 @@ def _further(
         more = more.filter(pl.col("status").is_not_null()).with_columns(round=pl.lit(number, pl.Int32))
         scores = pl.concat([scores, more])
         if capped:
-            work.complete = False
             work.log(f"{capped}: errors stay above the target; a new run goes on")
-            break
-    return scores
+            return scores, False
+    return scores, True
 
 
 def _draw(

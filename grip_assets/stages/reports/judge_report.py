@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from grip_assets.engine.declarations import Check, Column, Table
-from grip_assets.engine.stage import Settings, Stage, Work
+from grip_assets.engine.stage import Result, Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.judges.base import DIMENSIONS
 from grip_assets.judges.choose import judge_for
@@ -32,16 +32,18 @@ READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
 }
 
 
-def compute(work: Work) -> dict[str, Any]:
+def compute(work: Work) -> Result:
     settings = Quality.of(work.settings)
     scores = work.frame("quality_scores").filter(pl.col("status") == "ok")
     described = query("stages/judged_documents", {"quality_scores": scores, "corpus": work.files("corpus")})
-    others = []
+    others, whole = [], True
     if settings.judge == "llm":  # the static judge repeats itself by its nature, and is what an LLM is held against
         judged_ids = scores.select("doc_id")
         probe = work.frame("probe_documents").join(judged_ids, on="doc_id", how="semi", maintain_order="left")
-        others = [_repeated(work, settings, scores, probe), _static(work, settings, scores, probe)]
-    pairs = pl.concat([*others, _gold(work, settings)])
+        repeated, whole = _repeated(work, settings, scores, probe)
+        others = [repeated, _static(work, settings, scores, probe)]
+    labelled, all_labelled = _gold(work, settings)
+    pairs = pl.concat([*others, labelled])
     rows = [
         *_agreement(pairs),
         *_bias(described),
@@ -51,21 +53,21 @@ def compute(work: Work) -> dict[str, Any]:
     work.draft.write("judge_histogram", query("stages/judge_histogram", {"quality_scores": scores}))
     work.draft.write("judge_pairs", pairs)
     found = [row for row in rows if row[1] != THIS_RUN]
-    work.content = digest([found, pairs.rows()])
-    return {f"{section}_{measure}": value for section, dimension, measure, value, _ in rows if dimension == "score"}
+    metrics = {f"{section}_{measure}": value for section, dimension, measure, value, _ in rows if dimension == "score"}
+    return Result(metrics, digest([found, pairs.rows()]), complete=whole and all_labelled)
 
 
-def _repeated(work: Work, settings: Quality, scores: pl.DataFrame, probe: pl.DataFrame) -> pl.DataFrame:
-    """A sample of the probe, judged a second time."""
+def _repeated(work: Work, settings: Quality, scores: pl.DataFrame, probe: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
+    """A sample of the probe, judged a second time; and whether all of it was."""
     if not settings.repeats:
-        return pl.DataFrame(schema=PAIRS)
+        return pl.DataFrame(schema=PAIRS), True
     documents = sample(probe, settings.seed, settings.repeats, REPEATS)
     with judge_for(settings, work.store.root, work.run_id, work.log) as judge:
         again, capped = judged(judge, settings, documents, work.log, repeat=1)
-    if capped or (again["status"] != "ok").any():
-        work.complete = False
+    whole = not capped and bool((again["status"] == "ok").all())
+    if not whole:
         work.log(f"{capped or 'some documents failed'}: fewer documents were judged twice; a new run goes on")
-    return _pairs("repeat", scores, again)
+    return _pairs("repeat", scores, again), whole
 
 
 def _static(work: Work, settings: Quality, scores: pl.DataFrame, probe: pl.DataFrame) -> pl.DataFrame:
@@ -82,10 +84,11 @@ def sample(documents: pl.DataFrame, seed: int, size: int, name: str) -> pl.DataF
     return documents.with_columns(u).sort("u", "doc_id").head(size).drop("u")
 
 
-def _gold(work: Work, settings: Quality) -> pl.DataFrame:
-    """Your labels beside the judge's scores. Labelled documents that are not in the probe are judged for this."""
+def _gold(work: Work, settings: Quality) -> tuple[pl.DataFrame, bool]:
+    """Your labels beside the judge's scores; and whether no spending cap left one out. Labelled documents that are not
+    in the probe are judged for this."""
     if settings.gold is None:
-        return pl.DataFrame(schema=PAIRS)
+        return pl.DataFrame(schema=PAIRS), True
     labels = read_gold(settings.gold)
     name = "doc_id" if "doc_id" in labels.columns else "source"
     documents = query(
@@ -97,9 +100,8 @@ def _gold(work: Work, settings: Quality) -> pl.DataFrame:
         )
     with judge_of(work, settings) as judge:
         found, capped = judged(judge, settings, documents, work.log)
-    work.complete = work.complete and not capped
     labelled = documents.select("doc_id", "source").join(labels, on=name, maintain_order="left")
-    return _pairs("gold", found.filter(pl.col("status") == "ok"), labelled)
+    return _pairs("gold", found.filter(pl.col("status") == "ok"), labelled), not capped
 
 
 def read_gold(path: str) -> pl.DataFrame:

@@ -7,13 +7,13 @@ from typing import Any
 import polars as pl
 
 from grip_assets.engine.declarations import Check, Column, Table
-from grip_assets.engine.stage import Settings, Stage, Work
+from grip_assets.engine.stage import Result, Settings, Stage, Work
 from grip_assets.settings import Adaptation, Budget, digest
 from grip_assets.stages.curation.budgets import MEASURED, budgets_under
 from grip_assets.store.artifacts import ArtifactStore
 
 
-def compute(work: Work) -> dict[str, Any]:
+def compute(work: Work) -> Result:
     budget, adaptation = Budget.of(work.settings), Adaptation.of(work.settings)
     measured = {name: work.frame(name) for name in MEASURED}
     rounds = []
@@ -36,10 +36,9 @@ def compute(work: Work) -> dict[str, Any]:
         )
     table = pl.concat(rounds)
     work.draft.write("rounds", table)
-    work.content = digest(table.rows())
     last, before = rounds[-1], rounds[max(len(rounds) - 2, 0)]
     moved = (last["budget_share"] - before["budget_share"]).abs().sum() / 2
-    return {"rounds": len(rounds), "budget_moved_in_the_last_round": moved}
+    return Result({"rounds": len(rounds), "budget_moved_in_the_last_round": moved}, digest(table.rows()))
 
 
 def _rounds(work: Work) -> list[dict[str, Any]]:
