@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from grip_assets.engine.make import make
+from grip_assets.engine.make import Chain
 from grip_assets.engine.stage import Stage, setting_changes
 from grip_assets.orchestration.settings_assets import fields
 from grip_assets.settings import (
@@ -105,7 +105,7 @@ def test_a_stage_is_given_the_default_of_a_field_that_does_not_apply(tmp_path):
 
     def made(**values):
         settings = {**{g: schema() for g, schema in GROUPS.items()}, "quality": validate("quality", values)}
-        return make(stage, {"toy": stage}, settings, {}, store, print, "run", lambda work: {})
+        return Chain({"toy": stage}, store, print).make(stage, settings, {})
 
     first = made(window_chars=500)
     assert made(window_chars=900).reused and made().version == first.version
