@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from grip_assets.errors import GripError, UsageMistake
+from grip_assets.profiles import profiles
 from grip_assets.runtime import variables
 
 if TYPE_CHECKING:
     from grip_assets.settings import Group
 
-PROFILES = sorted(file.stem for file in (Path(__file__).parent / "settings" / "profiles").glob("*.yaml"))
+PROFILES = profiles()
 app = typer.Typer(
     help="GRIP picks, out of a pool too large to train on, the documents a language model learns most from.",
     pretty_exceptions_enable=False,

@@ -11,7 +11,6 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
-from grip_assets.engine import costs
 from grip_assets.engine import plan as planning
 from grip_assets.engine.in_force import Run
 from grip_assets.engine.plan import Step
@@ -30,7 +29,7 @@ from grip_assets.settings import GROUPS, Budget, Clustering, Corpus, Evaluation,
 from grip_assets.settings.assignments import read_assignments as read_assignments
 from grip_assets.settings.changes import Changes
 from grip_assets.settings.places import placed
-from grip_assets.stages import CURATED, STAGES
+from grip_assets.stages import CURATED, STAGES, costs
 from grip_assets.stages.evaluation.trainings import device_must_be_there
 from grip_assets.store import cleaning
 from grip_assets.store.artifacts import ArtifactStore, data_root

@@ -13,6 +13,7 @@ from conftest import AFTER_BUDGET
 from grip_assets.cli import app, run
 from grip_assets.definitions import defs
 from grip_assets.errors import GripError, UsageMistake
+from grip_assets.operations import PROFILE
 from grip_assets.orchestration import event_log, past
 from grip_assets.orchestration.artifact_changes import history, settings_of_subset
 from grip_assets.orchestration.home import home_folder
@@ -429,7 +430,7 @@ def test_what_a_program_reads_is_json(lab, capsys):
         found = json.loads(capsys.readouterr().out)
         assert found, words
     assert set(found["computed"]) >= {"subset"} and found["totals"]["documents_selected"] > 0
-    assert settings_table.last_profile(lab.instance) == "diversity"
+    assert past.last_tagged(lab.instance, PROFILE) == "diversity"
     assert set(found["computed"]) - {"budgets"} <= AFTER_BUDGET
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import small, write_pool
 
-from grip_assets.engine.costs import GUESS, RATES
+from grip_assets.stages.costs import GUESS, RATES
 
 pytestmark = pytest.mark.run
 

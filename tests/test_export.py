@@ -346,7 +346,7 @@ def test_the_pool_and_what_lies_in_it_or_holds_it_are_never_replaced(home, data,
 
 
 def test_an_export_into_the_pools_folder_is_marked_as_one(home, data, tmp_path):
-    from grip_assets.export.mark import is_export
+    from grip_assets.store.marks import is_export
 
     said = []
     try:

@@ -5,6 +5,8 @@ from itertools import islice
 import numpy as np
 
 from grip_assets.method.geometry import unit_rows
+from grip_assets.sources.documents import RawDocument
+from grip_assets.sources.pool import open_pool
 
 
 def mixture(n: int, d: int, components: int, seed: int, rows_seed: int = 0) -> np.ndarray:
@@ -53,8 +55,5 @@ def real_embeddings(n: int) -> np.ndarray:
 
 def real_texts(n: int) -> list[str]:
     """Texts of n files of the source code on this machine, drawn by hash."""
-    from grip_assets.sources.documents import RawDocument
-    from grip_assets.sources.pool import open_pool
-
     pool = open_pool(None, None, None, None, 100_000, n, 0)
     return [document.text for document in pool.read() if isinstance(document, RawDocument)]

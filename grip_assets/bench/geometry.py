@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import faiss
 import numpy as np
+import polars as pl
+import pyarrow as pa
 
 from grip_assets.bench import Result, interleaved
 from grip_assets.bench.data import mixture, real_embeddings
@@ -224,9 +226,6 @@ def draw(quick: bool) -> Iterator[Result]:
 
 def _ids(n: int):
     """Document ids: 32 hex digits each."""
-    import polars as pl
-    import pyarrow as pa
-
     digits = np.frombuffer(b"0123456789abcdef", np.uint8)[np.frombuffer(os.urandom(n * 32), np.uint8) % 16]
     offsets = pa.py_buffer(np.arange(0, n * 32 + 1, 32, dtype=np.int64))
     return pl.Series(pa.LargeStringArray.from_buffers(n, offsets, pa.py_buffer(digits)))

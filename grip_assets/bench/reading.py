@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from grip_assets.bench import Result, interleaved
 from grip_assets.settings import Corpus
 from grip_assets.sources.documents import RawDocument
@@ -88,8 +90,6 @@ def _ours(
 
 
 def _polars(pool: Path) -> list[str]:
-    import polars as pl
-
     return pl.read_ndjson(pool)["text"].to_list()
 
 

@@ -16,7 +16,6 @@ from grip_assets.errors import GripError
 from grip_assets.export.card import card
 from grip_assets.export.formats import Format, HuggingFace, Jsonl, JsonlGzip, JsonlZstd, Parquet
 from grip_assets.export.lineage import Lineage, lineage
-from grip_assets.export.mark import MANIFEST, contents, sealed
 from grip_assets.export.rows import Rows
 from grip_assets.export.targets import Target, held, target_of
 from grip_assets.export.trainers import Mds, Megatron
@@ -24,6 +23,7 @@ from grip_assets.export.workplace import Workplace, workplace
 from grip_assets.runtime.progress import Progress
 from grip_assets.settings import digest
 from grip_assets.store.catalog import connect
+from grip_assets.store.marks import MANIFEST, contents, sealed
 
 VERSION = 1  # goes up when the same export has other bytes
 FORMATS: dict[str, type[Format]] = {

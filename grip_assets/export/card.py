@@ -17,6 +17,7 @@ import yaml
 
 from grip_assets.export.formats import Format
 from grip_assets.export.lineage import Lineage
+from grip_assets.runtime.credentials import without_credentials
 from grip_assets.settings import GROUPS, trait
 from grip_assets.store.query import sql_text
 
@@ -177,14 +178,3 @@ def plain(text: str) -> str:
     shown = "".join(" " if c.isspace() else "\ufffd" if unicodedata.category(c)[0] == "C" else c for c in shown)
     shown = re.sub(r"[\\`*_\[\]#!|~@$^]|:(?=/)|(?<=www)\.", r"\\\g<0>", shown)
     return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def without_credentials(text: str) -> str:
-    """URLs lose what stands before an ``@`` and after a ``?``."""
-    return re.sub(r"\S+", lambda word: _without_credentials(word[0]), text)
-
-
-def _without_credentials(word: str) -> str:
-    """One pass, whatever the word: a name of a document may be as long as somebody likes."""
-    head, begins, rest = word.partition("://")
-    return head + begins + re.sub(r"(?:(?<=^)|(?<=://))[^/]*@", "", rest.partition("?")[0]) if begins else word

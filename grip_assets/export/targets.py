@@ -19,8 +19,11 @@ import duckdb
 import fsspec
 
 from grip_assets.errors import GripError
-from grip_assets.export.card import without_credentials
-from grip_assets.export.mark import (
+from grip_assets.export.workplace import left_cards
+from grip_assets.runtime.credentials import without_credentials
+from grip_assets.sources.environment import roots
+from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.store.marks import (
     CARD,
     MANIFEST,
     added,
@@ -31,8 +34,6 @@ from grip_assets.export.mark import (
     somebodys_card,
     somebodys_file,
 )
-from grip_assets.export.workplace import left_cards
-from grip_assets.store.artifacts import ArtifactStore
 
 COPY = 1 << 20
 STREAMS = ("/dev/", "/proc/")
@@ -49,8 +50,6 @@ class Held:
 
 def held(connection: duckdb.DuckDBPyConnection, data: Path) -> Held:
     """The pools of all artifacts, and the one that is set now."""
-    from grip_assets.sources.environment import roots
-
     made = [m["settings"]["corpus"].get("path") for m in ArtifactStore(data).manifests("corpus")]
     query = """SELECT value->>'$' FROM settings WHERE "group" = 'corpus' AND name = 'path'"""
     now = [value for (value,) in connection.execute(query).fetchall()]

@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from grip_assets.errors import GripError
-from grip_assets.export.mark import card_beside
 from grip_assets.store.artifacts import sync
+from grip_assets.store.marks import card_beside
 
 NAME_BYTES = 200  # of a target's name that its hidden folder repeats
 

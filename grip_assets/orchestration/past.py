@@ -34,6 +34,13 @@ class Turn:
     takes_back: str | None
 
 
+def last_tagged(instance: dg.DagsterInstance, tag: str) -> str | None:
+    """The value of a tag in the latest run that has it; None without one."""
+    values = sorted(dict(instance.get_run_tags([tag])).get(tag, ()))
+    runs = instance.get_runs(dg.RunsFilter(tags={tag: values}), limit=1) if values else []
+    return runs[0].tags[tag] if runs else None
+
+
 def events(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[tuple[int, Record]]:
     """All materializations of an asset, the latest first, with their place in the event log."""
     cursor = None

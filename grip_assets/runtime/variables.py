@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from grip_assets.errors import GripError, Unfinished, UsageMistake
+from grip_assets.profiles import profiles
 from grip_assets.runtime.notices import warn_once
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -86,7 +87,7 @@ def folder(text: str) -> Path:
 
 
 def cron(text: str) -> str:
-    import dagster as dg  # not needed where no schedule is set
+    import dagster as dg  # slow to import, and only Dagster's own parser knows which lines it takes
 
     try:
         dg.ScheduleDefinition(name="read", job_name="read", cron_schedule=text)
@@ -104,8 +105,6 @@ def zone(text: str) -> str:
 
 
 def profile(text: str) -> str:
-    from grip_assets.settings.changes import profiles
-
     return one_of(*profiles())(text)
 
 

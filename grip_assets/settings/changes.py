@@ -1,15 +1,15 @@
 """Profiles: files of settings by name, next to this one. Read without Dagster, so that a stage may ask for one."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from grip_assets.errors import UsageMistake
+from grip_assets.profiles import PROFILES as PROFILES
+from grip_assets.profiles import profiles as profiles
 from grip_assets.settings import GROUPS, Group, applies_with, nearest
 
-PROFILES = Path(__file__).parent / "profiles"
 Changes = dict[str, dict[str, Any]]
 
 
@@ -21,10 +21,6 @@ def without_effect(settings: Mapping[str, Group], changes: Changes) -> list[str]
         for name in values
         if not settings[group].applies(name)
     ]
-
-
-def profiles() -> list[str]:
-    return sorted(file.stem for file in PROFILES.glob("*.yaml"))
 
 
 def read_profile(name: str) -> Changes:

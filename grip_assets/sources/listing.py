@@ -15,8 +15,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from grip_assets.errors import GripError
+from grip_assets.runtime.credentials import without_credentials
 from grip_assets.runtime.folders import data_root, home_folder
 from grip_assets.sources.documents import Reason, Rejected, readable
+from grip_assets.store.marks import read_card
 
 SKIPPED = {"__pycache__", "node_modules"}  # besides everything that begins with a dot
 CATALOG = "grip.duckdb"
@@ -393,8 +395,6 @@ class _said_in_a_sentence:
 
 
 def _no_access(path: str, error: Exception) -> GripError:
-    from grip_assets.export.card import without_credentials
-
     said = without_credentials(str(error))[:200]
     return GripError(
         f"settings/corpus.path '{without_credentials(path)}' cannot be listed ({type(error).__name__}: {said})."
@@ -418,9 +418,7 @@ def _leave_exports_out(listing: Listing) -> None:
 
 
 def _is_ours(card: Entry) -> bool:
-    """By its mark (export/mark.py); cards of earlier versions have only words."""
-    from grip_assets.export.mark import read_card
-
+    """By its mark (store/marks.py); cards of earlier versions have only words."""
     try:
         with card.open() as file:
             text = file.read(CARD_BYTES)

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 from stub_stages import Stubs
 
-from grip_assets.engine import costs
 from grip_assets.orchestration.artifact_changes import causes
 from grip_assets.orchestration.metadata import metadata
+from grip_assets.stages import costs
 
 UNIFORM = "settings/selection.weight is uniform"
 

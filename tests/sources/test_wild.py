@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from grip_assets.errors import GripError
-from grip_assets.export.mark import MANIFEST, card_beside, sealed
 from grip_assets.sources import listing
 from grip_assets.sources.documents import Reason, Rejected
 from grip_assets.sources.encodings import decode
 from grip_assets.sources.languages import language_of, named
 from grip_assets.sources.pool import open_pool
+from grip_assets.store.marks import MANIFEST, card_beside, sealed
 
 ROWS = [{"text": f"x = {i}\n", "id": f"doc{i}"} for i in range(6)]
 TEXTS = [row["text"] for row in ROWS]

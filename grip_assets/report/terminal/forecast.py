@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from grip_assets.engine.costs import Forecast
+from grip_assets.stages.costs import Forecast
 from grip_assets.store.disk import size
 
 

@@ -3,9 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
-
-import dagster as dg
+from typing import TYPE_CHECKING, Any
 
 from grip_assets.errors import UsageMistake
 from grip_assets.operations import PROFILE
@@ -16,17 +14,20 @@ from grip_assets.settings.assignments import known_field
 from grip_assets.settings.changes import read_profile
 from grip_assets.stages import STAGES
 
+if TYPE_CHECKING:
+    import dagster as dg
+
 ABSENT = "-"
 
 
 def rows(
-    instance: dg.DagsterInstance, names: Sequence[str] = (), profile: str | None = None, changed: bool = False
+    instance: "dg.DagsterInstance", names: Sequence[str] = (), profile: str | None = None, changed: bool = False
 ) -> list[dict[str, Any]]:
     """One row per setting: name, value in force, default, profile and its value, read_by, changed_at, changed_by (a
     run), symbol, range, choices, applies (now), applies_with (which settings; empty: with any), description.
     ``names``: groups or settings; all where none is named. ``changed``: only those that are not at their default."""
     wanted = {name for given in names for name in _meant(given)} or set(flat(_defaults()))
-    profile = profile or last_profile(instance)
+    profile = profile or past.last_tagged(instance, PROFILE)
     of_profile = read_profile(profile) if profile else {}
     when = _last_turned(instance)
     settings = event_log.settings_in_force(instance)
@@ -87,15 +88,7 @@ def _meant(given: str) -> list[str]:
     raise UsageMistake(f"There is no setting and no group '{given}'. {nearest(group, {**GROUPS, **fields})}")
 
 
-def last_profile(instance: dg.DagsterInstance) -> str | None:
-    """The profile that was set last; None where none was."""
-    tags = dict(instance.get_run_tags([PROFILE]))
-    used = sorted(tags.get(PROFILE, ()))
-    runs = instance.get_runs(dg.RunsFilter(tags={PROFILE: used}), limit=1) if used else []
-    return runs[0].tags[PROFILE] if runs else None
-
-
-def _last_turned(instance: dg.DagsterInstance) -> dict[str, past.Turn]:
+def _last_turned(instance: "dg.DagsterInstance") -> dict[str, past.Turn]:
     found: dict[str, past.Turn] = {}
     for turn in past.turns(instance):
         for field in turn.fields:

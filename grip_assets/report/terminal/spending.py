@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from grip_assets.engine.costs import Size
 from grip_assets.engine.plan import Step
 from grip_assets.engine.stage import Settings
 from grip_assets.errors import GripError
 from grip_assets.judges.choose import judge_for
 from grip_assets.settings import Clustering, Probe, Quality
+from grip_assets.stages.costs import Size
 from grip_assets.stages.curation.quality_scores import to_documents
 from grip_assets.stages.reports.judge_report import REPEATS, sample
 from grip_assets.store.artifacts import ArtifactStore

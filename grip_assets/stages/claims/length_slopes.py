@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
+from grip_assets.method.geometry import unit_rows
 from grip_assets.method.sampling import keyed_clusters
 from grip_assets.method.statistics import known, mean, slope_over_groups, spearman
 from grip_assets.models.files import content_hash, locate
@@ -198,7 +199,6 @@ def _table(rows: list[dict[str, Any]]) -> pa.Table:
 def _distances(sample: pl.DataFrame, x_SD: np.ndarray, k: int, neighbourhood: str) -> pl.DataFrame:
     """Of the sample, each document's mean ``distance`` to its k nearest; without those that have fewer neighbours."""
     from grip_assets.method import neighbours  # compiled
-    from grip_assets.method.geometry import unit_rows
 
     group_S = sample["cluster_id"].to_numpy() if neighbourhood == "cluster" else np.zeros(len(sample), int)
     distance_S = np.full(len(sample), np.nan)

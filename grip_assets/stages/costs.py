@@ -16,6 +16,7 @@ from grip_assets.engine.plan import Step
 from grip_assets.engine.stage import Settings, Stage, setting_changes
 from grip_assets.errors import GripError
 from grip_assets.settings import Adaptation, Clustering, Corpus, Embedding, Probe
+from grip_assets.stages.curation.corpus import pool
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.disk import existing
 
@@ -129,8 +130,6 @@ def pool_size(settings: Settings, steps: Sequence[Step], store: ArtifactStore) -
     version = next((step.version for step in steps if step.asset == "corpus"), None)
     if version and store.knows("corpus", version):
         return _size_of(store.manifest("corpus", version))
-    from grip_assets.stages.curation.corpus import pool
-
     corpus, listed = Corpus.of(settings), pool(settings)
     n_bytes = listed.size()
     documents = listed.n_listed or max(n_bytes // BYTES_A_ROW, 1)
