@@ -16,6 +16,7 @@ from grip_assets.engine.in_force import Run
 from grip_assets.engine.plan import Step
 from grip_assets.engine.stage import Stage, setting_changes
 from grip_assets.errors import GripError
+from grip_assets.judges.choose import judge_for
 from grip_assets.method.budget.allocation import capacities, resolve_total
 from grip_assets.orchestration import event_log, past
 from grip_assets.orchestration.artifact_changes import settings_of_subset
@@ -261,8 +262,7 @@ def _stays(instance: dg.DagsterInstance, run_id: str) -> str:
 def _judge_is_ready(quality: Quality, steps: list[Step]) -> None:
     """A missing key is better said before an hour of embedding than after it."""
     if quality.judge == "llm" and any(s.action == "compute" for s in steps if s.asset == "quality_scores"):
-        from grip_assets.judges.choose import judge_for
-        from grip_assets.llm.endpoint import endpoint
+        from grip_assets.llm.endpoint import endpoint  # an extra
 
         endpoint()
         with judge_for(quality, data_root(), "", print):

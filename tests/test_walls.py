@@ -81,12 +81,7 @@ SLOW_OR_OPTIONAL = SLOW | OPTIONAL
 """The commands are bodies of functions, so that `grip --help` imports none of the program: all may be imported there."""
 WITHIN_COMMANDS = "cli"
 """Light imports inside of functions that are there today, and the area that ends them. This list only shrinks."""
-LIGHT = {
-    ("judges.base", "llm.answers"): "judges",
-    ("operations", "judges.base"): "judges",
-    ("stages.curation.quality_scores", "llm.answers"): "judges",
-    ("store.catalog", "datetime"): "catalog",
-}
+LIGHT = {("store.catalog", "datetime"): "catalog"}
 
 
 def module_of(file: Path) -> str:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from grip_assets.judges.base import Judge
+from grip_assets.llm.answers import Answers, answers_path
 from grip_assets.settings import Quality
 
 
@@ -24,7 +25,6 @@ def judge_for(
         yield StaticJudge()
     else:
         from grip_assets.judges.llm import LlmJudge  # heavy: loads the HTTP client
-        from grip_assets.llm.answers import Answers, answers_path
 
         judge = LlmJudge(settings, Answers(answers_path(root)), run_id, log)
         try:

@@ -16,6 +16,7 @@ from grip_assets.engine.stage import Log, Result, Settings, Stage, Work
 from grip_assets.errors import Capped, GripError, Unfinished
 from grip_assets.judges.base import DIMENSIONS, Document, Hinting, Judge, Verdict
 from grip_assets.judges.choose import judge_for
+from grip_assets.llm.answers import Answers, answers_path
 from grip_assets.method.budget.allocation import further_probe
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.runtime.progress import Progress
@@ -219,8 +220,6 @@ def spent(work: Work, settings: Quality) -> dict[str, Any]:
     """What the run asked and used, where a judge is paid."""
     if settings.judge != "llm":
         return {}
-    from grip_assets.llm.answers import Answers, answers_path
-
     answers = Answers(answers_path(work.store.root))
     found = answers.spent(work.run_id)
     answers.close()
