@@ -19,7 +19,7 @@ from grip_assets.settings import flat, validate
 from grip_assets.stages import STAGES
 from grip_assets.stages.curation.budgets import MEASURED
 from grip_assets.stages.curation.subset import chosen_under
-from grip_assets.stages.reports import corpus_map, knobs
+from grip_assets.stages.reports import corpus_map
 from grip_assets.store.artifacts import ArtifactStore
 
 pytestmark = pytest.mark.run
@@ -120,7 +120,7 @@ def test_nothing_turned_is_the_subset_in_force(lab):
 
 def test_every_knob_does_what_a_run_with_it_then_does(lab):
     rows = table(lab, "knobs", "knob, factor")
-    assert rows.columns == list(knobs.TABLE) and len(rows) == 8
+    assert rows.columns == list(STAGES["knobs"].schema("knobs")) and len(rows) == 8
     assert rows.filter(pl.col("overlap") < 1)["knob"].n_unique() >= 3, "the test turns something"
     as_runs_do(lab, rows)
 

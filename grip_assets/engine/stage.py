@@ -73,6 +73,9 @@ class Stage:
     def table(self, name: str) -> Table:
         return next(table for table in self.tables if table.name == name)
 
+    def schema(self, table: str) -> pl.Schema:
+        return self.table(table).schema
+
     def why_unused(self, settings: Settings) -> str:
         """The reason why these settings do not need the stage; "" where they do."""
         return self.unused({group: settings[group].effective() for group in self.groups if group in settings})

@@ -25,31 +25,6 @@ BETAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0)
 DRAWS = 20
 BANDS = 5  # of the pool's documents, from short to long: fifths
 MEASURES = ("mean_tokens", "mean_log2_tokens", "long_share", "long_tokens_share", "short_share")
-WHOLE, REAL = pl.Int64(), pl.Float64()
-INTERVALS = {"": REAL, "_low": REAL, "_high": REAL}
-TABLE = pl.Schema(
-    {"beta": REAL, "draws": WHOLE, "documents": REAL}
-    | {f"{name}{end}": type_ for name in (*MEASURES, "wasserstein") for end, type_ in INTERVALS.items()}
-    | {f"{name}_pool": REAL for name in MEASURES}
-    | {"wasserstein_to_random": REAL}
-)
-BAND_TABLE = pl.Schema(
-    {
-        "beta": REAL,
-        "band": WHOLE,
-        "from_tokens": WHOLE,
-        "to_tokens": WHOLE,
-        "share_of_documents": REAL,
-        "share_of_tokens": REAL,
-        "documents_over_pool": REAL,
-        "documents_over_random": REAL,
-        "low": REAL,
-        "high": REAL,
-    }
-)
-MATCH = pl.Schema(
-    {"target": pl.String(), "by": pl.String(), "matched_beta": REAL, "low": REAL, "high": REAL, "draws": WHOLE}
-)
 
 
 class Lengths:
@@ -96,10 +71,11 @@ def compute(work: Work) -> dict[str, Any]:
     drawn = draws(work.frame("budgets"), documents, lengths, selection, betas, progress.advance)
     progress.finish()
     pool = lengths.described(lengths.all_N)
-    matched = pl.DataFrame(matches(drawn, betas, pool), MATCH)
-    work.draft.write("length_by_beta", pl.DataFrame([_row(drawn, beta, pool) for beta in (None, *betas)], TABLE))
-    rows = [row for beta in (None, *betas) for row in _band_rows(drawn, beta, lengths, pool)]
-    work.draft.write("length_bands", pl.DataFrame(rows, BAND_TABLE))
+    matched = pl.DataFrame(matches(drawn, betas, pool), stage.schema("length_match"))
+    rows = [_row(drawn, beta, pool) for beta in (None, *betas)]
+    work.draft.write("length_by_beta", pl.DataFrame(rows, stage.schema("length_by_beta")))
+    bands = [row for beta in (None, *betas) for row in _band_rows(drawn, beta, lengths, pool)]
+    work.draft.write("length_bands", pl.DataFrame(bands, stage.schema("length_bands")))
     work.draft.write("length_match", matched)
     return {f"beta_that_matches_{row['target']}_by_{row['by']}": row["matched_beta"] for row in matched.to_dicts()}
 

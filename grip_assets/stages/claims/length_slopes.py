@@ -37,37 +37,6 @@ FEW = 4  # windows of a document, where the chain reads one
 SHARD_VERSION = "1"
 AT_ONCE = 50  # documents of a shard: what a crash can lose
 SETTING = "settings/evaluation.other_encoder"
-TEXT, WHOLE, REAL = pl.String(), pl.Int64(), pl.Float64()
-SLOPES = pl.Schema(
-    {
-        "encoder": TEXT,
-        "reading": TEXT,
-        "neighbourhood": TEXT,
-        "window": WHOLE,
-        "max_windows": WHOLE,
-        "embedded_tokens": REAL,
-        "from_tokens": WHOLE,
-        "n_docs": WHOLE,
-        "n_clusters": WHOLE,
-        "slope": REAL,
-        "low": REAL,
-        "high": REAL,
-        "spearman": REAL,
-        "mean_distance": REAL,
-    }
-)
-POINTS = pl.Schema(
-    {
-        "encoder": TEXT,
-        "reading": TEXT,
-        "neighbourhood": TEXT,
-        "length_band": WHOLE,
-        "n": WHOLE,
-        "mean_distance": REAL,
-        "low": REAL,
-        "high": REAL,
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -104,9 +73,9 @@ def compute(work: Work) -> dict[str, Any]:
                 if len(some):
                     slopes.append(names | embedded | {"from_tokens": least} | _slope(some))
             points.extend(names | row for row in _bands(measured))
-    table = pl.DataFrame(slopes, SLOPES)
+    table = pl.DataFrame(slopes, stage.schema("length_slopes"))
     work.draft.write("length_slopes", table)
-    work.draft.write("length_points", pl.DataFrame(points, POINTS))
+    work.draft.write("length_points", pl.DataFrame(points, stage.schema("length_points")))
     falls = table.filter(pl.col("high") < 0)
     return {"slopes": len(table), "slopes_below_0": len(falls), "documents": len(sample)}
 

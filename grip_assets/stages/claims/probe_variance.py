@@ -43,28 +43,6 @@ WINDOW = 128  # tokens of a document that its loss is measured on
 SHARD_VERSION = "1"
 AT_ONCE = 256  # documents whose losses are kept at once
 PROPORTIONAL, NO_CLUSTERS = "proportional", "no clusters"
-TEXT, WHOLE, REAL = pl.String(), pl.Int64(), pl.Float64()
-TABLE = pl.Schema(
-    {
-        "quantity": TEXT,
-        "floor": WHOLE,
-        "allocation": TEXT,
-        "n_docs": WHOLE,
-        "n_clusters": WHOLE,
-        "probe_size": WHOLE,
-        "at_floor": WHOLE,
-        "mean": REAL,
-        "bias": REAL,
-        "variance": REAL,
-        "expected_variance": REAL,
-        "ratio_to_proportional": REAL,
-        "low": REAL,
-        "high": REAL,
-        "expected_ratio": REAL,
-        "spread_correlation": REAL,
-        "draws": WHOLE,
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -96,7 +74,7 @@ def compute(work: Work) -> dict[str, Any]:
     rows = [
         row for p in populations for floor in sorted({probe.min_per_cluster, 1}) for row in compared(p, probe, floor)
     ]
-    work.draft.write("probe_variance", pl.DataFrame(rows, TABLE))
+    work.draft.write("probe_variance", pl.DataFrame(rows, stage.schema("probe_variance")))
     wanted = [row for row in rows if row["floor"] == probe.min_per_cluster and row["allocation"] == "neyman"]
     return {f"{row['quantity']}_variance_over_proportional": row["ratio_to_proportional"] for row in wanted}
 

@@ -35,38 +35,6 @@ FEWER_STEPS = (1, 3)
 MORE_STEPS = 3  # times as many: an epoch of several smaller batches, the other reading of A4, comes to that
 FORMS = ("relative", "absolute")
 READINGS = {"held_out": "loss held out", "train": "loss on what it trains on"}
-TEXT, WHOLE, REAL = pl.String(), pl.Int64(), pl.Float64()
-TABLE = pl.Schema(
-    {
-        "variant": TEXT,
-        "reset_depth": WHOLE,
-        "proxy": TEXT,
-        "evaluate": TEXT,
-        "form": TEXT,
-        "epochs": WHOLE,
-        "seed": WHOLE,
-        "n_clusters": WHOLE,
-        "spearman": REAL,
-        "low": REAL,
-        "high": REAL,
-        "mean_delta": REAL,
-        "seconds": REAL,
-        "tokens": WHOLE,
-    }
-)
-PAIRS = pl.Schema({"variant": TEXT, "other": TEXT, "spearman": REAL})
-QUALITY = pl.Schema(
-    {
-        "variant": TEXT,
-        "spearman": REAL,
-        "low": REAL,
-        "high": REAL,
-        "pearson": REAL,
-        "pearson_low": REAL,
-        "pearson_high": REAL,
-        "n": WHOLE,
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -149,11 +117,11 @@ def compute(work: Work) -> dict[str, Any]:
         agreement = rows[-1]["spearman"]
         said = "not defined" if agreement is None else f"{agreement:.3f}"
         work.log(f"{variant.name}: Spearman's with {IN_FORCE} {said}")
-    work.draft.write("sensitivity", pl.DataFrame(rows, TABLE))
+    work.draft.write("sensitivity", pl.DataFrame(rows, stage.schema("sensitivity")))
     named = [deltas.select(pl.lit(name).alias("variant"), "cluster_id", "delta") for name, deltas in found.items()]
     work.draft.write("sensitivity_deltas", pl.concat(named))
-    work.draft.write("sensitivity_pairs", pl.DataFrame(_pairs(found), PAIRS, orient="row"))
-    quality = pl.DataFrame(_with_quality(found, work.frame("cluster_quality")), QUALITY)
+    work.draft.write("sensitivity_pairs", pl.DataFrame(_pairs(found), stage.schema("sensitivity_pairs"), orient="row"))
+    quality = pl.DataFrame(_with_quality(found, work.frame("cluster_quality")), stage.schema("quality_correlation"))
     work.draft.write("quality_correlation", quality)
     others = [row["spearman"] for row in rows[1:] if row["spearman"] is not None]
     return {

@@ -14,31 +14,6 @@ from grip_assets.store.query import query
 
 FEWEST = 5  # items of a slice that is shown
 SLICES = ("language", "quality_band", "length_band")
-REAL, WHOLE, TEXT = pl.Float64(), pl.Int64(), pl.String()
-TABLE = pl.Schema(
-    {
-        "strategy": TEXT,
-        "set": TEXT,
-        "slice_by": TEXT,
-        "slice": TEXT,
-        "measure": TEXT,
-        "n_items": WHOLE,
-        "n_bytes": WHOLE,
-        "seeds": WHOLE,
-        "value": REAL,
-        "low": REAL,
-        "high": REAL,
-        "to_random": REAL,
-        "to_random_low": REAL,
-        "to_random_high": REAL,
-        "verdict": TEXT,
-        "compared_with": TEXT,
-        "to_previous": REAL,
-        "to_previous_low": REAL,
-        "to_previous_high": REAL,
-        "previous_verdict": TEXT,
-    }
-)
 
 
 def compute(work: Work) -> dict[str, Any]:
@@ -50,7 +25,7 @@ def compute(work: Work) -> dict[str, Any]:
         for strategy, kind, previous in costs.select("strategy", "kind", "previous").iter_rows()
     }
     rows = [row for part in _parts(measured) for row in _compared(part, before)]
-    work.draft.write("evaluation", pl.DataFrame(rows, TABLE))
+    work.draft.write("evaluation", pl.DataFrame(rows, stage.schema("evaluation")))
     work.draft.write("ladder", query("stages/ladder", {"evaluation": work.files("evaluation"), "costs": costs}))
     whole = [row for row in rows if row["slice_by"] == "all" and row["measure"] == "bits_per_byte"]
     return {f"{row['set']}_{row['strategy']}": row["value"] for row in whole} | {

@@ -36,33 +36,22 @@ LEARNED_FROM = 20_000_000  # bytes that the tokenizer is learned from
 COPIED = 0.3  # in_pool of a passage that is not measured with: a fork or a vendored copy of it is in the pool
 BANDS = ("low", "middle", "high")
 LENGTHS = {"short": 0, "medium": 500, "long": 2000}  # tokens, from
-ITEMS = pl.Schema(
-    {
-        "item_id": pl.String(),
-        "set": pl.String(),
-        "source": pl.String(),
-        "project": pl.String(),
-        "language": pl.String(),
-        "cluster_id": pl.Int32(),
-        "quality_band": pl.String(),
-        "length_band": pl.String(),
-        "prompt": pl.String(),
-        "text": pl.String(),
-        "n_bytes": pl.Int64(),
-        "in_pool": pl.Float64(),
-    }
-)
 
 
 def compute(work: Work) -> dict[str, Any]:
     settings, corpus = Evaluation.of(work.settings), Corpus.of(work.settings)
     held_out = _held_out(work, settings)
     items = pl.concat(
-        [pl.DataFrame(schema=ITEMS), *map(_benchmark, corpus.benchmarks), held_out, _target(settings, corpus)],
+        [
+            stage.table("evaluation_set").empty(),
+            *map(_benchmark, corpus.benchmarks),
+            held_out,
+            _target(settings, corpus),
+        ],
         how="diagonal_relaxed",
     ).with_columns(prompt=pl.col("prompt").fill_null(""), n_bytes=pl.col("text").str.len_bytes().cast(pl.Int64))
     items = items.with_columns(in_pool=pl.Series(_in_pool(work, items["text"].to_list()), dtype=pl.Float64))
-    work.draft.write("evaluation_set", items.match_to_schema(ITEMS, missing_columns="insert"))
+    work.draft.write("evaluation_set", items.match_to_schema(stage.schema("evaluation_set"), missing_columns="insert"))
     tokenizer = learned_tokenizer(work, settings)
     work.draft.write("tokenizer", pl.DataFrame({"vocabulary": tokenizer.get_vocab_size(), "json": tokenizer.to_str()}))
     copied = int((items["in_pool"] > COPIED).sum())
@@ -164,7 +153,7 @@ def _described(work: Work, documents: pl.DataFrame) -> pl.DataFrame:
 
 def _target(settings: Evaluation, corpus: Corpus) -> pl.DataFrame:
     if settings.target is None:
-        return pl.DataFrame(schema=ITEMS)
+        return stage.table("evaluation_set").empty()
     rows = [
         {
             "item_id": f"target:{name_of(d.text)}",

@@ -22,9 +22,6 @@ from grip_assets.store.query import query
 THIS_RUN = "this run"
 REPEATS = "judge_repeats"
 STATIC_SAMPLE = 1_000  # documents that both judges read
-TEXT, NUMBER = pl.String(), pl.Float64()
-PAIRS = pl.Schema({"doc_id": TEXT, "other": TEXT, "dimension": TEXT, "score": NUMBER, "other_score": NUMBER})
-REPORT = pl.Schema({"section": TEXT, "dimension": TEXT, "measure": TEXT, "value": NUMBER, "n": pl.Int64()})
 READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     ".csv": pl.read_csv,
     ".jsonl": pl.read_ndjson,
@@ -49,7 +46,7 @@ def compute(work: Work) -> Result:
         *_bias(described),
         *_cost(work, settings, scores),
     ]
-    work.draft.write("judge_report", pl.DataFrame(rows, schema=REPORT, orient="row"))
+    work.draft.write("judge_report", pl.DataFrame(rows, schema=stage.schema("judge_report"), orient="row"))
     work.draft.write("judge_histogram", query("stages/judge_histogram", {"quality_scores": scores}))
     work.draft.write("judge_pairs", pairs)
     found = [row for row in rows if row[1] != THIS_RUN]
@@ -60,7 +57,7 @@ def compute(work: Work) -> Result:
 def _repeated(work: Work, settings: Quality, scores: pl.DataFrame, probe: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
     """A sample of the probe, judged a second time; and whether all of it was."""
     if not settings.repeats:
-        return pl.DataFrame(schema=PAIRS), True
+        return stage.table("judge_pairs").empty(), True
     documents = sample(probe, settings.seed, settings.repeats, REPEATS)
     with judge_for(settings, work.store.root, work.run_id, work.log) as judge:
         again, capped = judged(judge, settings, documents, work.log, repeat=1)
@@ -88,7 +85,7 @@ def _gold(work: Work, settings: Quality) -> tuple[pl.DataFrame, bool]:
     """Your labels beside the judge's scores; and whether no spending cap left one out. Labelled documents that are not
     in the probe are judged for this."""
     if settings.gold is None:
-        return pl.DataFrame(schema=PAIRS), True
+        return stage.table("judge_pairs").empty(), True
     labels = read_gold(settings.gold)
     name = "doc_id" if "doc_id" in labels.columns else "source"
     documents = query(
@@ -133,7 +130,7 @@ def _pairs(other: str, scores: pl.DataFrame, others: pl.DataFrame) -> pl.DataFra
         .select("doc_id", other=pl.lit(other), dimension=pl.lit(c), score="score", other_score="other_score")
         for c in columns
     ]
-    return pl.concat(long) if long else pl.DataFrame(schema=PAIRS)
+    return pl.concat(long) if long else stage.table("judge_pairs").empty()
 
 
 def _agreement(pairs: pl.DataFrame) -> list[tuple]:

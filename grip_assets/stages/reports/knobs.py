@@ -21,23 +21,6 @@ from grip_assets.stages.curation.subset import Chosen, chosen_under
 
 KNOBS = ("budget.tau", "budget.temperature", "budget.alpha", "selection.beta")
 FACTORS = (0.5, 2.0)
-WHOLE, REAL = pl.Int64(), pl.Float64()
-TABLE = pl.Schema(
-    {
-        "knob": pl.String(),
-        "symbol": pl.String(),
-        "factor": REAL,
-        "value_now": REAL,
-        "value": REAL,
-        "documents": WHOLE,
-        "documents_in": WHOLE,
-        "documents_out": WHOLE,
-        "overlap": REAL,
-        "budget_moved": REAL,
-        "mean_tokens": REAL,
-        "mean_tokens_now": REAL,
-    }
-)
 
 
 def compute(work: Work) -> dict[str, Any]:
@@ -59,8 +42,8 @@ def compute(work: Work) -> dict[str, Any]:
             moved.append(then.budgets.select(*named, "cluster_id", "allocated"))
         progress.advance(1)
     progress.finish()
-    work.draft.write("knobs", pl.DataFrame(rows, TABLE))
-    work.draft.write("knob_budgets", pl.concat([_no_budgets(now.budgets), *moved]))
+    work.draft.write("knobs", pl.DataFrame(rows, stage.schema("knobs")))
+    work.draft.write("knob_budgets", pl.concat([stage.table("knob_budgets").empty(), *moved]))
     return {
         f"overlap_at_{row['factor']:g}_{row['knob'].partition('.')[2]}": row["overlap"]
         for row in rows
@@ -112,12 +95,6 @@ def _mean(lengths_N: np.ndarray, repeats_N: np.ndarray) -> float | None:
 
 def _shares(budgets: pl.DataFrame) -> np.ndarray:
     return budgets["allocated"].to_numpy() / budgets["allocated"].sum()
-
-
-def _no_budgets(budgets: pl.DataFrame) -> pl.DataFrame:
-    """The columns of ``knob_budgets``."""
-    names = pl.DataFrame(schema={"knob": pl.String, "factor": pl.Float64})
-    return names.hstack(budgets.select("cluster_id", "allocated").head(0))
 
 
 TABLES = (

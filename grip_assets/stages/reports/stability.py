@@ -25,20 +25,6 @@ from grip_assets.store.query import query
 
 VARIED = {"clustering": "clustering", "probe": "probe", "draw": "selection"}  # what is varied: the group of its seed
 DRAWS = 3  # other seeds of the draw
-WHOLE, REAL = pl.Int64(), pl.Float64()
-TABLE = pl.Schema(
-    {
-        "varied": pl.String(),
-        "seed": WHOLE,
-        "overlap": REAL,
-        "overlap_by_chance": REAL,
-        "budget_correlation": REAL,
-        "quality_correlation": REAL,
-        "delta_correlation": REAL,
-        "documents_in": WHOLE,
-        "documents_out": WHOLE,
-    }
-)
 
 
 def compute(work: Work) -> dict[str, Any]:
@@ -48,7 +34,7 @@ def compute(work: Work) -> dict[str, Any]:
     for varied, seed, settings in other_seeds(work.settings):
         then = _drawn(work, settings, now) if varied == "draw" else _chained(work, settings, f"{varied} seed {seed}")
         rows.append({"varied": varied, "seed": seed, **_compared(now, then)})
-    table = pl.DataFrame(rows, TABLE)
+    table = pl.DataFrame(rows, stage.schema("stability"))
     work.draft.write("stability", table)
     means = table.group_by("varied", maintain_order=True).agg(pl.mean("overlap"))
     return {f"overlap_{varied}": value for varied, value in means.iter_rows()}
