@@ -26,12 +26,13 @@ from grip_assets.orchestration.home import belong_together, bind, make_home, may
 from grip_assets.orchestration.launch import launch
 from grip_assets.orchestration.settings_assets import run_config
 from grip_assets.orchestration.triggers import GOING_ON
+from grip_assets.runtime import device
 from grip_assets.settings import GROUPS, Budget, Clustering, Corpus, Evaluation, Group, Quality, nearest, validate
 from grip_assets.settings.assignments import read_assignments as read_assignments
 from grip_assets.settings.changes import Changes
 from grip_assets.settings.places import placed
 from grip_assets.stages import CURATED, STAGES, costs
-from grip_assets.stages.evaluation.trainings import device_must_be_there
+from grip_assets.stages.evaluation.trainings import DEVICE
 from grip_assets.store import cleaning
 from grip_assets.store.artifacts import ArtifactStore, data_root
 
@@ -163,7 +164,7 @@ def evaluate(
 
     settings = settings_after(instance, changes)
     corpus, evaluation = Corpus.of(settings), Evaluation.of(settings)
-    device_must_be_there(evaluation)
+    device.must_be_there(evaluation.device, DEVICE)
     if not corpus.held_out:
         raise GripError(
             "settings/corpus.held_out is 0, so there is nothing that the evaluation could measure with. Add --set"

@@ -14,6 +14,7 @@ from conftest import small
 from grip_assets.errors import GripError
 from grip_assets.llm.answers import Answers
 from grip_assets.runtime import notices
+from grip_assets.runtime.executors import Local, ToDo
 from grip_assets.store import catalog
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.shards import SHARD_SECONDS, Shards
@@ -99,6 +100,11 @@ def test_a_damaged_artifact_that_nothing_needs_is_left_out_of_the_history(lab, s
     assert f"{store.folder('subset', old)} is damaged and left out: manifest.json is empty" in said.text
 
 
+class Ones:
+    def run(self, key):
+        return pa.table({"key": [key], "value": [1]})
+
+
 @pytest.mark.parametrize("harm", [empty, zeros, cut])
 def test_a_damaged_shard_loses_what_was_in_it_and_nothing_else(tmp_path, said, harm):
     shards = Shards(ArtifactStore(tmp_path), "stage", "how")
@@ -106,9 +112,12 @@ def test_a_damaged_shard_loses_what_was_in_it_and_nothing_else(tmp_path, said, h
         shards.write(pa.table({"key": [key], "value": [1]}))
     harm(first := sorted(shards.folder.iterdir())[0])
     made = []
-    rows = shards.completed(
-        ["a", "b"], lambda keys: made.extend(keys) or shards.write(pa.table({"key": keys, "value": [1]}))
-    )
+
+    def to_make(missing):
+        made.extend(missing)
+        return ToDo(Ones(), made, "making", 1, "rows")
+
+    rows = shards.completed(["a", "b"], to_make, Local())
     assert len(made) == 1 and rows["key"].to_pylist() == ["a", "b"]
     assert f"{first} is damaged and removed" in said.text
 
@@ -172,10 +181,10 @@ def test_work_that_is_stopped_has_kept_all_but_the_last_seconds(tmp_path, monkey
     shards = Shards(ArtifactStore(tmp_path), "stage", "how")
 
     def rows():
-        yield from (f"{n:02}" for n in range(23))
+        yield from (pa.table({"key": [f"{n:02}"]}) for n in range(23))
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        shards.write_each(rows(), lambda keys: pa.table({"key": keys}), at_once=16_384)
-    kept = shards.index()
+        shards.keep(rows())
+    kept = shards.index()[1]["key"].to_list()
     assert sorted(kept) == [f"{n:02}" for n in range(len(kept))] and 23 - len(kept) <= SHARD_SECONDS

@@ -26,7 +26,7 @@ MB = 1_000_000
 
 def reading(quick: bool) -> Iterator[Result]:
     from grip_assets.models.counting import tokens_counter
-    from grip_assets.models.proxy import open_tokenizer
+    from grip_assets.models.tokenizers import open_tokenizer
 
     inner = open_tokenizer(TOKENIZER, "the bench", data_root()).backend_tokenizer
     inner.encode_special_tokens = True

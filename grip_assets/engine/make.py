@@ -8,7 +8,7 @@ from typing import Any
 from grip_assets.engine.declarations import DeclaredDraft, verify
 from grip_assets.engine.stage import LOCAL, Log, Made, Result, Settings, Stage, Work, known_version
 from grip_assets.errors import GripError
-from grip_assets.runtime import memory, variables
+from grip_assets.runtime import device, memory, variables
 from grip_assets.runtime.executors import Executor
 from grip_assets.settings import digest, effective
 from grip_assets.store import disk
@@ -75,11 +75,12 @@ class Chain:
         _must_be_there(stage, inputs, self.store)
         started = time.monotonic()
         manifest = self._begun(stage, inputs, stage.values(settings))
-        with self.store.publish(stage.name, manifest) as draft:
+        with device.watched() as devices, self.store.publish(stage.name, manifest) as draft:
             work = Work(self, stage, settings, inputs, DeclaredDraft(draft.folder, stage.tables))
             result = self._run(work)
             manifest["metrics"] = result.metrics
             manifest["shards"] = sorted(self.store.shards_used)
+            manifest["devices"] = sorted(devices)
             verify(stage.name, stage.tables, draft)
             manifest |= self.inspect(work)
             version = manifest["version"] = _name(stage, inputs, recipe, result)

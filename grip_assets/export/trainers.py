@@ -115,7 +115,7 @@ class Megatron(Format):
 
     def __init__(self, root: Path, tokenizer: str | None, counter: str):
         from grip_assets.models.files import content_hash, locate_tokenizer
-        from grip_assets.models.proxy import open_tokenizer
+        from grip_assets.models.tokenizers import open_tokenizer
 
         setting = "--tokenizer" if tokenizer else "settings/corpus.tokenizer"
         self.tokenizer = tokenizer or counter
@@ -134,7 +134,7 @@ class Megatron(Format):
         return {"tokenizer": self.content, "end_of_text": self.end, "dtype": np.dtype(self.dtype).name}
 
     def write(self, rows: pa.Table, folder: Path) -> dict[str, Any]:
-        from grip_assets.models.proxy import tokenize
+        from grip_assets.models.tokenizers import tokenize
 
         builder = self._builder(folder)
         n_tokens = 0

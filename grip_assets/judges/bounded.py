@@ -7,7 +7,6 @@ last resort: what is read of a document is bounded by size first (reading.py). P
 machine changes no verdict.
 """
 
-import itertools
 import json
 import os
 import resource
@@ -16,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +22,6 @@ from pathlib import Path
 from grip_assets.errors import GripError
 from grip_assets.judges.base import Document, Verdict
 from grip_assets.judges.reading import ANALYSED_BYTES
-from grip_assets.runtime import threads
 
 SECONDS = 10.0  # of processor time for one document: a hundred times what the longest usual ones take
 MEMORY = 1 << 30  # bytes of one worker
@@ -149,21 +146,6 @@ class Workers:
             worker.process.kill()
         for worker in left:
             worker.close()
-
-
-def judged(documents: Iterable[Document]) -> Iterator[Verdict]:
-    """Verdicts in the order of the documents. Nothing runs any more when this ends, or is closed before its end."""
-    workers = Workers()
-    stream = iter(documents)
-    batches = iter(lambda: list(itertools.islice(stream, BATCH)), [])
-    found = threads.each(workers.judge, batches)
-    try:
-        for verdicts in found:
-            yield from verdicts
-    finally:
-        workers.close()
-        with suppress(Exception):
-            found.close()  # type: ignore[attr-defined]
 
 
 def as_text(document: Document, why: str) -> Verdict:

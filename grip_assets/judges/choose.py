@@ -6,15 +6,22 @@ from pathlib import Path
 
 from grip_assets.judges.base import Judge
 from grip_assets.llm.answers import Answers, answers_path
+from grip_assets.runtime.executors import Executor
 from grip_assets.settings import Quality
 
 
 @contextmanager
 def judge_for(
-    settings: Quality, root: Path, run_id: str, log: Callable[[str], None], corpus: str = ""
+    settings: Quality,
+    root: Path,
+    run_id: str,
+    log: Callable[[str], None],
+    corpus: str = "",
+    executor: Executor | None = None,
 ) -> Iterator[Judge]:
     """The judge that ``settings/quality.judge`` names. ``root``: the data folder, where paid answers are kept;
-    ``corpus``: files of the table ``corpus``, for the judge that reads a column of it."""
+    ``corpus``: files of the table ``corpus``, for the judge that reads a column of it; ``executor``: where the static
+    judge works, None: on this machine."""
     if settings.judge == "column":
         from grip_assets.judges.column import ColumnJudge  # heavy: reads the whole column
 
@@ -22,7 +29,7 @@ def judge_for(
     elif settings.judge == "static":
         from grip_assets.judges.static import StaticJudge  # heavy: loads the grammars
 
-        yield StaticJudge()
+        yield StaticJudge(executor)
     else:
         from grip_assets.judges.llm import LlmJudge  # heavy: loads the HTTP client
 

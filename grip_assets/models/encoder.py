@@ -9,7 +9,6 @@ Cost: one forward pass over each embedded token.
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ import transformers
 
 from grip_assets.errors import GripError
 from grip_assets.models.files import ModelFiles
-from grip_assets.runtime import threads
+from grip_assets.models.loading import quiet
+from grip_assets.runtime import device, threads
 from grip_assets.runtime.memory import in_blocks
 
 
@@ -32,19 +32,6 @@ class Embedded:
     n_encoder_tokens: int
     n_windows: int
     n_windows_embedded: int
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' loading bars and reports, which say nothing to a user of a packaged model."""
-    level = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(level)
-        transformers.logging.enable_progress_bar()
 
 
 def load_encoder(
@@ -66,13 +53,13 @@ def load_encoder(
             )
         except (OSError, ValueError) as error:
             raise GripError(f"{setting} '{files.name}' cannot be loaded: {error}") from error
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device.one_thread()
     own = _own_window(files, model.config, tokenizer)
     if window and window > own:
         raise GripError(f"settings/embedding.window is {window}; {files.name} takes at most {own} tokens.")
     return Encoder(
         tokenizer,
-        model.eval().to(device),
+        model.eval().to(device.best()),
         pooling or _own_pooling(files, model.config),
         window or own,
         max_windows,
@@ -93,7 +80,7 @@ class Encoder:
     ) -> Iterator[Embedded]:
         """Vectors in the order of ``texts``. With ``batch_windows`` above 1 (for a GPU) windows of one document are
         padded into batches; the result then agrees within 1e-3 in each component."""
-        torch.set_num_threads(1)
+        device.one_thread()
         for embedded in threads.each(lambda text: self.embed(text, batch_windows), texts):
             done(1)
             yield embedded

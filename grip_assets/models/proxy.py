@@ -6,8 +6,6 @@ A GGUF is dequantised once and kept as safetensors in the user's cache: loading 
 
 import copy
 import shutil
-import tempfile
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,21 +15,13 @@ import torch
 import transformers
 
 from grip_assets.errors import GripError
-from grip_assets.models.counting import tokens_counter
-from grip_assets.models.encoder import quiet
-from grip_assets.models.files import (
-    BESIDE_TOKENIZER,
-    TOKENIZER,
-    ModelFiles,
-    cached,
-    content_hash,
-    locate,
-    locate_tokenizer,
-)
-from grip_assets.runtime.progress import waiting
+from grip_assets.models.files import ModelFiles, content_hash, locate
+from grip_assets.models.loading import from_pretrained, quiet, unpacked
+from grip_assets.models.tokenizers import tokenize, tokenizer_files
+from grip_assets.runtime import device
+from grip_assets.runtime.executors import Log, silent
 
 # Where the blocks and the final norm are, by family: Llama, Qwen, Mistral, SmolLM ...; GPT-2; GPT-NeoX, Pythia.
-ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|end|>")  # of a text, as tokenizers name it
 PLACES = (("layers", "norm"), ("h", "ln_f"), ("layers", "final_layer_norm"))
 
 
@@ -66,66 +56,21 @@ class _Catcher(torch.nn.Module):
         raise _Reached(Boundary(hidden[0], rest, named))
 
 
-Log = Callable[[str], None]
-
-
-def silent(line: str) -> None:
-    pass
-
-
-def open_tokenizer(name: str, setting: str, root: Path, log: Log = silent) -> Any:
-    """The tokenizer of the model ``name``, or of a ``tokenizer.json``; GripError naming ``setting`` where it cannot be
-    loaded."""
-    files = locate_tokenizer(name, setting)
-    if files.tokenizer_file:
-        return _tokenizer_alone(files, setting)
-    return _from_pretrained(transformers.AutoTokenizer, tokenizer_files(files, root, log), setting)
-
-
-def _tokenizer_alone(files: ModelFiles, setting: str) -> Any:
-    """Of a ``tokenizer.json`` and what lies beside it. Which token ends a text is said there, or is the one in its
-    vocabulary that tokenizers use for it."""
-    assert files.folder and files.tokenizer_file
-    path = files.folder / files.tokenizer_file
-    try:
-        with quiet():
-            if (files.folder / BESIDE_TOKENIZER[0]).is_file() and files.tokenizer_file == TOKENIZER:
-                found = transformers.PreTrainedTokenizerFast.from_pretrained(str(files.folder), local_files_only=True)
-            else:
-                found = transformers.PreTrainedTokenizerFast(tokenizer_file=str(path))
-    except Exception as error:  # the library raises Exception itself
-        raise GripError(f"{setting} is '{files.name}': {path} is no tokenizer that can be read ({error}).") from None
-    ends = [token for token in ENDS if token in found.get_vocab()]
-    if found.eos_token is None and len(ends) == 1:
-        found.eos_token = ends[0]
-    return found
-
-
-def load_tokenizer(name: str, setting: str, root: Path, log: Log = silent) -> Callable[[Sequence[str]], list[int]]:
-    """A counter of the tokens of texts. The texts are plain: nothing in them is read as a special token."""
-    tokenizer = open_tokenizer(name, setting, root, log)
-    inner = getattr(tokenizer, "backend_tokenizer", None)
-    if inner is None:
-        return lambda texts: [len(tokenize(tokenizer, text)) for text in texts]
-    return tokens_counter(inner)
-
-
-def tokenize(tokenizer: Any, text: Any) -> Any:
-    """Token ids of a text, or of each of several."""
-    return tokenizer(
-        text, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False, verbose=False
-    )["input_ids"]
-
-
 def load_proxy(
     name: str,
     root: Path,
     setting: str = "settings/adaptation.proxy",
     log: Log = silent,
 ) -> "Proxy":
-    files = converted(locate(name, setting), root, log)
-    tokenizer = _from_pretrained(transformers.AutoTokenizer, files, setting)
-    model = _from_pretrained(
+    return proxy_of(converted(locate(name, setting), root, log), setting)
+
+
+def proxy_of(files: ModelFiles, setting: str) -> "Proxy":
+    """The model of files that ``converted`` gave."""
+    device.one_thread()
+    device.note(device.CPU)
+    tokenizer = from_pretrained(transformers.AutoTokenizer, files, setting)
+    model = from_pretrained(
         transformers.AutoModelForCausalLM, files, setting, dtype=torch.float32, use_safetensors=True
     )
     return Proxy(tokenizer, model.eval())
@@ -218,15 +163,6 @@ def _stack(body: Any) -> tuple[torch.nn.ModuleList, torch.nn.Module]:
     )
 
 
-def _from_pretrained(kind: Any, files: ModelFiles, setting: str, **options: Any) -> Any:
-    local = {"local_files_only": True} if files.folder else {}
-    try:
-        with quiet():
-            return kind.from_pretrained(files.source(), **local, **options)
-    except (OSError, ValueError) as error:
-        raise GripError(f"{setting} '{files.name}' cannot be loaded: {error}") from error
-
-
 def converted(files: ModelFiles, root: Path, log: Log = silent) -> ModelFiles:
     """Files as they are, or for a GGUF its safetensors copy, made once for all data folders of this user."""
     if not files.gguf_file:
@@ -237,33 +173,7 @@ def converted(files: ModelFiles, root: Path, log: Log = silent) -> ModelFiles:
         _unpack(files, target)
         shutil.copytree(tokenizer.source(), target, dirs_exist_ok=True)
 
-    return _kept(files, content_hash(files, root), "the weights", unpack, log)
-
-
-def tokenizer_files(files: ModelFiles, root: Path, log: Log = silent) -> ModelFiles:
-    """The same for the tokenizer alone, which asks for no weights."""
-    if not files.gguf_file:
-        return files
-
-    def unpack(target: Path) -> None:
-        with quiet():
-            transformers.AutoTokenizer.from_pretrained(files.source(), gguf_file=files.gguf_file).save_pretrained(
-                target
-            )
-
-    return _kept(files, f"{content_hash(files, root)}-tokenizer", "the tokenizer", unpack, log)
-
-
-def _kept(files: ModelFiles, name: str, what: str, unpack: Callable[[Path], None], log: Log) -> ModelFiles:
-    """The folder ``name`` of the cache, made aside and put there by one rename."""
-    kept = cached(f"models/{name}")
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        said = f"unpacking {what} of {files.name} into {kept.parent}, once on this machine, some 15 s"
-        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".unpacking-") as aside, waiting(said, log):
-            unpack(Path(aside) / "made")
-            _move(Path(aside) / "made", kept)
-    return ModelFiles(files.name, kept)
+    return unpacked(files, content_hash(files, root), "the weights", unpack, log)
 
 
 def _unpack(files: ModelFiles, target: Path) -> None:
@@ -277,12 +187,3 @@ def _unpack(files: ModelFiles, target: Path) -> None:
                     delattr(owner, name)
         model.is_quantized = False  # type: ignore[assignment]
         model.save_pretrained(target)
-
-
-def _move(made: Path, kept: Path) -> None:
-    """Another process may have been first, and its copy is the same."""
-    try:
-        made.rename(kept)
-    except OSError:
-        if not kept.exists():
-            raise

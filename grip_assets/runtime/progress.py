@@ -5,16 +5,33 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 Item = TypeVar("Item")
+_advance: ContextVar[Callable[[float], None] | None] = ContextVar("advance", default=None)
+
+
+def worked(amount: float) -> None:
+    """Said by a job of how far it is, in its own unit. Whoever runs the job passes it on."""
+    if (advance := _advance.get()) is not None:
+        advance(amount)
+
+
+@contextmanager
+def reported_to(advance: Callable[[float], None]) -> Iterator[None]:
+    """What jobs say with ``worked`` in this thread goes to ``advance`` while the block runs."""
+    before = _advance.set(advance)
+    try:
+        yield
+    finally:
+        _advance.reset(before)
 
 
 class Progress:
     """Log ``label: done/total unit, rate, time left`` at most every ``every`` seconds.
 
-    Work that comes for free (reused from an earlier run) is announced in ``total`` by leaving it out: the rate
-    is that of the work that is really done.
+    Do not count reused items in ``total``; otherwise the rate is too high.
     """
 
     def __init__(self, label: str, total: float, unit: str, log: Callable[[str], None], every: float = 5.0):

@@ -8,7 +8,7 @@ faiss kernels that split one product over threads may sum in another order, kern
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -29,7 +29,7 @@ def each(
     shards: Iterable[Shard],
     workers: int | None = None,
     bytes_each: int = 0,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield ``function(shard)`` in the order of ``shards``, with at most ``2 * workers`` shards in flight, and no more
     than fit a half of the memory budget at ``bytes_each``.
 

@@ -7,22 +7,25 @@ shards (two runs at once) is harmless: the results are the same, and the first i
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from grip_assets.errors import Unfinished
+from grip_assets.runtime.executors import Executor, Log, ToDo, silent
 from grip_assets.runtime.notices import warn_once
 from grip_assets.store.artifacts import ArtifactStore, sync_one
 from grip_assets.store.tables import TableWriter
 
-Row = TypeVar("Row")
 SHARD_SECONDS = 5.0
+AT_ONCE = 16_384  # rows of a shard at most
 DAMAGED = (pa.ArrowException, OSError, KeyError)
+INDEX = pl.Schema({"key": pl.String(), "file": pl.Int32(), "first": pl.Int64(), "n": pl.Int64()})
 
 
 class Shards:
@@ -44,51 +47,101 @@ class Shards:
             (scratch / "shard").rename(self.folder / f"{name}.parquet")
         sync_one(self.folder)
 
-    def write_each(self, rows: Iterable[Row], table: Callable[[list[Row]], pa.Table], at_once: int) -> None:
-        """Keep rows as they come, a shard every SHARD_SECONDS or ``at_once`` rows: what a crash can lose. How rows fall
-        into shards changes no result: they are read by key."""
-        held: list[Row] = []
+    def keep(self, tables: Iterable[pa.Table], at_once: int = AT_ONCE) -> None:
+        """Write tables as they come, a shard every SHARD_SECONDS or ``at_once`` rows: what a crash can lose. How rows
+        fall into shards changes no result: they are read by key. Tables without rows are left out."""
+        held: list[pa.Table] = []
         since = time.monotonic()
-        for row in rows:
-            held.append(row)
-            if len(held) >= at_once or time.monotonic() - since >= SHARD_SECONDS:
-                self.write(table(held))
-                held, since = [], time.monotonic()
-        if held:
-            self.write(table(held))
+        for table in tables:
+            held += [table] if len(table) else []
+            if sum(map(len, held)) >= at_once or time.monotonic() - since >= SHARD_SECONDS:
+                since = time.monotonic()
+                self._write_all(held)
+                held = []
+        self._write_all(held)
 
-    def completed(self, keys: Collection[str], make: Callable[[list[str]], None]) -> pa.Table:
-        """The rows of ``keys`` in their order. ``make`` is given those that are not there, each once, to write them."""
-        have = self.index()
-        if missing := [key for key in dict.fromkeys(keys) if key not in have]:
-            make(missing)
-            have = self.index()
-        return self.read(keys, have)
+    def _write_all(self, tables: list[pa.Table]) -> None:
+        if tables:
+            self.write(pa.concat_tables(tables))
 
-    def index(self) -> dict[str, Path]:
-        """Where each key is. A shard that cannot be read (0 bytes after a power cut) is removed, and a log line says
-        so: its keys are not there, so they are computed again."""
-        found: dict[str, Path] = {}
-        for shard in sorted(self.folder.glob("*.parquet")):
-            for key in _keys(shard):
-                found.setdefault(key, shard)
-        return found
+    def completed(
+        self, keys: Iterable[str], todo: Callable[[pl.Series], ToDo], executor: Executor, log: Log = silent
+    ) -> pa.Table:
+        """The rows of ``keys`` in their order. Those that are not there are made first; see ``ready``."""
+        return self.ready(keys, todo, executor, log).read()
 
-    def read(self, keys: Collection[str], index: dict[str, Path]) -> pa.Table:
-        """The rows of ``keys`` in the order of ``keys``; raises KeyError for one that is not there."""
-        by_shard: dict[Path, dict[str, int]] = {}
-        for position, key in enumerate(keys):
-            by_shard.setdefault(index[key], {})[key] = position
-        found = [_rows(_table(shard), wanted) for shard, wanted in by_shard.items()]
-        return pa.concat_tables(found).sort_by("position").drop_columns("position")
+    def ready(
+        self,
+        keys: Iterable[str],
+        todo: Callable[[pl.Series], ToDo],
+        executor: Executor,
+        log: Log = silent,
+        optional: bool = False,
+    ) -> "Placed":
+        """Where the rows of ``keys`` are, once all of them are there.
+
+        ``todo`` is called once with the missing keys, where there are any: it says which job makes them, from which
+        shards of work. The executor runs it, and each table is kept when it comes. ``optional``: the job may leave
+        keys out, and they are then left out here; otherwise such a key raises KeyError.
+        """
+        wanted = pl.DataFrame({"key": pl.Series("key", keys, pl.String)})
+        files, index = self.index()
+        missing = wanted.join(index, on="key", how="anti", maintain_order="left")["key"].unique(maintain_order=True)
+        if len(missing):
+            self.keep(todo(missing).tables(executor, log))
+            files, index = self.index()
+        placed = wanted.join(index, on="key", how="left", maintain_order="left")
+        if optional:
+            placed = placed.drop_nulls("file")
+        elif placed["file"].null_count():
+            raise KeyError(placed.filter(pl.col("file").is_null())["key"][0])
+        return Placed(files, placed.drop("key"))
+
+    def index(self) -> tuple[list[Path], pl.DataFrame]:
+        """The files, and of each key (once) its ``file`` by number, its ``first`` row there and how many rows it has.
+
+        A shard that cannot be read (0 bytes after a power cut) is removed, and a log line says so. Its keys are then
+        missing, so they are computed again.
+        """
+        files = sorted(self.folder.glob("*.parquet"))
+        found = [_runs(file, number) for number, file in enumerate(files)]
+        index = pl.concat([pl.DataFrame(schema=INDEX), *found])
+        return files, index.unique("key", keep="first", maintain_order=True)
 
 
-def _keys(shard: Path) -> list[str]:
+@dataclass(frozen=True)
+class Placed:
+    """Where the rows of some keys are, in the order of the keys. No object of Python's for each key."""
+
+    files: list[Path]
+    at: pl.DataFrame
+
+    def read(self, start: int = 0, stop: int | None = None) -> pa.Table:
+        """The rows of the keys ``start`` to ``stop``, in their order."""
+        at = self.at[start:stop].with_row_index("position")
+        by_file = at.partition_by("file", maintain_order=True)
+        tables = [_taken(_table(self.files[rows["file"][0]]), rows) for rows in by_file]
+        return pa.concat_tables(tables).sort_by("position").drop_columns("position")
+
+
+def _taken(table: pa.Table, at: pl.DataFrame) -> pa.Table:
+    """The rows of a shard that ``at`` names, with their ``position``."""
+    rows = at.select("position", row=pl.int_ranges("first", pl.col("first") + pl.col("n"))).explode("row")
+    taken = table.take(rows["row"].to_arrow())
+    return taken.append_column("position", rows["position"].to_arrow())
+
+
+def _runs(file: Path, number: int) -> pl.DataFrame:
+    """One row of the index for each key of a shard; the rows of a key follow one another."""
     try:
-        return pq.read_table(shard, columns=["key"])["key"].unique().to_pylist()
+        keys = pl.from_arrow(pq.read_table(file, columns=["key"])["key"])
     except DAMAGED as error:
-        _remove(shard, error)
-        return []
+        _remove(file, error)
+        return pl.DataFrame(schema=INDEX)
+    assert isinstance(keys, pl.Series)
+    runs = pl.DataFrame({"run": keys.cast(pl.String).rle()}).unnest("run")
+    first = pl.col("len").cum_sum() - pl.col("len")
+    return runs.select(key="value", file=pl.lit(number), first=first, n="len").cast(INDEX)
 
 
 def _table(shard: Path) -> pa.Table:
@@ -107,10 +160,3 @@ def _remove(shard: Path, error: Exception) -> None:
     with suppress(FileNotFoundError):
         shard.unlink()
     warn_once(f"{shard} is damaged and removed: what it held is computed again ({str(error).splitlines()[0]}).")
-
-
-def _rows(table: pa.Table, wanted: dict[str, int]) -> pa.Table:
-    """Rows whose key is wanted, with its position."""
-    rows = [row for row, key in enumerate(table["key"].to_pylist()) if key in wanted]
-    taken = table.take(pa.array(rows, pa.int64()))
-    return taken.append_column("position", pa.array([wanted[k] for k in taken["key"].to_pylist()], pa.int64()))

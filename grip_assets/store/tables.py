@@ -7,15 +7,19 @@ is read alone, so that one cluster never brings in the others.
 
 import glob
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from grip_assets.errors import GripError
+from grip_assets.runtime import opened
 
 GROUP_ROWS = 65_536
 GROUP_BYTES = 32 << 20
@@ -151,3 +155,91 @@ def parts(files: str) -> list[Path]:
     if not found:
         raise GripError(f"{files} is not there. Materialize {Path(files).parents[2].name} again.")
     return found
+
+
+@dataclass(frozen=True)
+class RowRange:
+    """Rows ``start`` to ``stop`` of a table, counted over all of its files: a shard of work that is read by path.
+
+    ``only``: the rows of these that are meant; None: all of them.
+    """
+
+    start: int
+    stop: int
+    only: tuple[int, ...] | None = None
+
+    def __len__(self) -> int:
+        return self.stop - self.start if self.only is None else len(self.only)
+
+
+def ranges(sizes_N: np.ndarray, rows: int, n_bytes: int, chosen_N: np.ndarray | None = None) -> list[RowRange]:
+    """The chosen rows of a table (a mask; None: all) as ranges of at most ``rows`` rows and about ``n_bytes`` bytes.
+
+    ``sizes_N``: the bytes of each row. A row that is larger is a range of its own.
+    """
+    at_N = np.arange(len(sizes_N)) if chosen_N is None else np.flatnonzero(chosen_N)
+    total_N = np.cumsum(sizes_N[at_N], dtype=np.int64)
+    found = []
+    first = 0
+    while first < len(at_N):
+        before = total_N[first - 1] if first else 0
+        last = min(first + rows, int(np.searchsorted(total_N, before + n_bytes, "right")), len(at_N))
+        last = max(last, first + 1)
+        found.append(range_of(at_N[first:last]))
+        first = last
+    return found
+
+
+def range_of(rows: np.ndarray) -> RowRange:
+    """The range of some rows, given in rising order."""
+    start, stop = int(rows[0]), int(rows[-1]) + 1
+    return RowRange(start, stop, None if stop - start == len(rows) else tuple(rows.tolist()))
+
+
+def read_range(files: str, columns: list[str], wanted: RowRange) -> pa.Table:
+    """The rows of a range, in their order. Row groups that were decoded last stay in memory while jobs are mapped."""
+    found = []
+    for path, group, first, n in _row_groups(files):
+        start, stop = max(wanted.start, first), min(wanted.stop, first + n)
+        if start >= stop:
+            continue
+        table = opened.recent("row group", (path, group, *columns), partial(_row_group, path, group, columns), 4)
+        if wanted.only is None:
+            found.append(table.slice(start - first, stop - start))
+        else:
+            found.append(table.take(pa.array([row - first for row in wanted.only if start <= row < stop], pa.int64())))
+    return pa.concat_tables(found)
+
+
+def _row_group(path: Path, group: int, columns: list[str]) -> pa.Table:
+    return pq.ParquetFile(path).read_row_group(group, columns=columns, use_threads=False)
+
+
+def _row_groups(files: str) -> list[tuple[Path, int, int, int]]:
+    """(file, number in the file, its first row in the table, rows) of each row group."""
+    return opened.get(("row groups", files), partial(_all_row_groups, files))
+
+
+def _all_row_groups(files: str) -> list[tuple[Path, int, int, int]]:
+    found = []
+    first = 0
+    for path in parts(files):
+        metadata = pq.ParquetFile(path).metadata
+        for group in range(metadata.num_row_groups):
+            n = metadata.row_group(group).num_rows
+            found.append((path, group, first, n))
+            first += n
+    return found
+
+
+def ranges_of(corpus: str, documents: pl.Series, rows: int, n_bytes: int) -> list[RowRange]:
+    """Some documents of the table ``corpus``, in its order, as ``ranges`` of at most ``rows`` documents and about
+    ``n_bytes`` bytes of text."""
+    columns = pl.concat([pl.read_parquet(part, columns=["doc_id", "n_bytes"]) for part in parts(corpus)])
+    chosen_N = columns["doc_id"].is_in(documents.implode()).to_numpy()
+    return ranges(columns["n_bytes"].to_numpy(), rows, n_bytes, chosen_N)
+
+
+def arrow(frame: pl.DataFrame) -> pa.Table:
+    """A frame in the Arrow types that every reader knows: strings as ``large_string``, not views."""
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())

@@ -8,7 +8,6 @@ one shard on one thread, so its result does not depend on how many run at once.
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,40 +17,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_order
+from grip_assets.training.recipe import Item, Recipe, Shape
 
 END = "<|end|>"  # between documents, and before the first
 SCORED_AT_ONCE = 16  # windows
 _initialising = threading.Lock()  # torch's seed is one for all threads
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Architecture; ``context`` in tokens."""
-
-    vocabulary: int
-    hidden: int
-    layers: int
-    heads: int
-    context: int
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model is trained. ``tokens``: read in all; ``batch_tokens``: of a step."""
-
-    tokens: int
-    batch_tokens: int
-    learning_rate: float
-    dtype: str = "bfloat16"
-    device: str = "cpu"
-
-
-@dataclass(frozen=True)
-class Item:
-    """``text_L`` is predicted, after ``prompt_L``."""
-
-    prompt_L: list[int]
-    text_L: list[int]
 
 
 def learn_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:

@@ -12,7 +12,8 @@ import pytest
 from grip_assets.errors import GripError
 from grip_assets.judges import bounded
 from grip_assets.judges.base import DIMENSIONS, Document
-from grip_assets.judges.bounded import Workers, judged
+from grip_assets.judges.bounded import Workers
+from grip_assets.judges.jobs import judged
 from grip_assets.judges.reading import without_repeats
 from grip_assets.judges.static import StaticJudge, judge_document
 from grip_assets.sources.languages import NAMES, SUFFIXES
@@ -169,8 +170,9 @@ def test_a_consumer_that_stops_early_leaves_no_process(quick, monkeypatch):
 RUN = f"""
 from grip_assets.judges import bounded
 from grip_assets.judges.base import Document
+from grip_assets.judges.jobs import judged
 bounded.SECONDS = 2.0
-list(bounded.judged([Document("d", {FUZZ!r}, "scala")]))
+list(judged([Document("d", {FUZZ!r}, "scala")]))
 """
 
 

@@ -15,7 +15,8 @@ import torch
 from grip_assets.errors import GripError
 from grip_assets.method.agreement import rank_correlation
 from grip_assets.models.files import cached, content_hash, locate, locate_tokenizer
-from grip_assets.models.proxy import converted, load_proxy, load_tokenizer, open_tokenizer, tokenize
+from grip_assets.models.proxy import converted, load_proxy
+from grip_assets.models.tokenizers import load_tokenizer, open_tokenizer, tokenize
 from grip_assets.training.adaptation import adapt, hidden_states, probe_batch
 from grip_assets.training.closed_form import first_step
 

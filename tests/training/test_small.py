@@ -8,9 +8,10 @@ import torch
 
 from grip_assets.errors import GripError
 from grip_assets.training import small
+from grip_assets.training.recipe import Item, Recipe, Shape
 
 TEXTS = [f"def f{i}(x):\n    return x * {i} + {i % 7}  # añb\n" * 3 for i in range(60)]
-RECIPE = small.Recipe(tokens=3000, batch_tokens=128, learning_rate=3e-3, dtype="float32")
+RECIPE = Recipe(tokens=3000, batch_tokens=128, learning_rate=3e-3, dtype="float32")
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def shape(tokenizer):
-    return small.Shape(tokenizer.get_vocab_size(), hidden=32, layers=2, heads=2, context=32)
+    return Shape(tokenizer.get_vocab_size(), hidden=32, layers=2, heads=2, context=32)
 
 
 def trained(tokenizer, shape, seed=0, n=60):
@@ -53,7 +54,7 @@ def test_bits_are_those_of_a_slow_reading_token_by_token(tokenizer, shape):
     model.double()
     long, prompt, end, short = small.encode(tokenizer, [TEXTS[3], TEXTS[5], "return x * 5", "x"])
     assert min(len(long), len(prompt)) > shape.context
-    items = [small.Item([], long), small.Item(prompt, end), small.Item([], short)]
+    items = [Item([], long), Item(prompt, end), Item([], short)]
     found = small.bits(model, items, shape, RECIPE)
     for item, value in zip(items, found, strict=True):
         assert value == pytest.approx(slow_bits(model, item, shape.context), rel=1e-5)
@@ -65,8 +66,8 @@ def test_a_prompt_that_fits_is_read_whole(shape):
     prompt, text = (rng.integers(1, shape.vocabulary, n).tolist() for n in (shape.context - 6, 5))
     logits = model.eval()(input_ids=torch.tensor([[0, *prompt, *text]])).logits[0].log_softmax(-1)
     whole = -sum(logits[len(prompt) + i, token].item() for i, token in enumerate(text)) / math.log(2)
-    recipe = small.Recipe(1, 1, 1e-3, "float32")
-    assert small.bits(model, [small.Item(prompt, text)], shape, recipe)[0] == pytest.approx(whole, rel=1e-5)
+    recipe = Recipe(1, 1, 1e-3, "float32")
+    assert small.bits(model, [Item(prompt, text)], shape, recipe)[0] == pytest.approx(whole, rel=1e-5)
 
 
 def slow_bits(model, item, context):
@@ -95,7 +96,7 @@ def test_windows_hold_every_token_once_as_a_target():
 
 def test_heads_that_do_not_divide_the_width_are_refused(shape):
     with pytest.raises(GripError, match=r"evaluation\.heads"):
-        small.new_model(small.Shape(400, 32, 1, 3, 32), 0)
+        small.new_model(Shape(400, 32, 1, 3, 32), 0)
 
 
 def test_the_rate_warms_up_and_ends_at_a_tenth():

@@ -3,7 +3,8 @@
 Kernels that share memory with their caller are no jobs: runtime/threads.py maps those over threads.
 """
 
-from grip_assets.runtime.executors.base import Executor, Job
+from grip_assets.runtime.executors.base import Advance, Executor, Job, Log, Opens, Stops, silent, uncounted
 from grip_assets.runtime.executors.local import Local
+from grip_assets.runtime.executors.todo import ToDo
 
-__all__ = ["Executor", "Job", "Local"]
+__all__ = ["Advance", "Executor", "Job", "Local", "Log", "Opens", "Stops", "ToDo", "silent", "uncounted"]

@@ -10,7 +10,7 @@ The other encoder embeds at most 2 windows of 256 tokens, since it may be a lang
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -22,12 +22,16 @@ from grip_assets.method.geometry import unit_rows
 from grip_assets.method.sampling import keyed_clusters
 from grip_assets.method.statistics import known, mean, slope_over_groups, spearman
 from grip_assets.models.files import content_hash, locate
-from grip_assets.runtime import threads
-from grip_assets.runtime.progress import Progress
+from grip_assets.models.opening import EncoderFiles
+from grip_assets.runtime.executors import ToDo
+from grip_assets.runtime.progress import worked
 from grip_assets.settings import Embedding, Evaluation, Selection, digest, hashed_values
 from grip_assets.stages.claims.neighbour_distances import neighbour_distances
 from grip_assets.store.shards import Shards
-from grip_assets.store.tables import matrix, rows_of, texts, vectors
+from grip_assets.store.tables import RowRange, matrix, ranges_of, read_range, rows_of, vectors
+
+if TYPE_CHECKING:
+    from grip_assets.models.encoder import Encoder
 
 SAMPLE = 800  # documents; a language model of 135M parameters embeds them in six minutes of two idle cores
 LEAST = 40  # of a cluster
@@ -35,7 +39,7 @@ LONG = 256  # tokens; what falls among shorter ones alone is no collapse of long
 OTHER_WINDOW, OTHER_WINDOWS = 256, 2
 FEW = 4  # windows of a document, where the chain reads one
 SHARD_VERSION = "1"
-AT_ONCE = 50  # documents of a shard: what a crash can lose
+AT_ONCE, BYTES_AT_ONCE = 8, 32 << 10  # documents of a shard of work
 SETTING = "settings/evaluation.other_encoder"
 
 
@@ -106,63 +110,68 @@ def _views(work: Work, sample: pl.DataFrame) -> Iterator[View]:
     yield from _embedded(work, sample, other, SETTING, OTHER_WINDOW)
 
 
-def _encoder(work: Work, settings: Embedding, setting: str, at_most: int | None) -> Any:
-    """``at_most``: tokens of a window."""
-    from grip_assets.models.encoder import Encoder, load_encoder
-    from grip_assets.models.proxy import converted
+@dataclass(frozen=True)
+class EmbedBothWays:
+    """The job: rows of ``corpus`` as vectors of their first window and of all windows. It works in documents."""
 
-    files = converted(locate(settings.model, setting), work.store.root, work.log)
-    own = load_encoder(files, settings.pooling, settings.window, settings.max_windows, settings.dtype, setting)
-    if at_most is None or own.window <= at_most:
-        return own
-    return Encoder(own.tokenizer, own.model, own.pooling, at_most, own.max_windows)
+    corpus: str
+    encoder: EncoderFiles
+
+    @property
+    def opening(self) -> str:
+        return f"loading the encoder {Path(self.encoder.files.name).name}"
+
+    def open(self) -> "Encoder":
+        return self.encoder.open()
+
+    def run(self, shard: RowRange) -> pa.Table:
+        from grip_assets.models.encoder import document_vector  # torch
+
+        encoder = self.open()
+        rows = read_range(self.corpus, ["doc_id", "text"], shard)
+        embedded = []
+        for text in rows["text"].to_pylist():
+            units_WD, weights_W, _ = encoder.embed_windows(text)
+            raw, pooled = (document_vector(units_WD[:n], weights_W[:n], text) for n in (1, len(units_WD)))
+            embedded.append((raw, pooled, int(weights_W[0]), int(weights_W.sum())))
+            worked(1)
+        raws, pooleds, raw_tokens, pooled_tokens = zip(*embedded, strict=True)
+        return pa.table(
+            {
+                "key": rows["doc_id"],
+                "raw_tokens": list(raw_tokens),
+                "pooled_tokens": list(pooled_tokens),
+                "window": [encoder.window] * len(rows),
+                "raw": vectors(np.stack(raws)),
+                "pooled": vectors(np.stack(pooleds)),
+            }
+        )
 
 
 def _embedded(
     work: Work, sample: pl.DataFrame, settings: Embedding, setting: str, at_most: int | None
 ) -> Iterator[View]:
-    """The sample under an encoder, raw and pooled, from one pass over its windows."""
+    """The sample under an encoder, raw and pooled, from one pass over its windows. ``at_most``: tokens of a window."""
+    name = Path(settings.model).name
     model = content_hash(locate(settings.model, setting), work.store.root)
     made_from = [SHARD_VERSION, hashed_values(settings) | {"model": model}, at_most]
     shards = Shards(work.store, "length_slopes", digest(made_from))
 
-    def embed(missing: list[str]) -> None:
-        _embed(work, _encoder(work, settings, setting, at_most), Path(settings.model).name, shards, missing)
+    def to_embed(missing: pl.Series) -> ToDo:
+        from grip_assets.models.proxy import converted  # torch
 
-    rows = shards.completed(sample["doc_id"].to_list(), embed)
+        files = converted(locate(settings.model, setting), work.store.root, work.log)
+        s = settings
+        encoder = EncoderFiles(files, s.pooling, s.window, s.max_windows, s.dtype, setting, at_most)
+        job = EmbedBothWays(work.files("corpus"), encoder)
+        there = ranges_of(work.files("corpus"), missing, AT_ONCE, BYTES_AT_ONCE)
+        return ToDo(job, there, f"embedding with {name}", len(missing), "documents")
+
+    rows = shards.completed(sample["doc_id"], to_embed, work.executor, work.log)
     for reading, windows in (("raw", 1), ("pooled", settings.max_windows)):
         tokens = float(np.mean(rows[f"{reading}_tokens"].to_numpy()))
         window = int(rows["window"][0].as_py())
-        yield View(Path(settings.model).name, reading, matrix(rows[reading]), window, windows, tokens)
-
-
-def _embed(work: Work, encoder: Any, name: str, shards: Shards, missing: list[str]) -> None:
-    from grip_assets.models.encoder import document_vector, torch
-
-    torch.set_num_threads(1)
-    progress = Progress(f"embedding with {name}", len(missing), "documents", work.log)
-
-    def embed(document: tuple[str, str]) -> dict[str, Any]:
-        doc, text = document
-        units_WD, weights_W, _ = encoder.embed_windows(text)
-        return {
-            "key": doc,
-            "raw": document_vector(units_WD[:1], weights_W[:1], text),
-            "pooled": document_vector(units_WD, weights_W, text),
-            "raw_tokens": int(weights_W[0]),
-            "pooled_tokens": int(weights_W.sum()),
-            "window": encoder.window,
-        }
-
-    rows = threads.each(embed, texts(work.files("corpus"), set(missing)))
-    shards.write_each(progress.each(rows), _table, AT_ONCE)
-    progress.finish()
-
-
-def _table(rows: list[dict[str, Any]]) -> pa.Table:
-    columns = {name: [row[name] for row in rows] for name in ("key", "raw_tokens", "pooled_tokens", "window")}
-    both = {name: vectors(np.stack([row[name] for row in rows])) for name in ("raw", "pooled")}
-    return pa.table({**columns, **both})
+        yield View(name, reading, matrix(rows[reading]), window, windows, tokens)
 
 
 def _distances(sample: pl.DataFrame, x_SD: np.ndarray, k: int, neighbourhood: str) -> pl.DataFrame:

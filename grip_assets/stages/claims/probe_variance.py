@@ -13,9 +13,8 @@ with one document of each cluster as the floor, too.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -28,20 +27,24 @@ from grip_assets.method.budget.allocation import neyman_probe
 from grip_assets.method.sampling import keyed_clusters
 from grip_assets.method.statistics import known, stratified_estimates, stratified_variance, variance_ratio
 from grip_assets.models.files import content_hash, locate
-from grip_assets.runtime import threads
-from grip_assets.runtime.progress import Progress
+from grip_assets.models.opening import ProxyFiles
+from grip_assets.runtime.executors import ToDo
+from grip_assets.runtime.progress import worked
 from grip_assets.settings import Adaptation, Probe, digest
 from grip_assets.stages.curation.quality_scores import stage as quality_scores
 from grip_assets.stages.curation.quality_scores import static_scores
 from grip_assets.store.shards import Shards
-from grip_assets.store.tables import texts
+from grip_assets.store.tables import RowRange, ranges_of, read_range
+
+if TYPE_CHECKING:
+    from grip_assets.models.proxy import Proxy
 
 DRAWS = 200
 SAMPLE = 1_500  # documents whose loss is measured
 LEAST = 40  # of a cluster
 WINDOW = 128  # tokens of a document that its loss is measured on
 SHARD_VERSION = "1"
-AT_ONCE = 256  # documents whose losses are kept at once
+AT_ONCE, BYTES_AT_ONCE = 32, 1 << 20  # documents of a shard of work
 PROPORTIONAL, NO_CLUSTERS = "proportional", "no clusters"
 
 
@@ -143,41 +146,51 @@ def _scores(work: Work) -> pl.DataFrame:
     return static_scores(work).select("doc_id", pl.col("score") / 10)
 
 
+@dataclass(frozen=True)
+class MeasureLosses:
+    """The job: the proxy's loss on one window of each of some rows of ``corpus``. It works in documents."""
+
+    corpus: str
+    proxy: ProxyFiles
+
+    @property
+    def opening(self) -> str:
+        return f"loading the proxy {Path(self.proxy.files.name).name}"
+
+    def open(self) -> "Proxy":
+        return self.proxy.open()
+
+    def run(self, shard: RowRange) -> pa.Table:
+        rows = read_range(self.corpus, ["doc_id", "text"], shard)
+        losses = [self._loss(doc.as_py(), text.as_py()) for doc, text in zip(rows["doc_id"], rows["text"], strict=True)]
+        return pa.table({"key": rows["doc_id"], "loss": pa.array(losses, pa.float64())})
+
+    def _loss(self, doc: str, text: str) -> float | None:
+        from grip_assets.training.adaptation import probe_batch  # torch
+
+        proxy = self.open()
+        window = min(WINDOW, proxy.context)
+        windows = probe_batch([(doc, proxy.tokenize(text))], window, window, False, 0).train
+        worked(1)
+        return proxy.loss(windows[0]) if windows else None
+
+
 def _losses(work: Work, clusters: pl.DataFrame) -> pl.DataFrame:
     """The proxy's loss per token (doc_id, loss) of a sample of documents; null where a document is one token."""
-    adaptation = Adaptation.of(work.settings)
     sample = keyed_clusters(0, "probe_variance", clusters, SAMPLE, LEAST)
-    shards = Shards(
-        work.store, "probe_variance", digest([SHARD_VERSION, WINDOW, _facts(work.settings, work.store.root)["proxy"]])
-    )
-    measure = partial(_measure, work, adaptation.proxy, shards)
-    return pl.DataFrame(shards.completed(sample["doc_id"].to_list(), measure)).select(doc_id="key", loss="loss")
+    made_from = [SHARD_VERSION, WINDOW, _facts(work.settings, work.store.root)["proxy"]]
+    shards = Shards(work.store, "probe_variance", digest(made_from))
 
+    def to_measure(missing: pl.Series) -> ToDo:
+        from grip_assets.models.proxy import converted  # torch
 
-def _measure(work: Work, name: str, shards: Shards, missing: list[str]) -> None:
-    import torch
+        files = locate(Adaptation.of(work.settings).proxy, "settings/adaptation.proxy")
+        job = MeasureLosses(work.files("corpus"), ProxyFiles(converted(files, work.store.root, work.log)))
+        there = ranges_of(work.files("corpus"), missing, AT_ONCE, BYTES_AT_ONCE)
+        return ToDo(job, there, "loss of documents", len(missing), "documents")
 
-    from grip_assets.models.proxy import load_proxy
-    from grip_assets.training.adaptation import probe_batch
-
-    torch.set_num_threads(1)
-    proxy = load_proxy(name, work.store.root, log=work.log)
-    window = min(WINDOW, proxy.context)
-    progress = Progress("loss of documents", len(missing), "documents", work.log)
-
-    def loss(document: tuple[str, str]) -> tuple[str, float | None]:
-        doc, text = document
-        windows = probe_batch([(doc, proxy.tokenize(text))], window, window, False, 0).train
-        return doc, proxy.loss(windows[0]) if windows else None
-
-    rows = threads.each(loss, texts(work.files("corpus"), set(missing)))
-    shards.write_each(progress.each(rows), _table, AT_ONCE)
-    progress.finish()
-
-
-def _table(rows: list[tuple[str, float | None]]) -> pa.Table:
-    ids, losses = zip(*rows, strict=True)
-    return pa.table({"key": pa.array(ids), "loss": pa.array(losses, pa.float64())})
+    found = shards.completed(sample["doc_id"], to_measure, work.executor, work.log)
+    return pl.DataFrame(found).select(doc_id="key", loss="loss")
 
 
 def _facts(settings: Settings, root: Path) -> dict[str, Any]:

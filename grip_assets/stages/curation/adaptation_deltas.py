@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
@@ -21,11 +22,13 @@ from grip_assets.errors import GripError
 from grip_assets.method.agreement import rank_correlation, spearman_brown
 from grip_assets.method.statistics import known, minus
 from grip_assets.models.files import UNIGRAM, content_hash, locate
-from grip_assets.runtime import threads
-from grip_assets.runtime.progress import Progress
+from grip_assets.models.opening import ProxyFiles, TokenizerFiles
+from grip_assets.runtime.executors import ToDo
+from grip_assets.runtime.progress import worked
 from grip_assets.settings import Adaptation, Corpus, digest, field_names, hashed_values
 from grip_assets.store.query import query
 from grip_assets.store.shards import Shards
+from grip_assets.store.tables import RowRange, arrow, range_of, read_range
 from grip_assets.training.closed_form import Measured, Passages, measured
 
 if TYPE_CHECKING:
@@ -49,25 +52,30 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
 
 
 def compute(work: Work) -> dict[str, Any]:
-    shards = Shards(work.store, "adaptation_deltas", _how(work))
-    clusters = {
-        rows["cluster_id"][0]: rows
-        for rows in work.frame("adaptation_documents").partition_by("cluster_id", maintain_order=True)
-    }
-    key_of = {cluster: digest(rows["doc_id"].to_list()) for cluster, rows in clusters.items()}
-    have = shards.index()
-    missing = {key_of[cluster]: rows for cluster, rows in clusters.items() if key_of[cluster] not in have}
-    if missing:
-        _measure(work, shards, missing)
-    index = shards.index()
-    probed = [key for key in dict.fromkeys(key_of.values()) if key in index]
-    if not probed:
+    files = work.files("adaptation_documents")
+    rows = pl.read_parquet(files, columns=["cluster_id", "doc_id", "n_tokens"]).with_row_index("row")
+    clusters = [ProbedCluster.of(part) for part in rows.partition_by("cluster_id", maintain_order=True)]
+    fresh = 0
+
+    def to_probe(missing: pl.Series) -> ToDo:
+        nonlocal fresh
+        fresh = len(missing)
+        wanted = set(missing)
+        return _to_probe(work, files, [cluster for cluster in clusters if cluster.key in wanted])
+
+    shards = Shards(work.store, stage.name, _how(work))
+    keys = [cluster.key for cluster in clusters]
+    placed = shards.ready(keys, to_probe, work.executor, work.log, optional=True)
+    if not len(placed.at):
         raise GripError("No cluster has probe documents of two tokens, so nothing can be learned from them.")
-    table = shards.read(probed, index)
-    names = pl.DataFrame(
-        {"cluster_id": list(key_of), "key": list(key_of.values())}, schema_overrides={"cluster_id": pl.Int32}
-    )
-    curves = names.join(pl.DataFrame(table), on="key", maintain_order="left_right")
+    columns = {"cluster_id": [c.cluster_id for c in clusters], "key": [c.key for c in clusters]}
+    names = pl.DataFrame(columns, {"cluster_id": pl.Int32, "key": pl.String})
+    curves = names.join(pl.DataFrame(placed.read()), on="key", maintain_order="left_right")
+    return {"clusters_probed_now": fresh} | _written(work, curves)
+
+
+def _written(work: Work, curves: pl.DataFrame) -> dict[str, Any]:
+    """Write the tables of the stage, and return its numbers."""
     work.draft.write("loss_curves", curves.select("cluster_id", "seed", "step", "loss", "train_loss"))
     beside = curves.unique("cluster_id", keep="first", maintain_order=True).select("cluster_id", *BESIDE)
     deltas = query("equations/adaptation_deltas", {"curves": curves})
@@ -77,7 +85,6 @@ def compute(work: Work) -> dict[str, Any]:
     work.draft.write("probe_agreement", pl.DataFrame([agreement], AGREEMENT))
     work.log(how_sure(agreement["draw_to_draw"], agreement["with_unigram"]))
     return {
-        "clusters_probed_now": len(missing),
         "mean_delta": deltas["delta"].mean(),
         "mean_relative_delta": deltas["relative_delta"].mean(),
         "probe_tokens": int(deltas["n_tokens"].sum()),
@@ -129,6 +136,61 @@ def how_sure(draw_to_draw: float | None, with_unigram: float | None) -> str:
 
 
 @dataclass(frozen=True)
+class ProbedCluster:
+    """A shard of work: the probe documents of a cluster as rows of ``adaptation_documents``.
+
+    ``key`` is made of their ids; ``n_tokens`` is their sum as settings/corpus.tokenizer counts.
+    """
+
+    key: str
+    cluster_id: int
+    rows: RowRange
+    n_tokens: int
+
+    @classmethod
+    def of(cls, part: pl.DataFrame) -> "ProbedCluster":
+        key = digest(part["doc_id"].to_list())
+        return cls(key, part["cluster_id"][0], range_of(part["row"].to_numpy()), int(part["n_tokens"].sum()))
+
+
+@dataclass(frozen=True)
+class ProbeClusters:
+    """The job: the loss curves of one cluster. It works in tokens, or in tokens times steps.
+
+    ``reader``: a language model; or a tokenizer, whose tokens are then counted in place of a model.
+    """
+
+    documents: str
+    settings: Adaptation
+    reader: ProxyFiles | TokenizerFiles
+
+    @property
+    def opening(self) -> str:
+        what = "proxy" if isinstance(self.reader, ProxyFiles) else "tokenizer"
+        return f"loading the {what} {Path(self.reader.files.name).name}"
+
+    def open(self) -> "_Probe":
+        s = self.settings
+        if isinstance(self.reader, ProxyFiles):
+            proxy = self.reader.open()
+            return _Probe(s, proxy.tokenize, proxy.vocabulary, min(s.window, proxy.context), proxy)
+        from grip_assets.models.tokenizers import tokenize  # transformers
+
+        tokenizer = self.reader.open()
+        return _Probe(s, partial(tokenize, tokenizer), len(tokenizer), s.window, None)
+
+    def run(self, shard: ProbedCluster) -> pa.Table:
+        """The table has no rows where nothing can be learned."""
+        probe = self.open()
+        rows = read_range(self.documents, ["doc_id", "text"], shard.rows)
+        texts = zip(rows["doc_id"].to_pylist(), rows["text"].to_pylist(), strict=True)
+        curves = probe.curves([(doc, probe.tokenize(text)) for doc, text in texts], worked)
+        if curves is None:
+            return pa.table({"key": pa.array([], pa.large_string())})
+        return arrow(curves.select(pl.lit(shard.key).alias("key"), pl.all(), n_docs=len(rows)))
+
+
+@dataclass(frozen=True)
 class _Probe:
     """What measures a cluster: a proxy and its settings; without a proxy, the counts of a tokenizer's tokens."""
 
@@ -140,7 +202,7 @@ class _Probe:
 
     @property
     def stepwise(self) -> bool:
-        return self.settings.form == "steps" and self.proxy is not None
+        return _stepwise(self.settings)
 
     def curves(self, documents: Documents, advance: Advance) -> pl.DataFrame | None:
         """Rows of ``loss_curves`` with what stands beside the drop in ``adaptation_deltas``; None where nothing can be
@@ -212,43 +274,31 @@ class _Probe:
         )
 
 
-def _opened(work: Work) -> _Probe:
-    from grip_assets.models.proxy import load_proxy, open_tokenizer, tokenize
+def _stepwise(settings: Adaptation) -> bool:
+    return settings.form == "steps" and settings.proxy != UNIGRAM
 
+
+def _to_probe(work: Work, files: str, clusters: list[ProbedCluster]) -> ToDo:
     settings = Adaptation.of(work.settings)
+    reader = _reader(work, settings)
+    cap = settings.tokens_per_cluster
+    tokens = [c.n_tokens if cap is None else min(c.n_tokens, cap) for c in clusters]
+    passes, unit = (settings.passes, "token steps") if _stepwise(settings) else (1, "tokens")
+    states = reader.hidden() if isinstance(reader, ProxyFiles) else 1
+    job = ProbeClusters(files, settings, reader)
+    return ToDo(job, clusters, "probing", sum(tokens) * passes, unit, max(tokens) * BYTES_A_STATE * states)
+
+
+def _reader(work: Work, settings: Adaptation) -> ProxyFiles | TokenizerFiles:
+    root, log = work.store.root, work.log
     if settings.proxy == UNIGRAM:
-        name = Corpus.of(work.settings).tokenizer
-        tokenizer = open_tokenizer(name, "settings/corpus.tokenizer", work.store.root, work.log)
-        return _Probe(settings, partial(tokenize, tokenizer), len(tokenizer), settings.window, None)
-    work.log(f"loading the proxy {Path(settings.proxy).name}")
-    proxy = load_proxy(settings.proxy, work.store.root, log=work.log)
-    return _Probe(settings, proxy.tokenize, proxy.vocabulary, min(settings.window, proxy.context), proxy)
+        from grip_assets.models.tokenizers import located  # transformers
 
+        setting = "settings/corpus.tokenizer"
+        return TokenizerFiles(located(Corpus.of(work.settings).tokenizer, setting, root, log), setting)
+    from grip_assets.models.proxy import converted  # torch
 
-def _measure(work: Work, shards: Shards, clusters: dict[str, pl.DataFrame]) -> None:
-    """Measure clusters, given as their documents by key, and keep each as a shard."""
-    import torch
-
-    torch.set_num_threads(1)
-    probe = _opened(work)
-    cap = probe.settings.tokens_per_cluster
-    counted = [int(rows["n_tokens"].sum()) for rows in clusters.values()]  # as settings/corpus.tokenizer counts
-    tokens = [n if cap is None else min(n, cap) for n in counted]
-    passes = probe.settings.passes if probe.stepwise else 1
-    unit = "token steps" if probe.stepwise else "tokens"
-    progress = Progress("probing", sum(tokens) * passes, unit, work.log)
-
-    def measured_one(item: tuple[str, pl.DataFrame]) -> pl.DataFrame | None:
-        key, rows = item
-        documents = [(doc, probe.tokenize(text)) for doc, text in rows.select("doc_id", "text").iter_rows()]
-        curves = probe.curves(documents, progress.advance)
-        return None if curves is None else curves.select(pl.lit(key).alias("key"), pl.all(), n_docs=len(rows))
-
-    bytes_each = max(tokens) * BYTES_A_STATE * (probe.proxy.hidden if probe.proxy else 1)
-    for curves in threads.each(measured_one, clusters.items(), bytes_each=bytes_each):
-        if curves is not None:
-            shards.write(curves.to_arrow(compat_level=pl.CompatLevel.oldest()))
-    progress.finish()
+    return ProxyFiles(converted(locate(settings.proxy, "settings/adaptation.proxy"), root, log))
 
 
 TABLES = (

@@ -107,7 +107,7 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
 
 
 def compute(work: Work) -> Result:
-    from grip_assets.models.proxy import load_tokenizer
+    from grip_assets.models.tokenizers import load_tokenizer
 
     settings = Corpus.of(work.settings)
     count_tokens = load_tokenizer(settings.tokenizer, "settings/corpus.tokenizer", work.store.root, work.log)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +14,18 @@ from grip_assets.engine.declarations import VECTOR16, Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.models.files import COLUMN, content_hash, locate
-from grip_assets.runtime.progress import Progress, waiting
+from grip_assets.models.opening import EncoderFiles
+from grip_assets.runtime.executors import ToDo
+from grip_assets.runtime.progress import worked
 from grip_assets.settings import Embedding, digest, hashed_values
 from grip_assets.stages.curation.clusters import enough_documents
 from grip_assets.store.shards import Shards
-from grip_assets.store.tables import blocks, matrix, texts, vectors
+from grip_assets.store.tables import RowRange, blocks, matrix, ranges_of, read_range, vectors
 
-SHARD_DOCUMENTS = 16_384
 if TYPE_CHECKING:
-    from grip_assets.models.encoder import Embedded
+    from grip_assets.models.encoder import Encoder
 
+AT_ONCE, BYTES_AT_ONCE = 64, 64 << 10  # documents of a shard of work: some seconds of a processor
 COUNTS = ("n_encoder_tokens", "n_windows", "n_windows_embedded")
 
 
@@ -33,6 +36,32 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
     return {"model": content_hash(files, root)}
 
 
+@dataclass(frozen=True)
+class EmbedDocuments:
+    """The job: documents of the table ``corpus``, given as rows, become vectors. It works in documents."""
+
+    corpus: str
+    encoder: EncoderFiles
+    batch_windows: int
+
+    @property
+    def opening(self) -> str:
+        return f"loading the encoder {self.encoder.files.name}"
+
+    def open(self) -> "Encoder":
+        return self.encoder.open()
+
+    def run(self, shard: RowRange) -> pa.Table:
+        encoder = self.open()
+        rows = read_range(self.corpus, ["doc_id", "text"], shard)
+        embedded = []
+        for text in rows["text"]:
+            embedded.append(encoder.embed(text.as_py(), self.batch_windows))
+            worked(1)
+        counts = {name: pa.array([getattr(e, name) for e in embedded], pa.int64()) for name in COUNTS}
+        return pa.table({"key": rows["doc_id"], "embedding": vectors(np.stack([e.vector for e in embedded])), **counts})
+
+
 def compute(work: Work) -> dict[str, Any]:
     settings = Embedding.of(work.settings)
     enough_documents(pl.scan_parquet(work.files("corpus")).select(pl.len()).collect().item(), work)
@@ -40,19 +69,33 @@ def compute(work: Work) -> dict[str, Any]:
         return _of_the_pool(work, settings)
     method = hashed_values(settings, applying=True) | {"model": None}  # its content is in the facts
     how = digest([stage.code_version, method, facts(work.settings, work.store.root)])
-    shards = Shards(work.store, "embeddings", how)
-    fresh = _embed_missing(work, shards, settings)
-    index = shards.index()
+    names = pl.read_parquet(work.files("corpus"), columns=["doc_id"])["doc_id"]
+    fresh = 0
+
+    def to_embed(missing: pl.Series) -> ToDo:
+        nonlocal fresh
+        fresh = len(missing)
+        job = EmbedDocuments(work.files("corpus"), _encoder(settings), settings.batch_windows)
+        there = ranges_of(work.files("corpus"), missing, AT_ONCE, BYTES_AT_ONCE)
+        return ToDo(job, there, "embedding", fresh, "documents")
+
+    placed = Shards(work.store, stage.name, how).ready(names, to_embed, work.executor, work.log)
     totals: Counter[str] = Counter()
 
     def in_corpus_order() -> Iterator[pa.Table]:
+        start = 0
         for block in blocks(work.files("corpus"), ["doc_id", "n_tokens"]):
-            rows = shards.read(block["doc_id"].to_pylist(), index).rename_columns({"key": "doc_id"})
+            rows = placed.read(start, start := start + len(block)).rename_columns({"key": "doc_id"})
             totals.update({name: int(np.sum(rows[name].to_numpy())) for name in COUNTS})
             yield rows.append_column("n_tokens", block["n_tokens"])
 
     work.draft.write_blocks("embeddings", in_corpus_order())
     return {"documents_embedded_now": fresh, **totals}
+
+
+def _encoder(settings: Embedding) -> EncoderFiles:
+    s = settings
+    return EncoderFiles(locate(s.model), s.pooling, s.window, s.max_windows, s.dtype)
 
 
 def _of_the_pool(work: Work, settings: Embedding) -> dict[str, Any]:
@@ -83,37 +126,6 @@ def _of_the_pool(work: Work, settings: Embedding) -> dict[str, Any]:
 
     work.draft.write_blocks("embeddings", in_corpus_order())
     return {"documents_embedded_now": 0, "documents_with_own_vectors": n}
-
-
-def _embed_missing(work: Work, shards: Shards, settings: Embedding) -> int:
-    """Embed the documents that are in no shard yet; return how many."""
-    have = shards.index().keys()
-    missing = [
-        doc
-        for block in blocks(work.files("corpus"), ["doc_id"])
-        for doc in block["doc_id"].to_pylist()
-        if doc not in have
-    ]
-    if not missing:
-        return 0
-    from grip_assets.models.encoder import load_encoder  # torch: not needed where all is there
-
-    files = locate(settings.model)
-    with waiting(f"loading the encoder {files.name}", work.log):
-        encoder = load_encoder(files, settings.pooling, settings.window, settings.max_windows, settings.dtype)
-    found = (text for _, text in texts(work.files("corpus"), set(missing)))
-    progress = Progress("embedding", len(missing), "documents", work.log)
-    # One stream: reading, tokenising and computing go on while a shard is written.
-    stream = encoder.embed_documents(found, settings.batch_windows, progress.advance)
-    shards.write_each(zip(missing, stream, strict=True), _table, SHARD_DOCUMENTS)
-    progress.finish()
-    return len(missing)
-
-
-def _table(rows: list[tuple[str, "Embedded"]]) -> pa.Table:
-    ids, embedded = zip(*rows, strict=True)
-    columns = {name: pa.array([getattr(e, name) for e in embedded], pa.int64()) for name in COUNTS}
-    return pa.table({"key": list(ids), "embedding": vectors(np.stack([e.vector for e in embedded])), **columns})
 
 
 TABLES = (

@@ -2,14 +2,12 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 
 from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Log, Result, Settings, Stage, Work
@@ -19,13 +17,14 @@ from grip_assets.judges.choose import judge_for
 from grip_assets.llm.answers import Answers, answers_path
 from grip_assets.method.budget.allocation import further_probe
 from grip_assets.method.sampling import keyed_uniform
+from grip_assets.runtime.executors import ToDo
 from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Quality, digest, field_names, hashed_values
 from grip_assets.store.query import query
 from grip_assets.store.shards import Shards
-from grip_assets.store.tables import blocks, texts
+from grip_assets.store.tables import ranges_of, texts
 
-JUDGED_AT_ONCE = 2048  # documents that are one shard of what the static judge says of a whole pool
+JUDGED_AT_ONCE, BYTES_AT_ONCE = 16, 256 << 10  # documents of a shard of work, where the whole pool is judged
 ROUNDS = 20  # of further documents; each at most doubles what a cluster has
 SCHEMA = {
     "doc_id": pl.String,
@@ -89,7 +88,7 @@ def compute(work: Work) -> Result:
 def judge_of(work: Work, settings: Quality) -> Iterator[Judge]:
     """The judge in force; one that reads a column reads it in the work's corpus."""
     corpus = work.files("corpus") if settings.judge == "column" else ""
-    with judge_for(settings, work.store.root, work.run_id, work.log, corpus) as judge:
+    with judge_for(settings, work.store.root, work.run_id, work.log, corpus, work.executor) as judge:
         yield judge
 
 
@@ -115,28 +114,20 @@ def static_scores(work: Work) -> pl.DataFrame:
     with. doc_id, ``score`` (0 to 10, the mean over settings/quality.dimensions; null where it has none), and the
     ``seconds`` that it took when it was judged: kept by document and the language it is read as, what was judged once
     is not judged again."""
+    from grip_assets.judges.jobs import JudgeRows
     from grip_assets.judges.static import StaticJudge
 
-    shards = Shards(work.store, stage.name, f"static-{StaticJudge.version}")
+    corpus = work.files("corpus")
     key = pl.format("{}:{}", "doc_id", pl.col("language").fill_null("")).alias("key")
-    named = pl.read_parquet(work.files("corpus"), columns=["doc_id", "language"]).select("doc_id", key)
+    named = pl.read_parquet(corpus, columns=["doc_id", "language"]).select("doc_id", key)
 
-    def judge(keys: list[str]) -> None:
-        missing = named.filter(pl.col("key").is_in(keys))
-        progress = Progress("judging the pool", len(missing), "documents", work.log)
-        for block in blocks(work.files("corpus"), ["doc_id", "text", "language"], JUDGED_AT_ONCE):
-            documents = pl.DataFrame(block).join(missing, on="doc_id", maintain_order="left")
-            if len(documents):
-                started = time.monotonic()
-                verdicts = list(StaticJudge().judge(to_documents(documents)))
-                scores = {d: pa.array([v.scores.get(d) for v in verdicts], pa.float64()) for d in DIMENSIONS}
-                each = (time.monotonic() - started) / len(documents)
-                seconds = [each] * len(verdicts)
-                shards.write(pa.table({"key": documents["key"].to_list(), **scores, "seconds": seconds}))
-                progress.advance(len(documents))
-        progress.finish()
+    def to_judge(missing: pl.Series) -> ToDo:
+        documents = named.filter(pl.col("key").is_in(missing.implode()))["doc_id"]
+        there = ranges_of(corpus, documents, JUDGED_AT_ONCE, BYTES_AT_ONCE)
+        return ToDo(JudgeRows(corpus=corpus), there, "judging the pool", len(missing), "documents")
 
-    found = pl.DataFrame(shards.completed(named["key"].to_list(), judge))
+    shards = Shards(work.store, stage.name, f"static-{StaticJudge.version}")
+    found = pl.DataFrame(shards.completed(named["key"], to_judge, work.executor, work.log))
     score = pl.mean_horizontal(Quality.of(work.settings).dimensions, ignore_nulls=False)
     return found.select(named["doc_id"], score.alias("score"), "seconds")
 

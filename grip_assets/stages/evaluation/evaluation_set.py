@@ -29,7 +29,6 @@ from grip_assets.store.tables import texts
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from grip_assets.training.small import Item
 
 LANGUAGES = {"humaneval": "python"}
 LEARNED_FROM = 20_000_000  # bytes that the tokenizer is learned from
@@ -189,22 +188,6 @@ def learned_tokenizer(work: Work, settings: Evaluation) -> "Tokenizer":
     chosen = set(sizes.with_columns(u).sort("u").filter(pl.col("n_bytes").cum_sum() <= LEARNED_FROM)["doc_id"])
     found = texts(work.files("corpus"), chosen or None)
     return learn_tokenizer((text for _, text in found), settings.vocabulary)
-
-
-def tokenizer_of(work: Work) -> "Tokenizer":
-    """The tokenizer of the evaluation set in force."""
-    from tokenizers import Tokenizer
-
-    return Tokenizer.from_str(work.frame("tokenizer")["json"][0])
-
-
-def items_of(work: Work, tokenizer: "Tokenizer") -> dict[str, "Item"]:
-    """What is predicted, by item."""
-    from grip_assets.training.small import Item, encode
-
-    rows = work.frame("evaluation_set")
-    pairs = zip(*(encode(tokenizer, rows[column].to_list()) for column in ("prompt", "text")), strict=True)
-    return {item: Item(*pair) for item, pair in zip(rows["item_id"], pairs, strict=True)}
 
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:

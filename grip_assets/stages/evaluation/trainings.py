@@ -4,30 +4,28 @@ A training is one shard, named by what is selected: killed, it goes on with the 
 models only, and two strategies that select the same documents share theirs.
 """
 
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
 
 from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Stage, Work
-from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
-from grip_assets.runtime import threads
-from grip_assets.runtime.progress import Progress
+from grip_assets.runtime import device
+from grip_assets.runtime.executors import ToDo
+from grip_assets.runtime.progress import Progress, reported_to
 from grip_assets.settings import Evaluation, digest, field_names, hashed_values
-from grip_assets.stages.evaluation.evaluation_set import items_of, learned_tokenizer, tokenizer_of
+from grip_assets.stages.evaluation.evaluation_set import learned_tokenizer
 from grip_assets.store.shards import Shards
-from grip_assets.store.tables import texts
+from grip_assets.store.writing import put_once
+from grip_assets.training.recipe import Recipe, Shape
+from grip_assets.training.runs import Selected, TrainModels, run_on, to_train, tokenizer_in, trained_on
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from grip_assets.training.small import Recipe, Shape
-
+DEVICE = "settings/evaluation.device"
 MODEL, TRAINING = field_names(Evaluation, "model"), field_names(Evaluation, "training")
 
 
@@ -40,21 +38,23 @@ def compute(work: Work) -> dict[str, Any]:
         stage.name,
         digest([stage.code_version, hashed_values(settings, stage.reads["evaluation"]), predicted]),
     )
-    selections = {
-        (strategy, seed): rows
+    files = work.files("strategies")
+    runs = {
+        (strategy, seed): run_on(Selected(files, (("strategy", strategy), ("seed", seed))), rows, seed)
         for (strategy, seed), rows in work.frame("strategies").group_by("strategy", "seed", maintain_order=True)
     }
-    named = {at: digest([at[1], rows.select("doc_id", "repeats").rows()]) for at, rows in selections.items()}
-    different = {key: (at[1], selections[at]) for at, key in named.items()}
-    trained_now: list[str] = []
+    different = list(dict.fromkeys(run.key for run in runs.values()))
+    fresh = 0
 
-    def train(missing: list[str]) -> None:
-        trained_now.extend(missing)
-        _train(work, settings, shards, {key: different[key] for key in missing})
+    def missing_ones(missing: pl.Series) -> ToDo:
+        nonlocal fresh
+        fresh = len(missing)
+        device.must_be_there(settings.device, DEVICE)
+        return to_train(_job(work, settings), list(runs.values()), missing)
 
-    rows = pl.DataFrame(shards.completed(list(different), train))
+    rows = pl.DataFrame(shards.completed(different, missing_ones, work.executor, work.log))
     keys = pl.DataFrame(
-        [(strategy, seed, key) for (strategy, seed), key in named.items()],
+        [(strategy, seed, run.key) for (strategy, seed), run in runs.items()],
         {"strategy": pl.String, "seed": pl.Int64, "key": pl.String},
         orient="row",
     )
@@ -62,92 +62,24 @@ def compute(work: Work) -> dict[str, Any]:
     curves = found.filter(pl.col("item_id").is_null())
     work.draft.write("trainings", found.filter(pl.col("item_id").is_not_null()).drop("key", "part", "loss"))
     work.draft.write("training_curves", curves.select("strategy", "seed", "part", "loss"))
-    return {"models_trained_now": len(trained_now), "models": len(different)}
+    return {"models_trained_now": fresh, "models": len(different)}
 
 
-def _train(work: Work, settings: Evaluation, shards: Shards, missing: dict[str, tuple[int, pl.DataFrame]]) -> None:
-    """Write a shard for each of ``missing`` (key to seed and selection): bits of each item, then the loss of each tenth
-    of the training (``item_id`` NULL)."""
-    import torch
-
-    from grip_assets.training.small import bits
-    from grip_assets.training.solving import solved
-
-    device_must_be_there(settings)
-    torch.set_num_threads(1)
-    progress = Progress("training", len(missing) * settings.tokens, "tokens", work.log)
-    tokenizer = tokenizer_of(work)
-    items = items_of(work, tokenizer)
-
-    def trained(key: str) -> pl.DataFrame:
-        seed, selected = missing[key]
-        model, losses = _model(work, settings, tokenizer, selected, seed, progress.advance)
-        needed = bits(model, list(items.values()), *_shape_and_recipe(settings, tokenizer))
-        tried = solved(model, tokenizer, settings.device, items if settings.pass_at_1 else ())
-        found = pl.DataFrame({"item_id": list(items), "bits": needed}).join(
-            tried, on="item_id", how="left", maintain_order="left"
-        )
-        curve = pl.DataFrame({"part": range(len(losses)), "loss": losses})
-        return pl.concat([found, curve], how="diagonal").with_columns(pl.lit(key).alias("key"))
-
-    workers = 1 if settings.device == "cuda" else None
-    for rows in threads.each(trained, missing, workers):
-        shards.write(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
-    progress.finish()
+def _job(work: Work, settings: Evaluation) -> TrainModels:
+    tokenizer = tokenizer_in(work.files("tokenizer"))
+    tables = (work.files("corpus"), work.files("tokenizer"), work.files("evaluation_set"))
+    return TrainModels(*tables, *_shape_and_recipe(settings, tokenizer), settings.pass_at_1)
 
 
-def device_must_be_there(settings: Evaluation) -> None:
-    if settings.device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise GripError(
-                f"settings/evaluation.device is 'cuda', and torch {torch.__version__} sees no GPU. Set it to 'cpu', or"
-                " install a build of torch for CUDA."
-            )
-
-
-def _model(
-    work: Work,
-    settings: Evaluation,
-    tokenizer: "Tokenizer",
-    selected: pl.DataFrame,
-    seed: int,
-    advance: Callable[[int], None],
-) -> tuple[Any, list[float]]:
-    """A model trained on ``selected`` (doc_id, repeats), and its training loss by tenths."""
-    from grip_assets.training.small import new_model, train
-
-    shape, recipe = _shape_and_recipe(settings, tokenizer)
-    model = new_model(shape, seed)
-    return model, train(model, _in_order(work, tokenizer, selected, seed), shape, recipe, seed, advance)
-
-
-def _shape_and_recipe(settings: Evaluation, tokenizer: "Tokenizer") -> tuple["Shape", "Recipe"]:
-    from grip_assets.training.small import Recipe, Shape
-
+def _shape_and_recipe(settings: Evaluation, tokenizer: "Tokenizer") -> tuple[Shape, Recipe]:
     values = settings.model_dump(include=set(MODEL)) | {"vocabulary": tokenizer.get_vocab_size()}
     return Shape(**values), Recipe(**settings.model_dump(include=set(TRAINING)))
-
-
-def _in_order(work: Work, tokenizer: "Tokenizer", selected: pl.DataFrame, seed: int) -> list[np.ndarray]:
-    """Tokens of each copy of each selected document, in an order that ``seed`` names."""
-    from grip_assets.training.small import encode
-
-    repeats = dict(selected.select("doc_id", "repeats").iter_rows())
-    tokens = {
-        doc: np.array(encode(tokenizer, [text])[0], np.uint32) for doc, text in texts(work.files("corpus"), repeats)
-    }
-    copies = [(doc, copy) for doc in sorted(repeats) for copy in range(repeats[doc])]
-    order = np.argsort(keyed_uniform(seed, "order", [f"{doc}:{copy}" for doc, copy in copies]), kind="stable")
-    return [tokens[copies[i][0]] for i in order]
 
 
 def proxy_of_our_own(work: Work) -> Path:
     """Folder of a model trained on random documents of the pool with settings/evaluation: a second proxy, where there
     is no other. Made once."""
-    import torch
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast  # heavy
 
     from grip_assets.training.small import END
 
@@ -161,17 +93,16 @@ def proxy_of_our_own(work: Work) -> Path:
     u = pl.Series("u", keyed_uniform(settings.seed, "own proxy", documents["doc_id"]))
     enough = pl.col("n_tokens").cum_sum().shift(1, fill_value=0) < settings.tokens
     selected = documents.with_columns(u, repeats=1).sort("u").filter(enough)
-    device_must_be_there(settings)
-    torch.set_num_threads(1)
+    device.must_be_there(settings.device, DEVICE)
     progress = Progress("training a proxy", settings.tokens, "tokens", work.log)
-    model, _ = _model(work, settings, tokenizer, selected, settings.seed, progress.advance)
+    how = _shape_and_recipe(settings, tokenizer)
+    with reported_to(progress.advance):
+        model, _ = trained_on(work.files("corpus"), tokenizer, selected, *how, settings.seed)
     progress.finish()
     with work.store.scratch() as scratch:
         model.cpu().save_pretrained(scratch / "model")
         PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END).save_pretrained(scratch / "model")
-        folder.parent.mkdir(exist_ok=True)
-        with suppress(OSError):  # another run was first, with the same
-            (scratch / "model").rename(folder)
+        put_once(scratch / "model", folder)
     return folder
 
 

@@ -70,7 +70,7 @@ def _repeated(work: Work, settings: Quality, scores: pl.DataFrame, probe: pl.Dat
 def _static(work: Work, settings: Quality, scores: pl.DataFrame, probe: pl.DataFrame) -> pl.DataFrame:
     documents = sample(probe, settings.seed, STATIC_SAMPLE, "judge_static")
     static = settings.model_copy(update={"judge": "static"})
-    with judge_for(static, work.store.root, work.run_id, work.log) as judge:
+    with judge_for(static, work.store.root, work.run_id, work.log, executor=work.executor) as judge:
         found, _ = judged(judge, static, documents, work.log)
     return _pairs("static", scores, found)
 

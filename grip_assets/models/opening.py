@@ -1,0 +1,86 @@
+"""What a job holds of a model: where it is and how it is read. ``open`` gives the model itself, once in a process.
+
+Light: torch and transformers are imported where something is opened.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from grip_assets.models.files import ModelFiles
+from grip_assets.runtime import opened
+
+if TYPE_CHECKING:
+    from grip_assets.models.encoder import Encoder
+    from grip_assets.models.proxy import Proxy
+
+
+@dataclass(frozen=True)
+class EncoderFiles:
+    """None: the model's own pooling, its own window, all windows. ``at_most``: tokens of a window, where the model
+    takes more. ``setting``: what an error names."""
+
+    files: ModelFiles
+    pooling: str | None
+    window: int | None
+    max_windows: int | None
+    dtype: str
+    setting: str = "settings/embedding.model"
+    at_most: int | None = None
+
+    def open(self) -> "Encoder":
+        return opened.get(self, self._load)
+
+    def _load(self) -> "Encoder":
+        from grip_assets.models.encoder import load_encoder  # torch
+
+        own = load_encoder(self.files, self.pooling, self.window, self.max_windows, self.dtype, self.setting)
+        if self.at_most is None or own.window <= self.at_most:
+            return own
+        return type(own)(own.tokenizer, own.model, own.pooling, self.at_most, own.max_windows)
+
+
+@dataclass(frozen=True)
+class ProxyFiles:
+    """A language model whose files transformers can read: a GGUF was converted before."""
+
+    files: ModelFiles
+    setting: str = "settings/adaptation.proxy"
+
+    def open(self) -> "Proxy":
+        return opened.get(self, self._load)
+
+    def _load(self) -> "Proxy":
+        from grip_assets.models.proxy import proxy_of  # torch
+
+        return proxy_of(self.files, self.setting)
+
+    def hidden(self) -> int:
+        """The size of a hidden state."""
+        import transformers  # heavy
+
+        return int(transformers.AutoConfig.from_pretrained(self.files.source()).hidden_size)
+
+
+@dataclass(frozen=True)
+class TokenizerFiles:
+    """A tokenizer that was unpacked, where it came in a GGUF."""
+
+    files: ModelFiles
+    setting: str = "settings/corpus.tokenizer"
+
+    def open(self) -> Any:
+        return opened.get(self, self._load)
+
+    def _load(self) -> Any:
+        from grip_assets.models.tokenizers import tokenizer_of  # transformers
+
+        return tokenizer_of(self.files, self.setting)
+
+    def counter(self) -> Any:
+        """Counts the tokens of texts."""
+        return opened.get(("counter", self), self._counter)
+
+    def _counter(self) -> Any:
+        from grip_assets.models.tokenizers import counter_of  # transformers
+
+        return counter_of(self.open())

@@ -1,0 +1,131 @@
+"""Train these, each kept by name: small models, each on a selection of documents and under a seed.
+
+A run is one shard of work. Its name says what is selected, under which seed; the folder of its shards says how it is
+trained and what it has to predict. So a run that was made once is not made again, and two that select the same
+documents are one. One run's loop: small.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from grip_assets.method.sampling import keyed_uniform
+from grip_assets.runtime import device, opened
+from grip_assets.runtime.executors import ToDo
+from grip_assets.runtime.progress import worked
+from grip_assets.settings import digest
+from grip_assets.store.tables import arrow, texts
+from grip_assets.training.recipe import Item, Recipe, Shape
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The rows (doc_id, repeats) of a table of selections whose columns have the values ``where``."""
+
+    files: str
+    where: tuple[tuple[str, str | int], ...] = ()
+
+    def frame(self) -> pl.DataFrame:
+        rows = pl.scan_parquet(self.files).filter([pl.col(name) == value for name, value in self.where])
+        return rows.select("doc_id", "repeats").collect()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model to train."""
+
+    key: str
+    seed: int
+    selected: Selected
+
+
+def run_on(selected: Selected, rows: pl.DataFrame, seed: int) -> Run:
+    """The run on ``rows``, which are those of ``selected``, named by them and the seed."""
+    return Run(digest([seed, rows.select("doc_id", "repeats").rows()]), seed, selected)
+
+
+@dataclass(frozen=True)
+class TrainModels:
+    """The job: train one model, and measure it. It works in tokens.
+
+    ``corpus``, ``tokenizer`` and ``items`` are files of tables. The table of a run has the bits of each item, and with
+    ``solve`` whether its problem is solved; then the loss of each tenth of the training, where ``item_id`` is null.
+    """
+
+    corpus: str
+    tokenizer: str
+    items: str
+    shape: Shape
+    recipe: Recipe
+    solve: bool = False
+
+    def run(self, shard: Run) -> pa.Table:
+        from grip_assets.training.small import bits  # torch
+        from grip_assets.training.solving import solved
+
+        tokenizer = opened.get(("tokenizer", self.tokenizer), partial(tokenizer_in, self.tokenizer))
+        items = opened.get(("items", self.items, self.tokenizer), partial(items_in, self.items, tokenizer))
+        with device.turn(self.recipe.device):
+            model, losses = trained_on(
+                self.corpus, tokenizer, shard.selected.frame(), self.shape, self.recipe, shard.seed
+            )
+            needed = bits(model, list(items.values()), self.shape, self.recipe)
+            tried = solved(model, tokenizer, self.recipe.device, items if self.solve else ())
+        found = pl.DataFrame({"item_id": list(items), "bits": needed})
+        found = found.join(tried, on="item_id", how="left", maintain_order="left")
+        curve = pl.DataFrame({"part": range(len(losses)), "loss": losses})
+        return arrow(pl.concat([found, curve], how="diagonal").with_columns(pl.lit(shard.key).alias("key")))
+
+
+def to_train(job: TrainModels, runs: Sequence[Run], missing: pl.Series) -> ToDo:
+    """The runs that no shard has, to be given to ``Shards``."""
+    wanted = set(missing)
+    left = [run for run in {run.key: run for run in runs}.values() if run.key in wanted]
+    return ToDo(job, left, "training", len(left) * job.recipe.tokens, "tokens")
+
+
+def trained_on(
+    corpus: str, tokenizer: "Tokenizer", selected: pl.DataFrame, shape: Shape, recipe: Recipe, seed: int
+) -> tuple[Any, list[float]]:
+    """A model trained on ``selected`` (doc_id, repeats), and its training loss by tenths."""
+    from grip_assets.training.small import new_model, train  # torch
+
+    device.one_thread()
+    device.note(recipe.device)
+    model = new_model(shape, seed)
+    return model, train(model, _in_order(corpus, tokenizer, selected, seed), shape, recipe, seed, worked)
+
+
+def _in_order(corpus: str, tokenizer: "Tokenizer", selected: pl.DataFrame, seed: int) -> list[np.ndarray]:
+    """Tokens of each copy of each selected document, in an order that ``seed`` names."""
+    from grip_assets.training.small import encode  # torch
+
+    repeats = dict(selected.select("doc_id", "repeats").iter_rows())
+    tokens = {doc: np.array(encode(tokenizer, [text])[0], np.uint32) for doc, text in texts(corpus, repeats)}
+    copies = [(doc, copy) for doc in sorted(repeats) for copy in range(repeats[doc])]
+    order = np.argsort(keyed_uniform(seed, "order", [f"{doc}:{copy}" for doc, copy in copies]), kind="stable")
+    return [tokens[copies[i][0]] for i in order]
+
+
+def tokenizer_in(files: str) -> "Tokenizer":
+    """The tokenizer that the table ``tokenizer`` holds."""
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_str(pl.read_parquet(files)["json"][0])
+
+
+def items_in(files: str, tokenizer: "Tokenizer") -> dict[str, Item]:
+    """What is predicted, by item, of the table ``evaluation_set``."""
+    from grip_assets.training.small import encode  # torch
+
+    rows = pl.read_parquet(files)
+    pairs = zip(*(encode(tokenizer, rows[column].to_list()) for column in ("prompt", "text")), strict=True)
+    return {item: Item(*pair) for item, pair in zip(rows["item_id"], pairs, strict=True)}
