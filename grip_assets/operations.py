@@ -353,9 +353,11 @@ def _unsynced(
     if not store.has(stage.name, version):
         return [f"{store.folder(stage.name, version)} is not there"]
     made = store.manifest(stage.name, version)
-    unused = stage.why_unused(settings)
-    if unused or "unused" in made:
-        return [] if unused and "unused" in made else ["it was not used before" if "unused" in made else "not used now"]
+    was_unused, is_unused = "unused" in made, bool(stage.why_unused(settings))
+    if was_unused and is_unused:
+        return []
+    if was_unused or is_unused:
+        return ["not used now" if is_unused else "it was not used before"]
     if not why:
         return []
     changed = list(setting_changes(made["settings"], stage.values(settings)))

@@ -5,9 +5,12 @@ import dataclasses
 import pytest
 from stub_stages import Stubs
 
+from grip_assets.engine.in_force import Run
+from grip_assets.operations import _unsynced
 from grip_assets.orchestration.artifact_changes import causes
 from grip_assets.orchestration.metadata import metadata
-from grip_assets.stages import costs
+from grip_assets.report.terminal.summary import what_ran
+from grip_assets.stages.costs import forecast
 
 UNIFORM = "settings/selection.weight is uniform"
 
@@ -44,6 +47,35 @@ def test_the_plan_says_that_a_stage_is_not_used(stubs):
     plan = stubs.plan()
     assert plan["sketch"].in_force and plan["sketch"].why == f"not used: {UNIFORM}"
     assert {step.action for name, step in plan.items() if name != "sketch"} == {"reuse"}
+
+
+def test_an_unused_stage_costs_nothing(stubs):
+    stubs.set("selection", weight="uniform")
+    stubs.run()
+    stubs.versions.pop("sketch")  # as if it had never been put in force
+    expected = forecast(list(stubs.plan().values()), stubs.stages, stubs.settings, stubs.store, {})
+    assert {cost.asset: cost.action for cost in expected.costs}["sketch"] == "unused"
+    assert expected.seconds == 0 and expected.n_bytes == 0 and not expected.to_compute
+
+
+def test_the_status_says_when_whether_a_stage_is_used_has_changed(stubs):
+    def because() -> list[str]:
+        sketch = stubs.stages["sketch"]
+        return _unsynced(sketch, stubs.settings, stubs.versions, stubs.store, ["settings/selection is another"])
+
+    stubs.set("selection", weight="uniform")
+    stubs.run()
+    assert because() == [], "whatever else changes"
+    stubs.set("selection", weight="density")
+    assert because() == ["it was not used before"]
+    stubs.run()
+    stubs.set("selection", weight="uniform")
+    assert because() == ["not used now"]
+
+
+def test_what_a_run_did_names_what_was_not_used():
+    assert what_ran(Run("id", ["pick"], [], ["sketch"]))[-1] == "not used: sketch"
+    assert len(what_ran(Run("id", ["pick"], []))) == 2
 
 
 def test_a_stage_that_is_used_again_is_computed_and_the_plan_says_why(stubs):

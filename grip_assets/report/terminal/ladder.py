@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 
 from grip_assets.engine.in_force import Run
+from grip_assets.report.terminal.summary import what_ran
 from grip_assets.store.catalog import catalog_path, connect
 
 KINDS = {
@@ -30,8 +31,7 @@ def ladder(root: Path, run: Run) -> str:
     return "\n".join(
         [
             *lines,
-            f"computed: {', '.join(run.computed) or 'nothing'}",
-            f"reused:   {', '.join(run.reused) or 'nothing'}",
+            *what_ran(run),
             f"tables:   {catalog_path(root)}   (ladder, evaluation, strategy_costs: docs/reference.md)",
         ]
     )

@@ -43,12 +43,17 @@ def summary(root: Path, run: Run) -> str:
             "",
             *attention.as_text(found),
             "",
-            f"computed: {', '.join(run.computed) or 'nothing'}",
-            f"reused:   {', '.join(run.reused) or 'nothing'}",
+            *what_ran(run),
             f'tables:   {catalog_path(root)}   (any DuckDB client, or: grip sql "SELECT * FROM budgets")',
             *(f"{'next:' if i == 0 else '':<9} {line}" for i, line in enumerate(next_steps(root))),
         ]
     )
+
+
+def what_ran(run: Run) -> list[str]:
+    """Which stages were computed and reused, and which the settings do not need."""
+    lines = [f"computed: {', '.join(run.computed) or 'nothing'}", f"reused:   {', '.join(run.reused) or 'nothing'}"]
+    return [*lines, f"not used: {', '.join(run.unused)}"] if run.unused else lines
 
 
 def as_data(root: Path, run: Run) -> dict[str, Any]:
