@@ -240,9 +240,8 @@ def evaluate(
 
 def _changes(corpus: list[str] | None, profile: list[str] | None, assignments: list[str] | None) -> dict:
     """The settings that a command names: those of the profile, then the pool, then each by itself."""
-    from grip_assets import operations
     from grip_assets.settings.assignments import read_assignments
-    from grip_assets.settings.changes import read_profile
+    from grip_assets.settings.changes import merge, read_profile
 
     for option, given in (("--corpus", corpus), ("--profile", profile)):
         if len(given or []) > 1:
@@ -253,7 +252,7 @@ def _changes(corpus: list[str] | None, profile: list[str] | None, assignments: l
         if "path" in alone.get("corpus", {}):
             raise UsageMistake("--corpus and --set corpus.path name a pool each. Give one of them.")
         layers.append({"corpus": {"path": path if "://" in path else str(Path(path).expanduser().resolve())}})
-    return operations.merge(*layers, alone)
+    return merge(*layers, alone)
 
 
 def _warn_of_unused(settings: "Mapping[str, Group]", assignments: list[str] | None) -> None:

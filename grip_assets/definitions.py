@@ -12,12 +12,13 @@ from grip_assets.orchestration.console import console
 from grip_assets.orchestration.data_folder import Data
 from grip_assets.orchestration.event_log import settings_key
 from grip_assets.orchestration.page_asset import report
-from grip_assets.orchestration.settings_assets import example, fields, run_config, settings_assets
+from grip_assets.orchestration.settings_assets import example, fields, settings_assets
 from grip_assets.orchestration.stage_assets import stage_asset
 from grip_assets.orchestration.triggers import new_checkpoint, new_documents, schedules
 from grip_assets.runtime import variables
 from grip_assets.runtime.notices import warn_once
 from grip_assets.settings import GROUPS
+from grip_assets.settings.changes import run_config
 from grip_assets.stages import STAGES
 
 evaluation = dg.AssetSelection.groups("evaluation")

@@ -24,12 +24,11 @@ from grip_assets.orchestration.automation import unsynced_because
 from grip_assets.orchestration.data_folder import Data
 from grip_assets.orchestration.home import belong_together, bind, make_home, may_write, must_write, readers_copy
 from grip_assets.orchestration.launch import launch
-from grip_assets.orchestration.settings_assets import run_config
 from grip_assets.orchestration.triggers import GOING_ON
 from grip_assets.runtime import device
-from grip_assets.settings import GROUPS, Budget, Clustering, Corpus, Evaluation, Group, Quality, nearest, validate
+from grip_assets.settings import GROUPS, Budget, Clustering, Corpus, Evaluation, Group, Quality, nearest
 from grip_assets.settings.assignments import read_assignments as read_assignments
-from grip_assets.settings.changes import Changes
+from grip_assets.settings.changes import Changes, changed, run_config
 from grip_assets.settings.places import placed
 from grip_assets.stages import CURATED, STAGES, costs
 from grip_assets.stages.evaluation.trainings import DEVICE
@@ -64,31 +63,22 @@ def _to_read(home: Path) -> dg.DagsterInstance:
     return instance
 
 
-def merge(*layers: Changes) -> Changes:
-    """Later layers win, field by field."""
-    merged: Changes = {}
-    for layer in layers:
-        for group, values in layer.items():
-            merged.setdefault(group, {}).update(values)
-    return merged
-
-
 def settings_after(instance: dg.DagsterInstance, changes: Changes) -> dict[str, Group]:
     """Settings in force with ``changes`` made; GripError for a value that is refused. What describes a pool (its
     columns, its title) goes with the pool: with another one come the values that it had, or the defaults."""
     settings, changes = event_log.settings_in_force(instance), placed(changes)
     if "corpus" in changes:
         changes = changes | {"corpus": past.for_pool(instance, Corpus.of(settings), changes["corpus"])}
-    return {g: validate(g, values.model_dump() | changes.get(g, {})) for g, values in settings.items()}
+    return changed(settings, changes)
 
 
 def plan(instance: dg.DagsterInstance, changes: Changes) -> list[Step]:
     """The steps of a run with ``changes``; GripError for what can be refused before it."""
-    versions, store, settings = (
-        event_log.versions_in_force(instance, CURATED),
-        ArtifactStore(data_root()),
-        settings_after(instance, changes),
-    )
+    return _steps(instance, settings_after(instance, changes))
+
+
+def _steps(instance: dg.DagsterInstance, settings: dict[str, Group]) -> list[Step]:
+    versions, store = event_log.versions_in_force(instance, CURATED), ArtifactStore(data_root())
     steps = planning.plan(CURATED, settings, versions, store)
     _fits_the_pool(settings, steps, store)
     return steps
@@ -96,7 +86,8 @@ def plan(instance: dg.DagsterInstance, changes: Changes) -> list[Step]:
 
 def forecast(instance: dg.DagsterInstance, changes: Changes) -> tuple[list[Step], costs.Forecast]:
     """The steps of a run with ``changes``, and what they take."""
-    steps, settings = plan(instance, changes), settings_after(instance, changes)
+    settings = settings_after(instance, changes)
+    steps = _steps(instance, settings)
     records = event_log.records(instance, ["report"])
     return steps, costs.forecast(steps, CURATED, settings, ArtifactStore(data_root()), records)
 
@@ -193,7 +184,7 @@ def _run(
     for run in event_log.close_runs_of_dead_processes(instance):
         print(f"run {run} ended without finishing. {_stays(instance, run)}", file=sys.stderr)
     settings = settings_after(instance, changes)
-    steps = plan(instance, changes)
+    steps = _steps(instance, settings)
     _judge_is_ready(Quality.of(settings), steps)
     if only is None and (there := _nothing_to_do(instance, settings, steps)):
         return there

@@ -6,6 +6,7 @@ import pytest
 
 from grip_assets.engine.make import Chain
 from grip_assets.engine.stage import Stage, setting_changes
+from grip_assets.errors import UsageMistake
 from grip_assets.orchestration.settings_assets import fields
 from grip_assets.settings import (
     GROUPS,
@@ -20,7 +21,15 @@ from grip_assets.settings import (
     validate,
     version,
 )
-from grip_assets.settings.changes import without_effect
+from grip_assets.settings.changes import (
+    changed,
+    merge,
+    of_run_config,
+    profiles,
+    read_profile,
+    run_config,
+    without_effect,
+)
 from grip_assets.settings.fields import Not, conditions, knob
 from grip_assets.stages import STAGES
 from grip_assets.store.artifacts import ArtifactStore
@@ -147,3 +156,19 @@ def test_fields_that_a_stage_reads_are_named_by_part_or_by_what_is_left_out():
     assert field_names(GROUPS["evaluation"], "model") == ("vocabulary", "hidden", "layers", "heads", "context")
     with pytest.raises(KeyError, match="has no field no_such"):
         field_names(Toy, but=["no_such"])
+
+
+def test_changes_and_run_configs_are_inverses():
+    for name in profiles():
+        assert of_run_config(run_config(read_profile(name))) == read_profile(name)
+    assert merge({"budget": {"tau": 1.0, "alpha": 3.0}}, {"budget": {"tau": 0.0}}) == {
+        "budget": {"tau": 0.0, "alpha": 3.0}
+    }
+
+
+def test_changed_settings_validate_what_changes_and_leave_the_rest_as_it_is():
+    now = {group: schema() for group, schema in GROUPS.items()}
+    then = changed(now, {"budget": {"tau": "1"}})
+    assert then["budget"].tau == 1 and all(then[group] is now[group] for group in GROUPS if group != "budget")
+    with pytest.raises(UsageMistake, match="no settings group 'bugdet'. Did you mean 'budget'"):
+        changed(now, {"bugdet": {"tau": 1}})

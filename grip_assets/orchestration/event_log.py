@@ -3,10 +3,12 @@
 The event log is the only ledger. Artifacts on disk say what was ever computed; what counts now is asked here.
 """
 
+import json
 import os
 import socket
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 
 import dagster as dg
 
@@ -60,9 +62,13 @@ def in_force(instance: dg.DagsterInstance, stages: Iterable[str]) -> tuple[dict[
 
 
 def _values(group: str, record: Record | None) -> Group:
+    return _validated(group, json.dumps(record.metadata["values"] if record else {}, sort_keys=True))
+
+
+@lru_cache(maxsize=256)  # each step of a run asks again for the same values
+def _validated(group: str, values: str) -> Group:
     known = group_type(group).model_fields
-    values = record.metadata["values"] if record else {}
-    return validate(group, {name: value for name, value in values.items() if name in known})
+    return validate(group, {name: value for name, value in json.loads(values).items() if name in known})
 
 
 def current(version: str, run_id: str, reused: bool) -> Record:

@@ -35,7 +35,6 @@ from grip_assets.settings import (
     validate,
     version,
 )
-from grip_assets.settings.changes import Changes
 from grip_assets.stages import STAGES
 
 
@@ -194,11 +193,6 @@ def _changes(before: Group, after: Group) -> str:
     return (
         "\n".join(f"- `{n}`: {json.dumps(old[n])} → {json.dumps(new[n])}" for n in old if old[n] != new[n]) or "nothing"
     )
-
-
-def run_config(changes: Changes) -> dict[str, Any]:
-    """The run config of a job that changes settings, by group."""
-    return {"ops": {f"settings__{group}": {"config": values} for group, values in changes.items()}}
 
 
 settings_assets = [settings_asset(group) for group in GROUPS]

@@ -18,11 +18,10 @@ from grip_assets.errors import GripError
 from grip_assets.models.files import locate
 from grip_assets.orchestration import event_log
 from grip_assets.orchestration.data_folder import Data
-from grip_assets.orchestration.settings_assets import run_config
 from grip_assets.runtime import variables
 from grip_assets.runtime.notices import warn_once
 from grip_assets.settings import Adaptation
-from grip_assets.settings.changes import read_profile
+from grip_assets.settings.changes import read_profile, run_config
 from grip_assets.stages import STAGES
 
 CRON = {"nightly": "0 3 * * *", "weekly": "0 4 * * 0"}

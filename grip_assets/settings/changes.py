@@ -1,4 +1,8 @@
-"""Profiles: files of settings by name, next to this one. Read without Dagster, so that a stage may ask for one."""
+"""Changes of settings, by group: as a profile or a run config has them, merged, and what they change.
+
+A profile is a run config in a file: it works in the Launchpad as it is. assignments.py reads values as they are typed
+(``group.field=value``). No Dagster here, so that a stage may ask for a profile.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,9 +12,40 @@ import yaml
 from grip_assets.errors import UsageMistake
 from grip_assets.profiles import PROFILES as PROFILES
 from grip_assets.profiles import profiles as profiles
-from grip_assets.settings import GROUPS, Group, applies_with, nearest
+from grip_assets.settings.group import Group, applies_with
+from grip_assets.settings.groups import GROUPS
+from grip_assets.settings.validation import group_type, nearest, validate
 
+OP = "settings__"  # what Dagster calls the step of the asset settings/<group>, before the group's name
 Changes = dict[str, dict[str, Any]]
+
+
+def run_config(changes: Changes) -> dict[str, Any]:
+    """The run config of a job that makes these changes."""
+    return {"ops": {f"{OP}{group}": {"config": values} for group, values in changes.items()}}
+
+
+def of_run_config(config: Mapping[str, Any]) -> Changes:
+    """The changes that a run config makes: the inverse of ``run_config``."""
+    return {op.removeprefix(OP): body["config"] for op, body in config["ops"].items()}
+
+
+def merge(*layers: Changes) -> Changes:
+    """Later layers win, field by field."""
+    merged: Changes = {}
+    for layer in layers:
+        for group, values in layer.items():
+            merged.setdefault(group, {}).update(values)
+    return merged
+
+
+def changed(settings: Mapping[str, Group], changes: Changes) -> dict[str, Group]:
+    """All groups with the changes made. Only groups that change are validated: the others were, when they were made.
+
+    UsageMistake for a value that is refused, and for a group that there is not.
+    """
+    known = {group: settings[group_type(group).name].model_dump() for group in changes}
+    return {**settings, **{group: validate(group, known[group] | values) for group, values in changes.items()}}
 
 
 def without_effect(settings: Mapping[str, Group], changes: Changes) -> list[str]:
@@ -24,9 +59,8 @@ def without_effect(settings: Mapping[str, Group], changes: Changes) -> list[str]
 
 
 def read_profile(name: str) -> Changes:
-    """Fields that a profile sets, by group. A profile is a run config, and works in the Launchpad as it is."""
+    """The fields that a profile sets, by group. UsageMistake where there is no such profile."""
     file = PROFILES / f"{name}.yaml"
     if name not in profiles():
         raise UsageMistake(f"There is no profile '{name}'. {nearest(name, dict.fromkeys(profiles()))}")
-    ops = yaml.safe_load(file.read_text(encoding="utf-8"))["ops"]
-    return {op.removeprefix("settings__"): body["config"] for op, body in ops.items()}
+    return of_run_config(yaml.safe_load(file.read_text(encoding="utf-8")))
