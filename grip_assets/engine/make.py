@@ -109,7 +109,7 @@ class Chain:
         version = stage.recipe(settings, {}, self.store.root)
         there = self.store.has(stage.name, version)
         if not there:
-            nothing = {"metrics": {}, "shards": [], "checks": [], "extremes": [], "seconds": 0.0}
+            nothing = {"metrics": {}, "shards": [], "checks": [], "extremes": [], "seconds": 0.0, "made_for": None}
             manifest = self._begun(stage, {}, {}) | nothing | {"unused": reason, "version": version}
             with self.store.publish(stage.name, manifest) as draft:
                 for table in stage.tables:

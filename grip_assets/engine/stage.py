@@ -39,6 +39,7 @@ class Stage:
     ``reads`` maps a settings group to the fields that the stage reads (None: all of them).
     ``facts`` are what a result depends on outside of settings and inputs: content of model files, the pool.
     ``picture``: whether report/pictures.py draws one of this stage.
+    ``expensive``: whether it reads the whole pool, runs a model on documents, asks a judge or makes other stages again.
     ``unused`` says which setting makes the stage unnecessary ("settings/budget.base is neyman"), or "". It is given
     the groups in ``reads`` and in ``unused_by``; a group in ``unused_by`` goes into no recipe.
     ``compute`` fills the draft and returns its metrics: numbers that are plotted over time. A stage that is
@@ -57,6 +58,7 @@ class Stage:
     group: str = "curation"
     named_by_content: bool = False
     picture: bool = False
+    expensive: bool = False
     unused: Callable[[Settings], str] = lambda settings: ""
     unused_by: tuple[str, ...] = ()
     otherwise: str = "code, model or files changed"  # why it is computed when neither settings nor inputs say it
@@ -142,12 +144,8 @@ class Work:
         settings. Inputs named by their content are skipped: their name does not depend on settings.
         """
         for name, version in self.inputs.items():
-            manifest = self.store.manifest(name, version)
-            made_with = manifest["settings"]
-            stage = self.stages[name]
-            unused = bool(stage.why_unused(self.settings))
-            other = any(setting_changes(made_with, stage.values(self.settings))) and not unused
-            if not stage.named_by_content and (other or unused != ("unused" in manifest)):
+            stage, manifest = self.stages[name], self.store.manifest(name, version)
+            if not stage.named_by_content and not made_with(stage, manifest, self.settings):
                 raise GripError(
                     f"{self.stage.name} asks what other settings would do, and {name} was not made with those in"
                     f" force. Materialize {name} first, or run `curate`."
@@ -174,6 +172,14 @@ def known_version(stage: Stage, settings: Settings, recipe: str, store: Artifact
     if stage.named_by_content and not stage.why_unused(settings):
         return store.alias(stage.name, recipe)
     return recipe
+
+
+def made_with(stage: Stage, manifest: Mapping[str, Any], settings: Settings) -> bool:
+    """Whether an artifact of the stage was made with these settings."""
+    was_unused, is_unused = "unused" in manifest, bool(stage.why_unused(settings))
+    if was_unused or is_unused:
+        return was_unused == is_unused
+    return not any(setting_changes(manifest["settings"], stage.values(settings)))
 
 
 def setting_changes(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -30,20 +30,6 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)  # code references he
 
 FRESH = {"subset": dg.FreshnessPolicy.time_window(timedelta(days=8), warn_window=timedelta(days=2))}
 
-# What reads the whole pool, runs a model over documents, asks a judge, or makes parts of the chain again.
-EXPENSIVE = {
-    "corpus",
-    "embeddings",
-    "quality_scores",
-    "adaptation_deltas",
-    "stability",
-    "sensitivity",
-    "length_slopes",
-    "probe_variance",
-    "evaluation_set",
-    "strategies",
-    "trainings",
-}
 PAGES = {"corpus": "pools", "quality_scores": "judge", "judge_report": "judge", "budgets": "knobs", "subset": "knobs"}
 
 
@@ -56,7 +42,7 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
         deps=deps,
         group_name=stage.group,
         kinds={"parquet", "duckdb"},
-        tags={"grip/cost": "expensive" if stage.name in EXPENSIVE else "cheap"},
+        tags={"grip/cost": "expensive" if stage.expensive else "cheap"},
         owners=["team:grip"],
         description=stage.description,
         code_version=stage.code_version,

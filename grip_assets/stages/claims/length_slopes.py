@@ -332,6 +332,7 @@ stage = Stage(
     tables=TABLES,
     checks=CHECKS,
     picture=True,
+    expensive=True,
     inputs=("corpus", "embeddings", "clusters"),
     reads={"embedding": None, "selection": ("neighbours",), "evaluation": ("other_encoder",)},
     facts=_facts,

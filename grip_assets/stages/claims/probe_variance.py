@@ -285,6 +285,7 @@ stage = Stage(
     tables=TABLES,
     checks=CHECKS,
     picture=True,
+    expensive=True,
     inputs=("corpus", "clusters", "sigma_k"),
     reads={"probe": ("fraction", "min_per_cluster"), "quality": ("dimensions",), "adaptation": ("proxy",)},
     facts=_facts,

@@ -311,6 +311,7 @@ stage = Stage(
     tables=TABLES,
     checks=CHECKS,
     picture=True,
+    expensive=True,
     inputs=("corpus", "probe_set", "quality_scores", "adaptation_deltas"),
     reads={"adaptation": None, "corpus": ("tokenizer",), "evaluation": ("other_proxy", "seed", *MODEL, *TRAINING)},
     facts=_facts,

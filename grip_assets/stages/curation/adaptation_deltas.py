@@ -404,6 +404,7 @@ stage = Stage(
     " every step and seed, `probe_agreement` how far the ranking of the clusters is more than luck.",
     tables=TABLES,
     checks=CHECKS,
+    expensive=True,
     inputs=("probe_set",),
     reads={
         "adaptation": field_names(Adaptation, but=["delta"]),  # the form of the drop is chosen in budgets

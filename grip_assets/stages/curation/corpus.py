@@ -431,6 +431,7 @@ stage = Stage(
     " that hold a benchmark's problem. Projects set aside for evaluation are in `held_out`.",
     tables=TABLES,
     checks=CHECKS,
+    expensive=True,
     reads={"corpus": None, "embedding": ("column",)},
     facts=facts,
     named_by_content=True,

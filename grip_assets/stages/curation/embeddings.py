@@ -160,6 +160,7 @@ stage = Stage(
     " settings/embedding.model: column these are the pool's own vectors, normalised.",
     tables=TABLES,
     checks=CHECKS,
+    expensive=True,
     inputs=("corpus",),
     reads={"embedding": None},
     facts=facts,

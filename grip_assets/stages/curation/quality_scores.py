@@ -292,6 +292,7 @@ stage = Stage(
     tables=TABLES,
     checks=CHECKS,
     picture=True,
+    expensive=True,
     inputs=("corpus", "clusters", "probe_set"),
     reads={"quality": field_names(Quality, but=["repeats", "gold"])},  # those are judge_report's
     facts=rubric_facts,

@@ -258,6 +258,7 @@ stage = Stage(
     " projects, your target set. `tokenizer` is the one they share, learned on the pool.",
     tables=TABLES,
     checks=CHECKS,
+    expensive=True,
     inputs=("corpus", "embeddings", "clusters", "quality_scores"),
     reads={
         "corpus": ("benchmarks",),

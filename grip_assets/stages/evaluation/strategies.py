@@ -306,6 +306,7 @@ stage = Stage(
     " each needs of encoder, proxy, judge and time.",
     tables=TABLES,
     checks=CHECKS,
+    expensive=True,
     inputs=(
         "corpus",
         "embeddings",

@@ -147,6 +147,7 @@ stage = Stage(
     " that it needs for every item of the evaluation set. `training_curves` has the training loss by tenths.",
     tables=TABLES,
     checks=CHECKS,
+    expensive=True,
     inputs=("corpus", "strategies", "evaluation_set"),
     reads={"evaluation": (*MODEL, *TRAINING, "pass_at_1")},
     group="evaluation",

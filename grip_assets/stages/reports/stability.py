@@ -152,6 +152,7 @@ stage = Stage(
     tables=TABLES,
     checks=CHECKS,
     picture=True,
+    expensive=True,
     inputs=(
         "corpus",
         "embeddings",
