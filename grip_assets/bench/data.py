@@ -5,6 +5,7 @@ from itertools import islice
 import numpy as np
 
 from grip_assets.method.geometry import unit_rows
+from grip_assets.settings import Corpus
 from grip_assets.sources.documents import RawDocument
 from grip_assets.sources.pool import open_pool
 
@@ -55,5 +56,5 @@ def real_embeddings(n: int) -> np.ndarray:
 
 def real_texts(n: int) -> list[str]:
     """Texts of n files of the source code on this machine, drawn by hash."""
-    pool = open_pool(None, None, None, None, 100_000, n, 0)
+    pool = open_pool(Corpus(max_bytes=100_000, max_documents=n))
     return [document.text for document in pool.read() if isinstance(document, RawDocument)]

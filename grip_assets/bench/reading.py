@@ -65,7 +65,7 @@ def _no_tokens(texts: list[str]) -> list[int]:
 
 def _write(path: Path, n_bytes: int) -> int:
     """Distinct pieces of the files of this machine, as JSON lines of about ``n_bytes`` in all."""
-    pool = open_pool(None, None, None, None, 300_000, None, 0)
+    pool = open_pool(Corpus(max_bytes=300_000))
     seen: set[str] = set()
     with path.open("w", encoding="utf-8") as file:
         for document in pool.read():
@@ -84,8 +84,8 @@ def _ours(
     pool: Path, count_tokens: Callable[[list[str]], list[int]], benchmarks: list[Any]
 ) -> Iterator[dict[str, Any]]:
     """Rows of the table ``corpus``."""
-    source = open_pool(str(pool), None, None, None, 10 * MB, None, 0)
-    for rows in read_rows(source, Corpus(path=str(pool), benchmarks=benchmarks), count_tokens, []):
+    settings = Corpus(path=str(pool), benchmarks=benchmarks)
+    for rows in read_rows(open_pool(settings), settings, count_tokens):
         yield from rows["corpus"]
 
 

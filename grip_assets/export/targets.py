@@ -21,7 +21,7 @@ import fsspec
 from grip_assets.errors import GripError
 from grip_assets.export.workplace import left_cards
 from grip_assets.runtime.credentials import without_credentials
-from grip_assets.sources.environment import roots
+from grip_assets.sources.readers.environment import roots
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.marks import (
     CARD,

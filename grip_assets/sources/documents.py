@@ -1,9 +1,10 @@
 """One document of a pool, or the reason why it is none."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
+from typing import Any
 
 from grip_assets.sources.encodings import bom, decode
 
@@ -41,7 +42,7 @@ class RawDocument:
     """``source``: stable name inside the pool, never an absolute path. ``project``: what is held out as a whole.
 
     ``decoded_from``: the encoding, where it was not UTF-8. ``kept``: the user's columns (settings/corpus.keep) as JSON.
-    ``vector``: the user's own embedding (settings/embedding.column), float32 as bytes.
+    ``vector``: the user's own embedding (settings/embedding.column), float32 as bytes. ``doc_id`` names the text.
     """
 
     text: str
@@ -49,15 +50,19 @@ class RawDocument:
     source: str
     n_bytes: int
     project: str
-    doc_id: str = ""
     decoded_from: str | None = None
     kept: str | None = None
     vector: bytes | None = None
 
+    @cached_property
+    def doc_id(self) -> str:
+        return name_of(self.text)
+
 
 @dataclass(frozen=True)
 class Rejected:
-    """``stands_for``: for a duplicate, the document that stands for it."""
+    """``doc_id``: of the text, where there is one. ``stands_for``: for a duplicate, the document that is kept instead.
+    ``finding``: for a contaminated document, a contamination.Finding."""
 
     source: str
     reason: Reason
@@ -65,6 +70,7 @@ class Rejected:
     n_bytes: int | None = None
     doc_id: str | None = None
     stands_for: str | None = None
+    finding: Any = None
 
 
 def name_of(text: str) -> str:
@@ -115,42 +121,3 @@ def from_text(text: str, language: str | None, source: str, project: str) -> Raw
     if not text or text.isspace():
         return Rejected(source, Reason.EMPTY, "nothing but white space" if text else "no characters", size)
     return RawDocument(text, language, source, size, project)
-
-
-def with_name(document: RawDocument) -> RawDocument:
-    return replace(document, doc_id=name_of(document.text))
-
-
-def deduplicate(stream: Iterable[RawDocument | Rejected]) -> Iterator[RawDocument | Rejected]:
-    """Reject later copies of a text; a document gets its name here, where it has none yet. Holds a name and a source
-    for each document: about 200 bytes.
-
-    The first copy read stands, held out or not: so a text is never both in the pool and held out.
-    """
-    seen: dict[bytes, str] = {}
-    for document in stream:
-        if isinstance(document, Rejected):
-            yield document
-            continue
-        document = document if document.doc_id else with_name(document)
-        name = document.doc_id
-        key = bytes.fromhex(name)
-        if key not in seen:
-            seen[key] = document.source
-            yield document
-        else:
-            detail = f"same text as {seen[key]}"
-            yield Rejected(document.source, Reason.DUPLICATE, detail, document.n_bytes, name, stands_for=name)
-
-
-def of_one_width(stream: Iterable[RawDocument | Rejected]) -> Iterator[RawDocument | Rejected]:
-    """Reject documents whose vector has another width than that of the first document."""
-    width = 0
-    for document in stream:
-        vector = document.vector if isinstance(document, RawDocument) else None
-        width = width or len(vector or b"")
-        if vector is None or len(vector) == width:
-            yield document
-            continue
-        detail = f"a vector of {len(vector) // 4:,} numbers; that of the first document has {width // 4:,}"
-        yield Rejected(document.source, Reason.BAD_VECTOR, detail, document.n_bytes)

@@ -16,14 +16,8 @@ from grip_assets.sources import streams
 from grip_assets.sources.documents import Reason, Rejected
 from grip_assets.sources.languages import language_of
 from grip_assets.sources.listing import Entry, Listing
+from grip_assets.sources.readers import READERS
 
-PACKED = ("", ".gz", ".zst", ".zstd", ".bz2", ".xz")
-ENDINGS = {
-    "jsonl": tuple(f"{e}{p}" for e in (".jsonl", ".ndjson") for p in PACKED)
-    + tuple(f".json{p}" for p in PACKED if p),  # a .json is a table where its content is
-    "parquet": (".parquet", ".pq"),
-    "huggingface": (".arrow",),
-}
 BESIDE = {  # what lies beside tables and is no document, by the name before the first dot
     "readme", "license", "licence", "notice", "copying", "authors", "citation", "changelog", "contributing",
     "code_of_conduct", "datasheet", "dataset_card", "card", "dataset_info", "dataset_infos", "dataset_dict", "state",
@@ -31,11 +25,8 @@ BESIDE = {  # what lies beside tables and is no document, by the name before the
 }  # fmt: skip
 SUMS = (".crc", ".md5", ".sha256", ".lock")
 LOOKED_INTO = 8  # .json files of a folder; the others are like these
-KNOWN = (
-    "Known are: text and code by the endings of their names; JSON lines or arrays (.jsonl, .ndjson, .json, also .gz,"
-    " .zst, .bz2, .xz); Parquet; Arrow files and data sets saved by Hugging Face. Others, such as WARC, WET, PDF and"
-    " archives, are not: convert them first."
-)
+DESCRIBED = "; ".join(reader.described for reader in READERS.values() if reader.described)
+KNOWN = f"Known are: {DESCRIBED}. Others, such as WARC, WET, PDF and archives, are not: convert them first."
 SUFFIXES_SHOWN = 10
 
 
@@ -51,7 +42,7 @@ class Recognised:
 
 def table_kind(name: str) -> str | None:
     """The format that a file's name says; None for one that is no table by its name."""
-    return next((kind for kind, endings in ENDINGS.items() if name.lower().endswith(endings)), None)
+    return next((kind for kind, reader in READERS.items() if name.lower().endswith(reader.endings)), None)
 
 
 def recognise(listing: Listing, format: str | None, has_text: Callable[[Any], bool]) -> Recognised:
@@ -74,10 +65,9 @@ def _of_file(path: str, entry: Entry, has_text: Callable[[Any], bool]) -> str:
     if language_of(entry.name) not in (None, "json"):
         return "folder"
     start = streams.head(entry)
-    if start.startswith(b"PAR1"):
-        return "parquet"
-    if start.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
-        return "huggingface"
+    for kind, reader in READERS.items():
+        if start.startswith(reader.magic):
+            return kind
     holds, row = streams.kind_of_json(start)
     if holds in ("lines", "array") or (holds == "row" and has_text(row)):
         return "jsonl"

@@ -15,7 +15,7 @@ from grip_assets.method.sampling import keyed_uniform
 from grip_assets.settings import GROUPS, validate
 from grip_assets.sources import benchmarks
 from grip_assets.sources.benchmarks import problems
-from grip_assets.sources.contamination import TELLING, Index, N, containment, index, ngrams, telling, words
+from grip_assets.sources.steps.contamination import TELLING, Index, N, containment, index, ngrams, telling, words
 from grip_assets.stages import STAGES
 from grip_assets.store.artifacts import ArtifactStore
 

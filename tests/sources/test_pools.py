@@ -12,16 +12,26 @@ import pyarrow as pa
 import pytest
 
 from grip_assets.errors import GripError
-from grip_assets.sources.documents import Reason, Rejected, deduplicate, name_of
+from grip_assets.settings import Corpus
+from grip_assets.sources.documents import Reason, Rejected, name_of
 from grip_assets.sources.pool import open_pool
+from grip_assets.sources.steps import in_pool_order
+from grip_assets.sources.steps.copies import ExactCopies
 
 ROWS = [{"text": f"x = {i}\n", "id": f"doc{i}", "lang": "Python"} for i in range(30)]
 
 
 def read(path, format=None, text_field=None, id_field=None, max_bytes=10_000, max_documents=None, seed=0):
-    found = list(
-        deduplicate(open_pool(path and str(path), format, text_field, id_field, max_bytes, max_documents, seed).read())
+    settings = Corpus(
+        path=path and str(path),
+        format=format,
+        text_field=text_field,
+        id_field=id_field,
+        max_bytes=max_bytes,
+        max_documents=max_documents,
+        seed=seed,
     )
+    found = list(in_pool_order([ExactCopies()], open_pool(settings).read()))
     return [d for d in found if not isinstance(d, Rejected)], [d for d in found if isinstance(d, Rejected)]
 
 
@@ -176,13 +186,13 @@ def test_a_sample_is_stable_when_files_are_added(tmp_path):
         (tmp_path / f"f{i:03}.py").write_text(f"x = {i}\n")
     assert len(before & {d.source for d in read(tmp_path, max_documents=50)[0]}) >= 40
     write_jsonl(tmp_path / "p.jsonl")
-    pool = open_pool(str(tmp_path / "p.jsonl"), None, None, None, 10_000, 7, 0)
+    pool = open_pool(Corpus(path=str(tmp_path / "p.jsonl"), max_documents=7))
     assert len(list(pool.read())) == 7 and pool.n_listed == 30
 
 
 def test_the_fingerprint_changes_with_the_files_only(tmp_path):
     (tmp_path / "a.py").write_text("x = 1\n")
-    fingerprint = lambda: open_pool(str(tmp_path), None, None, None, 1000, None, 0).fingerprint()  # noqa: E731
+    fingerprint = lambda: open_pool(Corpus(path=str(tmp_path))).fingerprint()  # noqa: E731
     first = fingerprint()
     assert first == fingerprint()
     (tmp_path / "a.py").write_text("x = 22\n")
@@ -193,7 +203,7 @@ def test_the_fingerprint_changes_with_the_files_only(tmp_path):
 
 
 def test_the_default_pool_is_real_code_of_every_length():
-    pool = open_pool(None, None, None, None, 10_000_000, 1800, 0)
+    pool = open_pool(Corpus(max_documents=1800))
     kept, rejected = (lambda k, r: (k, r))(*read(None, max_bytes=10_000_000, max_documents=1800))
     assert len(kept) >= 1500 and len(kept) + len(rejected) == 1800 and pool.n_listed > 5000
     sizes = sorted(d.n_bytes for d in kept)

@@ -17,7 +17,7 @@ from grip_assets.models import counting
 from grip_assets.models.counting import WholeTexts, Words, tokens_counter
 from grip_assets.settings import GROUPS, validate
 from grip_assets.sources.benchmarks import problems
-from grip_assets.sources.contamination import index
+from grip_assets.sources.steps.contamination import index
 from grip_assets.stages import STAGES
 from grip_assets.stages.curation import corpus as corpus_stage
 from grip_assets.store import parts

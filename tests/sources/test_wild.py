@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from grip_assets.errors import GripError
+from grip_assets.settings import Corpus
 from grip_assets.sources import listing
 from grip_assets.sources.documents import Reason, Rejected
 from grip_assets.sources.encodings import decode
@@ -28,7 +29,9 @@ TEXTS = [row["text"] for row in ROWS]
 
 
 def pool_of(path, format=None, text_field=None, id_field=None, max_bytes=10_000, **more):
-    return open_pool(str(path), format, text_field, id_field, max_bytes, None, 0, **more)
+    vector = more.pop("vector_field", None)
+    fields = {"format": format, "text_field": text_field, "id_field": id_field, "max_bytes": max_bytes} | more
+    return open_pool(Corpus(path=str(path), **fields), vector)
 
 
 def read(path, *args, **more):
@@ -504,9 +507,9 @@ def test_one_file_under_another_name_is_seen_from_its_content(tmp_path):
 
 
 def test_a_hole_in_a_file_is_a_row_that_says_how_large(tmp_path, monkeypatch):
-    from grip_assets.sources.tables import Rows
+    from grip_assets.sources.readers.rows import RowFormat
 
-    monkeypatch.setattr(Rows, "longest_line", 1000)
+    monkeypatch.setattr(RowFormat, "longest_line", 1000)
     with put(tmp_path / "p.jsonl", as_lines()).open("r+b") as file:
         file.truncate(5_000_000)
     kept, (rejected,) = read(tmp_path / "p.jsonl")
@@ -526,9 +529,9 @@ def test_a_hole_in_a_file_is_a_row_that_says_how_large(tmp_path, monkeypatch):
 
 
 def test_a_line_that_is_too_long_is_not_held(tmp_path, monkeypatch):
-    from grip_assets.sources.tables import Rows
+    from grip_assets.sources.readers.rows import RowFormat
 
-    monkeypatch.setattr(Rows, "longest_line", 1000)
+    monkeypatch.setattr(RowFormat, "longest_line", 1000)
     put(tmp_path / "p.jsonl", as_lines(ROWS[:1]) + '{"text": "' + "x" * 5000 + '"}\n' + as_lines(ROWS[1:]))
     kept, (rejected,) = read(tmp_path / "p.jsonl")
     assert [d.text for d in kept] == TEXTS and (rejected.source, rejected.reason) == ("p.jsonl:2", Reason.TOO_LARGE)

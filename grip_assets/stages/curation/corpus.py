@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
@@ -28,17 +29,10 @@ from grip_assets.runtime import threads
 from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Corpus, Embedding, digest
 from grip_assets.sources import benchmarks
-from grip_assets.sources.contamination import RULES, Finding, decontaminate, index, suspects
-from grip_assets.sources.documents import (
-    WOULD_READ,
-    RawDocument,
-    Reason,
-    Rejected,
-    deduplicate,
-    of_one_width,
-    with_name,
-)
-from grip_assets.sources.pool import Pool, open_pool
+from grip_assets.sources.documents import WOULD_READ, RawDocument, Reason, Rejected
+from grip_assets.sources.pool import DocumentPool, open_pool
+from grip_assets.sources.steps import in_any_order, in_pool_order, steps_of
+from grip_assets.sources.steps.contamination import RULES, Finding
 from grip_assets.stages.curation.clusters import enough_documents
 from grip_assets.store.catalog import literal
 from grip_assets.store.parts import PartsWriter, part_size
@@ -80,22 +74,9 @@ FIRST = 3  # rejected documents that are shown
 ALL_REJECTED = "rejected.parquet"  # in the data folder, where a run had nothing else to keep
 
 
-def pool(settings: Settings) -> Pool:
-    s = Corpus.of(settings)
-    return open_pool(
-        s.path,
-        s.format,
-        s.text_field,
-        s.id_field,
-        s.max_bytes,
-        s.max_documents,
-        s.seed,
-        s.project_field,
-        s.project_depth,
-        s.language_field,
-        tuple(s.keep),
-        Embedding.of(settings).column if "embedding" in settings else None,
-    )
+def pool(settings: Settings) -> DocumentPool:
+    column = Embedding.of(settings).column if "embedding" in settings else None
+    return open_pool(Corpus.of(settings), column)
 
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
@@ -122,8 +103,9 @@ def compute(work: Work) -> Result:
     tokens = 0
     findings: list[Finding] = []
     with Tables(work, source.size()) as tables:
-        for rows in read_rows(source, settings, count_tokens, findings):
+        for rows in read_rows(source, settings, count_tokens):
             tables.write(rows)
+            findings += [row["finding"] for row in rows["rejected"] if row["finding"]]
             tokens += sum(row["n_tokens"] for row in rows["corpus"])
             seen.update({"kept": len(rows["corpus"]), "read": sum(map(len, rows.values()))})
             seen.update({outcome: len(rows[outcome]) for outcome in ("held_out", "rejected")})
@@ -147,29 +129,25 @@ def compute(work: Work) -> Result:
 
 
 def read_rows(
-    source: Pool, settings: Corpus, count_tokens: Callable[[list[str]], list[int]], findings: list[Finding]
+    source: DocumentPool, settings: Corpus, count_tokens: Callable[[list[str]], list[int]]
 ) -> Iterator[dict[str, list[dict[str, Any]]]]:
     """Rows of each table, batch by batch, in the order of the pool.
 
-    Hashing, looking for benchmarks and counting tokens need one batch alone, and are done by threads. Which copy of a
-    text stands depends on which was read first, so that is decided between them, in order.
+    Most steps, and counting tokens, need one batch alone, and are done by threads. Which copy of a text stands depends
+    on which was read first, so that is decided between them, in order.
     """
-    indexes = [index(name) for name in settings.benchmarks]
-
-    def named(batch: list[RawDocument | Rejected]) -> list[tuple[RawDocument | Rejected, bool]]:
-        suspected = suspects(indexes, ["" if isinstance(d, Rejected) else d.text for d in batch]).tolist()
-        return [(d if isinstance(d, Rejected) else with_name(d), s) for d, s in zip(batch, suspected, strict=True)]
+    steps = steps_of(settings)
 
     def counted(batch: list[RawDocument | Rejected]) -> dict[str, list[dict[str, Any]]]:
         documents = [d for d in batch if not isinstance(d, Rejected)]
         rows: dict[str, list[dict[str, Any]]] = {"corpus": [], "held_out": []}
         n_tokens = count_tokens([d.text for d in documents])
         for document, n, held in zip(documents, n_tokens, set_aside(documents, settings), strict=True):
-            rows["held_out" if held else "corpus"].append(vars(document) | {"n_tokens": n})
+            rows["held_out" if held else "corpus"].append(vars(document) | {"doc_id": document.doc_id, "n_tokens": n})
         return rows | {"rejected": [vars(d) for d in batch if isinstance(d, Rejected)]}
 
-    read = threads.each(named, _batches(source.read()), bytes_each=IN_MEMORY)
-    clean = deduplicate(of_one_width(decontaminate(chain.from_iterable(read), indexes, findings)))
+    read = threads.each(partial(in_any_order, steps), _batches(source.read()), bytes_each=IN_MEMORY)
+    clean = in_pool_order(steps, chain.from_iterable(read))
     return threads.each(counted, _batches(clean), bytes_each=IN_MEMORY)
 
 
@@ -256,7 +234,7 @@ class Refused:
         return WOULD_READ[Reason(reasons[0])] if reasons else "Check settings/corpus.path."
 
 
-def _refuse_nothing(seen: Counter[str], source: Pool, refused: Refused, work: Work) -> None:
+def _refuse_nothing(seen: Counter[str], source: DocumentPool, refused: Refused, work: Work) -> None:
     if seen["held_out"] and not seen["kept"]:
         raise GripError(
             f"Every document of {source.label} is held out. Lower settings/corpus.held_out, or raise"

@@ -20,9 +20,9 @@ from grip_assets.models.files import locate
 from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Corpus, Embedding, Evaluation, hashed_values
 from grip_assets.sources.benchmarks import problems
-from grip_assets.sources.contamination import containment
 from grip_assets.sources.documents import RawDocument, name_of
-from grip_assets.sources.pool import Pool
+from grip_assets.sources.pool import DocumentPool
+from grip_assets.sources.steps.contamination import containment
 from grip_assets.stages.curation.corpus import pool as pool_of
 from grip_assets.store.tables import texts
 
@@ -175,7 +175,7 @@ def target_documents(path: str, corpus: Corpus) -> Iterator[RawDocument]:
     return (d for d in _target_pool(path, corpus).read() if isinstance(d, RawDocument))
 
 
-def _target_pool(path: str, corpus: Corpus) -> Pool:
+def _target_pool(path: str, corpus: Corpus) -> DocumentPool:
     return pool_of({"corpus": corpus.model_copy(update={"path": path, "format": None, "max_documents": None})})
 
 

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from grip_assets.sources.benchmarks import problems
-from grip_assets.sources.documents import RawDocument, Reason, Rejected, name_of
+from grip_assets.sources.documents import RawDocument, Reason, Rejected
+from grip_assets.sources.steps.base import Outcome, Step
 
 if TYPE_CHECKING:
-    from grip_assets.sources.screening import Screen
+    from grip_assets.sources.steps.screening import Screen
 
 N = 13  # GPT-3's
 RULES = ("exact", f"{N}-gram")
@@ -85,7 +86,7 @@ class Index:
 
     @cached_property
     def screen(self) -> "Screen":
-        from grip_assets.sources.screening import Screen  # numba: not needed to load the definitions
+        from grip_assets.sources.steps.screening import Screen  # numba: not needed to load the definitions
 
         return Screen(self.number, self.hashes, MULTIPLIER_N)
 
@@ -137,27 +138,32 @@ def containment(passages: Sequence[str], texts: Iterable[str]) -> list[float]:
     return [largest[str(i)] / max(runs_of[str(i)], 1) for i in range(len(passages))]
 
 
-def decontaminate(
-    stream: Iterable[tuple[RawDocument | Rejected, bool]], indexes: list[Index], findings: list[Finding]
-) -> Iterator[RawDocument | Rejected]:
-    """Reject documents that hold a benchmark's problem, each copy of one as well, and note the findings. The stream
-    says of each document whether it is suspected."""
-    for document, suspected in stream:
-        if isinstance(document, Rejected) or not suspected:
-            yield document
-            continue
-        found = next(filter(None, (index.find(document.text) for index in indexes)), None)
-        if not found:
-            yield document
-            continue
-        findings.append(found)
-        name = name_of(document.text)
-        yield Rejected(document.source, Reason.CONTAMINATED, str(found), document.n_bytes, name)
+class Decontamination(Step):
+    """Rejects documents that hold a benchmark's problem, each copy of one as well. The rejection has the finding."""
 
+    def __init__(self, benchmarks: Iterable[str]):
+        self.indexes = [index(name) for name in benchmarks]
 
-def suspects(indexes: list[Index], texts: Sequence[str]) -> np.ndarray:
-    """For each text whether any of the benchmarks may be in it."""
-    found = np.zeros(len(texts), bool)
-    for index in indexes:
-        found |= index.suspects(texts)
-    return found
+    def batch(self, documents: Sequence[RawDocument]) -> list[Outcome]:
+        suspected = self._suspects([document.text for document in documents])
+        return [self.one(d) if is_one else d for d, is_one in zip(documents, suspected.tolist(), strict=True)]
+
+    def one(self, document: RawDocument) -> Outcome:
+        finding = next(filter(None, (index.find(document.text) for index in self.indexes)), None)
+        if not finding:
+            return document
+        return Rejected(
+            document.source,
+            Reason.CONTAMINATED,
+            str(finding),
+            document.n_bytes,
+            document.doc_id,
+            finding=finding,
+        )
+
+    def _suspects(self, texts: Sequence[str]) -> np.ndarray:
+        """For each text whether any of the benchmarks may be in it."""
+        found = np.zeros(len(texts), bool)
+        for index in self.indexes:
+            found |= index.suspects(texts)
+        return found

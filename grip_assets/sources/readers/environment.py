@@ -1,4 +1,4 @@
-"""The default pool: source code that is on this machine after installation.
+"""environment: the default pool, source code that is on this machine after installation.
 
 The interpreter's standard library and the installed packages, as 'stdlib/...' and 'site-packages/...'. Two environments
 with the same packages give the same documents wherever they lie, so files that carry paths or install times are left
@@ -15,6 +15,9 @@ from pathlib import Path
 
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.sources.languages import language_of
+from grip_assets.sources.listing import Entry
+from grip_assets.sources.readers.base import Files
+from grip_assets.sources.readers.folder import Folder
 
 PACKAGE_FILES = 600
 LEFT_OUT = ("grip_assets", "__editable__", "_virtualenv", "distutils-precedence", "config-", "_sysconfigdata")
@@ -23,17 +26,25 @@ PACKAGING = (".dist-info", ".egg-info", ".data")
 DATA = {"csv", "svg", "xml", "jupyter"}  # test data of packages rather than source code
 
 
-def listing() -> list[tuple[str, str, int, str]]:
-    """(relative name, path, size, stamp) of each file, sorted by name."""
+class Environment(Folder):
+    name = "environment"
+    described = ""  # no path is of this format
+
+    def choose(self, chosen: list[Entry], listing: list[Entry]) -> Files:
+        return Files(files())
+
+
+def files() -> list[Entry]:
+    """The files of the pool, sorted by name."""
     by_package: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for label, root in roots().items():
         for name in _sources_below(root):
             package, inside, _ = name.partition("/")
             by_package[f"{label}/{package}" if inside else label].append((f"{label}/{name}", f"{root}/{name}"))
     entries = []
-    for name, path in sorted(entry for files in by_package.values() for entry in _at_most(PACKAGE_FILES, files)):
+    for name, path in sorted(entry for found in by_package.values() for entry in _at_most(PACKAGE_FILES, found)):
         stat = os.stat(path)  # noqa: PTH116  (twice as fast as Path, for thousands of files)
-        entries.append((name, path, stat.st_size, str(stat.st_mtime_ns)))
+        entries.append(Entry(name, path, stat.st_size, str(stat.st_mtime_ns)))
     return entries
 
 

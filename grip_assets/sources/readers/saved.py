@@ -7,10 +7,10 @@ own cache has dataset_info.json with the splits. What else is there are caches o
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -21,20 +21,21 @@ from grip_assets.errors import GripError
 from grip_assets.sources.listing import Entry
 
 STATE, INFO = "state.json", "dataset_info.json"
-Picks = Callable[[], dict[str, np.ndarray]]
 
 
 @dataclass
 class Saved:
-    """``data``: files of the data. ``about``: files that say what is data, whose change changes the pool. ``picks``:
-    rows by the name of a file, where a data set has indices; a file that is not in it is read whole."""
+    """``data``: files of the data. ``about``: files that say what is data, whose change changes the pool. ``indexed``:
+    for each data set that has indices its data files and the files of its indices."""
 
     data: list[Entry] = field(default_factory=list)
     about: list[Entry] = field(default_factory=list)
-    picks: list[Picks] = field(default_factory=list)
+    indexed: list[tuple[list[Entry], list[Entry]]] = field(default_factory=list)
 
+    @cached_property
     def picked(self) -> dict[str, np.ndarray]:
-        return {name: rows for picks in self.picks for name, rows in picks().items()}
+        """Rows by the name of a file; a file that is not in it is read whole."""
+        return {name: rows for data, indices in self.indexed for name, rows in picks(data, indices).items()}
 
 
 def saved(entries: list[Entry]) -> Saved:
@@ -59,7 +60,7 @@ def _add_folder(files: dict[str, Entry], found: Saved) -> None:
         found.data += data
         found.about += [files[STATE], *indices]
         if indices:
-            found.picks.append(cache(lambda: picks(data, indices)))
+            found.indexed.append((data, indices))
         return
     splits = _json(files.get(INFO)).get("splits")
     if isinstance(splits, dict) and splits:

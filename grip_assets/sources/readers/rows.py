@@ -1,45 +1,41 @@
-"""Pools whose documents are rows: JSON lines and arrays, Parquet, Arrow and saved Hugging Face datasets.
+"""How a row of a table becomes a document: which of its columns is the text, the name, the project and the language.
 
-Rows are streamed. A row that cannot be used is a rejected row; a file that cannot be read to its end is an error, since
-nobody could tell what is missing.
+A row that cannot be used is a rejected row; a file that cannot be read to its end is an error, since nobody could tell
+what is missing. The formats of tables are in jsonl.py, parquet.py and huggingface.py.
 """
 
 import datetime
 import decimal
-import heapq
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
 
 from grip_assets.errors import GripError
-from grip_assets.method.sampling import keyed_uniform
+from grip_assets.settings import Corpus
 from grip_assets.sources import streams
-from grip_assets.sources.documents import RawDocument, Reason, Rejected, from_text, only_zeros, readable
+from grip_assets.sources.documents import RawDocument, Reason, Rejected, from_text, readable
 from grip_assets.sources.languages import named
 from grip_assets.sources.listing import Entry
-from grip_assets.sources.saved import Saved, batches
+from grip_assets.sources.readers.base import Reader
 
 TEXT_FIELDS = ("text", "content", "code")
 LANGUAGE_FIELDS = ("language", "lang", "programming_language")
 OF_CODE = "programming_language"  # where `pl` is Perl
 ALL = "*"
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
-BATCH = 256
 COLUMNS_SHOWN = 12
-
-Read = Callable[[Entry], Iterator[RawDocument | Rejected]]
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowFormat:
     """How a row becomes a document. Names of columns may be dotted: ``meta.repo`` is a field of a struct."""
 
     text_field: str | None
@@ -49,6 +45,13 @@ class Rows:
     language_field: str | None = None
     keep: tuple[str, ...] = ()
     vector_field: str | None = None
+
+    @classmethod
+    def of(cls, settings: Corpus, vector_column: str | None) -> "RowFormat":
+        s = settings
+        return cls(
+            s.text_field, s.id_field, s.project_field, s.max_bytes, s.language_field, tuple(s.keep), vector_column
+        )
 
     @cached_property
     def longest_line(self) -> int:
@@ -193,7 +196,17 @@ def _no_column(file: str, what: str, there: list[str], setting: str, group: str 
     return f"{file} has no {what}. It has: {', '.join(there)}. Set settings/{group}.{setting}."
 
 
-def _unreadable(entry: Entry, error: Exception) -> GripError:
+class TableReader(Reader):
+    """A reader whose files are tables: ``rows`` says how their rows become documents."""
+
+    file_is_document: ClassVar[bool] = False
+
+    def __init__(self, settings: Corpus, vector_column: str | None = None):
+        super().__init__(settings, vector_column)
+        self.rows = RowFormat.of(settings, vector_column)
+
+
+def unreadable(entry: Entry, error: Exception) -> GripError:
     reason = streams.real_reason(entry)
     if reason:
         return GripError(f"{entry.name} {reason}. Nothing of the pool was kept.")
@@ -203,189 +216,5 @@ def _unreadable(entry: Entry, error: Exception) -> GripError:
     )
 
 
-def _no_right(entry: Entry, error: OSError) -> Rejected:
+def no_right(entry: Entry, error: OSError) -> Rejected:
     return Rejected(entry.name, Reason.UNREADABLE, error.strerror or "Permission denied", entry.size)
-
-
-def jsonl(rows: Rows) -> Read:
-    def read(entry: Entry) -> Iterator[RawDocument | Rejected]:
-        partitions = partitions_of(entry.name)
-        if entry.is_hole():
-            yield Rejected(entry.name, Reason.BINARY, only_zeros(entry.size), entry.size)
-            return
-        try:
-            with streams.plain(entry) as stream:
-                for number, row in _json_rows(stream, entry, rows.longest_line):
-                    if isinstance(row, Rejected):
-                        yield row
-                        continue
-                    if partitions and isinstance(row, dict):
-                        row = partitions | row
-                    yield rows.document(row, entry.name, number)
-        except PermissionError as error:
-            yield _no_right(entry, error)
-        except streams.damage() as error:
-            raise _unreadable(entry, error) from error
-
-    return read
-
-
-def _json_rows(stream: Any, entry: Entry, longest: int) -> Iterator[tuple[int, Any]]:
-    """Numbered values of lines or of an array; a line that is none is a rejected row."""
-    start = stream.peek(streams.HEAD)
-    if start.startswith(streams.POINTER):
-        raise GripError(f"{entry.name} {streams.real_reason(entry)}.")
-    if streams.kind_of_json(start[: streams.HEAD])[0] == "array":
-        yield from enumerate(streams.array(stream, entry.name), 1)
-        return
-    for number, line in enumerate(streams.lines(stream, longest), 1):
-        if isinstance(line, streams.TooLong):
-            yield number, _too_long(f"{entry.name}:{number}", line)
-        elif line.strip():
-            yield number, _value(line, f"{entry.name}:{number}")
-
-
-def _value(line: bytes, place: str) -> Any:
-    try:
-        return json.loads(line)
-    except UnicodeDecodeError as error:
-        return Rejected(place, Reason.INVALID_UTF8, f"at byte {error.start} of the line", len(line))
-    except (ValueError, RecursionError) as error:
-        zeros = len(line) - len(line.lstrip(b"\0"))
-        if zeros == len(line.rstrip(b"\n")):
-            return Rejected(place, Reason.BINARY, only_zeros(zeros), len(line))
-        return Rejected(place, Reason.BAD_JSON, str(error)[:200], len(line))
-
-
-def _too_long(place: str, line: streams.TooLong) -> Rejected:
-    if line.zeros:
-        return Rejected(place, Reason.BINARY, only_zeros(line.n_bytes), line.n_bytes)
-    return Rejected(place, Reason.TOO_LARGE, f"a line of {line.n_bytes:,} bytes", line.n_bytes)
-
-
-def parquet(rows: Rows) -> Read:
-    import pyarrow.parquet as pq
-
-    def read(entry: Entry) -> Iterator[RawDocument | Rejected]:
-        try:
-            with entry.open() as raw:
-                file = pq.ParquetFile(raw)
-                partitions = partitions_of(entry.name)
-                columns = rows.columns(file.schema_arrow, entry.name, partitions)
-                number = 0
-                for batch in file.iter_batches(batch_size=BATCH, columns=columns):
-                    for row in dicts(batch):
-                        number += 1
-                        yield rows.document(partitions | row, entry.name, number)
-        except PermissionError as error:
-            yield _no_right(entry, error)
-        except (OSError, pa.ArrowException) as error:
-            raise _unreadable(entry, error) from error
-
-    return read
-
-
-def huggingface(rows: Rows, saved: Saved | None = None) -> Read:
-    """Arrow files; a row is named by its split folder, file and number."""
-    picked: dict[str, np.ndarray] | None = None
-
-    def read(entry: Entry) -> Iterator[RawDocument | Rejected]:
-        nonlocal picked
-        try:
-            if picked is None:
-                picked = saved.picked() if saved else {}
-            with batches(entry) as (schema, found):
-                partitions = partitions_of(entry.name)
-                columns = rows.columns(schema, entry.name, partitions)
-                tops = [c for c in schema.names if _is_read(c, columns)]
-                for number, row in _numbered(found, tops, picked.get(entry.name)):
-                    yield rows.document(partitions | row, entry.name, number)
-        except PermissionError as error:
-            yield _no_right(entry, error)
-        except (OSError, pa.ArrowException) as error:
-            raise _unreadable(entry, error) from error
-
-    return read
-
-
-def _is_read(column: str, wanted: list[str]) -> bool:
-    return column in wanted or any(name.startswith(f"{column}.") for name in wanted)
-
-
-def _numbered(
-    found: Iterator[pa.RecordBatch], columns: list[str], wanted: np.ndarray | None
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows with their numbers from 1: all of them, or the wanted ones (positions from 0, sorted)."""
-    start = 0
-    for batch in found:
-        end = start + batch.num_rows
-        inside = np.arange(start, end) if wanted is None else wanted[(wanted >= start) & (wanted < end)]
-        for at in range(0, len(inside), BATCH):
-            places = inside[at : at + BATCH]
-            part = batch.select(columns).take(pa.array(places - start))
-            yield from zip((places + 1).tolist(), dicts(part), strict=True)
-        start = end
-
-
-READERS = {"jsonl": jsonl, "parquet": parquet}
-
-
-def dicts(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    """Rows of a batch as Python values; a string that is no UTF-8 is bytes, and a time too fine for Python is text."""
-    columns = [values(column) for column in batch.columns]
-    return (dict(zip(batch.schema.names, row, strict=True)) for row in zip(*columns, strict=True))
-
-
-def values(column: pa.Array) -> list[Any]:
-    try:
-        if not _too_fine(column.type):
-            return column.to_pylist()
-    except UnicodeDecodeError:
-        pass
-    if pa.types.is_struct(column.type):
-        inner = [values(column.field(i)) for i in range(column.type.num_fields)]
-        names = [field.name for field in column.type]
-        rows = zip(column.is_valid().to_pylist(), *inner, strict=True)
-        return [dict(zip(names, row, strict=True)) if valid else None for valid, *row in rows]
-    if _is_text(column.type):
-        return [_text_or_bytes(value) for value in column.cast(pa.large_binary()).to_pylist()]
-    if pa.types.is_dictionary(column.type):
-        return values(column.dictionary_decode())
-    return _as_strings(column)
-
-
-def _as_strings(column: pa.Array) -> list[Any]:
-    try:
-        return column.cast(pa.string()).to_pylist()
-    except pa.ArrowException:  # a nested type with such values inside
-        return [str(value) if value.is_valid else None for value in column]
-
-
-def _too_fine(kind: pa.DataType) -> bool:
-    """Nanoseconds, at any depth: Python has none."""
-    if pa.types.is_timestamp(kind) or pa.types.is_duration(kind) or pa.types.is_time64(kind):
-        return kind.unit == "ns"
-    return any(_too_fine(kind.field(i).type) for i in range(kind.num_fields))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-
-
-def _text_or_bytes(value: bytes | None) -> str | bytes | None:
-    try:
-        return value if value is None else value.decode()
-    except UnicodeDecodeError:
-        return value
-
-
-def sample(stream: Iterator[RawDocument | Rejected], n: int, seed: int) -> Iterator[RawDocument | Rejected]:
-    """The n rows with the smallest keyed hash of their names, in the order of the stream. Holds n rows."""
-    heap: list[tuple[float, int, RawDocument | Rejected]] = []
-    for number, row in enumerate(stream):
-        u = float(keyed_uniform(seed, "corpus", [row.source])[0])
-        if len(heap) < n:
-            heapq.heappush(heap, (-u, number, row))
-        elif -u > heap[0][0]:
-            heapq.heapreplace(heap, (-u, number, row))
-    yield from (row for _, _, row in sorted(heap, key=lambda item: item[1]))

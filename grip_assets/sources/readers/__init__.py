@@ -1,0 +1,16 @@
+"""Readers of pools: one file a format, all of them in ``READERS``. How a format is chosen is in ../recognition.py.
+
+To add a format, write a subclass of ``base.Reader`` in a file of its own, and name it here and in ``READERS``.
+"""
+
+from grip_assets.sources.readers.base import Files, Reader
+from grip_assets.sources.readers.environment import Environment
+from grip_assets.sources.readers.folder import Folder
+from grip_assets.sources.readers.huggingface import HuggingFace
+from grip_assets.sources.readers.jsonl import Jsonl
+from grip_assets.sources.readers.parquet import Parquet
+
+__all__ = ["READERS", "Files", "Reader"]
+READERS: dict[str, type[Reader]] = {
+    reader.name: reader for reader in (Folder, Jsonl, Parquet, HuggingFace, Environment)
+}

@@ -1,0 +1,49 @@
+"""Steps of the intake: a document in; the document, a changed one, or a rejection with its reason out. One file a step.
+
+To add a step (personal data, natural language, secrets ...), write a subclass of ``base.Step`` in a file of its own and
+name it in ``steps_of``, before the ordered steps. Its settings are fields of settings/corpus.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from grip_assets.settings import Corpus
+from grip_assets.sources.documents import RawDocument, Rejected
+from grip_assets.sources.steps.base import Outcome, Step
+from grip_assets.sources.steps.contamination import Decontamination
+from grip_assets.sources.steps.copies import ExactCopies
+from grip_assets.sources.steps.widths import OneWidth
+
+__all__ = ["Step", "in_any_order", "in_pool_order", "steps_of"]
+
+
+def steps_of(settings: Corpus) -> list[Step]:
+    """The steps that the settings ask for, in the order in which they are taken; new ones for each pass."""
+    decontamination = [Decontamination(settings.benchmarks)] if settings.benchmarks else []
+    return [*decontamination, OneWidth(), ExactCopies()]
+
+
+def in_any_order(steps: Sequence[Step], batch: Sequence[Outcome]) -> list[Outcome]:
+    """A batch after all steps that look at each document alone. It can run in any thread or process; the documents
+    that are left have their names afterwards, which is the work of a hash."""
+    for step in (step for step in steps if not step.ordered):
+        batch = _after(step, batch)
+    for document in batch:
+        if isinstance(document, RawDocument):
+            _ = document.doc_id  # computed here once, and kept
+    return list(batch)
+
+
+def in_pool_order(steps: Sequence[Step], stream: Iterable[Outcome]) -> Iterator[Outcome]:
+    """The stream after all ordered steps. It must come in the order of the pool."""
+    ordered = [step for step in steps if step.ordered]
+    for document in stream:
+        for step in ordered:
+            if isinstance(document, Rejected):
+                break
+            document = step.one(document)
+        yield document
+
+
+def _after(step: Step, batch: Sequence[Outcome]) -> list[Outcome]:
+    left = iter(step.batch([document for document in batch if isinstance(document, RawDocument)]))
+    return [next(left) if isinstance(document, RawDocument) else document for document in batch]

@@ -1,0 +1,23 @@
+"""Exact copies: of documents with the same text only the first is kept."""
+
+from grip_assets.sources.documents import RawDocument, Reason, Rejected
+from grip_assets.sources.steps.base import Outcome, Step
+
+
+class ExactCopies(Step):
+    """The first copy read stands, held out or not: so a text is never both in the pool and held out. Holds a name and a
+    source for each document: about 200 bytes."""
+
+    ordered = True
+
+    def __init__(self) -> None:
+        self.seen: dict[bytes, str] = {}
+
+    def one(self, document: RawDocument) -> Outcome:
+        name = document.doc_id
+        key = bytes.fromhex(name)
+        if key not in self.seen:
+            self.seen[key] = document.source
+            return document
+        detail = f"same text as {self.seen[key]}"
+        return Rejected(document.source, Reason.DUPLICATE, detail, document.n_bytes, name, stands_for=name)
