@@ -49,7 +49,7 @@ def test_a_format_is_one_reader_and_is_recognised_by_name_or_first_bytes(tmp_pat
 def test_a_reader_can_be_sent_to_another_process(tmp_path, format):
     (tmp_path / "a.py").write_text("x = 1\n")
     reader = READERS[format](Corpus(path=str(tmp_path), keep=["id"]), "vector")
-    again = pickle.loads(pickle.dumps(reader))  # noqa: S301
+    again = pickle.loads(pickle.dumps(reader))
     assert vars(again).keys() == vars(reader).keys() and again.settings == reader.settings
 
 
@@ -78,7 +78,7 @@ def test_a_step_may_change_a_text_and_names_follow_the_changed_one():
 
 def test_steps_that_look_at_a_document_alone_can_be_sent_to_another_process():
     alone = [step for step in steps_of(Corpus()) if not step.ordered]
-    assert alone and [type(s) for s in pickle.loads(pickle.dumps(alone))] == [type(s) for s in alone]  # noqa: S301
+    assert alone and [type(s) for s in pickle.loads(pickle.dumps(alone))] == [type(s) for s in alone]
 
 
 def test_without_benchmarks_nothing_is_looked_for():
