@@ -273,6 +273,7 @@ class Adaptation(Group):
         return self.epochs * self.seeds if self.form == "steps" else 1
 
 
+NEYMAN = {"base": "neyman"}
 REPLAYED = {"replay": ["quality", "loss"]}
 
 
@@ -289,10 +290,24 @@ class Budget(Group):
         given=True,
     )
     unit: Literal["tokens", "documents"] = knob("tokens", "Unit of N_k and of the budget.", given=True)
-    tau: float = knob(0.5, "Exponent of a cluster's size and spread, N_k σ_k.", "τ", ge=0, le=4)
+    base: Literal["neyman", "proportional", "given"] = knob(
+        "neyman",
+        "What the budget is shared by before replay. neyman: size, spread and quality; proportional: size alone; given:"
+        " your weights.",
+        added=True,
+    )
+    weights: str | None = knob(
+        None,
+        "File of a weight for each cluster (JSON, YAML or CSV), by its id or by its value in the column of the"
+        " partition.",
+        given=True,
+        when={"base": "given"},
+        added=True,
+    )
+    tau: float = knob(0.5, "Exponent of a cluster's size and spread, N_k σ_k.", "τ", when=NEYMAN, ge=0, le=4)
     temperature: float = knob(1.0, "Temperature of the quality term.", "T", when={"use_quality": True}, gt=0)
-    use_sigma: bool = knob(True, "Spread σ_k in the base budget.", "σ_k")
-    use_quality: bool = knob(True, "Quality term in the base budget.", "exp(Q_k/T)")
+    use_sigma: bool = knob(True, "Spread σ_k in the base budget.", "σ_k", when=NEYMAN)
+    use_quality: bool = knob(True, "Quality term in the base budget.", "exp(Q_k/T)", when=NEYMAN)
     quality_scale: Literal["unit", "raw", "zscore"] = knob(
         "unit", "Scale of Q_k in the quality term.", "Q_k", when={"use_quality": True}
     )
@@ -320,6 +335,22 @@ class Budget(Group):
     norm_weights: Literal["uniform", "size"] = knob("uniform", "Weights of the mean drop.", "τ_norm", when=REPLAYED)
     overflow: Literal["waterfill", "repeat", "error"] = knob("waterfill", "What a budget above its cluster does.")
     max_repeats: int = knob(1, "Copies of a document at most.", when={"overflow": "repeat"}, ge=1)
+
+    @property
+    def reads_quality(self) -> bool:
+        """Whether Q_k makes a difference: in the base, or as the gate of replay."""
+        return self.replay != "none" or (self.applies("use_quality") and self.use_quality)
+
+    @property
+    def reads_drops(self) -> bool:
+        """Whether the probe's drops make a difference."""
+        return self.replay == "loss"
+
+    @property
+    def pure(self) -> str:
+        """These settings in words, where nothing is replayed: why a measurement is not used."""
+        quality = f"{self.name}.use_quality is false and " if self.base == "neyman" else ""
+        return f"settings/{self.name}.base is {self.base}, {quality}{self.name}.replay is none"
 
     @field_validator("total", mode="before")
     @classmethod

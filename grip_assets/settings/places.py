@@ -7,7 +7,13 @@ from typing import Any
 
 from grip_assets.models.files import PACKAGED
 
-PATHS = {("corpus", "path"), ("evaluation", "target"), ("quality", "gold"), ("adaptation", "checkpoints")}
+PATHS = {
+    ("corpus", "path"),
+    ("evaluation", "target"),
+    ("quality", "gold"),
+    ("adaptation", "checkpoints"),
+    ("budget", "weights"),
+}
 PATH_OR_NAME = {  # a name of a model (or rubric) where there is no such file
     ("corpus", "tokenizer"),
     ("embedding", "model"),

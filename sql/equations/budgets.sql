@@ -1,7 +1,8 @@
--- G4, G6, G7 [paper eq. 5, 7, 8]: the real budget of each cluster, before caps and rounding (method/budget/allocation.py).
--- in: sigma_k, cluster_quality, adaptation_deltas   out: one row a cluster; budget sums to total
--- parameters: total (in units), unit, tau, temperature, use_sigma, use_quality, quality_scale, replay, alpha, gate,
---   gate_quantile, quality_bound, direction, norm_weights (settings/budget), delta (settings/adaptation)
+-- G6, G7 [paper eq. 7, 8]: the real budget of each cluster, before caps and rounding (method/budget/allocation.py).
+-- in: sigma_k, cluster_quality, adaptation_deltas (empty where nothing reads them), shares (cluster_id, share: the base)
+-- out: one row a cluster; budget sums to total
+-- parameters: total (in units), unit, replay, alpha, gate, gate_quantile, quality_bound, direction, norm_weights
+--   (settings/budget), delta (settings/adaptation)
 WITH measured AS (
     SELECT
         s.cluster_id, s.n_docs, s.n_tokens, s.sigma, q.quality AS mean_quality,
@@ -12,28 +13,9 @@ WITH measured AS (
         (CASE $unit WHEN 'tokens' THEN s.n_tokens ELSE s.n_docs END)::DOUBLE AS size                        -- A16
     FROM sigma_k AS s LEFT JOIN cluster_quality AS q USING (cluster_id) LEFT JOIN adaptation_deltas AS a USING (cluster_id)
 ),
-scaled AS (
-    SELECT *,
-        CASE $quality_scale                                                                                 -- A10
-            WHEN 'raw' THEN 10 * quality
-            WHEN 'zscore' THEN (quality - avg(quality) OVER ()) / coalesce(nullif(stddev_pop(quality) OVER (), 0), 1)
-            ELSE quality
-        END AS q
-    FROM measured
-),
--- G4: n_base = B w_k / sum_j w_j with w_k = (N_k sigma_k)^tau exp(Q_k / T). The largest Q is taken off in the exponent:
--- it cancels, and a small T cannot overflow.
-weighted AS (
-    SELECT *,
-        (size * CASE WHEN $use_sigma THEN sigma ELSE 1 END) ** $tau
-            * CASE WHEN $use_quality THEN exp((q - max(q) OVER ()) / $temperature) ELSE 1 END AS weight
-    FROM scaled
-),
+-- G4: n_base = B share_k, whatever made the shares (method/budget/registry.py).
 base AS (
-    SELECT *,
-        $total * CASE WHEN sum(weight) OVER () > 0 THEN weight / sum(weight) OVER () ELSE size / sum(size) OVER () END
-            AS base_budget
-    FROM weighted
+    SELECT m.*, $total * s.share AS base_budget FROM measured AS m JOIN shares AS s USING (cluster_id)
 ),
 -- The signal that replay follows, smaller = more replay: the drop itself (never below 0, P3), its distance to the
 -- largest drop where large drops are wanted (A21), or the distance to the best quality (A23).

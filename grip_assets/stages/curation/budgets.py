@@ -1,28 +1,41 @@
 """budgets: what each cluster may put into the subset [G4, G6, G7, A3, A17].
 
-The equations are in sql/equations/budgets.sql.
+The base budget is one of method/budget/registry.py; replay is in sql/equations/budgets.sql; caps and rounding are in
+method/budget/allocation.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from grip_assets.engine.declarations import Check, Column, Table
-from grip_assets.engine.stage import Stage, Work
+from grip_assets.engine.make import versions_under
+from grip_assets.engine.stage import Settings, Stage, Work
+from grip_assets.errors import GripError
 from grip_assets.method.budget.allocation import allocate, capacities, resolve_total
+from grip_assets.method.budget.base import Domains
+from grip_assets.method.budget.registry import base_shares
 from grip_assets.settings import Adaptation, Budget
+from grip_assets.stages.curation.weights_file import content_of, read_weights
 from grip_assets.store.query import query
 
-MEASURED = ("sigma_k", "cluster_quality", "adaptation_deltas")
+MEASURED = ("sigma_k", "cluster_quality", "adaptation_deltas", "centroids")
 
 
 def budgets_under(tables: Mapping[str, pl.DataFrame], settings: Budget, delta: str) -> pl.DataFrame:
-    """Real and whole budgets of the clusters; ``tables``: sigma_k, cluster_quality, adaptation_deltas."""
+    """Real and whole budgets of the clusters; ``tables``: those in ``MEASURED``. GripError where the settings read
+    what was not measured."""
+    _must_be_measured(tables, settings)
+    tables = {**tables, "sigma_k": tables["sigma_k"].sort("cluster_id")}
     sizes = tables["sigma_k"]["n_tokens" if settings.unit == "tokens" else "n_docs"].to_numpy()
     total = resolve_total(settings.total, int(sizes.sum()))
-    parameters = settings.model_dump() | {"total": total, "delta": delta}
-    real = query("equations/budgets", tables, **parameters)
+    parameters = settings.effective().model_dump() | {"total": total, "delta": delta}
+    domains = _domains(tables, settings, sizes, lambda name: query(name, tables, **parameters))
+    shares = pl.DataFrame({"cluster_id": domains.ids_K, "share": base_shares(settings.base, domains)})
+    real = query("equations/budgets", {**tables, "shares": shares}, **parameters)
     capacity = capacities(sizes, total, settings.overflow, settings.max_repeats)
     allocated = allocate(real["utility"].to_numpy(), capacity, total, settings.overflow)
     return real.with_columns(
@@ -30,7 +43,49 @@ def budgets_under(tables: Mapping[str, pl.DataFrame], settings: Budget, delta: s
         capacity=pl.Series(capacity),
         total=pl.lit(total, pl.Int64),
         unit=pl.lit(settings.unit),
+        base=pl.lit(settings.base),
     )
+
+
+def _domains(
+    tables: Mapping[str, pl.DataFrame], settings: Budget, sizes: np.ndarray, equation: Callable[[str], pl.DataFrame]
+) -> Domains:
+    spread = tables["sigma_k"]
+    weights = read_weights(settings) if settings.base == "given" else {}
+    return Domains(spread["cluster_id"].to_numpy(), sizes.astype(np.float64), _names(tables), weights, equation)
+
+
+def _names(tables: Mapping[str, pl.DataFrame]) -> list[str] | None:
+    """The value of each cluster, where a column of the pool is the partition."""
+    centroids = tables["centroids"]
+    if "value" not in centroids.columns or centroids["value"].null_count():
+        return None
+    return tables["sigma_k"].join(centroids, on="cluster_id", maintain_order="left")["value"].to_list()
+
+
+def _must_be_measured(tables: Mapping[str, pl.DataFrame], settings: Budget) -> None:
+    needs = {"cluster_quality": settings.reads_quality, "adaptation_deltas": settings.reads_drops}
+    missing = [name for name, needed in needs.items() if needed and tables[name].is_empty()]
+    if missing:
+        stage = {"cluster_quality": "quality_scores"}.get(missing[0], missing[0])
+        raise GripError(
+            f"These budget settings read {missing[0]}, and the settings in force do not: {stage} was not made. Curate"
+            " with settings/budget.replay and settings/budget.base as they are to be compared."
+        )
+
+
+def measured_under(work: Work, settings: Settings) -> dict[str, pl.DataFrame]:
+    """The tables in ``MEASURED`` as they are under other settings of the budget: a comparison may need a measurement
+    that the settings in force do not use."""
+    versions = versions_under(settings, work)
+    owner = {table: work.owners[table] for table in MEASURED}
+    return {t: pl.read_parquet(work.store.parquet(owner[t], versions[owner[t]], t)) for t in MEASURED}
+
+
+def facts(settings: Settings, root: Path) -> dict[str, Any]:
+    """The content of the file of weights, where they are given."""
+    budget = Budget.of(settings)
+    return {"weights": content_of(budget)} if budget.base == "given" else {}
 
 
 def compute(work: Work) -> dict[str, Any]:
@@ -72,7 +127,7 @@ TABLES = (
             Column(
                 "base_budget",
                 pl.Float64,
-                "n_base ∝ (N_k σ_k)^τ exp(Q_k/T).",
+                "Base budget; by neyman n_base ∝ (N_k σ_k)^τ exp(Q_k/T).",
                 ("sigma_k.n_tokens", "sigma_k.n_docs", "sigma_k.sigma", "cluster_quality.quality"),
             ),
             Column("gate_open", pl.Boolean, "Whether Q_k is above the gate τ_th.", ("cluster_quality.quality",)),
@@ -109,6 +164,7 @@ TABLES = (
             Column("capacity", pl.Int64, "The most that the cluster can give.", ("sigma_k.n_tokens", "sigma_k.n_docs")),
             Column("total", pl.Int64, "B_total in units.", ("sigma_k.n_tokens", "sigma_k.n_docs")),
             Column("unit", pl.String, "tokens or documents."),
+            Column("base", pl.String, "What made base_budget: settings/budget.base."),
         ),
     ),
 )
@@ -121,14 +177,16 @@ CHECKS = (
 
 stage = Stage(
     name="budgets",
-    code_version="2",
+    code_version="3",
     compute=compute,
     description="How many tokens (or documents) each cluster may put into the subset: more where it is large, varied,"
     " good and not yet learned. n_base ∝ (N_k σ_k)^τ exp(Q_k/T), r_k = 1 + α exp(−ΔL_k/τ_norm) 1[Q_k > τ_th], n_k ∝"
-    " n_base r_k [paper eq. 5, 7, 8], then caps by water-filling and exact rounding.",
+    " n_base r_k [paper eq. 5, 7, 8], then caps by water-filling and exact rounding. settings/budget.base may"
+    " make n_base from sizes or from your weights instead.",
     tables=TABLES,
     checks=CHECKS,
     picture=True,
-    inputs=("sigma_k", "quality_scores", "adaptation_deltas"),
+    inputs=("clusters", "sigma_k", "quality_scores", "adaptation_deltas"),
     reads={"budget": None, "adaptation": ("delta",)},
+    facts=facts,
 )

@@ -170,7 +170,7 @@ stage = Stage(
     tables=TABLES,
     checks=CHECKS,
     picture=True,
-    inputs=("sigma_k", "quality_scores", "adaptation_deltas", "budgets", "subset"),
+    inputs=("clusters", "sigma_k", "quality_scores", "adaptation_deltas", "budgets", "subset"),
     reads={"budget": None, "adaptation": ("delta",), "selection": None},
     group="reports",
 )

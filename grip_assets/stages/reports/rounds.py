@@ -104,7 +104,8 @@ stage = Stage(
     tables=TABLES,
     checks=CHECKS,
     picture=True,
-    inputs=("sigma_k", "quality_scores", "adaptation_deltas", "budgets"),  # budgets that cannot be are said once
+    # budgets: that they cannot be made is said once, by their own stage
+    inputs=("clusters", "sigma_k", "quality_scores", "adaptation_deltas", "budgets"),
     reads={"budget": None, "adaptation": ("delta",)},
     facts=_measured,
     group="reports",

@@ -1,0 +1,17 @@
+"""The base budgets by name, as settings/budget.base has them. Adding one is described in base.py."""
+
+import numpy as np
+
+from grip_assets.method.budget import given, neyman, proportional
+from grip_assets.method.budget.base import Domains, Shares, checked
+
+BUDGETS: dict[str, Shares] = {
+    "neyman": neyman.shares,
+    "proportional": proportional.shares,
+    "given": given.shares,
+}
+
+
+def base_shares(name: str, domains: Domains) -> np.ndarray:
+    """float64 (K,) of the base ``name``."""
+    return checked(BUDGETS[name](domains), name)

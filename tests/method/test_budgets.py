@@ -1,0 +1,166 @@
+"""What every base budget promises, whoever wrote it; and the file of weights."""
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given as for_all
+from hypothesis import settings as limits
+from hypothesis import strategies as st
+
+from grip_assets.errors import GripError
+from grip_assets.method.budget.base import Domains, checked
+from grip_assets.method.budget.registry import BUDGETS, base_shares
+from grip_assets.settings import Budget, choices
+from grip_assets.stages.curation.budgets import budgets_under, facts
+from grip_assets.stages.curation.weights_file import read_weights
+
+K = 7
+
+
+def measured(seed: int, values: bool = False) -> dict[str, pl.DataFrame]:
+    """K clusters as the stages before ``budgets`` measure them."""
+    rng = np.random.default_rng(seed)
+    ids = pl.Series("cluster_id", range(K), pl.Int32)
+    n_docs = rng.integers(1, 400, K)
+    sigma = pl.DataFrame([ids]).with_columns(
+        n_docs=pl.Series(n_docs), n_tokens=pl.Series(n_docs * rng.integers(20, 2000, K)), sigma=rng.uniform(0, 1, K)
+    )
+    quality = pl.DataFrame([ids]).with_columns(quality=rng.uniform(0, 1, K), standard_error=rng.uniform(0, 0.1, K))
+    drops = rng.normal(0.3, 0.3, K)
+    deltas = pl.DataFrame([ids]).with_columns(delta=drops, relative_delta=drops / 10)
+    centroids = pl.DataFrame([ids]).with_columns(value=pl.Series([f"v{k}" for k in range(K)] if values else [None] * K))
+    return {"sigma_k": sigma, "cluster_quality": quality, "adaptation_deltas": deltas, "centroids": centroids}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> str:
+    file = tmp_path_factory.mktemp("weights") / "weights.json"
+    file.write_text("{" + ", ".join(f'"{k}": {k % 3 + 0.5}' for k in range(K)) + "}")
+    return str(file)
+
+
+def test_every_choice_of_the_setting_is_in_the_registry():
+    assert set(choices(Budget.model_fields["base"].annotation)) == set(BUDGETS)
+
+
+@pytest.mark.parametrize("unit", ["tokens", "documents"])
+@pytest.mark.parametrize("replay", ["none", "quality", "loss"])
+@pytest.mark.parametrize("base", BUDGETS)
+def test_budgets_are_exact_within_caps_and_follow_their_clusters(base, replay, unit, weights):
+    for seed in range(4):
+        settings = Budget(base=base, replay=replay, unit=unit, total=[0.02, 0.3, 0.8, 1.0][seed], weights=weights)
+        tables = measured(seed)
+        made = budgets_under(tables, settings, "relative")
+        assert made["base"].unique().to_list() == [base]
+        assert (made["base_budget"] >= 0).all()
+        assert made["base_budget"].sum() == pytest.approx(made["total"][0]) == pytest.approx(made["budget"].sum())
+        assert made["allocated"].sum() == made["total"][0], "exact"
+        assert (made["allocated"] <= made["capacity"]).all() and (made["allocated"] >= 0).all()
+        assert made["capacity"].to_list() == made["n_tokens" if unit == "tokens" else "n_docs"].to_list()
+        if replay == "none":
+            assert made["replay_multiplier"].to_list() == [1] * K and made["utility"].equals(made["base_budget"])
+
+
+@pytest.mark.parametrize("base", BUDGETS)
+def test_another_order_of_the_clusters_gives_each_the_same_budget(base, weights):
+    settings = Budget(base=base, total=0.3, weights=weights)
+    tables = measured(5)
+    order = np.random.default_rng(1).permutation(K)
+    mixed = {name: table[order] for name, table in tables.items()}
+    kept = ["cluster_id", "base_budget", "allocated"]
+    one, other = (budgets_under(t, settings, "relative").select(kept).sort("cluster_id") for t in (tables, mixed))
+    assert one["allocated"].equals(other["allocated"])
+    assert one["base_budget"].to_list() == pytest.approx(other["base_budget"].to_list(), rel=1e-12)
+
+
+@limits(max_examples=200, deadline=None)
+@for_all(st.lists(st.floats(0, 1e300), min_size=1, max_size=20))
+def test_shares_of_any_sizes_and_weights_are_shares(numbers):
+    domains = Domains(np.arange(len(numbers)), np.array(numbers), weights={str(i): w for i, w in enumerate(numbers)})
+    shares = {"proportional": base_shares("proportional", domains)}
+    if sum(numbers) > 0:
+        shares["given"] = base_shares("given", domains)
+    for share_K in shares.values():
+        assert (share_K >= 0).all() and share_K.sum() == pytest.approx(1) and len(share_K) == len(numbers)
+
+
+def test_shares_that_are_none_are_refused():
+    for wrong in ([-0.1, 1.1], [np.nan, 1.0], [0.2, 0.2]):
+        with pytest.raises(GripError, match="gives no shares"):
+            checked(np.array(wrong), "mine")
+
+
+def test_proportional_gives_every_cluster_its_share_of_the_pool_and_needs_no_probe():
+    tables = measured(2)
+    tables |= {name: tables[name].head(0) for name in ("cluster_quality", "adaptation_deltas")}
+    made = budgets_under(tables, Budget(base="proportional", replay="none", total=0.5), "relative")
+    assert made["budget"].to_list() == pytest.approx((made["n_tokens"] / 2).to_list(), abs=1)
+    with pytest.raises(GripError, match="read adaptation_deltas, and the settings in force do not"):
+        budgets_under(tables | {"cluster_quality": measured(2)["cluster_quality"]}, Budget(), "relative")
+
+
+def test_settings_of_neyman_change_nothing_of_another_base():
+    plain, turned = Budget(base="proportional"), Budget(base="proportional", tau=2.0, use_sigma=False, temperature=9.0)
+    assert plain.effective() == turned.effective()
+    assert budgets_under(measured(3), plain, "relative").equals(budgets_under(measured(3), turned, "relative"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("w.json", '{"v0": 1, "v1": 2.5, "v2": 0, "v3": 1e-1, "v4": 1, "v5": 1, "v6": 1}'),
+        ("w.yaml", "v0: 1\nv1: 2.5\nv2: 0\nv3: 1e-1\nv4: 1\nv5: 1\nv6: 1\n"),
+        ("w.csv", "value,weight\nv0,1\nv1,2.5\nv2,0\nv3,0.1\nv4,1\nv5,1\nv6,1\n"),
+    ],
+)
+def test_weights_are_given_by_the_values_of_the_column_in_three_formats(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    settings = Budget(base="given", weights=str(tmp_path / name), replay="none", total=0.1)
+    made = budgets_under(measured(0, values=True), settings, "relative")
+    share = made["base_budget"] / made["total"]
+    assert share.to_list() == pytest.approx([w / 6.6 for w in (1, 2.5, 0, 0.1, 1, 1, 1)])
+    assert made["allocated"][2] == 0, "a weight of 0 leaves a cluster out"
+
+
+def test_weights_may_name_the_ids_of_clusters_that_have_values(weights):
+    made = budgets_under(measured(0, values=True), Budget(base="given", weights=weights, replay="none"), "relative")
+    assert (made["base_budget"] / made["total"])[0] == pytest.approx(0.5 / sum(k % 3 + 0.5 for k in range(K)))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"0": 1, "1": 2}', "no weight for '2', '3', '4', '5', '6'"),
+        ('{"0":1,"1":1,"2":1,"3":1,"4":1,"5":1,"6":1,"x":1}', "weights for 'x', which no cluster is called"),
+        ('{"0":1,"1":1,"2":1,"3":1,"4":1,"5":1,"6":-1}', "the weight of '6' is no number of at least 0"),
+        ('{"0":0,"1":0,"2":0,"3":0,"4":0,"5":0,"6":0}', "all weights are 0"),
+        ('{"0": "much"}', "the weight of '0' is 'much', which is no number"),
+        ('{"0": 1, "0": 2}', "'0' is there twice"),
+        ("[1, 2]", "no mapping of names to weights"),
+        ("{", "cannot be read as JSON or YAML"),
+        ("", "no mapping of names to weights"),
+        ("{}", "it has no weights"),
+    ],
+)
+def test_weights_that_are_wrong_are_refused_with_the_name_and_what_to_do(tmp_path, text, said):
+    (tmp_path / "w.json").write_text(text)
+    with pytest.raises(GripError, match=said):
+        budgets_under(measured(0), Budget(base="given", weights=str(tmp_path / "w.json")), "relative")
+
+
+def test_a_file_of_weights_that_is_not_there_is_refused_before_anything_is_computed(tmp_path):
+    for settings, said in (
+        (Budget(base="given"), "Add --set budget.weights=FILE"),
+        (Budget(base="given", weights=str(tmp_path / "none.csv")), "cannot be read"),
+    ):
+        with pytest.raises(GripError, match=said):
+            facts({"budget": settings}, tmp_path)
+
+
+def test_the_content_of_the_weights_is_in_the_recipe_and_their_path_decides_nothing_else(tmp_path):
+    (tmp_path / "w.yaml").write_text("a: 1\n")
+    settings = {"budget": Budget(base="given", weights=str(tmp_path / "w.yaml"))}
+    before = facts(settings, tmp_path)
+    (tmp_path / "w.yaml").write_text("a: 2\n")
+    assert facts(settings, tmp_path) != before and facts({"budget": Budget()}, tmp_path) == {}
+    assert read_weights(settings["budget"]) == {"a": 2.0}
