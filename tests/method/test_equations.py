@@ -29,7 +29,9 @@ def budgets(order=None, n=N_K, tokens=TOKENS, sigma=SIGMA, quality=QUALITY, drop
             {"cluster_id": ids, "delta": pl.Series(drop), "relative_delta": pl.Series(drop) / 10}
         ),
     }
-    return query("equations/budgets", tables, **(DEFAULTS | changes))
+    parameters = DEFAULTS | changes
+    tables["shares"] = query("equations/neyman", tables, **parameters)
+    return query("equations/budgets", tables, **parameters)
 
 
 def reference(size, sigma, quality, delta, total, tau, temperature, alpha, gate):
