@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from grip_assets.method import agreement
 from grip_assets.method import statistics as found
 from grip_assets.method.budget.allocation import neyman_probe
 
@@ -150,3 +151,16 @@ def test_a_verdict_needs_an_interval_without_zero():
     assert found.verdict(found.mean([0.1]), 2, "random").startswith("no measurable")
     assert found.verdict(found.mean([0.0] * 3), 2, "random") == "the same as random"
     assert found.verdict(found.mean([56 / 164] * 10), 2, "random").startswith("no measurable"), "but for rounding"
+
+
+def test_agreement_is_that_of_the_libraries():
+    from sklearn.metrics import cohen_kappa_score
+
+    rng = np.random.default_rng(7)
+    for n in (3, 20, 200):
+        one = rng.integers(0, 11, n)
+        other = np.clip(one + rng.integers(-2, 3, n), 0, 10)
+        theirs = cohen_kappa_score(one, other, weights="quadratic", labels=range(11))
+        assert agreement.weighted_kappa(one, other) == pytest.approx(theirs, abs=1e-12)
+        theirs = stats.spearmanr(one, other).statistic
+        assert agreement.rank_correlation(one, other) == pytest.approx(theirs, abs=1e-12)
