@@ -265,7 +265,7 @@ def _warn_of_unused(settings: "Mapping[str, Group]", assignments: list[str] | No
 
 
 def _tags(profile: list[str] | None) -> dict[str, str]:
-    from grip_assets.operations import PROFILE
+    from grip_assets.orchestration.past import PROFILE
 
     return {PROFILE: profile[0]} if profile else {}
 
@@ -286,7 +286,7 @@ def settings(
     """The settings: in force (* is not the default), default, the profile's, when each was changed and by which run,
     and which assets read it."""
     from grip_assets import operations
-    from grip_assets.orchestration import past
+    from grip_assets.orchestration import past, settings_rows
     from grip_assets.report.terminal import settings_table
 
     with operations.open_instance() as instance:
@@ -295,7 +295,7 @@ def settings(
             print("\n".join(f"taken back: the change {line}" for line in past.described(undone)))
             print("`grip curate` brings the subset up to date.")
             return
-        found = settings_table.rows(instance, names or [], profile, changed)
+        found = settings_rows.rows(instance, names or [], profile, changed)
     if as_json:
         _print_json(found)
     else:

@@ -36,10 +36,7 @@ from grip_assets.store import cleaning
 from grip_assets.store.artifacts import ArtifactStore, data_root
 
 NO_TAGS: Mapping[str, str] = {}
-PROFILE, BACK_TO = (
-    "grip/profile",
-    "grip/back_to",
-)  # tags of runs: the profile whose settings it set, the subset it went back to
+BACK_TO = "grip/back_to"  # tag of a run: the subset that it went back to
 
 
 def open_instance() -> dg.DagsterInstance:

@@ -2,9 +2,14 @@
 
 import re
 
+from test_walls import FILES, ROOT, imports
+
 from grip_assets.runtime.folders import PACKAGE, REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "architecture.md").read_text()
+
+EVERYWHERE = ("errors", "extras", "profiles")
+KNOWN = {("store", "engine"), ("store", "settings")}  # the catalog
 
 
 def section(title: str) -> str:
@@ -29,7 +34,31 @@ def test_a_walk_passes_files_that_exist_and_each_once():
         assert [file for file in files if not (PACKAGE / file).exists()] == []
 
 
-def test_the_picture_draws_the_rooms():
-    drawn = set(re.findall(r"[a-z]+", PAGE.split("```mermaid")[1].split("```")[0]))
-    rooms = "engine export judges llm method models orchestration report runtime settings sources stages store training"
-    assert set(rooms.split()) <= drawn
+def below() -> dict[str, set[str]]:
+    """Each room of the picture, and all rooms that its arrows lead to."""
+    arrows: dict[str, set[str]] = {}
+    for above, under in re.findall(r"(\w+) --> (\w+)", PAGE):
+        arrows.setdefault(above, set()).add(under)
+
+    def led_to(room: str) -> set[str]:
+        return arrows.get(room, set()).union(*(led_to(under) for under in arrows.get(room, ())))
+
+    return {room: led_to(room) for room in arrows}
+
+
+def room(module: str) -> str:
+    package, _, rest = module.partition(".")
+    return rest.partition(".")[0] if package == ROOT else ""
+
+
+def test_every_import_goes_down_in_the_picture():
+    rooms, up = below(), set()
+    for module in FILES:
+        used = {room(imported) for imported, _, _ in imports(module)} - {"", room(module), *EVERYWHERE}
+        up |= {(room(module), other) for other in used - rooms.get(room(module), set()) if room(module)}
+    assert up - KNOWN == set()
+    assert KNOWN - up == set(), "these are gone: take them off the list"
+
+
+def test_no_arrow_of_the_picture_leads_back():
+    assert [room for room, under in below().items() if room in under] == []

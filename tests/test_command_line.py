@@ -13,12 +13,10 @@ from conftest import AFTER_BUDGET
 from grip_assets.cli import app, run
 from grip_assets.definitions import defs
 from grip_assets.errors import GripError, UsageMistake
-from grip_assets.operations import PROFILE
-from grip_assets.orchestration import event_log, past
+from grip_assets.orchestration import event_log, past, settings_rows
 from grip_assets.orchestration.artifact_changes import history, settings_of_subset
 from grip_assets.orchestration.home import home_folder
 from grip_assets.report.compare import compare
-from grip_assets.report.terminal import settings_table
 from grip_assets.settings import Corpus, flat, pool_fields, validate
 from grip_assets.settings.assignments import complete, read_assignments
 from grip_assets.stages import STAGES
@@ -387,17 +385,17 @@ def test_a_budget_that_fits_no_document_is_a_sentence_and_does_not_stay(lab):
 def test_status_settings_and_next_steps_speak_of_settings(lab, capsys):
     lab.change("budget", tau=0.7)
     assert {s.asset: s.because for s in lab.operations.status(lab.instance)}["budgets"] == ["budget.tau: 0.5 → 0.7"]
-    rows = {row["name"]: row for row in settings_table.rows(lab.instance, ["budget", "selection.beta"], "paper")}
+    rows = {row["name"]: row for row in settings_rows.rows(lab.instance, ["budget", "selection.beta"], "paper")}
     turned = rows["budget.tau"]
     assert (turned["value"], turned["default"], turned["profile"]) == (0.7, 0.5, "paper")
     assert "budgets" in turned["read_by"] and lab.instance.has_run(turned["changed_by"]) and turned["changed_at"]
     assert rows["selection.beta"]["changed_at"] is None and set(rows["selection.beta"]["read_by"]) >= {"subset"}
-    changed = {row["name"] for row in settings_table.rows(lab.instance, changed=True)}
+    changed = {row["name"] for row in settings_rows.rows(lab.instance, changed=True)}
     assert {"budget.tau", "clustering.k"} <= changed and "selection.beta" not in changed
     assert run(["settings", "tau"]) == 0
     assert "Exponent of a cluster's size" in capsys.readouterr().out
     with pytest.raises(UsageMistake):
-        settings_table.rows(lab.instance, ["nothing.here"])
+        settings_rows.rows(lab.instance, ["nothing.here"])
 
 
 @pytest.mark.run
@@ -430,7 +428,7 @@ def test_what_a_program_reads_is_json(lab, capsys):
         found = json.loads(capsys.readouterr().out)
         assert found, words
     assert set(found["computed"]) >= {"subset"} and found["totals"]["documents_selected"] > 0
-    assert past.last_tagged(lab.instance, PROFILE) == "diversity"
+    assert past.last_tagged(lab.instance, past.PROFILE) == "diversity"
     assert set(found["computed"]) - {"budgets"} <= AFTER_BUDGET
 
 

@@ -1,7 +1,7 @@
 """How far two raters, or two selections, agree. In float64; N documents.
 
-Ranks are SciPy's. Kappa, Spearman's and Wasserstein's formulas (statistics.py) are a few lines here, since libraries give
-other last digits, and these numbers are in artifacts; tests hold them against scipy.stats and sklearn.metrics.
+Ranks are SciPy's. The formulas of kappa, Spearman and Wasserstein (statistics.py) are a few lines of ours: libraries
+give other last digits, and these numbers are in artifacts. Tests hold them against scipy.stats and sklearn.metrics.
 """
 
 import numpy as np

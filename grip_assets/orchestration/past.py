@@ -17,6 +17,7 @@ from grip_assets.orchestration.event_log import DATA_VERSION, settings_key
 from grip_assets.settings import GROUPS, Corpus, pool_fields, validate, version
 
 TAKES_BACK = "takes_back"  # metadata of a materialization that undoes the change of a run: the run's id
+PROFILE = "grip/profile"  # tag of a run: the profile whose settings it set
 REFUSED = "grip/refused"  # tag of a run whose settings did not stay in force: which ones
 PAGE, SHOWN = 500, 5
 
