@@ -36,7 +36,7 @@ def test_the_chain_is_the_one_of_the_design():
     graph = defs.resolve_asset_graph()
     for name, stage in STAGES.items():
         parents = {key.to_user_string() for key in graph.get(dg.AssetKey(name)).parent_keys}
-        assert parents == {*stage.inputs, *(f"settings/{g}" for g in stage.reads)}
+        assert parents == {*stage.inputs, *(f"settings/{g}" for g in stage.groups)}
     assert {f"settings/{g}" for g in GROUPS} <= {key.to_user_string() for key in graph.get_all_asset_keys()}
 
 

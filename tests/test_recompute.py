@@ -98,7 +98,7 @@ def test_the_change_job_runs_the_group_and_its_descendants_only(lab):
     for group in GROUPS:
         job = defs.resolve_job_def(f"change_{group}")
         keys = {key.to_user_string() for key in job.asset_layer.executable_asset_keys}
-        read = {n for n, s in STAGES.items() if group in s.reads} if group == "evaluation" else {"report"}
+        read = {n for n, s in STAGES.items() if group in s.groups} if group == "evaluation" else {"report"}
         assert descendants(group) | {f"settings/{group}"} | read <= keys
         assert group == "evaluation" or not keys & (set(STAGES) - set(CURATED))
     result = defs.resolve_job_def("change_budget").execute_in_process({"tau": 0.9}, lab.instance)

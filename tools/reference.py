@@ -68,9 +68,9 @@ def graph() -> str:
     for stage in (s for s in STAGES.values() if s.group == "curation"):
         if stage.inputs:
             lines.append(f"  {' & '.join(stage.inputs)} --> {stage.name}")
-        groups = [f"set_{g}([settings/{g}])" if g not in named else f"set_{g}" for g in stage.reads]
+        groups = [f"set_{g}([settings/{g}])" if g not in named else f"set_{g}" for g in stage.groups]
         lines.append(f"  {' & '.join(groups)} -.-> {stage.name}")
-        named |= set(stage.reads)
+        named |= set(stage.groups)
     return "\n".join([*lines, "```"])
 
 
@@ -80,7 +80,7 @@ def assets() -> Iterator[str]:
     for group in ("curation", "reports", "evaluation"):
         yield f"### Group `{group}`\n"
         for stage in (s for s in STAGES.values() if s.group == group):
-            reads = [f"`settings/{g}`" for g in stage.reads]
+            reads = [f"`settings/{g}`" for g in stage.groups]
             made_from = ", ".join([f"`{name}`" for name in stage.inputs] + reads)
             yield f"#### `{stage.name}`\n\n{stage.description}\n\nMade from {made_from}.\n"
             for table in stage.tables:

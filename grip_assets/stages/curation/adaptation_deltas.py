@@ -82,7 +82,7 @@ def _written(work: Work, curves: pl.DataFrame) -> dict[str, Any]:
     deltas = deltas.join(beside, on="cluster_id", maintain_order="left")
     work.draft.write("adaptation_deltas", deltas)
     agreement = _agreement(deltas)
-    work.draft.write("probe_agreement", pl.DataFrame([agreement], AGREEMENT))
+    work.draft.write("probe_agreement", pl.DataFrame([agreement], stage.schema("probe_agreement")))
     work.log(how_sure(agreement["draw_to_draw"], agreement["with_unigram"]))
     return {
         "mean_delta": deltas["delta"].mean(),
@@ -99,16 +99,6 @@ def _how(work: Work) -> str:
     used = hashed_values(settings, stage.reads["adaptation"], applying=True)
     unigram = settings.proxy == UNIGRAM
     return digest([stage.code_version, used | {"proxy": unigram}, facts(work.settings, work.store.root)])
-
-
-AGREEMENT = pl.Schema(
-    {
-        "n_clusters": pl.Int64(),
-        "halves_correlation": pl.Float64(),
-        "draw_to_draw": pl.Float64(),
-        "with_unigram": pl.Float64(),
-    }
-)
 
 
 def _agreement(deltas: pl.DataFrame) -> dict[str, Any]:
