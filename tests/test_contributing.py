@@ -1,0 +1,78 @@
+"""The recipes of CONTRIBUTING.md: each is written to a file, registered, and held to the promises of its interface."""
+
+import importlib.util
+import pickle
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from grip_assets.runtime.folders import REPOSITORY
+from grip_assets.settings import Corpus
+from grip_assets.sources.documents import RawDocument, Rejected
+from grip_assets.sources.pool import open_pool
+from grip_assets.sources.readers import READERS
+from grip_assets.sources.steps import in_any_order
+
+PAGE = (REPOSITORY / "CONTRIBUTING.md").read_text()
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    """The module of the recipe under a heading, from a file. It can be imported, as ``pickle`` asks."""
+
+    def load(heading: str):
+        section = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
+        (code,) = re.findall(r"^```python\n(.*?)^```", section, re.M | re.S)
+        name = "recipe_" + Path(code.splitlines()[0].removeprefix("# ")).stem
+        (tmp_path / f"{name}.py").write_text(code)
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        return importlib.import_module(name)
+
+    return load
+
+
+def interface(file: str):
+    """A file of tests, as a module."""
+    path = Path(__file__).parent / file
+    spec = importlib.util.spec_from_file_location(f"interface_{path.stem}", path)
+    sys.path.insert(0, str(path.parent))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.path.remove(str(path.parent))
+    return module
+
+
+def test_every_recipe_says_where_its_file_goes_and_that_folder_is_there():
+    places = re.findall(r"^# (grip_assets/.*)$", PAGE, re.M)
+    assert len(places) == len(re.findall(r"^## Add ", PAGE, re.M)) > 2
+    assert [place for place in places if not (REPOSITORY / place).parent.is_dir()] == []
+    named = re.findall(r"`((?:method|sources|settings|tests)/[\w/]+\.py)`", PAGE)
+    assert [
+        file for file in named if not ((REPOSITORY / file).exists() or (REPOSITORY / "grip_assets" / file).exists())
+    ] == []
+
+
+def test_a_budget_is_added_as_the_page_says(recipe, monkeypatch):
+    promises = interface("method/test_budgets.py")
+    monkeypatch.setitem(promises.BUDGETS, "proportional", recipe("Add a budget").shares)
+    for unit in ("tokens", "documents"):
+        promises.test_budgets_are_exact_within_caps_and_follow_their_clusters("proportional", "none", unit, None)
+    promises.test_another_order_of_the_clusters_gives_each_the_same_budget("proportional", None)
+
+
+def test_a_reader_is_added_as_the_page_says(recipe, tmp_path, monkeypatch):
+    monkeypatch.setitem(READERS, "dots", recipe("Add a reader").Dots)
+    (tmp_path / "pool").mkdir()
+    (tmp_path / "pool" / "a.dots").write_text("one text\n...\nanother text\n")
+    assert [d.text for d in open_pool(Corpus(path=str(tmp_path / "pool"))).read()] == ["one text\n", "another text\n"]
+    interface("sources/test_seams.py").test_a_reader_can_be_sent_to_another_process(tmp_path, "dots")
+
+
+def test_a_step_is_added_as_the_page_says(recipe):
+    step = pickle.loads(pickle.dumps(recipe("Add a step").LongEnough()))
+    long, short = (RawDocument(text, None, "a", len(text), "a") for text in ("one two three", "one two"))
+    kept, rejected = in_any_order([step], [long, short])
+    assert kept is long and isinstance(rejected, Rejected) and rejected.detail == "fewer than three words"
