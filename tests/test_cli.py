@@ -192,21 +192,10 @@ def test_a_pool_of_json_lines_is_curated_by_the_same_command(shell, tmp_path):
 
 
 def test_profiles_are_complete_and_name_only_what_is_a_method():
-    from grip_assets.settings import GROUPS, trait, validate
+    from grip_assets.settings import GROUPS, Evaluation, trait, validate
 
-    assert {
-        "paper",
-        "robust",
-        "quickstart",
-        "evaluate_cpu",
-        "evaluate_gpu",
-        "random",
-        "static",
-        "quality_replay",
-        "loss_replay",
-        "diversity",
-        "grip",
-    } == set(profiles())
+    whole = {"paper", "robust", "quickstart", "evaluate_cpu", "evaluate_gpu"}
+    assert set(profiles()) == whole | {*Evaluation().strategies} - {"in_force"}
     for name in profiles():
         for group, values in read_profile(name).items():
             method = {n for n, f in GROUPS[group].model_fields.items() if not trait(f, "given") and trait(f, "hashed")}

@@ -18,7 +18,7 @@ from grip_assets.orchestration.event_log import settings_in_force, versions_in_f
 from grip_assets.settings import flat, validate
 from grip_assets.stages import STAGES
 from grip_assets.stages.curation.budgets import MEASURED
-from grip_assets.stages.curation.subset import chosen_under
+from grip_assets.stages.curation.subset import subset_under
 from grip_assets.stages.reports import corpus_map
 from grip_assets.store.artifacts import ArtifactStore
 
@@ -113,7 +113,7 @@ def test_the_map_holds_a_sample_and_its_vectors_only(lab, monkeypatch):
 def test_nothing_turned_is_the_subset_in_force(lab):
     documents = lab.sql("SELECT * FROM selection_weights")
     measured = {name: table(lab, name, "cluster_id") for name in MEASURED}
-    same = chosen_under(settings_in_force(lab.instance), documents, measured)
+    same = subset_under(settings_in_force(lab.instance), documents, measured)
     assert (same.repeats_N == documents["repeats"].to_numpy()).all()
     assert same.budgets.equals(lab.sql("SELECT * FROM budgets"))
 

@@ -1,22 +1,20 @@
 """Changes of settings, by group: as a profile or a run config has them, merged, and what they change.
 
-A profile is a run config in a file: it works in the Launchpad as it is. assignments.py reads values as they are typed
-(``group.field=value``). No Dagster here, so that a stage may ask for a profile.
+A profile without a ``base`` is a run config in a file: it works in the Launchpad as it is. assignments.py reads values
+as they are typed (``group.field=value``). No Dagster here, so that a stage may ask for a profile.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from grip_assets.errors import UsageMistake
+from grip_assets.profiles import OP, fields_of
 from grip_assets.profiles import PROFILES as PROFILES
 from grip_assets.profiles import profiles as profiles
 from grip_assets.settings.group import Group, applies_with
 from grip_assets.settings.groups import GROUPS
 from grip_assets.settings.validation import group_type, nearest, validate
 
-OP = "settings__"  # what Dagster calls the step of the asset settings/<group>, before the group's name
 Changes = dict[str, dict[str, Any]]
 
 
@@ -59,8 +57,7 @@ def without_effect(settings: Mapping[str, Group], changes: Changes) -> list[str]
 
 
 def read_profile(name: str) -> Changes:
-    """The fields that a profile sets, by group. UsageMistake where there is no such profile."""
-    file = PROFILES / f"{name}.yaml"
+    """The fields that a profile sets, by group, with those of its base. UsageMistake where there is no such profile."""
     if name not in profiles():
         raise UsageMistake(f"There is no profile '{name}'. {nearest(name, dict.fromkeys(profiles()))}")
-    return of_run_config(yaml.safe_load(file.read_text(encoding="utf-8")))
+    return fields_of(name)

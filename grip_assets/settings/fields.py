@@ -3,6 +3,7 @@
 The groups and their values are in groups.py; what a group can do with its fields is in group.py.
 """
 
+import difflib
 import json
 import re
 import types
@@ -136,6 +137,12 @@ def choices(annotation: Any) -> tuple[str, ...]:
     if typing.get_origin(annotation) is Literal:
         return inner
     return next((found for option in inner if (found := choices(option))), ())
+
+
+def nearest(name: str, known: Mapping[str, Any]) -> str:
+    """A sentence that suggests the known name nearest to a wrong one, or lists them all."""
+    match = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean '{match[0]}'?" if match else f"Choose one of: {', '.join(known)}."
 
 
 def nullable(annotation: Any) -> bool:

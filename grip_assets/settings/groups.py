@@ -5,39 +5,14 @@ group.py; orchestration/settings_assets.py makes each group a Dagster asset. Nam
 as its decision numbers (A1 to A29).
 """
 
-import typing
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import field_validator
 
-from grip_assets.settings.fields import Not, knob, size, trait
+from grip_assets import profiles
+from grip_assets.settings.fields import Not, knob, nearest, size, trait
 from grip_assets.settings.group import Group
-
-Strategy = Literal[
-    "random",
-    "static",
-    "quality_replay",
-    "loss_replay",
-    "diversity",
-    "grip",
-    "in_force",
-    "proportional",
-    "by_cluster",
-    "by_language",
-    "top_quality",
-    "semdedup",
-    "d4",
-    "dsir",
-    "longest",
-    "shortest",
-    "no_sigma",
-    "no_quality",
-    "no_replay",
-    "no_gate",
-    "no_density",
-    "no_length",
-]
 
 
 class Corpus(Group):
@@ -372,8 +347,25 @@ class Selection(Group):
 
     name = "selection"
 
+    rule: Literal[
+        "draw",
+        "random",
+        "by_cluster",
+        "by_language",
+        "top_quality",
+        "semdedup",
+        "d4",
+        "dsir",
+        "longest",
+        "shortest",
+    ] = knob(
+        "draw",
+        "What selects: draw, to the budget of each cluster, by weights; by_cluster and by_language, the same of each;"
+        " the others, to the whole budget.",
+        added=True,
+    )
     weight: Literal["uniform", "length", "density"] = knob(
-        "density", "Weights of the draw: all alike, the length term alone, or both terms."
+        "density", "Weights of the draw: all alike, the length term alone, or both terms.", when={"rule": "draw"}
     )
     beta: float = knob(0.3, "Exponent of the length.", "β", when=WEIGHTED, ge=0, le=3)
     neighbours: int = knob(10, "Nearest neighbours in the density.", "k", when=BY_DENSITY, ge=1)
@@ -386,8 +378,8 @@ class Selection(Group):
     clip_quantile: float = knob(
         0.995, "Weights above this quantile are clipped; 1 in the paper.", when=WEIGHTED, gt=0, le=1
     )
-    max_tokens: int | None = knob(None, "Longer documents are left out of the draw; null: none is.", gt=0)
-    seed: int = knob(0, "Seed of the draw.", ge=0)
+    max_tokens: int | None = knob(None, "Longer documents are left out; null: none is.", gt=0)
+    seed: int = knob(0, "Seed of the draw.", when={"rule": Not(["semdedup", "d4"])}, ge=0)
 
     @field_validator("bandwidth", mode="before")
     @classmethod
@@ -418,14 +410,23 @@ class Reports(Group):
     )
 
 
+STRATEGIES = [
+    *("random", "static", "quality_replay", "loss_replay", "diversity", "grip"),  # the rungs of Panel B
+    "in_force",
+    *("proportional", "by_cluster", "by_language", "top_quality", "semdedup", "d4", "dsir", "longest", "shortest"),
+    *("no_sigma", "no_quality", "no_replay", "no_gate", "no_density", "no_length"),
+]
+
+
 class Evaluation(Group):
     """A small language model, trained from nothing on what each strategy selects, and how well it then predicts."""
 
     name = "evaluation"
 
-    strategies: list[Strategy] = knob(
-        list(typing.get_args(Strategy)),
-        "What is compared: Panel B, your settings, baselines, GRIP without one part.",
+    strategies: list[str] = knob(
+        STRATEGIES,
+        "What is compared: profiles of budget and selection (Panel B, baselines, GRIP without one part), and in_force,"
+        " your settings.",
         min_length=1,
     )
     seeds: int = knob(3, "Draws and trainings of each strategy, under the same seeds for all.", ge=2, le=50)
@@ -464,6 +465,9 @@ class Evaluation(Group):
     @field_validator("strategies")
     @classmethod
     def with_random(cls, value: list[str]) -> list[str]:
+        if unknown := [name for name in value if name not in profiles.strategies()]:
+            known = dict.fromkeys(profiles.strategies())
+            raise ValueError(f"there is no strategy '{unknown[0]}'. {nearest(unknown[0], known)}".rstrip("."))
         if "random" not in value:
             raise ValueError("must have 'random', which all others are compared with")
         return list(dict.fromkeys(value))

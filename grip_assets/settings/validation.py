@@ -1,6 +1,5 @@
 """Values in, a settings group out, or a sentence that names the field, what is wrong, and the nearest known name."""
 
-import difflib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import pydantic
 
 from grip_assets.errors import UsageMistake
-from grip_assets.settings.fields import choices
+from grip_assets.settings.fields import choices, nearest
 from grip_assets.settings.group import Group
 from grip_assets.settings.groups import GROUPS
 
@@ -42,12 +41,6 @@ def _complaint(group: str, error: Mapping[str, Any]) -> str:
         f"settings/{group}.{name} cannot be {error['input']!r}: {error['msg'].removeprefix('Value error, ')}."
         f" It is: {field.description} Default: {json.dumps(field.get_default())}."
     )
-
-
-def nearest(name: str, known: Mapping[str, Any]) -> str:
-    """A sentence that suggests the known name nearest to a wrong one, or lists them all."""
-    match = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean '{match[0]}'?" if match else f"Choose one of: {', '.join(known)}."
 
 
 def flat(settings: Mapping[str, Group]) -> dict[str, Any]:

@@ -1,13 +1,16 @@
 -- In every cluster what was drawn is within the longest document that fits of what the cluster could use; where less
 -- than its budget could be used, every document that fits is taken, and none left over fits into what remains of the
 -- whole. In documents the draw is exact; in tokens the whole is within one document.
+-- A selection that knows no budgets of clusters has one row of thresholds, without a cluster: it is held to the same as
+-- one cluster. Where several budgets are summed in that row (exhausted is NULL), only the whole is looked at.
 WITH documents AS (
     SELECT
-        w.cluster_id, w.n_tokens, w.repeats, b.unit, t.allocated, t.granted, t.drawn, t.exhausted,
+        t.cluster_id, w.n_tokens, w.repeats, b.unit, t.allocated, t.granted, t.drawn, t.exhausted,
         CASE b.unit WHEN 'tokens' THEN w.n_tokens ELSE 1 END AS cost,
         w.n_tokens > coalesce(t.max_tokens, w.n_tokens) AS left_out,
         cost <= greatest(t.allocated, t.granted) AND NOT left_out AS fits
-    FROM selection_weights AS w JOIN budgets AS b USING (cluster_id) JOIN selection_thresholds AS t USING (cluster_id)
+    FROM selection_weights AS w JOIN budgets AS b USING (cluster_id) 
+    JOIN selection_thresholds AS t ON t.cluster_id = w.cluster_id OR t.cluster_id IS NULL
 ),
 whole AS (SELECT sum(allocated) - sum(granted) AS unused, sum(granted) - sum(drawn) AS rest FROM selection_thresholds),
 by_cluster AS (
@@ -26,6 +29,7 @@ violations AS (
         CASE
             WHEN counted <> drawn THEN 'the table says another amount'
             WHEN unit = 'documents' AND drawn <> granted THEN 'not as many documents as granted'
+            WHEN exhausted IS NULL THEN NULL
             WHEN abs(drawn - granted) > longest THEN 'more than a document off'
             WHEN granted < allocated AND NOT exhausted THEN 'less granted than can be used'
             WHEN exhausted AND missed > 0 THEN 'exhausted, and a document that fits is not taken'

@@ -1,13 +1,16 @@
 """The rules that GRIP is compared with do what their papers say, held against slow and obvious code."""
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.selection import baselines
+from grip_assets.method.selection.base import Budgets, Documents, take_equally
 from grip_assets.method.selection.draw import draw_one
+from grip_assets.settings import Selection
 
 
 def rows(n: int, d: int = 16, seed: int = 0) -> np.ndarray:
@@ -16,6 +19,29 @@ def rows(n: int, d: int = 16, seed: int = 0) -> np.ndarray:
 
 def taken(key_N, lengths_N, total) -> set[int]:
     return set(np.flatnonzero(draw_one(key_N, lengths_N, total).repeats_N))
+
+
+def documents(lengths_N) -> Documents:
+    ids = pl.Series([f"{i:04}" for i in range(len(lengths_N))], dtype=pl.String)
+    return Documents(ids, np.asarray(lengths_N), np.array([len(lengths_N)]))
+
+
+def budget(total: int, max_repeats: int = 1) -> Budgets:
+    return Budgets(np.array([total]), np.ones(1), max_repeats)
+
+
+def stratified(key_N, stratum_N, lengths_N, total, max_repeats=1) -> np.ndarray:
+    return take_equally(documents(lengths_N), budget(total, max_repeats), key_N, stratum_N).repeats_N
+
+
+class Known:
+    """Features that a test gives."""
+
+    def __init__(self, **known):
+        self.known = known
+
+    def __getattr__(self, name):
+        return lambda *args: self.known[name](*args) if callable(self.known[name]) else self.known[name]
 
 
 def test_the_largest_value_comes_first_and_equals_by_their_numbers():
@@ -29,14 +55,14 @@ def test_the_largest_value_comes_first_and_equals_by_their_numbers():
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 60)), min_size=1, max_size=60), st.floats(0.01, 1))
-def test_strata_get_the_same_or_all_they_have(documents, share):
-    stratum, lengths = np.array(documents).T
+def test_strata_get_the_same_or_all_they_have(rows, share):
+    stratum, lengths = np.array(rows).T
     _, stratum = np.unique(stratum, return_inverse=True)
     total = round(share * int(lengths.sum()))
     if total < 1:
         return
     key = baselines.first(np.random.default_rng(0).uniform(size=len(lengths)))
-    repeats = baselines.stratified(key, stratum, lengths, total, 1)
+    repeats = stratified(key, stratum, lengths, total, 1)
     longest = lengths.max()
     assert repeats.min() >= 0 and repeats.max() <= 1
     assert abs(int((repeats * lengths).sum()) - total) <= longest
@@ -48,13 +74,13 @@ def test_strata_get_the_same_or_all_they_have(documents, share):
 def test_a_small_stratum_leaves_its_rest_to_the_others():
     stratum = np.repeat([0, 1, 2], [100, 100, 3])
     lengths = np.ones(203, np.int64)
-    repeats = baselines.stratified(np.random.default_rng(0).uniform(size=203), stratum, lengths, 63, 1)
+    repeats = stratified(np.random.default_rng(0).uniform(size=203), stratum, lengths, 63, 1)
     assert np.bincount(stratum, repeats).tolist() == [30, 30, 3]
 
 
 def test_strata_are_repeated_where_that_is_allowed():
     stratum, lengths = np.repeat([0, 1], [8, 2]), np.ones(10, np.int64)
-    repeats = baselines.stratified(np.linspace(0, 1, 10), stratum, lengths, 14, 3)
+    repeats = stratified(np.linspace(0, 1, 10), stratum, lengths, 14, 3)
     assert np.bincount(stratum, repeats).tolist() == [8, 6]
 
 
@@ -105,16 +131,17 @@ def test_d4_drops_copies_then_prototypes():
         seen.append(kept)
         return prototypical[kept]
 
-    key = baselines.d4(like, np.linspace(0, 1, 8), np.full(8, 10), 40, cluster_again)
+    known = Known(likeness=like, prototypicality=cluster_again)
+    key = baselines.d4(documents(np.full(8, 10)), budget(40), known, Selection()).key_N
     assert np.flatnonzero(~seen[0]).tolist() == [5, 6]
     assert np.argsort(-key).tolist() == [1, 2, 3, 7, 0, 4, 6, 5]
     assert taken(key, np.full(8, 10), 40) == {1, 2, 3, 7}
 
 
 def test_above_its_share_d4_is_semdedup():
-    like, u = np.arange(10) / 10, np.zeros(10)
-    key = baselines.d4(like, u, np.ones(10, np.int64), 9, lambda kept: np.zeros(int(kept.sum())))
-    assert taken(key, np.ones(10, np.int64), 9) == set(range(9))
+    known = Known(likeness=np.arange(10) / 10, prototypicality=lambda kept: np.zeros(int(kept.sum())))
+    found = baselines.d4(documents(np.ones(10, np.int64)), budget(9), known, Selection())
+    assert set(np.flatnonzero(found.repeats_N)) == set(range(9))
 
 
 # DSIR
@@ -123,12 +150,14 @@ def test_above_its_share_d4_is_semdedup():
 def test_gumbel_keys_draw_by_importance_without_replacement():
     """The first document is document i with probability w_i / sum(w); the same as the package's own resampling."""
     weight = np.array([1.0, 2, 4, 1])
-    rng, hits = np.random.default_rng(0), np.zeros(4)
-    for _ in range(8000):
-        hits[np.argmax(baselines.resampled(np.log(weight), np.ones(4, bool), rng.uniform(size=4)))] += 1
+    hits, known = np.zeros(4), Known(target=(np.log(weight), np.ones(4, bool)))
+    for seed in range(8000):
+        found = baselines.dsir(documents(np.ones(4, np.int64)), budget(1), known, Selection(rule="dsir", seed=seed))
+        hits[np.argmax(found.key_N)] += 1
     assert hits / 8000 == pytest.approx(weight / weight.sum(), abs=0.02)
 
 
 def test_documents_too_short_for_dsir_come_last():
-    key = baselines.resampled(np.array([50.0, 0, 1]), np.array([False, True, True]), np.full(3, 0.5))
-    assert np.argsort(-key).tolist() == [2, 1, 0]
+    known = Known(target=(np.array([5000.0, 0, 1000]), np.array([False, True, True])))
+    found = baselines.dsir(documents(np.ones(3, np.int64)), budget(1), known, Selection(rule="dsir"))
+    assert np.argsort(-found.key_N).tolist() == [2, 1, 0]

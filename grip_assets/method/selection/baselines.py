@@ -1,7 +1,6 @@
 """What a sceptic would select instead of GRIP: the rules that its subset is compared with.
 
-A rule gives every document a key; documents are taken, the largest key first, until the token budget, with the stop
-rule of the project (selection.draw). Rules that fix shares say so themselves (``stratified``).
+Each is a selection (base.py) that looks at the whole budget alone, not at those of the clusters.
     SemDeDup  Abbas et al. 2023, "SemDeDup: Data-efficient learning at web-scale through semantic deduplication"
     D4        Tirumala et al. 2023, "D4: Improving LLM pretraining via document de-duplication and diversification",
               with the prototypes of Sorscher et al. 2022, "Beyond neural scaling laws"
@@ -9,15 +8,84 @@ rule of the project (selection.draw). Rules that fix shares say so themselves (`
 Written from the papers. Shapes: N documents (of the pool, or of one cluster where it says so), S strata, d dimensions.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
-from grip_assets.method.budget.allocation import largest_remainder, water_fill
-from grip_assets.method.selection.draw import draw, draw_one
+from grip_assets.method.selection.base import (
+    CLUSTERS,
+    Budgets,
+    Documents,
+    Features,
+    Parameters,
+    Selected,
+    take_equally,
+    take_from_pool,
+)
+from grip_assets.method.selection.draw import draw_one
 
 DEDUPLICATED = 0.75  # share of the tokens that D4 keeps before it looks for prototypes: R_dedup in the paper
 ROWS = 1024  # rows and columns of a block of cosines
+
+
+def random(documents: Documents, budgets: Budgets, features: Features, settings: Parameters) -> Selected:
+    """Uniform from the whole pool. A draw in every cluster in proportion (profile ``proportional``) almost never takes
+    a document longer than its cluster's budget [A17b], so it is a poor baseline."""
+    return take_from_pool(documents, budgets, documents.uniform(settings.seed))
+
+
+def by_cluster(documents: Documents, budgets: Budgets, features: Features, settings: Parameters) -> Selected:
+    """The same of every cluster, uniform inside."""
+    key_N = documents.uniform(settings.seed)
+    return take_equally(documents, budgets, key_N, documents.cluster_N, CLUSTERS)
+
+
+def by_language(documents: Documents, budgets: Budgets, features: Features, settings: Parameters) -> Selected:
+    """The same of every language, uniform inside."""
+    return take_equally(documents, budgets, documents.uniform(settings.seed), features.language())
+
+
+def longest(documents: Documents, budgets: Budgets, features: Features, settings: Parameters) -> Selected:
+    key_N = first(documents.uniform(settings.seed), documents.tokens_N)
+    return take_from_pool(documents, budgets, key_N)
+
+
+def shortest(documents: Documents, budgets: Budgets, features: Features, settings: Parameters) -> Selected:
+    key_N = first(documents.uniform(settings.seed), -documents.tokens_N)
+    return take_from_pool(documents, budgets, key_N)
+
+
+def top_quality(documents: Documents, budgets: Budgets, features: Features, settings: Parameters) -> Selected:
+    """The best by the static judge's score; what it could not judge comes last."""
+    key_N = first(documents.uniform(settings.seed), features.quality())
+    return take_from_pool(documents, budgets, key_N)
+
+
+def semdedup(documents: Documents, budgets: Budgets, features: Features, settings: Parameters) -> Selected:
+    """The least like another document of their cluster (``likeness``). The seed changes nothing."""
+    key_N = first(documents.uniform(0), -features.likeness())
+    return take_from_pool(documents, budgets, key_N)
+
+
+def d4(documents: Documents, budgets: Budgets, features: Features, settings: Parameters) -> Selected:
+    """SemDeDup to 75% of the pool, then the least prototypical of what is left. The seed changes nothing.
+
+    What SemDeDup removed comes last; where the budget is above 75%, SemDeDup keeps as much as that.
+    """
+    u_N, likeness_N, cost_N = documents.uniform(0), features.likeness(), documents.cost_N
+    kept = max(round(DEDUPLICATED * int(cost_N.sum())), budgets.total)
+    kept_N = draw_one(first(u_N, -likeness_N), cost_N, kept).repeats_N > 0
+    prototypical_N = np.zeros(len(kept_N))
+    prototypical_N[kept_N] = features.prototypicality(kept_N)
+    key_N = first(u_N, kept_N.astype(float), -prototypical_N, -likeness_N)
+    return take_from_pool(documents, budgets, key_N)
+
+
+def dsir(documents: Documents, budgets: Budgets, features: Features, settings: Parameters) -> Selected:
+    """Importance resampling without replacement by the Gumbel top-k trick: log weight plus Gumbel noise. Documents too
+    short for the package's filter come last."""
+    log_weight_N, long_N = features.target()
+    u_N = documents.uniform(settings.seed)
+    key_N = first(u_N, long_N.astype(float), log_weight_N - np.log(-np.log(u_N)))
+    return take_from_pool(documents, budgets, key_N)
 
 
 def first(u_N: np.ndarray, *values_N: np.ndarray) -> np.ndarray:
@@ -26,25 +94,6 @@ def first(u_N: np.ndarray, *values_N: np.ndarray) -> np.ndarray:
     key_N = np.empty(len(u_N))
     key_N[np.lexsort([-values for values in (*values_N, u_N)][::-1])] = -np.arange(len(u_N))
     return key_N
-
-
-def stratified(
-    key_N: np.ndarray, stratum_N: np.ndarray, lengths_N: np.ndarray, total: int, max_repeats: int
-) -> np.ndarray:
-    """Copies of each document when all strata get the same tokens, int64 (N,).
-
-    A stratum that has less than its share, or documents that are too long for it, leaves the rest to the others
-    (water-filling). ``stratum_N``: ids from 0.
-    """
-    tokens_S = np.bincount(stratum_N, lengths_N).astype(np.int64)
-    cap_S = tokens_S * max_repeats
-    share_S = largest_remainder(water_fill(np.ones(len(cap_S)), cap_S, total), cap_S, total)
-    order = np.argsort(stratum_N, kind="stable")
-    sizes_S = np.bincount(stratum_N)
-    repeats_N = np.zeros(len(key_N), np.int64)
-    drawn = draw(key_N[order], lengths_N[order], sizes_S, share_S, np.ones(len(cap_S)), max_repeats)
-    repeats_N[order] = drawn.repeats_N
-    return repeats_N
 
 
 def likeness(x_ND: np.ndarray, cosine_N: np.ndarray) -> np.ndarray:
@@ -69,29 +118,3 @@ def likeness(x_ND: np.ndarray, cosine_N: np.ndarray) -> np.ndarray:
     likeness_N = np.empty(len(x_ND))
     likeness_N[order] = highest_N.round(6)
     return likeness_N
-
-
-def d4(
-    likeness_N: np.ndarray,
-    u_N: np.ndarray,
-    lengths_N: np.ndarray,
-    total: int,
-    cluster_again: Callable[[np.ndarray], np.ndarray],
-) -> np.ndarray:
-    """Keys of D4, float64 (N,): SemDeDup to 75% of the tokens, then the least prototypical of what is left.
-
-    ``cluster_again`` clusters the documents of a mask (N,) and says how prototypical each of them is: its cosine to
-    its new centroid. What SemDeDup removed comes last; where the budget is above 75%, SemDeDup keeps as much as that.
-    """
-    kept = max(round(DEDUPLICATED * int(lengths_N.sum())), total)
-    kept_N = draw_one(first(u_N, -likeness_N), lengths_N, kept).repeats_N > 0
-    prototypical_N = np.zeros(len(kept_N))
-    prototypical_N[kept_N] = cluster_again(kept_N)
-    return first(u_N, kept_N.astype(float), -prototypical_N, -likeness_N)
-
-
-def resampled(log_weight_N: np.ndarray, eligible_N: np.ndarray, u_N: np.ndarray) -> np.ndarray:
-    """Keys of DSIR, float64 (N,): importance resampling without replacement by the Gumbel top-k trick, log w + Gumbel
-    noise from uniforms ``u_N``. Documents that are not eligible come last."""
-    noisy_N = log_weight_N - np.log(-np.log(u_N))
-    return first(u_N, eligible_N.astype(float), noisy_N)

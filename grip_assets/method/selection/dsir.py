@@ -8,6 +8,7 @@ read files and draw unseeded noise; here its parts are given texts from the stor
 workers, and the draw is in method/selection/baselines.py.
 """
 
+import importlib.metadata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,14 @@ CHUNK = 128 + 127  # words, and pairs of words, of an example
 # Words of the package's default, NLTK's WordPunctTokenizer. NLTK 3.10 gives it a limit of five seconds a text, which a
 # long document on a busy machine may exceed, and a form that no other process can be sent.
 WORDS = regex.compile(r"\w+|[^\w\s]+")
+
+
+def package_version() -> str:
+    """Of the package; empty where it is not installed."""
+    try:
+        return importlib.metadata.version("data-selection")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def must_be_there() -> None:

@@ -72,11 +72,10 @@ def _document(d: dict[str, Any]) -> str:
         f"  cluster     {d['cluster_id']}: {d['n_docs']:,} documents; cosine to its centre {d['cosine']:.3f}",
         f"              σ_k {d['sigma']:.3f}   Q_k {d['quality']:.3f}   δ_k {delta}   r_k {d['replay_multiplier']:.3f}",
         f"  budget      base {d['base_budget']:,.0f}, after replay {d['budget']:,.0f},"
-        f" allocated {d['allocated']:,} of {d['capacity']:,} {d['unit']}",
+        f" allocated {d['allocated']:,} of {d['whole' if d['of_the_pool'] else 'capacity']:,} {d['unit']}"
+        + (" for the whole pool" if d["of_the_pool"] else ""),
         f"              after sharing what other clusters could not use: {d['granted']:,}; drawn {d['drawn']:,}",
-        f"  weight      1/ρ × (ℓ/ℓ_avg)^β: ρ {d['density']:.4f}, length weight {d['length_weight']:.3f},"
-        f" weight {d['selection_weight']:.4f}",
-        f"  draw        key {d['key']:.4f}; the last key drawn in this cluster is {_number(d['threshold'])}",
+        *_draw(d),
     ]
     if d["status"] == "ok":
         lines.append(f"  judged      by {d['judge']}: score {_number(d['score'])}, {_shown(json.loads(d['parts']))}")
@@ -85,8 +84,21 @@ def _document(d: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _draw(d: dict[str, Any]) -> list[str]:
+    """The document's key and what it is made of, where the draw is weighted."""
+    where = "of the pool" if d["of_the_pool"] else "in this cluster"
+    weight = (
+        f"  weight      1/ρ × (ℓ/ℓ_avg)^β: ρ {d['density']:.4f}, length weight {d['length_weight']:.3f},"
+        f" weight {d['selection_weight']:.4f}"
+    )
+    key = f"  draw        key {d['key']:.4f}; the last key drawn {where} is {_number(d['threshold'])}"
+    return [key] if d["of_the_pool"] else [weight, key]
+
+
 def why(d: dict[str, Any]) -> str:
     """The reason, of a row of sql/commands/explain.sql."""
+    if d["of_the_pool"]:
+        return _why_of_the_pool(d)
     size = d["n_tokens"] if d["unit"] == "tokens" else 1
     budget, unit = max(d["allocated"], d["granted"]), d["unit"]
     if d["max_tokens"] is not None and d["n_tokens"] > d["max_tokens"]:
@@ -104,6 +116,18 @@ def why(d: dict[str, Any]) -> str:
     if d["drawn"] >= d["whole"]:
         return "the budget of its cluster is at least the whole cluster, so that all of its documents are taken"
     return "its key is at or above the threshold of its cluster"
+
+
+def _why_of_the_pool(d: dict[str, Any]) -> str:
+    """The reason where the selection follows no budgets of clusters."""
+    if d["max_tokens"] is not None and d["n_tokens"] > d["max_tokens"]:
+        most = f"selection.max_tokens is {d['max_tokens']:,}"
+        return f"it was left out: it has {d['n_tokens']:,} tokens, and {most}"
+    if d["threshold"] is None:
+        return f"the selection {'took' if d['repeats'] else 'did not take'} it of its part of the pool"
+    if d["exhausted"]:
+        return "all documents that fit the budget are taken" if d["repeats"] else "it is longer than the whole budget"
+    return f"its key is {'at or above' if d['key'] >= d['threshold'] else 'below'} the threshold of the pool"
 
 
 def _shown(parts: dict[str, Any]) -> str:

@@ -105,7 +105,7 @@ def draws(
 
 def _turned(now: Selection, betas: list[float], draw: int) -> Iterator[tuple[float | None, Selection]]:
     """Random first, then each β, with the seed of this draw."""
-    now = now.model_copy(update={"seed": now.seed + draw})
+    now = now.model_copy(update={"rule": "draw", "seed": now.seed + draw})
     yield None, now.model_copy(update={"weight": "uniform"})
     for beta in betas:
         yield beta, now.model_copy(update={"weight": "density", "beta": beta})

@@ -137,15 +137,16 @@ def _pieces(files: str, bounds: tuple[int, int], split: int, format: "Format") -
     return [(part, neighbours.Cluster.of(x_ND[part] if len(rows) > 1 else x_ND, format)) for part in rows]
 
 
-def parts(sizes_K: list[int]) -> Iterator[Part]:
-    """Small clusters together, large ones in ranges of rows. ``sizes_K``: documents of the clusters, in their order."""
+def parts(sizes_K: list[int], whole: bool = False) -> Iterator[Part]:
+    """Small clusters together, large ones in ranges of rows; or alone, if all are to be ``whole``. ``sizes_K``:
+    documents of the clusters, in their order."""
     bounds = [0]
     for size in sizes_K:
         start, stop = bounds[-1], bounds[-1] + size
         if len(bounds) > 1 and (size > LARGE or stop - bounds[0] > TOGETHER):
             yield Part(tuple(bounds))
             bounds = [start]
-        if size > LARGE:
+        if size > LARGE and not whole:
             yield from (Part((start, stop), first, min(first + LARGE, size)) for first in range(0, size, LARGE))
             bounds = [stop]
         else:
@@ -156,14 +157,16 @@ def parts(sizes_K: list[int]) -> Iterator[Part]:
 
 def unused(settings: Settings) -> str:
     """Why a selection by these settings reads no densities; "" where it does."""
-    weight = Selection.of(settings).weight
-    return "" if weight == "density" else f"settings/selection.weight is {weight}"
+    selection = Selection.of(settings)
+    if selection.rule != "draw":
+        return f"settings/selection.rule is {selection.rule}"
+    return "" if selection.weight == "density" else f"settings/selection.weight is {selection.weight}"
 
 
 def densities_under(work: Work, settings: Settings) -> tuple[pl.DataFrame, str]:
     """Documents in the order of ``clusters`` with the densities that these settings ask for, and the version of the
     table: stored, or made now where no run had them. For what compares settings, and for that alone."""
-    dense = Selection.of(settings).model_copy(update={"weight": "density"})
+    dense = Selection.of(settings).model_copy(update={"rule": "draw", "weight": "density"})
     made = work.make(stage, {**settings, "selection": dense}, {"clusters": work.inputs["clusters"]})
     density = pl.read_parquet(work.store.parquet(stage.name, made.version, "densities"), columns=["density"])
     return work.frame("clusters").hstack(density), made.version

@@ -1,8 +1,9 @@
 """subset: the documents to train on [G8, G9]. The tables say why each document of the pool is in or out."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,14 +13,22 @@ from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.geometry import RaoEntropy
 from grip_assets.method.sampling import keyed_uniform
-from grip_assets.method.selection import draw as selection
+from grip_assets.method.selection.base import (
+    CLUSTERS,
+    POOL,
+    Budgets,
+    Documents,
+    Features,
+    Selected,
+    take_in_clusters,
+)
+from grip_assets.method.selection.draw import keys
+from grip_assets.method.selection.registry import SELECTIONS
 from grip_assets.runtime import threads
 from grip_assets.settings import Adaptation, Budget, Selection
 from grip_assets.stages.curation.budgets import budgets_under
+from grip_assets.stages.curation.features import PoolFeatures, feature_facts, must_be_ready
 from grip_assets.store.tables import vector_blocks, width
-
-if TYPE_CHECKING:
-    pass
 
 COLUMNS = [
     "doc_id",
@@ -34,7 +43,7 @@ COLUMNS = [
 WORDS = {"corpus": "the_corpus", "subset": "the_subset", "random": "a_random_subset"}
 COMPARED = list(WORDS)
 # Of settings/selection; what is not here matters to the densities alone.
-READS = ("weight", "beta", "neighbours", "rho_floor", "clip_quantile", "max_tokens", "seed")
+READS = ("rule", "weight", "beta", "neighbours", "rho_floor", "clip_quantile", "max_tokens", "seed")
 
 
 @dataclass(frozen=True)
@@ -45,75 +54,69 @@ class Cluster:
     x_ND: np.ndarray
 
 
-def with_keys(documents: pl.DataFrame, settings: Selection) -> pl.DataFrame:
-    """Weights and keys of the documents of one cluster, whose density is known."""
-    if settings.weight == "uniform":
-        length_N = weight_N = np.ones(len(documents))
-    else:
-        k = max(min(settings.neighbours, len(documents) - 1), 1)
-        length_N = selection.length_weight(documents["n_tokens"].to_numpy(), settings.beta)
-        density_N = documents["density"].to_numpy() if settings.weight == "density" else np.ones(len(documents))
-        weight_N = selection.selection_weight(density_N, length_N, k, settings.rho_floor, settings.clip_quantile)
-    u_N = keyed_uniform(settings.seed, "subset", documents["doc_id"])
-    columns = {"length_weight": length_N, "selection_weight": weight_N, "key": selection.keys(u_N, weight_N)}
-    return documents.with_columns(**{name: pl.Series(values) for name, values in columns.items()})
-
-
-def draw(key_N: np.ndarray, lengths_N: np.ndarray, budgets: pl.DataFrame, max_tokens: int | None) -> selection.Drawn:
-    """The draw of a whole subset to the table ``budgets``, whose clusters stand in the order of their documents.
-
-    Documents longer than ``max_tokens`` are left out before it, as if the clusters did not have them.
-    """
-    sizes_K, unit = budgets["n_docs"].to_numpy(), budgets["unit"][0]
-    whole_K = budgets["n_tokens" if unit == "tokens" else "n_docs"].to_numpy()
-    copies = int((budgets["capacity"].to_numpy() // np.maximum(whole_K, 1)).max())
-    may = np.arange(len(lengths_N)) if max_tokens is None else np.flatnonzero(lengths_N <= max_tokens)
-    if len(may) < len(lengths_N):
-        cluster_N = np.repeat(np.arange(len(sizes_K)), sizes_K)
-        sizes_K = np.bincount(cluster_N[may], minlength=len(sizes_K))
-    allocated_K, utility_K = budgets["allocated"].to_numpy(), budgets["utility"].to_numpy()
-    drawn = selection.draw(key_N[may], costs(lengths_N[may], unit), sizes_K, allocated_K, utility_K, copies)
-    repeats_N = np.zeros(len(lengths_N), np.int64)
-    repeats_N[may] = drawn.repeats_N
-    return replace(drawn, repeats_N=repeats_N)
-
-
 @dataclass(frozen=True)
-class Chosen:
-    """A subset: budgets of the clusters, and copies of each document in the order of ``selection_weights``."""
+class Subset:
+    """Budgets of the clusters, and copies of each document in the order of ``selection_weights``."""
 
     budgets: pl.DataFrame
     repeats_N: np.ndarray
 
 
-def chosen_under(settings: Settings, documents: pl.DataFrame, measured: dict[str, pl.DataFrame]) -> Chosen:
+def subset_under(
+    settings: Settings, documents: pl.DataFrame, measured: dict[str, pl.DataFrame], features: Features | None = None
+) -> Subset:
     """What the stages ``budgets`` and ``subset`` make under ``settings``, from what was measured and the densities."""
     budgets = budgets_under(measured, Budget.of(settings), Adaptation.of(settings).delta)
-    return Chosen(budgets, drawn_under(budgets, documents, Selection.of(settings)))
+    return Subset(budgets, drawn_under(budgets, documents, Selection.of(settings), features))
 
 
-def drawn_under(budgets: pl.DataFrame, documents: pl.DataFrame, settings: Selection) -> np.ndarray:
-    """Copies of each document as this stage draws them, int64 (N,). ``documents``: with their densities, in the order
-    of ``selection_weights``."""
-    keys, start = [], 0
-    for n in budgets["n_docs"]:  # clusters in the order of their ids, as their documents are
-        keys.append(with_keys(documents.slice(start, n), settings)["key"].to_numpy())
-        start += n
-    return draw(np.concatenate(keys), documents["n_tokens"].to_numpy(), budgets, settings.max_tokens).repeats_N
+def drawn_under(
+    budgets: pl.DataFrame, documents: pl.DataFrame, settings: Selection, features: Features | None = None
+) -> np.ndarray:
+    """Copies of each document as this stage takes them, int64 (N,).
+
+    ``documents``: with their densities, in the order of ``selection_weights``. ``features``: needed for a rule other
+    than the draw.
+    """
+    return selected(budgets, documents, settings, features or Densities(documents)).repeats_N
 
 
-def costs(lengths_N: np.ndarray, unit: str) -> np.ndarray:
-    return lengths_N if unit == "tokens" else np.ones(len(lengths_N), np.int64)
+def selected(budgets: pl.DataFrame, documents: pl.DataFrame, settings: Selection, features: Features) -> Selected:
+    """``documents``: doc_id and n_tokens, in the order of the table ``clusters``; ``budgets``: the table."""
+    return SELECTIONS[settings.rule].select(
+        _documents(documents, budgets, settings), _budgets(budgets), features, settings
+    )
+
+
+def _documents(documents: pl.DataFrame, budgets: pl.DataFrame, settings: Selection) -> Documents:
+    lengths_N, sizes_K = documents["n_tokens"].to_numpy(), budgets["n_docs"].to_numpy()
+    return Documents(documents["doc_id"], lengths_N, sizes_K, budgets["unit"][0], settings.max_tokens)
+
+
+def _budgets(budgets: pl.DataFrame) -> Budgets:
+    whole_K = budgets["n_tokens" if budgets["unit"][0] == "tokens" else "n_docs"].to_numpy()
+    copies = int((budgets["capacity"].to_numpy() // np.maximum(whole_K, 1)).max())
+    return Budgets(budgets["allocated"].to_numpy(), budgets["utility"].to_numpy(), copies)
+
+
+class Densities:
+    """The features of documents whose densities are known, and nothing else: enough for a draw."""
+
+    def __init__(self, documents: pl.DataFrame):
+        self.documents = documents
+
+    def density(self) -> np.ndarray:
+        return self.documents["density"].to_numpy()
+
+    def __getattr__(self, name: str) -> Any:
+        raise GripError(f"The feature {name} is not measured here; only densities are.")
 
 
 def diversity(work: Work, everything: pl.DataFrame, budgets: pl.DataFrame, settings: Selection) -> pl.DataFrame:
     """The table ``diversity``: Rao's entropy [G0] of all documents of a cluster, of the chosen ones, and of a uniform
     draw to the same budget; the same for the whole (``cluster_id`` NULL), whose uniform draw knows no clusters."""
-    lengths_N = everything["n_tokens"].to_numpy()
-    key_N = selection.keys(keyed_uniform(settings.seed, "diversity", everything["doc_id"]), np.ones(1))
-    whole = budgets.select(pl.col("n_docs", "n_tokens", "capacity", "allocated", "utility").sum(), pl.first("unit"))
-    random_N, anywhere_N = (draw(key_N, lengths_N, b, settings.max_tokens).repeats_N for b in (budgets, whole))
-    weights_N = (np.ones(len(everything)), everything["repeats"].to_numpy(), random_N, anywhere_N)
+    in_clusters, from_pool = _uniform_draws(everything, budgets, settings)
+    weights_N = (np.ones(len(everything)), everything["repeats"].to_numpy(), in_clusters, from_pool)
 
     def described(part: tuple[Cluster, int]) -> list[RaoEntropy]:
         cluster, start = part
@@ -144,6 +147,19 @@ def diversity(work: Work, everything: pl.DataFrame, budgets: pl.DataFrame, setti
     return pl.DataFrame([(*c, *v) for c, v in zip(counts, values, strict=True)], schema, orient="row")
 
 
+def _uniform_draws(
+    everything: pl.DataFrame, budgets: pl.DataFrame, settings: Selection
+) -> tuple[np.ndarray, np.ndarray]:
+    """Copies of each document in a uniform draw to what each cluster may take, and in one that knows no clusters."""
+    whole = budgets.select(pl.col("n_docs", "n_tokens", "capacity", "allocated", "utility").sum(), pl.first("unit"))
+    key_N = keys(keyed_uniform(settings.seed, "diversity", everything["doc_id"]), np.ones(1))
+    in_clusters, from_pool = (
+        take_in_clusters(_documents(everything, table, settings), _budgets(table), key_N).repeats_N
+        for table in (budgets, whole)
+    )
+    return in_clusters, from_pool
+
+
 def inside_clusters(diversity: pl.DataFrame) -> dict[str, float]:
     """Mean over clusters by their documents: what paper eq. 1 compares."""
     rows = diversity.filter(pl.col("cluster_id").is_not_null()).fill_null(0)
@@ -152,19 +168,20 @@ def inside_clusters(diversity: pl.DataFrame) -> dict[str, float]:
 
 
 def compute(work: Work) -> dict[str, Any]:
-    settings, budgets = Selection.of(work.settings), work.frame("budgets")
-    weighed = _weighed(densities(work), settings)
-    drawn = draw(weighed["key"].to_numpy(), weighed["n_tokens"].to_numpy(), budgets, settings.max_tokens)
-    everything = weighed.with_columns(repeats=pl.Series(drawn.repeats_N)).select(COLUMNS)
+    settings, budgets, documents = Selection.of(work.settings), work.frame("budgets"), documents_of(work)
+    must_be_ready(SELECTIONS[settings.rule].features, work.settings)
+    found = selected(budgets, documents, settings, PoolFeatures(work, documents))
+    everything = documents.with_columns(
+        length_weight=pl.Series(found.length_weight_N),
+        selection_weight=pl.Series(found.selection_weight_N),
+        key=pl.Series(found.key_N),
+        repeats=pl.Series(found.repeats_N),
+    ).select(COLUMNS)
     chosen = everything.filter(pl.col("repeats") > 0)
     if not len(chosen):
-        longest = "" if settings.max_tokens is None else f" or selection.max_tokens ({settings.max_tokens:,} now)"
-        raise GripError(
-            f"No document fits the budget of {budgets['total'][0]:,} {budgets['unit'][0]}; the shortest has"
-            f" {everything['n_tokens'].to_numpy().min():,} tokens. Raise settings/budget.total{longest}."
-        )
-    thresholds = thresholds_of(drawn, budgets, everything, settings.max_tokens)
-    compared = diversity(work, everything, budgets, settings)
+        raise _nothing_fits(budgets, everything, settings)
+    thresholds = thresholds_of(found, budgets, everything, settings.max_tokens)
+    compared = diversity(work, everything, _followed(found, budgets, everything), settings)
     work.draft.write("selection_weights", everything)
     work.draft.write("subset", chosen)
     work.draft.write("selection_thresholds", thresholds)
@@ -175,44 +192,69 @@ def compute(work: Work) -> dict[str, Any]:
         "documents_selected": len(chosen),
         "tokens_selected": int((chosen["n_tokens"] * chosen["repeats"]).sum()),
         "share_of_documents": len(chosen) / len(everything),
-        f"{budgets['unit'][0]}_short": int(budgets["allocated"].sum()) - int(thresholds["drawn"].sum()),
+        f"{budgets['unit'][0]}_short": int(thresholds["allocated"].sum()) - int(thresholds["drawn"].sum()),
         "documents_passed_over": int(thresholds["passed_over"].sum()),
         "documents_left_out": int(thresholds["left_out"].sum()),
         **inside_clusters(compared),
     }
 
 
-def densities(work: Work) -> pl.DataFrame:
-    """Documents in the order of ``clusters`` with their densities; 1 where the weights in force know none."""
-    documents = work.frame("clusters").drop("cosine")
+def documents_of(work: Work) -> pl.DataFrame:
+    """Documents in the order of ``clusters`` with their densities; 1 where the selection in force reads none."""
+    documents = work.frame("clusters").select("doc_id", "cluster_id", "n_tokens")
     density = work.frame("densities")["density"]
     return documents.with_columns(density=density if len(density) else pl.lit(1.0))
 
 
-def _weighed(documents: pl.DataFrame, settings: Selection) -> pl.DataFrame:
-    """Weights and keys of all documents, cluster by cluster."""
-    parts = documents.partition_by("cluster_id", maintain_order=True)
-    return pl.concat([with_keys(part, settings) for part in parts])
+def _nothing_fits(budgets: pl.DataFrame, documents: pl.DataFrame, settings: Selection) -> GripError:
+    longest = "" if settings.max_tokens is None else f" or selection.max_tokens ({settings.max_tokens:,} now)"
+    return GripError(
+        f"No document fits the budget of {budgets['total'][0]:,} {budgets['unit'][0]}; the shortest has"
+        f" {documents['n_tokens'].to_numpy().min():,} tokens. Raise settings/budget.total{longest}."
+    )
+
+
+def _followed(found: Selected, budgets: pl.DataFrame, everything: pl.DataFrame) -> pl.DataFrame:
+    """The table ``budgets`` with what was followed; where a rule knows no budgets of clusters, what it took there."""
+    if found.budgets == CLUSTERS:
+        return budgets.with_columns(allocated=pl.Series(found.allocated_S))
+    cost = pl.col("n_tokens") if budgets["unit"][0] == "tokens" else pl.lit(1)
+    taken = everything.group_by("cluster_id", maintain_order=True).agg(taken=(cost * pl.col("repeats")).sum())
+    return budgets.with_columns(allocated=taken["taken"])
 
 
 def thresholds_of(
-    drawn: selection.Drawn, budgets: pl.DataFrame, documents: pl.DataFrame, max_tokens: int | None
+    found: Selected, budgets: pl.DataFrame, documents: pl.DataFrame, max_tokens: int | None
 ) -> pl.DataFrame:
-    """The table ``selection_thresholds``: what was drawn in each cluster, and what was not and why."""
-    longer = pl.lit(False) if max_tokens is None else pl.col("n_tokens") > max_tokens
-    left_out = documents.group_by("cluster_id", maintain_order=True).agg(
-        left_out=longer.sum().cast(pl.Int64), left_out_tokens=pl.col("n_tokens").filter(longer).sum()
+    """The table ``selection_thresholds``: what was taken of each budget, and what was not and why.
+
+    One row a cluster; one row without a cluster where a rule follows no budgets of clusters.
+    """
+    drawn = found.drawn
+    rows = pl.DataFrame(
+        {
+            "allocated": found.allocated_S,
+            "granted": drawn.granted_K,
+            "drawn": drawn.drawn_K,
+            "passed_over": drawn.passed_over_K,
+            "passed_over_tokens": drawn.passed_over_cost_K,
+        }
     )
-    return budgets.select("cluster_id", "allocated").with_columns(
-        granted=pl.Series(drawn.granted_K),
-        drawn=pl.Series(drawn.drawn_K),
-        passed_over=pl.Series(drawn.passed_over_K),
-        passed_over_tokens=pl.Series(drawn.passed_over_cost_K),
-        left_out=left_out["left_out"],
-        left_out_tokens=left_out["left_out_tokens"],
-        max_tokens=pl.lit(max_tokens, pl.Int64),
-        exhausted=pl.Series(drawn.exhausted_K),
-        threshold=pl.Series(drawn.threshold_K).fill_nan(None),
+    longer = pl.lit(False) if max_tokens is None else pl.col("n_tokens") > max_tokens
+    left_out = (longer.sum().cast(pl.Int64), pl.col("n_tokens").filter(longer).sum())
+    ends = {"exhausted": pl.Series(drawn.exhausted_K), "threshold": pl.Series(drawn.threshold_K).fill_nan(None)}
+    if found.budgets == CLUSTERS:
+        of = documents.group_by("cluster_id", maintain_order=True).agg(
+            left_out=left_out[0], left_out_tokens=left_out[1]
+        )
+        rows = rows.with_columns(budgets["cluster_id"], **of.drop("cluster_id").to_dict())
+    else:
+        of = documents.select(left_out=left_out[0], left_out_tokens=left_out[1])
+        rows = rows.sum().with_columns(pl.lit(None, pl.Int32).alias("cluster_id"), **of.to_dict())
+        if found.budgets != POOL:  # several budgets: no one threshold
+            ends = dict.fromkeys(ends, pl.Series([None]))
+    return rows.with_columns(max_tokens=pl.lit(max_tokens, pl.Int64), **ends).select(
+        pl.col(column.name).cast(column.dtype) for column in stage.table("selection_thresholds").columns
     )
 
 
@@ -245,6 +287,11 @@ def clusters_of(work: Work, documents: pl.DataFrame) -> Iterator[Cluster]:
         together = np.concatenate(parts)
         yield Cluster(documents.slice(start, size), together[:size])
         held, start = together[size:], start + size
+
+
+def facts(settings: Settings, root: Path) -> dict[str, Any]:
+    """What the features of the rule depend on outside of the tables."""
+    return feature_facts(SELECTIONS[Selection.of(settings).rule].features, settings)
 
 
 DRAWN = (
@@ -368,4 +415,6 @@ stage = Stage(
     picture=True,
     inputs=("corpus", "clusters", "budgets", "densities"),
     reads={"selection": READS},
+    facts=facts,
+    otherwise="code changed, or what the selection asks for: a target, a package, how quality or clusters are made",
 )

@@ -5,7 +5,6 @@ Solutions of the benchmarks after their prompts; passages of documents whose pro
 copies may be: ``in_pool`` says how much of a passage one document of the pool has.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +17,11 @@ from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.models.files import locate
 from grip_assets.runtime.progress import Progress
-from grip_assets.settings import Corpus, Embedding, Evaluation, hashed_values
+from grip_assets.settings import Corpus, Embedding, Evaluation
 from grip_assets.sources.benchmarks import problems
-from grip_assets.sources.documents import RawDocument, name_of
-from grip_assets.sources.pool import DocumentPool
+from grip_assets.sources.documents import name_of
 from grip_assets.sources.steps.contamination import containment
-from grip_assets.stages.curation.corpus import pool as pool_of
+from grip_assets.stages.curation.features import target_documents, target_set_facts
 from grip_assets.store.tables import texts
 
 if TYPE_CHECKING:
@@ -170,15 +168,6 @@ def _target(settings: Evaluation, corpus: Corpus) -> pl.DataFrame:
     return found.with_columns(u).sort("u").drop("u").head(settings.documents)
 
 
-def target_documents(path: str, corpus: Corpus) -> Iterator[RawDocument]:
-    """Documents of the target set, read as a pool is."""
-    return (d for d in _target_pool(path, corpus).read() if isinstance(d, RawDocument))
-
-
-def _target_pool(path: str, corpus: Corpus) -> DocumentPool:
-    return pool_of({"corpus": corpus.model_copy(update={"path": path, "format": None, "max_documents": None})})
-
-
 def learned_tokenizer(work: Work, settings: Evaluation) -> "Tokenizer":
     """A byte-level BPE of a sample of the pool."""
     from grip_assets.training.small import learn_tokenizer
@@ -191,11 +180,7 @@ def learned_tokenizer(work: Work, settings: Evaluation) -> "Tokenizer":
 
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
-    evaluation, corpus = Evaluation.of(settings), Corpus.of(settings)
-    if evaluation.target is None:
-        return {}
-    read_with = hashed_values(corpus, ("text_field", "id_field", "max_bytes"))
-    return {"target": _target_pool(evaluation.target, corpus).fingerprint(), **read_with}
+    return target_set_facts(settings)
 
 
 TABLES = (

@@ -1,16 +1,15 @@
 """strategies: what each way of selecting takes of the pool, all to the same tokens, and what the selection costs.
 
-Rungs are the rows of the paper's Panel B, by the profiles of their names; ablations are the last rung without one of
-its parts; baselines are the rules that a sceptic would name (rules.py). Rungs and ablations are made from stored tables
-as the chain would make them, but for `random`, which is drawn from the whole pool; the chain's own random row, drawn
-cluster by cluster, is the baseline `proportional`. All draw with the same random numbers under the same seed, so that
-two strategies differ by what they do and less by luck.
+A strategy is a profile: its budget and its selection, over the settings in force. What it takes is made by the same
+code as a curation with that profile. Rungs are the rows of the paper's Panel B, but for `random`, which is drawn from
+the whole pool; the paper's own random row, drawn in every cluster in proportion, is `proportional`. Ablations are the
+last rung without one part; the other profiles are baselines, which a sceptic would name. Under one seed all draw with
+the same random numbers, so that two strategies differ by what they do and less by luck.
 """
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache, partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +18,22 @@ import polars as pl
 import pyarrow as pa
 
 from grip_assets.engine.declarations import Check, Column, Table
+from grip_assets.engine.make import versions_under
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.budget.allocation import capacities, resolve_total
+from grip_assets.method.selection.registry import SELECTIONS
+from grip_assets.profiles import IN_FORCE, base_of
 from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Adaptation, Budget, Evaluation, Selection, validate
 from grip_assets.settings.changes import read_profile
 from grip_assets.stages.curation import clusters
-from grip_assets.stages.curation.budgets import MEASURED
+from grip_assets.stages.curation.budgets import measured_under
 from grip_assets.stages.curation.densities import densities_under
-from grip_assets.stages.curation.subset import chosen_under
-from grip_assets.stages.evaluation.rules import NEEDS, RULES, Pool, must_be_ready, rule_facts
+from grip_assets.stages.curation.features import PoolFeatures, feature_facts, must_be_ready
+from grip_assets.stages.curation.subset import subset_under
 
 RUNGS = ("random", "static", "quality_replay", "loss_replay", "diversity", "grip")
-IN_FORCE = "in_force"  # your own settings, drawn anew under each seed of the evaluation
-PROFILES = {**{rung: rung for rung in RUNGS}, "proportional": "random"}  # of all others the last rung's
-ABLATIONS: dict[str, dict[str, dict[str, Any]]] = {
-    "no_sigma": {"budget": {"use_sigma": False}},
-    "no_quality": {"budget": {"use_quality": False}},
-    "no_replay": {"budget": {"replay": "none"}},
-    "no_gate": {"budget": {"gate": 0.0, "gate_quantile": None}},
-    "no_density": {"selection": {"weight": "length"}},
-    "no_length": {"selection": {"beta": 0.0}},
-}
 CHOSEN = ["strategy", "seed", "doc_id", "repeats", "n_tokens"]
 KEPT = ("total", "unit", "overflow", "max_repeats")  # of the budget in force: the same for all
 WHOLE, REAL, TEXT = pl.Int64(), pl.Float64(), pl.String()
@@ -63,48 +55,65 @@ COSTS = pl.Schema(
 
 @dataclass(frozen=True)
 class Strategy:
-    """``needs``: stages that it cannot do without. ``settings``: those of the chain; None for a baseline."""
+    """``kind``: rung, ablation, baseline or yours. ``settings``: those in force with the profile's budget and
+    selection. ``needs``: stages that it cannot do without."""
 
     name: str
     kind: str
+    settings: Settings
     needs: tuple[str, ...]
-    settings: Settings | None = None
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return SELECTIONS[Selection.of(self.settings).rule].features
+
+
+@dataclass
+class Taken:
+    """What a strategy took: copies of each document, int64 (N,), under each seed. ``seconds``: of its own rule.
+    ``versions``: of the stages that it was made from."""
+
+    versions: Mapping[str, str]
+    draws: dict[int, np.ndarray] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 def strategy(name: str, now: Settings) -> Strategy:
     """What a name means under the settings in force."""
-    kinds = {**dict.fromkeys(RUNGS, "rung"), **dict.fromkeys(ABLATIONS, "ablation"), IN_FORCE: "yours"}
-    kind = kinds.get(name, "baseline")
-    if name in RULES:
-        return Strategy(name, kind, NEEDS.get(name, ()))
-    settings = now if name == IN_FORCE else _settings(name, now)
-    budget, selection = Budget.of(settings), Selection.of(settings)
-    return Strategy(name, kind, _needs(budget, selection), settings)
+    settings = now if name == IN_FORCE else _over(read_profile(name), now)
+    return Strategy(name, _kind(name), settings, _needs(Budget.of(settings), Selection.of(settings)))
 
 
-def _settings(name: str, now: Settings) -> dict[str, Any]:
-    """Budget and selection of the profile over the settings in force, with the one change of an ablation."""
-    profile = read_profile(PROFILES.get(name, "grip"))
-    changes = ABLATIONS.get(name, {})
-    kept = {"budget": {field: getattr(Budget.of(now), field) for field in KEPT}}
-    turned = {
-        group: validate(group, now[group].model_dump() | values | kept.get(group, {}) | changes.get(group, {}))
-        for group, values in profile.items()
+def _kind(name: str) -> str:
+    if name == IN_FORCE:
+        return "yours"
+    if name in RUNGS:
+        return "rung"
+    return "ablation" if base_of(name) == RUNGS[-1] else "baseline"
+
+
+def _over(profile: Mapping[str, Mapping[str, Any]], now: Settings) -> Settings:
+    """The settings in force with the groups of a profile; the size of the budget stays as it is."""
+    kept = {"budget": {name: getattr(Budget.of(now), name) for name in KEPT}}
+    return {
+        **now,
+        **{g: validate(g, now[g].model_dump() | dict(values) | kept.get(g, {})) for g, values in profile.items()},
     }
-    return {**now, **turned}
 
 
 def _needs(budget: Budget, selection: Selection) -> tuple[str, ...]:
     """Stages without which these settings cannot be followed."""
-    judged = budget.use_quality or budget.replay != "none"  # its gate is the judge's, whatever is replayed by
+    rule = SELECTIONS[selection.rule]
+    drawn = selection.rule == "draw"
+    judged = drawn and budget.reads_quality
     wanted = {
-        "embeddings": True,
-        "clusters": True,
-        "sigma_k": budget.use_sigma or judged,  # the probe set is drawn by it
+        "embeddings": rule.clustered,
+        "clusters": rule.clustered,
+        "sigma_k": judged or (drawn and budget.base == "neyman" and budget.use_sigma),  # the probe set is drawn by it
         "probe_set": judged,
         "quality_scores": judged,
-        "adaptation_deltas": budget.replay == "loss",
-        "densities": selection.weight == "density",
+        "adaptation_deltas": drawn and budget.reads_drops,
+        "densities": drawn and selection.weight == "density",
     }
     return tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
@@ -113,37 +122,27 @@ def compute(work: Work) -> dict[str, Any]:
     work.must_be_in_force()
     settings = Evaluation.of(work.settings)
     chosen = [strategy(name, work.settings) for name in settings.strategies]
-    must_be_ready([s.name for s in chosen], work.settings)
+    for s in chosen:
+        must_be_ready(s.features, work.settings)
     documents = work.frame("clusters")
-    total, max_repeats = budget_of_all(work.settings, int(documents["n_tokens"].sum()))
-    measured = {name: work.frame(name) for name in MEASURED}
-    with_density = cache(partial(_with_density, work))
+    total = budget_of_all(work.settings, int(documents["n_tokens"].sum()))
     seeds = range(settings.seed, settings.seed + settings.seeds)
     progress = Progress("selecting", len(chosen), "strategies", work.log)
-    schema = _rows("", 0, documents, np.zeros(len(documents), np.int64)).schema
     costs = []
-    with work.draft.writer("strategies", schema) as writer:
+    with work.draft.writer("strategies", _rows("", 0, documents.head(0), np.zeros(0, np.int64)).schema) as writer:
         for s in chosen:
-            pool = Pool(work, documents, total, max_repeats)
-            dense = "densities" in s.needs
-            known, versions = with_density(s.name == IN_FORCE) if dense else (documents, work.inputs)
-            started = time.monotonic()
-            draw = partial(_drawn, s, known, measured) if s.settings else RULES[s.name](pool)
-            prepared = time.monotonic()
-            draws = [draw(seed) for seed in seeds]
-            drawn = (time.monotonic() - prepared) / len(seeds)
-            for seed, repeats_N in zip(seeds, draws, strict=True):
+            taken = take(work, s, seeds)
+            for seed, repeats_N in taken.draws.items():
                 writer.write(_rows(s.name, seed, documents, repeats_N))
-            seconds = prepared - started + drawn + pool.seconds
-            costs.append(_cost(work, versions, s, [c.name for c in chosen], pool, draws, seconds))
+            costs.append(_cost(work, s, [c.name for c in chosen], documents, taken))
             progress.advance(1)
     progress.finish()
     work.draft.write("strategy_costs", pl.DataFrame(costs, COSTS))
     return {"budget": total} | {f"mean_tokens_{row['strategy']}": row["mean_tokens"] for row in costs}
 
 
-def budget_of_all(settings: Settings, available: int) -> tuple[int, int]:
-    """(tokens of every strategy, copies of a document at most)."""
+def budget_of_all(settings: Settings, available: int) -> int:
+    """Tokens of every strategy."""
     budget = Budget.of(settings)
     if budget.unit != "tokens":
         raise GripError(
@@ -152,22 +151,31 @@ def budget_of_all(settings: Settings, available: int) -> tuple[int, int]:
         )
     total = resolve_total(budget.total, available)
     capacities(np.array([available]), total, budget.overflow, budget.max_repeats)  # refuses what the pool has not
-    return total, budget.max_repeats if budget.overflow == "repeat" else 1
+    return total
 
 
-def _with_density(work: Work, in_force: bool) -> tuple[pl.DataFrame, Mapping[str, str]]:
-    """Documents with the densities of the settings in force, or of the last rung's; and the versions of the stages."""
-    documents, version = densities_under(work, work.settings if in_force else _settings("grip", work.settings))
-    return documents, {**work.inputs, "densities": version}
-
-
-def _drawn(s: Strategy, documents: pl.DataFrame, measured: dict[str, pl.DataFrame], seed: int) -> np.ndarray:
-    assert s.settings is not None
-    selection = Selection.of(s.settings).model_copy(update={"seed": seed})
-    try:
-        return chosen_under({**s.settings, "selection": selection}, documents, measured).repeats_N
-    except GripError as refused:  # with overflow: error, budgets above their cluster
-        raise GripError(f"The strategy '{s.name}': {refused}") from None
+def take(work: Work, s: Strategy, seeds: range) -> Taken:
+    """What a curation with the strategy's settings would take, under each seed of the draw."""
+    documents, versions, measured = (
+        work.frame("clusters"),
+        versions_under(s.settings, work),
+        measured_under(work, s.settings),
+    )
+    if "densities" in s.needs:
+        documents, versions["densities"] = densities_under(work, s.settings)
+    features = PoolFeatures(work, documents)
+    taken = Taken(versions)
+    for seed in seeds:
+        started = time.monotonic()
+        selection = Selection.of(s.settings).model_copy(update={"seed": seed})
+        try:
+            found = subset_under({**s.settings, "selection": selection}, documents, measured, features)
+        except GripError as refused:  # with overflow: error, budgets above their cluster
+            raise GripError(f"The strategy '{s.name}': {refused}") from None
+        taken.draws[seed] = found.repeats_N
+        taken.seconds = time.monotonic() - started  # of the last one, which has its features at hand
+    taken.seconds += sum(features.seconds.values())
+    return taken
 
 
 def _rows(name: str, seed: int, documents: pl.DataFrame, repeats_N: np.ndarray) -> pa.Table:
@@ -177,35 +185,41 @@ def _rows(name: str, seed: int, documents: pl.DataFrame, repeats_N: np.ndarray) 
     return rows.select(CHOSEN).to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
-def _cost(
-    work: Work,
-    versions: Mapping[str, str],
-    s: Strategy,
-    names: list[str],
-    pool: Pool,
-    draws: list[np.ndarray],
-    seconds: float,
-) -> dict[str, Any]:
-    """One row of ``strategy_costs``. Means over the seeds of what was drawn; ``seconds`` of the strategy itself, to
-    which those of the stages come that it needs, as they were when these were computed."""
-    adaptation = Adaptation.of(work.settings)
-    copies = float(np.mean([repeats_N.sum() for repeats_N in draws]))
-    tokens = float(np.mean([(repeats_N * pool.lengths_N).sum() for repeats_N in draws]))
-    judged = len(work.frame("quality_scores")) if "quality_scores" in s.needs else 0
-    before = [rung for rung in RUNGS[: RUNGS.index(s.name)] if rung in names] if s.kind == "rung" else []
+def _cost(work: Work, s: Strategy, names: list[str], documents: pl.DataFrame, taken: Taken) -> dict[str, Any]:
+    """One row of ``strategy_costs``; what was taken is the mean over the seeds.
+
+    ``seconds``: the strategy's own time plus the recorded times of the stages that it needs.
+    """
+    lengths_N = documents["n_tokens"].to_numpy()
+    copies = float(np.mean([repeats_N.sum() for repeats_N in taken.draws.values()]))
+    tokens = float(np.mean([(repeats_N * lengths_N).sum() for repeats_N in taken.draws.values()]))
+    stages = sum(work.store.manifest(name, taken.versions[name])["seconds"] for name in s.needs)
     return {
         "strategy": s.name,
         "kind": s.kind,
-        "previous": before[-1] if before else None,
+        "previous": _previous(s, names),
         "n_docs": copies,
         "n_tokens": tokens,
         "mean_tokens": tokens / max(copies, 1),
+        **_read(work, s, len(documents)),
+        "seconds": taken.seconds + stages,
+    }
+
+
+def _previous(s: Strategy, names: list[str]) -> str | None:
+    """The rung before, among the strategies compared."""
+    before = [rung for rung in RUNGS[: RUNGS.index(s.name)] if rung in names] if s.kind == "rung" else []
+    return before[-1] if before else None
+
+
+def _read(work: Work, s: Strategy, n_documents: int) -> dict[str, int]:
+    """Tokens that encoder and proxy read for a strategy, and documents that were judged for it."""
+    passes = Adaptation.of(work.settings).passes
+    judged = len(work.frame("quality_scores")) if "quality_scores" in s.needs else 0
+    return {
         "encoder_tokens": _sum(work, "embeddings", "n_encoder_tokens") if "embeddings" in s.needs else 0,
-        "proxy_tokens": _sum(work, "adaptation_deltas", "n_tokens") * adaptation.passes
-        if "adaptation_deltas" in s.needs
-        else 0,
-        "judged_documents": len(pool.documents) if s.name == "top_quality" else judged,
-        "seconds": seconds + sum(work.store.manifest(name, versions[name])["seconds"] for name in s.needs),
+        "proxy_tokens": _sum(work, "adaptation_deltas", "n_tokens") * passes if "adaptation_deltas" in s.needs else 0,
+        "judged_documents": n_documents if "quality" in s.features else judged,
     }
 
 
@@ -214,8 +228,11 @@ def _sum(work: Work, table: str, column: str) -> int:
 
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
-    """The profiles, which are files, and what the rules depend on."""
-    return {"profiles": {name: read_profile(name) for name in RUNGS}, **rule_facts(settings, root)}
+    """The profiles that are compared, which are files, and what their selections depend on."""
+    chosen = [strategy(name, settings) for name in Evaluation.of(settings).strategies]
+    features = tuple(dict.fromkeys(name for s in chosen for name in s.features))
+    profiles = {s.name: read_profile(s.name) for s in chosen if s.name != IN_FORCE}
+    return {"profiles": profiles, **feature_facts(features, settings)}
 
 
 TABLES = (

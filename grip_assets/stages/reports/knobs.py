@@ -15,9 +15,9 @@ from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.agreement import overlap
 from grip_assets.runtime.progress import Progress
-from grip_assets.settings import GROUPS, trait, validate
+from grip_assets.settings import GROUPS, Selection, trait, validate
 from grip_assets.stages.curation.budgets import MEASURED
-from grip_assets.stages.curation.subset import Chosen, chosen_under
+from grip_assets.stages.curation.subset import Subset, subset_under
 
 KNOBS = ("budget.tau", "budget.temperature", "budget.alpha", "selection.beta")
 FACTORS = (0.5, 2.0)
@@ -27,12 +27,12 @@ def compute(work: Work) -> dict[str, Any]:
     work.must_be_in_force()
     documents = work.frame("selection_weights")
     measured = {name: work.frame(name) for name in MEASURED}
-    now = Chosen(work.frame("budgets"), documents["repeats"].to_numpy())
+    now = Subset(work.frame("budgets"), documents["repeats"].to_numpy())
     progress = Progress("turning knobs", len(KNOBS) * len(FACTORS), "settings", work.log)
     rows, moved = [], []
     for knob, factor, value, settings in turned(work.settings):
         try:
-            then = chosen_under(settings, documents, measured)
+            then = subset_under(settings, documents, measured)
         except GripError as refused:  # with overflow: error, budgets above their cluster
             work.log(f"{knob} = {value:g} cannot be: {refused}")
             then = None
@@ -49,6 +49,12 @@ def compute(work: Work) -> dict[str, Any]:
         for row in rows
         if "overlap" in row
     }
+
+
+def unused(settings: Settings) -> str:
+    """The knobs turn budgets of clusters and weights of a draw; other selections read neither."""
+    rule = Selection.of(settings).rule
+    return "" if rule == "draw" else f"settings/selection.rule is {rule}"
 
 
 def turned(now: Settings) -> Iterator[tuple[str, float, float, Settings]]:
@@ -72,7 +78,7 @@ def _named(knob: str, factor: float, value: float, now: Settings) -> dict[str, A
     return {"knob": knob, "symbol": symbol, "factor": factor, "value_now": getattr(now[group], name), "value": value}
 
 
-def _compared(documents: pl.DataFrame, now: Chosen, then: Chosen | None) -> dict[str, Any]:
+def _compared(documents: pl.DataFrame, now: Subset, then: Subset | None) -> dict[str, Any]:
     """What the subset would be, beside what it is; only the latter where the value is refused."""
     lengths_N = documents["n_tokens"].to_numpy()
     mean_now = {"mean_tokens_now": _mean(lengths_N, now.repeats_N)}
@@ -172,5 +178,6 @@ stage = Stage(
     picture=True,
     inputs=("clusters", "sigma_k", "quality_scores", "adaptation_deltas", "budgets", "subset"),
     reads={"budget": None, "adaptation": ("delta",), "selection": None},
+    unused=unused,
     group="reports",
 )

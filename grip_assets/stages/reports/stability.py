@@ -19,8 +19,9 @@ from grip_assets.errors import GripError
 from grip_assets.method.agreement import overlap, overlap_by_chance, rank_correlation
 from grip_assets.settings import Clustering, Reports
 from grip_assets.stages.curation.budgets import MEASURED
+from grip_assets.stages.curation.features import PoolFeatures
 from grip_assets.stages.curation.quality_scores import stage as quality_scores
-from grip_assets.stages.curation.subset import chosen_under
+from grip_assets.stages.curation.subset import subset_under
 from grip_assets.store.query import query
 
 VARIED = {"clustering": "clustering", "probe": "probe", "draw": "selection"}  # what is varied: the group of its seed
@@ -55,7 +56,8 @@ def _drawn(work: Work, settings: Settings, now: pl.DataFrame) -> pl.DataFrame:
     """Another draw from the same densities and budgets."""
     documents = work.frame("selection_weights")
     measured = {name: work.frame(name) for name in MEASURED}
-    repeats = pl.Series("repeats", chosen_under(settings, documents, measured).repeats_N)
+    features = PoolFeatures(work, documents)
+    repeats = pl.Series("repeats", subset_under(settings, documents, measured, features).repeats_N)
     return now.drop("repeats").join(documents.select("doc_id", repeats), on="doc_id", maintain_order="left")
 
 

@@ -1,0 +1,204 @@
+"""What a selection is: documents, budgets and features in, copies of each document out.
+
+A new selection is a function here beside the others, one entry in registry.py, and its name in
+settings/selection.rule. tests/method/test_selections.py runs over every entry. Features are measured where the files
+are (stages/curation/features.py), and only those that a selection asks for.
+
+A selection makes one key for each document, and documents are taken from the largest key down until a budget is met.
+What differs is whose budget it is: that of each cluster, of the whole pool, or of strata that the selection knows.
+Shapes: N documents, K clusters, S strata (each with a budget of its own).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+
+from grip_assets.method.budget.allocation import largest_remainder, water_fill
+from grip_assets.method.sampling import keyed_uniform
+from grip_assets.method.selection.draw import Drawn, draw
+
+
+@dataclass(frozen=True)
+class Documents:
+    """N documents, cluster after cluster. ``size_K``: documents of the clusters. ``unit``: of the budgets, tokens or
+    documents. Documents longer than ``max_tokens`` are not taken."""
+
+    ids: pl.Series
+    tokens_N: np.ndarray
+    size_K: np.ndarray
+    unit: str = "tokens"
+    max_tokens: int | None = None
+
+    @cached_property
+    def cost_N(self) -> np.ndarray:
+        """What each document takes of a budget, int64 (N,)."""
+        return self.tokens_N if self.unit == "tokens" else np.ones(len(self.tokens_N), np.int64)
+
+    @cached_property
+    def cluster_N(self) -> np.ndarray:
+        """The place of each document's cluster, from 0."""
+        return np.repeat(np.arange(len(self.size_K), dtype=np.int32), self.size_K)
+
+    @cached_property
+    def may_N(self) -> np.ndarray:
+        """Rows of the documents that may be taken."""
+        if self.max_tokens is None:
+            return np.arange(len(self.tokens_N))
+        return np.flatnonzero(self.tokens_N <= self.max_tokens)
+
+    def uniform(self, seed: int) -> np.ndarray:
+        """A number from 0 to 1 for each document. All selections use the same, so under one seed they differ by what
+        they do and less by luck."""
+        return keyed_uniform(seed, "subset", self.ids)
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """Of the clusters, in the unit of the documents. ``utility_K``: shares in which a rest is spread over the others.
+    ``max_repeats``: copies of a document at most."""
+
+    allocated_K: np.ndarray
+    utility_K: np.ndarray
+    max_repeats: int = 1
+
+    @property
+    def total(self) -> int:
+        return int(self.allocated_K.sum())
+
+
+class Features(Protocol):
+    """What is known of the documents, each an array in their order. A feature is measured when it is asked for."""
+
+    def density(self) -> np.ndarray:
+        """ρ(x) [G8], float64 (N,)."""
+        ...
+
+    def quality(self) -> np.ndarray:
+        """The static judge's score from 0 to 10, float64 (N,); -1 where it has none."""
+        ...
+
+    def language(self) -> np.ndarray:
+        """The number of each document's language, from 0, int64 (N,)."""
+        ...
+
+    def likeness(self) -> np.ndarray:
+        """SemDeDup's largest cosine to a preferred document of the cluster (baselines.likeness), float64 (N,)."""
+        ...
+
+    def prototypicality(self, kept_N: np.ndarray) -> np.ndarray:
+        """Cosine of the documents of a mask (N,) to their centroids when they alone are clustered, in their order."""
+        ...
+
+    def target(self) -> tuple[np.ndarray, np.ndarray]:
+        """DSIR's log weight, float64 (N,), and whether the document is long enough for it, bool (N,)."""
+        ...
+
+
+class Parameters(Protocol):
+    """What settings/selection says; each selection reads what concerns it."""
+
+    @property
+    def weight(self) -> str: ...
+    @property
+    def beta(self) -> float: ...
+    @property
+    def neighbours(self) -> int: ...
+    @property
+    def rho_floor(self) -> float: ...
+    @property
+    def clip_quantile(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What a selection took, and why.
+
+    ``key_N``: documents are taken from the largest key down. ``allocated_S`` and ``drawn``: the budgets that were
+    followed and what was drawn of each. ``budgets``: whose they are. ``length_weight_N`` and ``selection_weight_N``:
+    the terms of a weighted draw; 1 for the others.
+    """
+
+    key_N: np.ndarray
+    drawn: Drawn
+    allocated_S: np.ndarray
+    budgets: str
+    length_weight_N: np.ndarray
+    selection_weight_N: np.ndarray
+
+    @property
+    def repeats_N(self) -> np.ndarray:
+        """Copies of each document, int64 (N,); 0 where it is not taken."""
+        return self.drawn.repeats_N
+
+
+CLUSTERS, POOL, STRATA = "clusters", "pool", "strata"
+"""Whose budgets a selection follows."""
+Select = Callable[[Documents, Budgets, Features, Parameters], Selected]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An entry of the registry. ``budgets``: whose it follows (CLUSTERS: those of the stage ``budgets``; otherwise its
+    total alone). ``features``: those that it asks for. ``clustered``: it looks at clusters or vectors."""
+
+    select: Select
+    budgets: str = POOL
+    features: tuple[str, ...] = ()
+    clustered: bool = False
+
+
+def take_in_clusters(documents: Documents, budgets: Budgets, key_N: np.ndarray) -> Selected:
+    """The largest keys of each cluster until its budget [A17b]."""
+    may_N, size_K = documents.may_N, documents.size_K
+    if len(may_N) < len(key_N):
+        size_K = np.bincount(documents.cluster_N[may_N], minlength=len(size_K))
+    drawn = draw(
+        key_N[may_N], documents.cost_N[may_N], size_K, budgets.allocated_K, budgets.utility_K, budgets.max_repeats
+    )
+    return _selected(key_N, _everywhere(drawn, may_N, len(key_N)), budgets.allocated_K, CLUSTERS)
+
+
+def take_from_pool(documents: Documents, budgets: Budgets, key_N: np.ndarray) -> Selected:
+    """The largest keys of the whole pool until the whole budget; a document longer than that is passed over."""
+    may_N = documents.may_N
+    cost_N = documents.cost_N[may_N]
+    total = np.array([min(budgets.total, budgets.max_repeats * int(cost_N.sum()))])
+    drawn = draw(key_N[may_N], cost_N, np.array([len(may_N)]), total, np.ones(1), budgets.max_repeats)
+    return _selected(key_N, _everywhere(drawn, may_N, len(key_N)), np.array([budgets.total]), POOL)
+
+
+def take_equally(
+    documents: Documents, budgets: Budgets, key_N: np.ndarray, stratum_N: np.ndarray, whose: str = STRATA
+) -> Selected:
+    """The largest keys of each stratum until its share of the whole budget, which is the same for all.
+
+    A stratum that has less than its share, or documents that are too long for it, leaves the rest to the others
+    (water-filling). ``stratum_N``: ids from 0.
+    """
+    may_N = documents.may_N
+    stratum_n, cost_n, n_strata = stratum_N[may_N], documents.cost_N[may_N], int(stratum_N.max(initial=-1)) + 1
+    cap_S = np.bincount(stratum_n, cost_n, n_strata).astype(np.int64) * budgets.max_repeats
+    total = min(budgets.total, int(cap_S.sum()))
+    share_S = largest_remainder(water_fill(np.ones(n_strata), cap_S, total), cap_S, total)
+    order = np.argsort(stratum_n, kind="stable")
+    sizes_S = np.bincount(stratum_n, minlength=n_strata)
+    drawn = draw(key_N[may_N][order], cost_n[order], sizes_S, share_S, np.ones(n_strata), budgets.max_repeats)
+    return _selected(key_N, _everywhere(drawn, may_N[order], len(key_N)), share_S, whose)
+
+
+def _everywhere(drawn: Drawn, rows: np.ndarray, n: int) -> Drawn:
+    """What was drawn of some rows as a draw of all."""
+    repeats_N = np.zeros(n, np.int64)
+    repeats_N[rows] = drawn.repeats_N
+    return replace(drawn, repeats_N=repeats_N)
+
+
+def _selected(key_N: np.ndarray, drawn: Drawn, allocated_S: np.ndarray, whose: str) -> Selected:
+    ones_N = np.ones(len(key_N))
+    return Selected(key_N, drawn, allocated_S, whose, ones_N, ones_N)
