@@ -136,86 +136,155 @@ def _parse(text: str, language: str) -> Reading:
     data = text.encode()
     if language == "cuda":  # what it adds to C++ here are qualifiers
         data = CUDA.sub(lambda match: b" " * len(match[0]), data)
-    reading = Reading(f"{language} (parser)", size, text)
-    cursor = tree_sitter.Parser(_grammar(language)).parse(data).walk()
-    open_functions: list[tuple[int, int]] = []  # (end byte, index)
-    # At each level: the last line of the named sibling before where that is a comment, NO_COMMENT where it is none, None
-    # where there is none; and the same of the node itself.
-    before: list[int | None] = [None]
-    passing: list[int | None] = [None]
-    bad = inside = inside_until = bad_until = 0
-    level = 0
-    while True:
-        node = cursor.node
-        assert node is not None
-        kind, start, end = node.type, node.start_byte, node.end_byte
-        while open_functions and start >= open_functions[-1][0]:
-            open_functions.pop()
-        named = node.is_named
+    walk = Walk(Reading(f"{language} (parser)", size, text), data, language)
+    return walk.over(tree_sitter.Parser(_grammar(language)).parse(data).walk())
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What the walk does at a node of one kind. ``handler``: the method of Walk that counts it, if any."""
+
+    handler: str | None
+    is_branch: bool
+    is_handling: bool
+    is_construct: bool
+    is_comment: bool
+    descend: bool  # into its children
+
+
+@cache
+def _traits(kind: str, named: bool, has_children: bool) -> Traits:
+    return Traits(
+        handler=_handler(kind, named, has_children),
+        is_branch=named and has_children and bool(BRANCH.match(kind)),
+        is_handling=named and bool(HANDLING.match(kind)),
+        is_construct=named and bool(COMPOUND.search(kind)),
+        is_comment=kind in COMMENT,
+        descend=kind not in TEXTUAL and kind not in COMMENT,
+    )
+
+
+def _handler(kind: str, named: bool, has_children: bool) -> str | None:
+    """The first row that holds. A keyword may be named as its construct is (``lambda``), and has no children."""
+    is_name = kind.endswith("identifier") or kind in ("constant", "name", "variable_name", "word")
+    rows = (
+        ("comment", kind in COMMENT),
+        ("function", named and has_children and FUNCTION.match(kind)),
+        ("type", named and has_children and TYPE.match(kind)),
+        ("number", kind in NUMBER),
+        ("literal", kind in TEXTUAL),
+        ("call", has_children and kind in CALL),
+        ("import_", named and IMPORT.match(kind)),
+        ("name", not has_children and is_name),
+    )
+    return next((handler for handler, holds in rows if holds), None)
+
+
+class Walk:
+    """One pass over a syntax tree, which fills a Reading. ``data``: the bytes that were parsed."""
+
+    def __init__(self, reading: Reading, data: bytes, language: str):
+        self.reading, self.data, self.language = reading, data, language
+        self.open_functions: list[tuple[int, int]] = []  # (end byte, index) of those around the node
+        # At each level: the last line of the named sibling before if that is a comment, NO_COMMENT if it is none, and
+        # None if there is no sibling before.
+        self.before: list[int | None] = [None]
+        self.passing: list[int | None] = [None]  # the same of the node itself
+        self.bad = self.bad_until = 0  # bytes in errors; no byte counts twice
+        self.inside = self.inside_until = 0  # bytes in functions and types
+
+    def over(self, cursor: Any) -> Reading:
+        """The reading of the tree below the cursor."""
+        while True:
+            if self.enter(cursor.node) and cursor.goto_first_child():
+                self.before.append(None)
+                self.passing.append(None)
+            elif not self._advance(cursor):
+                break
+        self.reading.error_share = min(self.bad / max(len(self.data), 1), 1.0)
+        self.reading.inside_share = self.inside / max(len(self.data), 1)
+        return self.reading
+
+    def _advance(self, cursor: Any) -> bool:
+        """To the next sibling, or to that of the nearest ancestor that has one; False at the end of the tree."""
+        while True:
+            if self.passing[-1] is not None:
+                self.before[-1] = self.passing[-1]
+            if cursor.goto_next_sibling():
+                return True
+            self.before.pop()
+            self.passing.pop()
+            if not cursor.goto_parent():
+                return False
+
+    def enter(self, node: Any) -> bool:
+        """Count a node. Returns whether its children are to be walked."""
+        reading, start, named, kind = self.reading, node.start_byte, node.is_named, node.type
+        has_children = node.child_count > 0
+        traits = _traits(kind, named, has_children)
+        while self.open_functions and start >= self.open_functions[-1][0]:
+            self.open_functions.pop()
         if named:
             reading.kinds[kind] += 1
-        passing[level] = (node.end_point[0] if kind in COMMENT else NO_COMMENT) if named else None
-        if (node.is_error or node.is_missing) and start >= bad_until:
-            bad += max(end - start, 1)
-            bad_until = end
-        if kind in COMMENT:
-            reading.comments.append(data[start:end].decode(errors="ignore"))
-        elif named and FUNCTION.match(kind) and node.child_count:
-            # the comment may stand before the parent, where nothing stands before the node
-            above = before[level] if before[level] is not None or not level else before[level - 1]
-            documented = _documented(node, data, language, above)
-            reading.functions.append([node.end_point[0] - node.start_point[0] + 1, 0, int(documented)])
-            open_functions.append((end, len(reading.functions) - 1))
-            if start >= inside_until:
-                inside, inside_until = inside + end - start, end
-        elif named and TYPE.match(kind) and node.child_count:
-            reading.types += 1
-            if start >= inside_until:
-                inside, inside_until = inside + end - start, end
-        elif kind in NUMBER:
-            reading.numbers[data[start:end].decode(errors="ignore")] += 1
-            reading.literals += 1
-        elif kind in TEXTUAL:
-            reading.literals += 1
-        elif kind in CALL and node.child_count:
-            called = node.child(0)
-            assert called is not None
-            reading.calls[data[start : min(called.end_byte, start + 60)].decode(errors="ignore")] += 1
-        elif named and IMPORT.match(kind):
-            reading.imports += 1
-        elif not node.child_count and (
-            kind.endswith("identifier") or kind in ("constant", "name", "variable_name", "word")
-        ):
-            reading.names[data[start:end].decode(errors="ignore")] += 1
-        if named and BRANCH.match(kind) and node.child_count:
-            reading.branches += 1
-            reading.depth = max(reading.depth, level)
-            for _, index in open_functions[-1:]:
-                reading.functions[index][1] += 1
-        if named and HANDLING.match(kind):
-            reading.handling += 1
-        if named and COMPOUND.search(kind):
+        self.passing[-1] = (node.end_point[0] if traits.is_comment else NO_COMMENT) if named else None
+        if (node.is_error or node.is_missing) and start >= self.bad_until:
+            self.bad += max(node.end_byte - start, 1)
+            self.bad_until = node.end_byte
+        if traits.handler:
+            getattr(self, traits.handler)(node)
+        if traits.is_branch:
+            self._branch()
+        reading.handling += traits.is_handling
+        if traits.is_construct:
             reading.constructs[kind] += 1
-        if not node.child_count:
-            reading.tokens += 1
-        descend = kind not in TEXTUAL and kind not in COMMENT
-        if descend and cursor.goto_first_child():
-            level += 1
-            before.append(None)
-            passing.append(None)
-            continue
-        while True:
-            if passing[level] is not None:
-                before[level] = passing[level]
-            if cursor.goto_next_sibling():
-                break
-            level -= 1
-            before.pop()
-            passing.pop()
-            if not cursor.goto_parent():
-                reading.error_share = min(bad / max(len(data), 1), 1.0)
-                reading.inside_share = inside / max(len(data), 1)
-                return reading
+        reading.tokens += not has_children
+        return traits.descend
+
+    def comment(self, node: Any) -> None:
+        self.reading.comments.append(self._text(node.start_byte, node.end_byte))
+
+    def function(self, node: Any) -> None:
+        level = len(self.before) - 1
+        # the comment may stand before the parent, where nothing stands before the node
+        above = self.before[level] if self.before[level] is not None or not level else self.before[level - 1]
+        documented = _documented(node, self.data, self.language, above)
+        self.reading.functions.append([node.end_point[0] - node.start_point[0] + 1, 0, int(documented)])
+        self.open_functions.append((node.end_byte, len(self.reading.functions) - 1))
+        self._count_inside(node)
+
+    def type(self, node: Any) -> None:
+        self.reading.types += 1
+        self._count_inside(node)
+
+    def number(self, node: Any) -> None:
+        self.reading.numbers[self._text(node.start_byte, node.end_byte)] += 1
+        self.reading.literals += 1
+
+    def literal(self, node: Any) -> None:
+        self.reading.literals += 1
+
+    def call(self, node: Any) -> None:
+        start, end = node.start_byte, node.child(0).end_byte
+        self.reading.calls[self._text(start, min(end, start + 60))] += 1
+
+    def import_(self, node: Any) -> None:
+        self.reading.imports += 1
+
+    def name(self, node: Any) -> None:
+        self.reading.names[self._text(node.start_byte, node.end_byte)] += 1
+
+    def _branch(self) -> None:
+        self.reading.branches += 1
+        self.reading.depth = max(self.reading.depth, len(self.before) - 1)
+        if self.open_functions:
+            self.reading.functions[self.open_functions[-1][1]][1] += 1
+
+    def _count_inside(self, node: Any) -> None:
+        if node.start_byte >= self.inside_until:
+            self.inside, self.inside_until = self.inside + node.end_byte - node.start_byte, node.end_byte
+
+    def _text(self, start: int, end: int) -> str:
+        return self.data[start:end].decode(errors="ignore")
 
 
 def _documented(node: Any, data: bytes, language: str, above: int | None) -> bool:
