@@ -12,10 +12,12 @@ SELECT
     (SELECT sum(n_tokens) FROM corpus)::BIGINT AS tokens,
     (SELECT count(*) FROM centroids) AS clusters,
     (SELECT count(*) FROM probe_set) AS probe_documents,
+    (SELECT count(*) > 0 FROM probe_agreement) AS drops_measured,
     (SELECT any_value(draw_to_draw) FROM probe_agreement) AS draw_to_draw,
     (SELECT any_value(with_unigram) FROM probe_agreement) AS with_unigram,
     (SELECT any_value(total) FROM budgets)::BIGINT AS budget,
     (SELECT any_value(unit) FROM budgets) AS unit,
+    (SELECT value ->> '$' FROM settings WHERE "group" = 'budget' AND name = 'base') AS base,
     (SELECT count(*) FROM subset) AS documents_selected,
     (SELECT sum(n_tokens * repeats) FROM subset)::BIGINT AS tokens_selected,
     (SELECT count(*) FROM embeddings WHERE n_windows_embedded < n_windows) AS documents_with_windows_left_out

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from grip_assets.errors import GripError
 from grip_assets.method.budget.base import Domains, checked
 from grip_assets.method.budget.registry import BUDGETS, base_shares
-from grip_assets.settings import Budget, choices
+from grip_assets.settings import GROUPS, Budget, choices
+from grip_assets.stages import CURATED
 from grip_assets.stages.curation.budgets import budgets_under, facts
 from grip_assets.stages.curation.weights_file import read_weights
 
@@ -164,3 +165,27 @@ def test_the_content_of_the_weights_is_in_the_recipe_and_their_path_decides_noth
     (tmp_path / "w.yaml").write_text("a: 2\n")
     assert facts(settings, tmp_path) != before and facts({"budget": Budget()}, tmp_path) == {}
     assert read_weights(settings["budget"]) == {"a": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("values", "unused"),
+    [
+        ({}, []),
+        ({"replay": "none"}, ["adaptation_deltas", "rounds"]),
+        ({"base": "proportional"}, []),
+        ({"replay": "quality", "base": "given"}, ["adaptation_deltas", "rounds"]),
+        (
+            {"base": "proportional", "replay": "none"},
+            ["probe_set", "quality_scores", "adaptation_deltas", "judge_report", "rounds"],
+        ),
+        (
+            {"use_quality": False, "replay": "none"},
+            ["probe_set", "quality_scores", "adaptation_deltas", "judge_report", "rounds"],
+        ),
+    ],
+)
+def test_what_the_budget_does_not_read_is_not_measured(values, unused):
+    settings = {group: schema() for group, schema in GROUPS.items()} | {"budget": Budget(**values)}
+    reasons = {name: CURATED[name].why_unused(settings) for name in CURATED}
+    assert [name for name, reason in reasons.items() if reason] == unused
+    assert all("settings/budget." in reasons[name] for name in unused)

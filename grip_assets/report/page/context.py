@@ -44,6 +44,17 @@ class Context:
         assets = dict.fromkeys(OWNERS.get(t, t) for t in tables if t not in self.views)
         return [missing(asset) for asset in assets]
 
+    def unused(self, *tables: str) -> list[Prose]:
+        """One sentence for each asset that the settings do not need: its tables are there, and empty."""
+        in_force = dict(self.ask("report/run").select("asset", "version").iter_rows())
+        assets = dict.fromkeys(OWNERS[table] for table in tables)
+        manifests = {a: self.store.manifest(a, in_force[a]) for a in assets if a in in_force}
+        return [
+            say("<code>{asset}</code> is not used: {why}.", asset=asset, why=manifest["unused"])
+            for asset, manifest in manifests.items()
+            if "unused" in manifest
+        ]
+
     def setting(self, group: str, name: str) -> Any:
         rows = self.ask("report/setting", group=group, name=name)["value"]
         return json.loads(rows[0]) if len(rows) else None

@@ -35,7 +35,7 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
 def section(context: Context) -> Section:
-    needed = context.lacks("adaptation_deltas", "loss_curves")
+    needed = context.lacks("adaptation_deltas", "loss_curves") or context.unused("adaptation_deltas")
     if needed:
         return Section("curves", TITLE, needed)
     runs = probes(context)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from grip_assets.report import attention
 from grip_assets.report.page.context import Context
 from grip_assets.report.page.parts import Block, Section, Special, say
+from grip_assets.report.terminal.summary import probed_with
 
 
 def section(context: Context) -> Section:
@@ -26,7 +27,7 @@ def section(context: Context) -> Section:
         ),
         ("Tokens out", short(t["tokens_selected"]), f"{t['tokens_selected'] / max(t['tokens'], 1):.1%} of those in"),
         ("Budget", short(t["budget"]), f"{t['budget']:,} {t['unit']}"),
-        ("Clusters", f"{t['clusters']:,}", f"probed with {t['probe_documents']:,} documents"),
+        ("Clusters", f"{t['clusters']:,}", probed_with(t["probe_documents"])),
     ]
     top, bottom = shares.row(0, named=True), shares.row(-1, named=True)
     blocks: list[Block] = [

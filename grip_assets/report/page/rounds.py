@@ -12,7 +12,7 @@ DASHES = ("solid", "dash", "dot")
 
 
 def section(context: Context) -> Section:
-    needed = context.lacks("rounds")
+    needed = context.lacks("rounds") or context.unused("rounds")
     if needed:
         return Section("rounds", "Rounds", needed)
     rows = context.ask("report/rounds", most=MOST)

@@ -18,6 +18,7 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 
 def section(context: Context) -> Section:
     needed = context.lacks("budgets", "cluster_quality", "adaptation_deltas", "quality_scores", "subset")
+    needed = needed or context.unused("cluster_quality")
     if needed:
         return Section("scores", TITLE, needed)
     rows = context.ask("report/clusters")

@@ -66,11 +66,12 @@ def _document(d: dict[str, Any]) -> str:
     copies = f", {d['repeats']} times" if d["repeats"] > 1 else ""
     verdict = f"IN the subset{copies}" if d["repeats"] else "OUT of the subset"
     delta = f"{d['delta']:.4f}" if d["delta"] is not None else "not measured"
+    quality = f"{d['quality']:.3f}" if d["quality"] is not None else "not measured"
     lines = [
         f"{d['source']} ({d['doc_id']}) is {verdict}: {why(d)}",
         f"  document    {d['language'] or 'unknown language'}, {d['n_bytes']:,} bytes, {d['n_tokens']:,} tokens",
         f"  cluster     {d['cluster_id']}: {d['n_docs']:,} documents; cosine to its centre {d['cosine']:.3f}",
-        f"              σ_k {d['sigma']:.3f}   Q_k {d['quality']:.3f}   δ_k {delta}   r_k {d['replay_multiplier']:.3f}",
+        f"              σ_k {d['sigma']:.3f}   Q_k {quality}   δ_k {delta}   r_k {d['replay_multiplier']:.3f}",
         f"  budget      base {d['base_budget']:,.0f}, after replay {d['budget']:,.0f},"
         f" allocated {d['allocated']:,} of {d['whole' if d['of_the_pool'] else 'capacity']:,} {d['unit']}"
         + (" for the whole pool" if d["of_the_pool"] else ""),

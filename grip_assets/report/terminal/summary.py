@@ -13,9 +13,14 @@ from grip_assets.store.catalog import catalog_path, connect
 from grip_assets.store.query import sql_text
 
 MOVED = 5
+WHY = {  # by settings/budget.base
+    "neyman": "  Why: a cluster's budget grows with (size x spread)^tau, with its quality and its boost. A tau below 1 takes"
+    " from\n  large clusters and gives to small ones.",
+    "proportional": "  Why: a cluster's budget is its share of the pool, times its boost.",
+    "given": "  Why: a cluster's budget is its weight in budget.weights, times its boost.",
+}
 LEGEND = (
-    "  Why: a cluster's budget grows with (size x spread)^tau, with its quality and its boost. A tau below 1 takes from\n"
-    "  large clusters and gives to small ones. quality: the judge's score, 0 to 1. drop: how far a small model's loss\n"
+    " quality: the judge's score, 0 to 1. drop: how far a small model's loss\n"
     "  falls on the cluster; a small drop gives a large boost. spread: how different its documents are."
 )
 
@@ -39,7 +44,7 @@ def summary(root: Path, run: Run) -> str:
             *_clusters(grew, names),
             "Clusters that lost most:",
             *_clusters(shrank, names),
-            LEGEND,
+            WHY.get(totals["base"], WHY["neyman"]) + LEGEND,
             "",
             *attention.as_text(found),
             "",
@@ -74,12 +79,17 @@ def _totals(t: dict[str, Any]) -> list[str]:
         f"in        {title}{t['read']:,} documents read{sampled}; {t['rejected']:,} rejected ({t['duplicates']:,} duplicates,"
         f" {t['contaminated']:,} contaminated); {t['held_out']:,} held out;"
         f" {t['documents']:,} documents with {t['tokens']:,} tokens",
-        f"clusters  {t['clusters']:,}, probed with {t['probe_documents']:,} documents",
-        f"probe     {how_sure(t['draw_to_draw'], t['with_unigram'])}",
+        f"clusters  {t['clusters']:,}, {probed_with(t['probe_documents'])}",
+        f"probe     {how_sure(t['draw_to_draw'], t['with_unigram']) if t['drops_measured'] else 'not used'}",
         f"budget    {t['budget']:,} {t['unit']}",
         f"out       {t['documents_selected']:,} documents with {t['tokens_selected']:,} tokens"
         f" ({t['tokens_selected'] / t['tokens']:.1%} of the tokens)",
     ]
+
+
+def probed_with(documents: int) -> str:
+    """In words, also where the settings need no probe."""
+    return f"probed with {documents:,} documents" if documents else "not probed: the budget reads no measurement"
 
 
 def _clusters(rows: list[dict[str, Any]], names: dict[int, dict[str, Any]]) -> list[str]:
@@ -89,8 +99,9 @@ def _clusters(rows: list[dict[str, Any]], names: dict[int, dict[str, Any]]) -> l
 
 def _cluster(r: dict[str, Any], name: dict[str, Any]) -> str:
     delta = f"{r['delta']:.4f}" if r["delta"] is not None else "-"
+    quality = f"{r['quality']:.3f}" if r["quality"] is not None else "-"
     return (
         f"  {r['cluster_id']:>7}  {r['pool_share']:>6.1%}  {r['subset_share']:>6.1%}  {r['gain']:>+6.1%}"
-        f"  {r['quality']:>7.3f}  {delta:>6}  {r['sigma']:>6.3f}  {r['replay_multiplier']:>5.2f}"
+        f"  {quality:>7}  {delta:>6}  {r['sigma']:>6.3f}  {r['replay_multiplier']:>5.2f}"
         f"  {visible(name['typical'])} ({visible(name['language'] or 'no language')})"
     )

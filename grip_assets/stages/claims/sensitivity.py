@@ -25,6 +25,7 @@ from grip_assets.models.files import UNIGRAM, content_hash, locate
 from grip_assets.settings import Adaptation, Evaluation
 from grip_assets.stages.curation.adaptation_deltas import facts as proxy_facts
 from grip_assets.stages.curation.adaptation_deltas import stage as adaptation_deltas
+from grip_assets.stages.curation.needed import no_drops
 from grip_assets.stages.evaluation.trainings import MODEL, TRAINING, proxy_of_our_own
 from grip_assets.store.query import query
 
@@ -316,4 +317,6 @@ stage = Stage(
     reads={"adaptation": None, "corpus": ("tokenizer",), "evaluation": ("other_proxy", "seed", *MODEL, *TRAINING)},
     facts=_facts,
     group="evaluation",
+    unused=no_drops,
+    unused_by=("budget",),
 )

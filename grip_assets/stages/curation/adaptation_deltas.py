@@ -26,6 +26,7 @@ from grip_assets.models.opening import ProxyFiles, TokenizerFiles
 from grip_assets.runtime.executors import ToDo
 from grip_assets.runtime.progress import worked
 from grip_assets.settings import Adaptation, Corpus, digest, field_names, hashed_values
+from grip_assets.stages.curation.needed import no_drops
 from grip_assets.store.query import query
 from grip_assets.store.shards import Shards
 from grip_assets.store.tables import RowRange, arrow, range_of, read_range
@@ -401,4 +402,6 @@ stage = Stage(
         "corpus": ("tokenizer",),
     },
     facts=facts,
+    unused=no_drops,
+    unused_by=("budget",),
 )

@@ -9,6 +9,7 @@ from grip_assets.engine.stage import Stage, Work
 from grip_assets.method.budget.allocation import neyman_probe
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.settings import Probe
+from grip_assets.stages.curation.needed import no_quality
 from grip_assets.store.query import query
 from grip_assets.store.tables import texts
 
@@ -139,4 +140,6 @@ stage = Stage(
     checks=CHECKS,
     inputs=("corpus", "clusters", "sigma_k"),
     reads={"probe": None},
+    unused=no_quality,
+    unused_by=("budget",),
 )

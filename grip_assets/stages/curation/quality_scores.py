@@ -20,6 +20,7 @@ from grip_assets.method.sampling import keyed_uniform
 from grip_assets.runtime.executors import ToDo
 from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Quality, digest, field_names, hashed_values
+from grip_assets.stages.curation.needed import no_quality
 from grip_assets.store.query import query
 from grip_assets.store.shards import Shards
 from grip_assets.store.tables import ranges_of, texts
@@ -298,4 +299,6 @@ stage = Stage(
     facts=rubric_facts,
     named_by_content=True,
     otherwise="the rubric changed, or documents could not be judged the last time",
+    unused=no_quality,
+    unused_by=("budget",),
 )

@@ -16,6 +16,7 @@ from grip_assets.judges.choose import judge_for
 from grip_assets.method.agreement import rank_correlation, weighted_kappa
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.settings import Quality, digest
+from grip_assets.stages.curation.needed import no_quality
 from grip_assets.stages.curation.quality_scores import judge_of, judged, rubric_facts, spent
 from grip_assets.store.query import query
 
@@ -241,4 +242,6 @@ stage = Stage(
     group="reports",
     named_by_content=True,
     otherwise="the rubric or the labels changed, or not all could be judged the last time",
+    unused=no_quality,
+    unused_by=("budget",),
 )

@@ -10,6 +10,7 @@ from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Result, Settings, Stage, Work
 from grip_assets.settings import Adaptation, Budget, digest
 from grip_assets.stages.curation.budgets import MEASURED, budgets_under
+from grip_assets.stages.curation.needed import no_drops
 from grip_assets.store.artifacts import ArtifactStore
 
 
@@ -111,4 +112,6 @@ stage = Stage(
     group="reports",
     named_by_content=True,
     otherwise="the proxy was another one, or measured again",
+    unused=no_drops,
+    unused_by=("budget",),
 )
