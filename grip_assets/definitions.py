@@ -1,6 +1,6 @@
 """What Dagster loads: assets, checks, jobs, schedules, sensors, resources. Nothing else.
 
-Loading it imports neither torch nor transformers nor faiss.
+Loading it imports neither torch nor transformers.
 """
 
 from typing import Any

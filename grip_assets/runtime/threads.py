@@ -3,7 +3,7 @@
 Work that may go to another process is a job of an executor: runtime/executors.
 
 The unit of work is one shard on one thread, so a result never depends on the number of workers: torch and
-faiss kernels that split one product over threads may sum in another order, kernels on one thread do not.
+BLAS kernels that split one product over threads may sum in another order, kernels on one thread do not.
 """
 
 import os
@@ -33,7 +33,7 @@ def each(
     """Yield ``function(shard)`` in the order of ``shards``, with at most ``2 * workers`` shards in flight, and no more
     than fit a half of the memory budget at ``bytes_each``.
 
-    ``function`` must release the GIL in its heavy part (torch, faiss, tokenizers and hashlib do). The first
+    ``function`` must release the GIL in its heavy part (torch, numba, tokenizers and hashlib do). The first
     exception is raised at its shard's turn; shards not yet started are then dropped.
     """
     workers = workers or default_workers()
