@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from grip_assets.method.selection.base import Rule
 from grip_assets.runtime.folders import REPOSITORY
 from grip_assets.settings import Corpus
 from grip_assets.sources.documents import RawDocument, Rejected
@@ -61,6 +62,17 @@ def test_a_budget_is_added_as_the_page_says(recipe, monkeypatch):
     for unit in ("tokens", "documents"):
         promises.test_budgets_are_exact_within_caps_and_follow_their_clusters("proportional", "none", unit, None)
     promises.test_another_order_of_the_clusters_gives_each_the_same_budget("proportional", None)
+
+
+def test_a_selection_is_added_as_the_page_says(recipe, monkeypatch):
+    promises = interface("method/test_selections.py")
+    monkeypatch.setitem(promises.SELECTIONS, "random", Rule(recipe("Add a selection").select))
+    for total in (0.05, 0.3, 0.9):
+        promises.test_the_budget_is_met_within_a_document("random", total)
+    promises.test_documents_as_the_unit_are_met_exactly("random")
+    promises.test_the_order_of_clusters_and_documents_does_not_matter("random")
+    promises.test_a_document_above_the_limit_is_never_taken("random")
+    promises.test_the_largest_keys_of_what_fits_are_taken("random")
 
 
 def test_a_reader_is_added_as_the_page_says(recipe, tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
 """Every hyperparameter: groups of settings, profiles, changes as typed or launched. Knows no stage and no Dagster."""
 
-from grip_assets.settings.fields import choices, nullable, trait
+from grip_assets.settings.fields import choices, nearest, nullable, trait
 from grip_assets.settings.group import (
     Group,
     applies_with,
@@ -26,7 +26,7 @@ from grip_assets.settings.groups import (
     Selection,
     pool_fields,
 )
-from grip_assets.settings.validation import flat, group_type, nearest, validate
+from grip_assets.settings.validation import flat, group_type, validate
 
 __all__ = [
     "GROUPS",

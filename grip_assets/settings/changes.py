@@ -11,9 +11,10 @@ from grip_assets.errors import UsageMistake
 from grip_assets.profiles import OP, fields_of
 from grip_assets.profiles import PROFILES as PROFILES
 from grip_assets.profiles import profiles as profiles
+from grip_assets.settings.fields import nearest
 from grip_assets.settings.group import Group, applies_with
 from grip_assets.settings.groups import GROUPS
-from grip_assets.settings.validation import group_type, nearest, validate
+from grip_assets.settings.validation import group_type, validate
 
 Changes = dict[str, dict[str, Any]]
 
