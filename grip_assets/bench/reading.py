@@ -13,6 +13,9 @@ from typing import Any
 import polars as pl
 
 from grip_assets.bench import Result, interleaved
+from grip_assets.models.opening import TokenizerFiles
+from grip_assets.runtime import opened
+from grip_assets.runtime.executors import Local
 from grip_assets.settings import Corpus
 from grip_assets.sources.documents import RawDocument
 from grip_assets.sources.pool import open_pool
@@ -25,24 +28,25 @@ MB = 1_000_000
 
 
 def reading(quick: bool) -> Iterator[Result]:
-    from grip_assets.models.counting import tokens_counter
-    from grip_assets.models.tokenizers import open_tokenizer
+    from grip_assets.models.tokenizers import located  # transformers
 
-    inner = open_tokenizer(TOKENIZER, "the bench", data_root()).backend_tokenizer
-    inner.encode_special_tokens = True
-    with tempfile.TemporaryDirectory() as folder:
+    tokenizer = TokenizerFiles(located(TOKENIZER, "the bench", data_root()), "the bench")
+    with opened.while_used(), tempfile.TemporaryDirectory() as folder:
+        inner = tokenizer.open().backend_tokenizer
+        inner.encode_special_tokens = True
         pool = Path(folder) / "pool.jsonl"
         mb = _write(pool, (3 if quick else 60) * MB) / MB
         for against, theirs in _readers(pool).items():
-            same = float(len(list(_ours(pool, _no_tokens, []))) == len(theirs()))
-            taken = interleaved(lambda: list(_ours(pool, _no_tokens, ["humaneval"])), theirs, 3)
+            same = float(len(list(_ours(pool, None, []))) == len(theirs()))
+            taken = interleaved(lambda: list(_ours(pool, None, ["humaneval"])), theirs, 3)
             speed = f"{mb / taken.ours_s:.0f} / {mb / taken.theirs_s:.0f} MB/s"
             note = f"no tokens counted, {speed}; ours names, screens and finds copies"
             yield taken.result("reading", against, same, note)
         found: dict[str, int] = {}
 
         def counted() -> None:  # from no word on; theirs counts every document
-            found["ours"] = sum(row["n_tokens"] for row in _ours(pool, tokens_counter(inner), []))
+            opened.close(("counter", tokenizer))
+            found["ours"] = sum(row["n_tokens"] for row in _ours(pool, tokenizer, []))
 
         def counted_whole() -> None:
             texts = _polars(pool)
@@ -50,17 +54,13 @@ def reading(quick: bool) -> Iterator[Result]:
             encoded = (e for batch in batches for e in inner.encode_batch_fast(batch, add_special_tokens=False))
             found["theirs"] = sum(map(len, encoded))
 
-        tokens_counter(inner)(["compiles"])
+        tokenizer.counter()(["compiles"])
         taken = interleaved(counted, counted_whole, 1 if quick else 2)
         speed = f"{mb / taken.ours_s:.1f} / {mb / taken.theirs_s:.1f} MB/s"
         same = float(found["ours"] == found["theirs"])
         yield taken.result(
             "reading", "polars and tokenizers", same, f"tokens counted, {speed}; quality: the same number"
         )
-
-
-def _no_tokens(texts: list[str]) -> list[int]:
-    return [0] * len(texts)
 
 
 def _write(path: Path, n_bytes: int) -> int:
@@ -80,12 +80,10 @@ def _write(path: Path, n_bytes: int) -> int:
     return path.stat().st_size
 
 
-def _ours(
-    pool: Path, count_tokens: Callable[[list[str]], list[int]], benchmarks: list[Any]
-) -> Iterator[dict[str, Any]]:
+def _ours(pool: Path, tokenizer: TokenizerFiles | None, benchmarks: list[Any]) -> Iterator[dict[str, Any]]:
     """Rows of the table ``corpus``."""
     settings = Corpus(path=str(pool), benchmarks=benchmarks)
-    for rows in read_rows(open_pool(settings), settings, count_tokens):
+    for rows in read_rows(open_pool(settings), settings, tokenizer, Local()):
         yield from rows["corpus"]
 
 

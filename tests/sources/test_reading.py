@@ -16,10 +16,10 @@ from grip_assets.judges.column import ColumnJudge
 from grip_assets.models import counting
 from grip_assets.models.counting import WholeTexts, Words, tokens_counter
 from grip_assets.settings import GROUPS, validate
+from grip_assets.sources import jobs
 from grip_assets.sources.benchmarks import problems
 from grip_assets.sources.steps.contamination import index
 from grip_assets.stages import STAGES
-from grip_assets.stages.curation import corpus as corpus_stage
 from grip_assets.store import parts
 from grip_assets.store.artifacts import ArtifactStore
 
@@ -134,7 +134,7 @@ def files(folder):
 @pytest.fixture
 def small_parts(monkeypatch):
     monkeypatch.setattr(parts, "SMALLEST", 8_000)
-    monkeypatch.setattr(corpus_stage, "BATCH", 50)
+    monkeypatch.setattr(jobs, "BATCH", 50)
 
 
 def test_the_same_bytes_on_one_thread_and_on_four(tmp_path, models, monkeypatch, small_parts):
@@ -154,7 +154,7 @@ def test_the_same_bytes_on_one_thread_and_on_four(tmp_path, models, monkeypatch,
 def test_the_version_does_not_depend_on_the_size_of_batches(tmp_path, models, monkeypatch):
     pool = write(tmp_path / "pool", "a.jsonl", ROWS)
     first = made(ArtifactStore(tmp_path / "1"), models, pool, held_out=0.2)
-    monkeypatch.setattr(corpus_stage, "BATCH", 7)
+    monkeypatch.setattr(jobs, "BATCH", 7)
     assert made(ArtifactStore(tmp_path / "2"), models, pool, held_out=0.2).name == first.name
 
 

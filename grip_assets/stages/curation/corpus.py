@@ -6,12 +6,11 @@ What is held out is decontaminated too, and no text is on both sides: the copy t
 
 import hashlib
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,15 +22,16 @@ import pyarrow as pa
 from grip_assets.engine.declarations import VECTOR32, Check, Column, Table
 from grip_assets.engine.stage import Result, Settings, Stage, Work
 from grip_assets.errors import GripError
-from grip_assets.method.sampling import keyed_uniform
 from grip_assets.models.files import content_hash, locate_tokenizer
-from grip_assets.runtime import threads
+from grip_assets.models.opening import TokenizerFiles
+from grip_assets.runtime.executors import Executor
 from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Corpus, Embedding, digest
 from grip_assets.sources import benchmarks
 from grip_assets.sources.documents import WOULD_READ, RawDocument, Reason, Rejected
+from grip_assets.sources.jobs import IN_MEMORY, CountTokens, batches, read_pool
 from grip_assets.sources.pool import DocumentPool, open_pool
-from grip_assets.sources.steps import in_any_order, in_pool_order, steps_of
+from grip_assets.sources.steps import in_pool_order, steps_of
 from grip_assets.sources.steps.contamination import RULES, Finding
 from grip_assets.stages.curation.clusters import enough_documents
 from grip_assets.store.catalog import literal
@@ -61,6 +61,7 @@ REJECTED = pa.schema(
         ("stands_for", pa.string()),
     ]
 )
+TO_COUNT = pa.schema([("text", pa.large_string()), ("project", pa.string())])
 SCHEMAS = {"corpus": CORPUS, "held_out": HELD_OUT, "rejected": REJECTED}
 IN_PARTS = ("corpus", "held_out")  # tables with texts: versions share what is the same
 NAMED_BY = {  # the columns that the version, and the parts of a table, are named by
@@ -68,8 +69,7 @@ NAMED_BY = {  # the columns that the version, and the parts of a table, are name
     "held_out": tuple(name for name in HELD_OUT.names if name != "text"),
     "rejected": ("source", "reason", "doc_id"),
 }
-BATCH, BATCH_BYTES = 1024, 2 << 20  # documents and bytes of text that are worked on at once
-IN_MEMORY = 6 * BATCH_BYTES  # of a batch, with what is made of it
+TOKENIZER = "settings/corpus.tokenizer"
 FIRST = 3  # rejected documents that are shown
 ALL_REJECTED = "rejected.parquet"  # in the data folder, where a run had nothing else to keep
 
@@ -82,16 +82,17 @@ def pool(settings: Settings) -> DocumentPool:
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
     """The listing of the pool (names, sizes, times), and the content of the tokenizer and of the benchmarks."""
     s = Corpus.of(settings)
-    tokenizer = content_hash(locate_tokenizer(s.tokenizer, "settings/corpus.tokenizer"), root)
+    tokenizer = content_hash(locate_tokenizer(s.tokenizer, TOKENIZER), root)
     listing = pool(settings).fingerprint()
     return {"listing": listing, "tokenizer": tokenizer, "benchmarks": list(map(benchmarks.content_hash, s.benchmarks))}
 
 
 def compute(work: Work) -> Result:
-    from grip_assets.models.tokenizers import load_tokenizer
+    from grip_assets.models.tokenizers import located  # transformers
 
     settings = Corpus.of(work.settings)
-    count_tokens = load_tokenizer(settings.tokenizer, "settings/corpus.tokenizer", work.store.root, work.log)
+    counted_by = TokenizerFiles(located(settings.tokenizer, TOKENIZER, work.store.root, work.log), TOKENIZER)
+    counted_by.counter()  # one that cannot be loaded is refused before anything is read
     source = pool(work.settings)
     progress = Progress(f"reading {source.label}", source.size(), "bytes", work.log)
     for note in source.notes:
@@ -103,7 +104,7 @@ def compute(work: Work) -> Result:
     tokens = 0
     findings: list[Finding] = []
     with Tables(work, source.size()) as tables:
-        for rows in read_rows(source, settings, count_tokens):
+        for rows in read_rows(source, settings, counted_by, work.executor):
             tables.write(rows)
             findings += [row["finding"] for row in rows["rejected"] if row["finding"]]
             tokens += sum(row["n_tokens"] for row in rows["corpus"])
@@ -122,33 +123,45 @@ def compute(work: Work) -> Result:
     work.draft.write("intake", pl.DataFrame({"outcome": list(intake), "n": list(intake.values())}))
     found = contamination(settings.benchmarks, findings)
     work.draft.write("contamination", found)
-    tokenizer = content_hash(locate_tokenizer(settings.tokenizer, "settings/corpus.tokenizer"), work.store.root)
+    tokenizer = content_hash(locate_tokenizer(settings.tokenizer, TOKENIZER), work.store.root)
     metrics = {f"documents_{name}": n for name, n in intake.items()}
     metrics |= {"documents_contaminated": len(findings), "tokens": tokens}
     return Result(metrics, digest([tokenizer, tables.named(), found.rows()]))
 
 
 def read_rows(
-    source: DocumentPool, settings: Corpus, count_tokens: Callable[[list[str]], list[int]]
+    source: DocumentPool, settings: Corpus, tokenizer: TokenizerFiles | None, executor: Executor
 ) -> Iterator[dict[str, list[dict[str, Any]]]]:
-    """Rows of each table, batch by batch, in the order of the pool.
+    """Rows of each table, batch by batch, in the order of the pool. ``tokenizer`` None: no tokens are counted.
 
-    Most steps, and counting tokens, need one batch alone, and are done by threads. Which copy of a text stands depends
-    on which was read first, so that is decided between them, in order.
+    Which copy of a text stands depends on which was read first, so that is decided between two jobs, in order.
     """
-    steps = steps_of(settings)
+    clean = in_pool_order(steps_of(settings), read_pool(source, settings, executor))
+    waiting: deque[list[RawDocument | Rejected]] = deque()
 
-    def counted(batch: list[RawDocument | Rejected]) -> dict[str, list[dict[str, Any]]]:
-        documents = [d for d in batch if not isinstance(d, Rejected)]
-        rows: dict[str, list[dict[str, Any]]] = {"corpus": [], "held_out": []}
-        n_tokens = count_tokens([d.text for d in documents])
-        for document, n, held in zip(documents, n_tokens, set_aside(documents, settings), strict=True):
+    def to_count() -> Iterator[pa.Table]:
+        for batch in batches(clean):
+            waiting.append(batch)
+            kept = [d for d in batch if isinstance(d, RawDocument)]
+            columns = {"text": [d.text for d in kept], "project": [d.project for d in kept]}
+            yield pa.table(columns, schema=TO_COUNT)
+
+    counting = CountTokens(tokenizer, settings.held_out, settings.seed)
+    for counted in executor.map(counting, to_count(), IN_MEMORY):
+        yield _rows(waiting.popleft(), counted)
+
+
+def _rows(batch: list[RawDocument | Rejected], counted: pa.Table) -> dict[str, list[dict[str, Any]]]:
+    """Rows of the tables ``corpus``, ``held_out`` and ``rejected``. ``counted`` has a row for each document."""
+    rows: dict[str, list[dict[str, Any]]] = {"corpus": [], "held_out": [], "rejected": []}
+    of_documents = zip(counted["n_tokens"].to_pylist(), counted["held_out"].to_pylist(), strict=True)
+    for document in batch:
+        if isinstance(document, Rejected):
+            rows["rejected"].append(vars(document))
+        else:
+            n, held = next(of_documents)
             rows["held_out" if held else "corpus"].append(vars(document) | {"doc_id": document.doc_id, "n_tokens": n})
-        return rows | {"rejected": [vars(d) for d in batch if isinstance(d, Rejected)]}
-
-    read = threads.each(partial(in_any_order, steps), _batches(source.read()), bytes_each=IN_MEMORY)
-    clean = in_pool_order(steps, chain.from_iterable(read))
-    return threads.each(counted, _batches(clean), bytes_each=IN_MEMORY)
+    return rows
 
 
 class Tables:
@@ -258,14 +271,6 @@ def _refuse_nothing(seen: Counter[str], source: DocumentPool, refused: Refused, 
     )
 
 
-def set_aside(documents: list[RawDocument], settings: Corpus) -> np.ndarray:
-    """Which of the documents are of a project that is held out. Each project draws for itself, so another project in
-    the pool changes nothing."""
-    if not settings.held_out:
-        return np.zeros(len(documents), bool)
-    return keyed_uniform(settings.seed, "held_out", [d.project for d in documents]) < settings.held_out
-
-
 def contamination(names: list[Any], findings: list[Finding]) -> pl.DataFrame:
     """One row a benchmark and rule; problems and documents may be none."""
     return pl.DataFrame(
@@ -282,19 +287,6 @@ def contamination(names: list[Any], findings: list[Finding]) -> pl.DataFrame:
         ],
         schema={"benchmark": pl.String, "rule": pl.String, "problems": pl.Int64, "documents": pl.Int64},
     )
-
-
-def _batches(stream: Iterable[RawDocument | Rejected]) -> Iterator[list[RawDocument | Rejected]]:
-    batch: list[RawDocument | Rejected] = []
-    n_bytes = 0
-    for document in stream:
-        batch.append(document)
-        n_bytes += document.n_bytes if isinstance(document, RawDocument) else 0
-        if len(batch) == BATCH or n_bytes >= BATCH_BYTES:
-            yield batch
-            batch, n_bytes = [], 0
-    if batch:
-        yield batch
 
 
 TABLES = (
