@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +15,8 @@ from grip_assets.profiles import profiles
 from grip_assets.runtime import variables
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from grip_assets.settings import Group
 
 PROFILES = profiles()

@@ -140,8 +140,8 @@ def test_the_key_is_nowhere_and_texts_are_not_in_the_event_log(lab, endpoint, ca
     printed = capfd.readouterr()
     said = [str(raised.value).encode(), printed.out.encode(), printed.err.encode()]
     files = [p.read_bytes() for p in lab.home.rglob("*") if p.is_file()]
-    for file in lab.data.rglob("*.parquet"):  # compressed columns hide what is in them
-        said.append(str(pl.read_parquet(file).to_dicts()).encode())
+    # compressed columns hide what is in them
+    said += [str(pl.read_parquet(file).to_dicts()).encode() for file in lab.data.rglob("*.parquet")]
     assert len(files) > 50 and not any(KEY.encode() in data for data in [*files, *said])
     passages = [
         line for t in TOPICS.values() for line in t.format(i=3, j=7).split("\n") if len(line) > 30 and "3" not in line

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import openai
 
@@ -20,7 +20,9 @@ from grip_assets.llm.asker import Asker, Outcome, record
 from grip_assets.llm.endpoint import Dialect, Endpoint, certificates, http_client
 from grip_assets.llm.question import Question
 from grip_assets.llm.reply import Reader, Reply
-from grip_assets.llm.spending import Spending
+
+if TYPE_CHECKING:
+    from grip_assets.llm.spending import Spending
 
 REQUESTS = 20_000  # of one job; the service takes 50,000
 BYTES = 90 << 20  # of one job; the service takes 200 MB

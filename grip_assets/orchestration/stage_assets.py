@@ -113,9 +113,12 @@ def code_references(what: Any, page: str, query: str | None = None) -> dg.CodeRe
     code = getattr(what, "__code__", None)  # a class has none
     file, line = (code.co_filename, code.co_firstlineno) if code else (getfile(what), getsourcelines(what)[1])
     found = [dg.LocalFileCodeReference(file_path=file, line_number=line)]
-    for folder in ("equations", "stages") if query else ():
-        if has_query(f"{folder}/{query}"):
-            found.append(dg.LocalFileCodeReference(file_path=str(SQL / folder / f"{query}.sql"), line_number=1))
+    queries = [f"{folder}/{query}" for folder in ("equations", "stages") if query]
+    found += [
+        dg.LocalFileCodeReference(file_path=str(SQL / f"{name}.sql"), line_number=1)
+        for name in queries
+        if has_query(name)
+    ]
     if docs := docs_page(page):
         found.append(dg.LocalFileCodeReference(file_path=str(docs), line_number=1, label=f"docs/{page}.md"))
     return dg.CodeReferencesMetadataValue(code_references=list(found))

@@ -30,16 +30,18 @@ def server(page: Path, port: int) -> ThreadingHTTPServer:
         def do_GET(self) -> None:
             # Another name for this machine is another site's way in.
             if self.headers.get("Host", "").partition(":")[0] not in NAMES:
-                return self.send_error(403)
-            if self.path.partition("?")[0] not in ("/", "/index.html"):
-                return self.send_error(404)
-            self._send()
+                self.send_error(403)
+            elif self.path.partition("?")[0] not in ("/", "/index.html"):
+                self.send_error(404)
+            else:
+                self._send()
 
         do_HEAD = do_GET
 
         def _send(self) -> None:
             if not page.is_file():
-                return self.send_error(404, "There is no report yet: run `grip curate`.")
+                self.send_error(404, "There is no report yet: run `grip curate`.")
+                return
             body = page.read_bytes()
             self.send_response(200)
             self.send_header("Content-Type", "text/html; charset=utf-8")

@@ -65,7 +65,7 @@ def knob(
 
 def trait(field: FieldInfo, name: str) -> Any:
     """``symbol``, ``hashed``, ``given``, ``when`` (a list of conditions; empty: always), ``added`` or ``part``."""
-    return typing.cast(dict, field.json_schema_extra)[name]
+    return typing.cast("dict", field.json_schema_extra)[name]
 
 
 def holds(value: Any, wanted: Any) -> bool:
