@@ -18,6 +18,7 @@ from grip_assets.engine.stage import Stage, setting_changes
 from grip_assets.errors import GripError
 from grip_assets.judges.choose import judge_for
 from grip_assets.method.budget.allocation import capacities, resolve_total
+from grip_assets.method.partition.base import choose_k
 from grip_assets.orchestration import event_log, past
 from grip_assets.orchestration.artifact_changes import settings_of_subset
 from grip_assets.orchestration.automation import unsynced_because
@@ -117,10 +118,9 @@ def _fits_the_pool(settings: dict[str, Group], steps: list[Step], store: Artifac
         return  # the pool is new: the stages say it
     manifest, budget = store.manifest("corpus", version), Budget.of(settings)
     documents, tokens = manifest["tables"]["corpus"]["rows"], manifest["metrics"]["tokens"]
-    if (Clustering.of(settings).k or 0) > documents:
-        from grip_assets.method.partition.kmeans import choose_k  # compiled
-
-        choose_k(documents, Clustering.of(settings).k)
+    clustering = Clustering.of(settings)
+    if clustering.method == "kmeans" and not clustering.keep:
+        choose_k(documents, clustering.k)
     available = tokens if budget.unit == "tokens" else documents
     capacities(np.array([available]), resolve_total(budget.total, available), budget.overflow, budget.max_repeats)
 

@@ -15,7 +15,7 @@ from conftest import TOPICS
 
 from grip_assets.engine.inspect import inspect
 from grip_assets.engine.make import Chain
-from grip_assets.method.partition.kmeans import directions
+from grip_assets.method.partition.finish import directions
 from grip_assets.settings import GROUPS, validate
 from grip_assets.stages import STAGES
 from grip_assets.store.artifacts import REPOSITORY, ArtifactStore

@@ -22,8 +22,9 @@ from grip_assets.bench.data import mixture
 from grip_assets.engine.make import Chain
 from grip_assets.method import neighbours
 from grip_assets.method.geometry import unit_rows
-from grip_assets.method.partition import lloyd
-from grip_assets.method.partition.kmeans import choose_k, fit
+from grip_assets.method.partition.base import choose_k
+from grip_assets.method.partition.kmeans import fit
+from grip_assets.method.partition.nearest import two_nearest
 from grip_assets.method.sampling import keyed_order
 from grip_assets.method.screening import encode, fastest
 from grip_assets.method.selection import draw as selection
@@ -35,7 +36,7 @@ from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.tables import blocks, matrix, vectors
 
 D, SEED = 384, 0
-MEASURED = ("clusters", "sigma_k", "probe_set", "budgets", "densities", "subset")
+MEASURED = ("partition", "clusters", "sigma_k", "probe_set", "budgets", "densities", "subset")
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,9 @@ def chain(quick: bool) -> Iterator[Result]:
     budget that was drawn."""
     n = 30_000 if quick else 1_000_000
     with tempfile.TemporaryDirectory() as folder:
-        Synthetic(Path(folder) / "small", 10_000).run("clusters")  # compiled, and the machine measured
+        small = Synthetic(Path(folder) / "small", 10_000)
+        for stage in ("partition", "clusters"):  # compiled, and the machine measured
+            small.run(stage)
         pool = Synthetic(Path(folder) / "pool", n)
         costs = {stage: pool.run(stage) for stage in MEASURED}
         x_ND = pool.embeddings()
@@ -140,11 +143,11 @@ def _kernels(x_ND: np.ndarray) -> None:
     """Fit, assignment, neighbours and draw as the chain does them, without files."""
     settings, n = Clustering(), len(x_ND)
     sample_ND = x_ND[np.sort(keyed_order(0, "bench", n)[: settings.fit_sample])]
-    centroids_KD = fit(sample_ND, choose_k(n, None), settings.iterations, settings.seeds, 0)
+    centroids_KD = fit(sample_ND, settings).centroids_KD
     format = fastest()[0]
     codes = encode(centroids_KD, format)
     blocks_BD = [x_ND[i : i + 16_384] for i in range(0, n, 16_384)]
-    label_N = np.concatenate(list(threads.each(lambda x_BD: lloyd.nearest(x_BD, centroids_KD, codes), blocks_BD)))
+    label_N = np.concatenate(list(threads.each(lambda x_BD: two_nearest(x_BD, centroids_KD, codes).label_B, blocks_BD)))
     order = np.argsort(label_N, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(label_N))[:-1])
 

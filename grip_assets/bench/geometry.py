@@ -13,6 +13,7 @@ from grip_assets.bench.data import mixture, real_embeddings
 from grip_assets.method import neighbours
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.partition import lloyd
+from grip_assets.method.partition.nearest import two_nearest
 from grip_assets.method.sampling import keyed_order, keyed_uniform
 from grip_assets.method.screening import encode, fastest
 from grip_assets.method.selection import draw as selection
@@ -37,7 +38,7 @@ def _kmeans(name: str, x_ND: np.ndarray, k: int, quick: bool) -> Iterator[Result
 
     def ours() -> None:
         start_KD = x_ND[np.sort(keyed_order(len(found["ours"]), "bench", len(x_ND))[:k])]
-        found["ours"].append(lloyd.lloyd(lloyd.prepare(x_ND), start_KD, ITERATIONS)[2])
+        found["ours"].append(lloyd.lloyd(lloyd.prepare(x_ND), start_KD, ITERATIONS).objectives[-1])
 
     def theirs() -> None:
         faiss.omp_set_num_threads(default_workers())
@@ -82,7 +83,7 @@ def assignment(quick: bool) -> Iterator[Result]:
     found: dict[str, np.ndarray] = {}
 
     def ours() -> None:
-        found["ours"] = np.concatenate(list(threads.each(lambda x_BD: lloyd.nearest(x_BD, c_KD, codes), shards)))
+        found["ours"] = np.concatenate(list(threads.each(lambda x_BD: two_nearest(x_BD, c_KD, codes).label_B, shards)))
 
     def theirs() -> None:
         faiss.omp_set_num_threads(default_workers())

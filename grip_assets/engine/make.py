@@ -81,6 +81,7 @@ class Chain:
             manifest["metrics"] = result.metrics
             manifest["shards"] = sorted(self.store.shards_used)
             manifest["devices"] = sorted(devices)
+            manifest["keeps"] = result.keeps
             verify(stage.name, stage.tables, draft)
             manifest |= self.inspect(work)
             version = manifest["version"] = _name(stage, inputs, recipe, result)
@@ -122,6 +123,7 @@ class Chain:
         """What a manifest says before anything is computed."""
         return {
             "stage": stage.name,
+            "main": stage.tables[0].name,
             "code_version": stage.code_version,
             "inputs": dict(inputs),
             "settings": values,

@@ -35,7 +35,7 @@ class Stage:
     """One asset of the chain, whole in its module: settings read, tables, checks, picture.
 
     ``code_version`` is bumped when the stage's result changes for the same inputs; a golden test holds it to that.
-    ``tables``: the first is the main one, and has the stage's name.
+    ``tables``: the first is the main one; mostly it has the stage's name.
     ``reads`` maps a settings group to the fields that the stage reads (None: all of them).
     ``facts`` are what a result depends on outside of settings and inputs: content of model files, the pool.
     ``picture``: whether report/pictures.py draws one of this stage.
@@ -101,11 +101,13 @@ class Result:
 
     ``content``: the text that is hashed into the artifact's name, for a stage named by its content.
     ``complete``: if true, the next run with this recipe reuses the artifact without running the stage.
+    ``keeps``: further artifacts, (stage, version), that `grip clean` leaves there as long as it leaves this one.
     """
 
     metrics: dict[str, Any]
     content: str | None = None
     complete: bool = True
+    keeps: tuple[tuple[str, str], ...] = ()
 
 
 class Work:

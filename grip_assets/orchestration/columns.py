@@ -8,7 +8,7 @@ from grip_assets.engine.stage import Stage
 
 def schema(stage: Stage, types: dict[str, str]) -> dg.TableSchema:
     """Of the stage's main table: types as stored, descriptions as declared."""
-    declared = {column.name: column for column in stage.table(stage.name).columns}
+    declared = {column.name: column for column in stage.tables[0].columns}
     return dg.TableSchema([dg.TableColumn(n, t, description=_described(declared.get(n))) for n, t in types.items()])
 
 
@@ -28,6 +28,6 @@ def lineage(stage: Stage, owners: dict[str, str]) -> dg.TableColumnLineage:
     """
     deps = {
         column.name: [dg.TableColumnDep(dg.AssetKey(owners[table]), name) for table, name in column.source_pairs()]
-        for column in stage.table(stage.name).columns
+        for column in stage.tables[0].columns
     }
     return dg.TableColumnLineage(deps)

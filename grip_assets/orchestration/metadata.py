@@ -11,7 +11,7 @@ import dagster as dg
 from grip_assets.engine.in_force import Record
 from grip_assets.engine.stage import Made, Stage
 from grip_assets.orchestration.columns import schema
-from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.store.artifacts import ArtifactStore, main_table
 from grip_assets.store.query import has_query, query
 
 SAMPLE_CHARS = 60
@@ -21,7 +21,7 @@ PICTURE_BYTES = 90_000  # larger metadata slows the event log down
 def metadata(made: Made, stage: Stage, store: ArtifactStore) -> dict[str, Any]:
     """Row count and schema of the main table, the stage's numbers, seconds, ``reused``, extremes, picture."""
     manifest = made.manifest
-    main = manifest["tables"][manifest["stage"]]
+    main = main_table(manifest)
     folder = store.folder(manifest["stage"], made.version)
     values: dict[str, Any] = {
         "reused": made.reused,

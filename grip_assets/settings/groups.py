@@ -99,18 +99,50 @@ class Embedding(Group):
     )
 
 
+FITTED = {"keep": None}
+BY_KMEANS = {"method": "kmeans", "keep": None}
+
+
 class Clustering(Group):
-    """How documents are grouped: spherical k-means, and the spread of each cluster [paper eq. 3]."""
+    """How documents are grouped: a partition of the pool into clusters, and the spread of each [paper eq. 3]."""
 
     name = "clustering"
 
-    k: int | None = knob(None, "Clusters before merging; null: √N, from 16 to 1,024.", "K", gt=0)
-    iterations: int = knob(20, "Lloyd iterations.", gt=0)
-    seeds: int = knob(3, "Initialisations; the one with the highest mean cosine is kept.", gt=0)
-    min_cluster_docs: int = knob(50, "Smaller clusters are merged into the nearest.", ge=1)
-    fit_sample: int = knob(262_144, "Documents that the centroids are fitted on, at most.", gt=0)
-    seed: int = knob(0, "First seed of the initialisations and of the sample.", ge=0)
+    method: Literal["kmeans", "column"] = knob(
+        "kmeans",
+        "Spherical k-means on the embeddings, or a column of the pool: each of its values is a cluster.",
+        when=FITTED,
+        added=True,
+    )
+    column: str = knob(
+        "language",
+        "Column: language, source, pool, or one that corpus.keep names. Rare values become one cluster, (other), and"
+        " documents without a value another one, (missing).",
+        given=True,
+        when={"method": "column", "keep": None},
+        added=True,
+    )
+    keep: str | None = knob(
+        None,
+        "Version of an earlier partition, or in_force: new documents are assigned to it, and nothing is fitted; null:"
+        " fitted anew for every pool.",
+        given=True,
+        added=True,
+    )
+    k: int | None = knob(
+        None, "Clusters before small ones are dissolved; null: √N, from 16 to 1,024.", "K", when=BY_KMEANS, gt=0
+    )
+    iterations: int = knob(20, "Lloyd iterations of a start; the best one goes on to rest.", when=BY_KMEANS, gt=0)
+    seeds: int = knob(3, "Starts; the one with the highest mean cosine is kept.", when=BY_KMEANS, gt=0)
+    min_cluster_docs: int = knob(50, "Smaller clusters are dissolved: their documents go to the others.", ge=1)
+    fit_sample: int = knob(262_144, "Documents that the partition is fitted on, at most.", when=FITTED, gt=0)
+    seed: int = knob(0, "First seed of the starts and of the sample.", when=FITTED, ge=0)
     sigma_center: Literal["unit", "mean"] = knob("unit", "Centre that σ_k is measured from.", "μ_k")
+
+    @field_validator("keep")
+    @classmethod
+    def a_version(cls, value: str | None) -> str | None:
+        return value.strip() or None if value is not None else None
 
 
 class Probe(Group):

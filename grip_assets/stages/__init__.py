@@ -8,6 +8,7 @@ from grip_assets.stages.curation import (
     corpus,
     densities,
     embeddings,
+    partition,
     probe_set,
     quality_scores,
     sigma_k,
@@ -21,6 +22,7 @@ STAGES = {
     for module in (
         corpus,
         embeddings,
+        partition,
         clusters,
         sigma_k,
         probe_set,

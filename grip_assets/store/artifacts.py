@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -213,6 +213,11 @@ def read_manifest(file: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or "tables" not in manifest:
         raise ValueError("no manifest")
     return manifest
+
+
+def main_table(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Rows, bytes and columns of the stage's first table; in older manifests it has the stage's name."""
+    return manifest["tables"][manifest.get("main", manifest["stage"])]
 
 
 def _is_manifest(file: Path) -> bool:

@@ -139,7 +139,7 @@ def _artifacts(store: ArtifactStore, in_force: Mapping[str, Record]) -> str:
 def _artifact(manifest: Mapping[str, Any], store: ArtifactStore, in_force: Mapping[str, Record]) -> Sequence[Any]:
     record = in_force.get(manifest["stage"])
     current = record is not None and record.version == manifest["version"]
-    main = manifest["tables"][manifest["stage"]]
+    main = main_table(manifest)
     return (
         manifest["stage"],
         manifest["version"],

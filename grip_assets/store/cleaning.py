@@ -52,10 +52,11 @@ def _with_ancestors(store: ArtifactStore, stage: str, version: str, found: set[t
         return
     found.add((stage, version))
     try:
-        inputs = store.manifest(stage, version)["inputs"]
+        manifest = store.manifest(stage, version)
     except GripError:
         return  # gone, and its manifest too: nothing says what it was made from
-    for name, made_from in inputs.items():
+    found.update((name, kept) for name, kept in manifest.get("keeps", []))  # these alone, not what they were made from
+    for name, made_from in manifest["inputs"].items():
         _with_ancestors(store, name, made_from, found)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import polars as pl
@@ -87,6 +87,42 @@ def _batches(part: Path, columns: list[str], rows: int) -> Iterator[pa.RecordBat
     # Pages as they are needed: a row group of vectors as a whole would be four blocks, coded and decoded.
     reader = pq.ParquetFile(part, buffer_size=1 << 20, pre_buffer=False)
     yield from reader.iter_batches(batch_size=rows, columns=columns)
+
+
+class RowGroup(NamedTuple):
+    """Rows ``start`` to ``stop`` of a table, which are one row group of one file."""
+
+    file: Path
+    number: int
+    start: int
+    stop: int
+
+
+def row_groups(files: str) -> list[RowGroup]:
+    """The row groups of a table in order, from the footers of its files."""
+    found, start = [], 0
+    for file in parts(files):
+        metadata = pq.ParquetFile(file).metadata
+        for number in range(metadata.num_row_groups):
+            stop = start + metadata.row_group(number).num_rows
+            found.append(RowGroup(file, number, start, stop))
+            start = stop
+    return found
+
+
+def rows_between(files: str, columns: list[str], start: int, stop: int, rows: int = 16_384) -> Iterator[pa.Table]:
+    """Rows ``start`` to ``stop`` of a table in order, in blocks of ``rows``. Only their row groups are read."""
+    inside = [group for group in row_groups(files) if group.start < stop and group.stop > start]
+    return _regular((batch for group in inside for batch in _part_of(group, columns, start, stop, rows)), rows)
+
+
+def _part_of(group: RowGroup, columns: list[str], start: int, stop: int, rows: int) -> Iterator[pa.RecordBatch]:
+    reader, at = pq.ParquetFile(group.file, buffer_size=1 << 20, pre_buffer=False), group.start
+    for batch in reader.iter_batches(batch_size=rows, columns=columns, row_groups=[group.number]):
+        first, last = max(start - at, 0), min(stop - at, len(batch))
+        if first < last:
+            yield batch.slice(first, last - first)
+        at += len(batch)
 
 
 def texts(files: str, wanted: Collection[str] | None = None) -> Iterator[tuple[str, str]]:

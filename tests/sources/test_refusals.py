@@ -12,7 +12,7 @@ from grip_assets.errors import GripError
 from grip_assets.settings import GROUPS, validate
 from grip_assets.settings.changes import read_profile
 from grip_assets.stages import STAGES
-from grip_assets.stages.curation.clusters import enough_documents
+from grip_assets.stages.curation.partition import enough_documents
 from grip_assets.store.artifacts import ArtifactStore
 
 

@@ -17,6 +17,7 @@ Memory beside the rows: d + 88 bytes a row. Shapes: N rows, K centroids, M mover
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -86,10 +87,24 @@ def prepare(x_ND: np.ndarray, format: Format | None = None) -> Rows:
     return Rows(x_ND, codes)
 
 
+class Found(NamedTuple):
+    """``centroids_KD``: float32. ``label_N``: the nearest of them. ``objectives``: mean cosine of the rows to their
+    nearest centroid, at the start and after each iteration."""
+
+    centroids_KD: np.ndarray
+    label_N: np.ndarray
+    objectives: list[float]
+
+
 def lloyd(
-    rows: Rows, c_KD: np.ndarray, iterations: int, done: Callable[[float], None] = lambda n: None
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """(centroids float32 (K, d) after ``iterations`` from ``c_KD``, label of each row, mean cosine).
+    rows: Rows,
+    c_KD: np.ndarray,
+    iterations: int,
+    done: Callable[[float], None] = lambda n: None,
+    at_rest: float = 0.0,
+) -> Found:
+    """What ``iterations`` make of the centroids ``c_KD``, or fewer where at most the share ``at_rest`` of the rows
+    changes cluster in one.
 
     A cluster that lost all its rows takes half of the largest one's, as faiss does. Iterations end early when nothing
     changes any more: the others would not change anything either.
@@ -97,11 +112,14 @@ def lloyd(
     n, d = rows.x_ND.shape
     state = State(n)
     sums_KD, counts_K = np.zeros((len(c_KD), d)), np.zeros(len(c_KD), np.int64)
-    moved_K = np.zeros(len(c_KD), np.float32)
+    moved_K, objectives = np.zeros(len(c_KD), np.float32), []
     for _ in range(iterations):
         before_N = state.label_N.copy()
         assign_rows(rows, state, c_KD, moved_K)
         _move(rows.x_ND, before_N, state.label_N, sums_KD, counts_K)
+        objectives.append(float(np.einsum("kd,kd->", sums_KD, c_KD, dtype=np.float64)) / n)
+        if counts_K.all() and np.count_nonzero(before_N != state.label_N) < at_rest * n:
+            return Found(c_KD, state.label_N, objectives)
         new_KD = _split_empty(_directions(sums_KD, counts_K, c_KD), counts_K.copy())
         moved_K = np.linalg.norm(new_KD.astype(np.float64) - c_KD, axis=1).astype(np.float32)
         c_KD = new_KD
@@ -111,16 +129,7 @@ def lloyd(
     assign_rows(rows, state, c_KD, moved_K)
     cosine_N = np.empty(n)
     cosines(rows.x_ND, c_KD, state.label_N, cosine_N)
-    return c_KD, state.label_N, float(cosine_N.mean())
-
-
-def nearest(x_ND: np.ndarray, c_KD: np.ndarray, codes: Codes) -> np.ndarray:
-    """Nearest centroid of each unit row, int32 (N,), on one thread; ``codes``: the centroids'."""
-    rows, state = Rows(x_ND, encode(x_ND, codes.format)), State(len(x_ND))
-    centroids = Centroids(c_KD, codes, np.zeros(len(c_KD), np.float32), np.zeros(0, np.int32), np.float32(0))
-    for start in range(0, len(x_ND), CHUNK):
-        _assign_chunk(rows, state, centroids, start)
-    return state.label_N
+    return Found(c_KD, state.label_N, [*objectives, float(cosine_N.mean())])
 
 
 def assign_rows(rows: Rows, state: State, c_KD: np.ndarray, moved_K: np.ndarray) -> None:

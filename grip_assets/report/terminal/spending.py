@@ -9,6 +9,7 @@ from grip_assets.engine.plan import Step
 from grip_assets.engine.stage import Settings
 from grip_assets.errors import GripError
 from grip_assets.judges.choose import judge_for
+from grip_assets.method.partition.base import choose_k
 from grip_assets.settings import Clustering, Probe, Quality
 from grip_assets.stages.costs import Size
 from grip_assets.stages.curation.quality_scores import to_documents
@@ -103,7 +104,6 @@ def _counts(corpus: dict[str, Any]) -> tuple[int, int]:
 def _estimate(settings: Settings, n: int, tokens: int) -> tuple[str, "Forecast"]:
     """From the size of the corpus, where there is no probe yet; as if no answer were there."""
     from grip_assets.llm.asker import TOKENS_PER_ANSWER, TOKENS_PER_CHAR, Forecast  # heavy: loads the HTTP client
-    from grip_assets.method.partition.kmeans import choose_k
 
     quality, probe, clustering = Quality.of(settings), Probe.of(settings), Clustering.of(settings)
     clusters = choose_k(n, clustering.k)

@@ -1,7 +1,15 @@
-"""clusters: spherical k-means [G1, A18]. Vectors are rewritten sorted by cluster: a cluster is a range of rows."""
+"""clusters: every document in one cluster [G1, A18, A18b], by the fit of the stage partition.
+
+What is common to all methods is in method/partition/finish.py. Here it runs over files: labels, sums and cosines are
+jobs over row groups. Vectors are rewritten sorted by cluster: a cluster is a range of rows.
+"""
 
 import tempfile
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -9,86 +17,233 @@ import pyarrow as pa
 
 from grip_assets.engine.declarations import VECTOR16, VECTOR32, Check, Column, Table
 from grip_assets.engine.stage import Stage, Work
-from grip_assets.errors import GripError
-from grip_assets.method.sampling import keyed_sample
+from grip_assets.runtime.executors import Executor
 from grip_assets.runtime.memory import need
 from grip_assets.settings import Clustering
-from grip_assets.settings.changes import profiles, read_profile
-from grip_assets.store.tables import rows_of, vector_blocks, vectors, width
+from grip_assets.stages.curation.partition import column_values
+from grip_assets.store.artifacts import parquet_files
+from grip_assets.store.tables import (
+    TableWriter,
+    blocks,
+    matrix,
+    row_groups,
+    rows_between,
+    rows_of,
+    vector_blocks,
+    vectors,
+    width,
+)
 
-LEAST = 2  # documents that there is anything to choose between
+if TYPE_CHECKING:
+    from grip_assets.method.partition.base import Assigned, Fitted
+    from grip_assets.method.partition.finish import Block, Finished
+
+BLOCK = 16_384  # rows that a job reads at a time
+Rows = tuple[int, int]
+"""A shard: rows from and to."""
 
 
-def enough_documents(n: int, work: Work) -> int | None:
-    """settings/clustering.k for a pool of ``n`` documents: a profile's k follows a smaller pool. Stages ask before they
-    do anything costly. GripError where there is nothing to choose between, or where the user's k is above ``n``."""
-    k = Clustering.of(work.settings).k
-    if n < LEAST:
-        raise GripError(
-            f"The pool has {n} document{'s' if n != 1 else ''}, exact copies counted once: there is nothing to choose"
-            " between. Name a larger pool in settings/corpus.path."
+@dataclass(frozen=True)
+class Assign:
+    """A job: the component that claims each document most. ``embeddings``, ``components``: files of these tables.
+    ``live``: the components that are left; None: all. ``column``: the one that the partition is by, read from
+    ``corpus``; None: there is none."""
+
+    embeddings: str
+    components: str
+    live: tuple[int, ...] | None = None
+    corpus: str = ""
+    column: str | None = None
+
+    def run(self, rows: Rows) -> pa.Table:
+        """Columns label, confidence and by of ``Assigned``."""
+        fitted, found = _fitted(self.components, self.live), []
+        for block in _vectors(self.embeddings, *rows):
+            found.append(fitted.assign(block[1], self._values(*block[0])))
+        label, confidence, by = (pa.array(np.concatenate(column)) for column in zip(*found, strict=True))
+        return pa.table({"label": label, "confidence": confidence, "by": by})
+
+    def _values(self, start: int, stop: int) -> pl.Series | None:
+        if self.column is None:
+            return None
+        return pl.concat(column_values(self.corpus, self.column, None, start, stop))
+
+
+@lru_cache(maxsize=2)
+def _fitted(components: str, live: tuple[int, ...] | None) -> "Fitted":
+    """What a process has opened: the tables of a partition never change."""
+    from grip_assets.method.partition.registry import read  # compiled
+
+    fitted = read(pl.read_parquet(components))
+    return fitted if live is None else fitted.only(np.array(live))
+
+
+@dataclass(frozen=True)
+class Sums:
+    """A job: sums of the unit vectors of each cluster. ``vectors``: a table sorted by cluster; ``ends``: the row after
+    the last of each cluster."""
+
+    vectors: str
+    ends: tuple[int, ...]
+
+    def run(self, rows: Rows) -> pa.Table:
+        """Columns cluster_id and sum, of the clusters that have rows among these."""
+        from grip_assets.method.partition.finish import sums  # compiled
+
+        ids, start = _ids(self.ends, *rows), rows[0]
+        first, k = int(ids[0]), int(ids[-1] - ids[0]) + 1
+        found: np.ndarray | None = None
+        for (at, until), x_BD in _vectors(self.vectors, *rows):
+            part_KD = sums(x_BD, ids[at - start : until - start] - first, k)
+            found = part_KD if found is None else found + part_KD
+        assert found is not None
+        column = pa.FixedSizeListArray.from_arrays(pa.array(found.reshape(-1)), found.shape[1])
+        return pa.table({"cluster_id": pa.array(range(first, first + k), pa.int32()), "sum": column})
+
+
+@dataclass(frozen=True)
+class Cosines:
+    """A job: cosine of each document to the centroid of its cluster. ``centroids``: files with the column centroid,
+    float64, in the order of the clusters; the others as for Sums."""
+
+    vectors: str
+    ends: tuple[int, ...]
+    centroids: str
+
+    def run(self, rows: Rows) -> pa.Table:
+        """Column cosine."""
+        from grip_assets.method.partition.finish import cosines  # compiled
+
+        ids, start = _ids(self.ends, *rows), rows[0]
+        (table,) = blocks(self.centroids, ["centroid"], rows=len(self.ends))
+        centroids_KD = matrix(table["centroid"])
+        found = [
+            cosines(x_BD, ids[at - start : until - start], centroids_KD)
+            for (at, until), x_BD in _vectors(self.vectors, *rows)
+        ]
+        return pa.table({"cosine": np.concatenate(found)})
+
+
+def _ids(ends: tuple[int, ...], start: int, stop: int) -> np.ndarray:
+    """The cluster of each of these rows, int32."""
+    return np.searchsorted(np.array(ends), np.arange(start, stop), side="right").astype(np.int32)
+
+
+def _vectors(files: str, start: int, stop: int) -> Iterator[tuple[Rows, np.ndarray]]:
+    """Rows of the column embedding in blocks, with where each begins and ends."""
+    for block in rows_between(files, ["embedding"], start, stop, BLOCK):
+        yield (start, start + len(block)), matrix(block["embedding"])
+        start += len(block)
+
+
+def _shards(files: str) -> list[Rows]:
+    return [(group.start, group.stop) for group in row_groups(files)]
+
+
+class OnDisk:
+    """``finish.Documents``: those of a table of embeddings, labelled by an executor."""
+
+    def __init__(self, job: Assign, executor: Executor, bytes_each: int):
+        self.job, self.executor, self.bytes_each = job, executor, bytes_each
+
+    def assign(self, fitted: "Fitted", live: np.ndarray | None = None) -> Iterable["Assigned"]:
+        from grip_assets.method.partition.base import Assigned
+
+        job = Assign(**vars(self.job) | {"live": None if live is None else tuple(map(int, live))})
+        for table in self.executor.map(job, _shards(job.embeddings), self.bytes_each):
+            yield Assigned(*(table[name].to_numpy() for name in ("label", "confidence", "by")))
+
+    def rows(self, chosen_N: np.ndarray) -> "Block":
+        from grip_assets.method.partition.finish import Block
+
+        job = self.job
+        need(
+            int(chosen_N.sum()) * width(job.embeddings) * 7,
+            f"Dissolving small clusters of {int(chosen_N.sum()):,} documents",
+            "Lower settings/clustering.min_cluster_docs or settings/clustering.k",
         )
-    if k is None or k <= n:
-        return k
-    if k in _of_profiles():
-        work.log(f"settings/clustering.k is {k:,} and the pool has {n:,} documents: {n:,} clusters before merging")
-        return n
-    raise GripError(
-        f"settings/clustering.k is {k}, and the corpus has only {n} documents."
-        " Lower k, or set it to null to have it chosen."
-    )
-
-
-def _of_profiles() -> set[int]:
-    """Every k that a profile sets: it was chosen for no particular pool."""
-    return {k for name in profiles() if (k := read_profile(name).get("clustering", {}).get("k"))}
+        values = None
+        if job.column is not None:
+            values = pl.concat(column_values(job.corpus, job.column)).filter(pl.Series(chosen_N))
+        return Block(rows_of(job.embeddings, chosen_N), values)
 
 
 def compute(work: Work) -> dict[str, Any]:
-    from grip_assets.method.partition import kmeans as clustering  # compiled
+    from grip_assets.method.partition.base import LABELLED_BY
+    from grip_assets.method.partition.finish import finish  # compiled
     from grip_assets.method.screening import fastest
 
     settings = Clustering.of(work.settings)
-    files = work.files("embeddings")
-    documents = pl.read_parquet(files, columns=["doc_id", "n_tokens"])
-    k = clustering.choose_k(len(documents), enough_documents(len(documents), work))
-    need(
-        min(len(documents), settings.fit_sample) * (7 * width(files) + 88),
-        f"Fitting {k} centroids on {min(len(documents), settings.fit_sample):,} documents",
-        "Lower settings/clustering.fit_sample",
+    job = _job(work)
+    fitted = _fitted(job.components, None)
+    documents = OnDisk(job, work.executor, _block_bytes(len(fitted.centroids_KD), width(job.embeddings)))
+    found = finish(fitted, documents, settings.min_cluster_docs)
+    table = pl.read_parquet(job.embeddings, columns=["doc_id", "n_tokens"]).with_columns(
+        cluster_id=pl.Series(found.cluster_N, dtype=pl.Int32),
+        confidence=pl.Series(found.confidence_N),
+        labelled_by=pl.Series(LABELLED_BY)[found.by_N],
     )
-    sample_ND = rows_of(files, keyed_sample(settings.seed, "clusters", documents["doc_id"], settings.fit_sample))
-    work.log(f"clustering {len(documents):,} documents into {k} clusters, {settings.seeds} initialisations")
-    found = clustering.cluster(
-        lambda: vector_blocks(files),
-        sample_ND,
-        k,
-        settings.iterations,
-        settings.seeds,
-        settings.seed,
-        settings.min_cluster_docs,
-        work.log,
-    )
-    table = documents.with_columns(
-        cluster_id=pl.Series(found.cluster_N, dtype=pl.Int32), cosine=pl.Series(found.cosine_N)
-    ).with_row_index("row")
-    table = table.sort("cluster_id", "doc_id")
-    work.draft.write("clusters", table.select("doc_id", "cluster_id", "cosine", "n_tokens"))
-    _write_sorted(work, files, table)
-    centroids = (
-        table.group_by("cluster_id").agg(n_docs=pl.len().cast(pl.Int64), n_tokens=pl.sum("n_tokens")).sort("cluster_id")
-    )
-    columns = centroids.to_arrow(compat_level=pl.CompatLevel.oldest())
-    centroid = pa.FixedSizeListArray.from_arrays(pa.array(found.centroids_KD.reshape(-1)), found.centroids_KD.shape[1])
-    work.draft.write("centroids", columns.append_column("centroid", centroid))
+    table = table.with_row_index("row").sort("cluster_id", "doc_id")
+    _write_sorted(work, job.embeddings, table)
+    centroids_KD, cosine_N = _centred(work, found)
+    table = table.with_columns(cosine=pl.Series(cosine_N))
+    columns = ["doc_id", "cluster_id", "cosine", "confidence", "labelled_by", "n_tokens"]
+    work.draft.write("clusters", table.select(columns))
+    _write_centroids(work, table, found, centroids_KD)
     return {
-        "clusters": len(centroids),
-        "clusters_before_merging": k,
-        "mean_cosine": float(found.cosine_N.mean()),
+        "clusters": len(found.component_K),
+        "clusters_before_merging": len(fitted.centroids_KD),
+        "mean_cosine": float(cosine_N.mean()),
+        "mean_confidence": float(found.confidence_N.mean(dtype=np.float64)),
         "imbalance": found.imbalance,
         "screened_in": fastest()[0],
         **{f"gigaflops_{name}": value for name, value in fastest()[1].items()},
     }
+
+
+def _job(work: Work) -> Assign:
+    components = work.files("components")
+    column = pl.read_parquet(components, columns=["column"])["column"][0]
+    return Assign(work.files("embeddings"), components, None, work.files("corpus"), column)
+
+
+def _block_bytes(k: int, d: int) -> int:
+    """A block of rows in float16, float32, their unit rows and int8; sums of the clusters."""
+    return BLOCK * d * 11 + k * d * 8
+
+
+def _centred(work: Work, found: "Finished") -> tuple[np.ndarray, np.ndarray]:
+    """(centroids, float64 (K, d); cosine of each document, float64 (N,)), from the sorted vectors: sums run in the
+    order of clusters and documents, whatever the order of the pool."""
+    from grip_assets.method.partition.finish import directions
+
+    files = work.draft.parquet("cluster_embeddings")
+    shards, bytes_each = _shards(files), _block_bytes(1, width(files))
+    ends = tuple(np.cumsum(found.counts_K).tolist())
+    sums_KD = np.zeros((len(ends), width(files)))
+    for table in work.executor.map(Sums(files, ends), shards, bytes_each):
+        sums_KD[table["cluster_id"].to_numpy()] += matrix(table["sum"])
+    centroids_KD = directions(sums_KD)
+    with tempfile.TemporaryDirectory(dir=work.draft.folder) as scratch:
+        column = pa.FixedSizeListArray.from_arrays(pa.array(centroids_KD.reshape(-1)), centroids_KD.shape[1])
+        rows = pa.table({"centroid": column})
+        with TableWriter(Path(scratch) / "centroids.parquet", rows.schema) as writer:
+            writer.write(rows)
+        job = Cosines(files, ends, parquet_files(Path(scratch)))
+        cosines = [table["cosine"].to_numpy() for table in work.executor.map(job, shards, bytes_each)]
+    return centroids_KD, np.concatenate(cosines)
+
+
+def _write_centroids(work: Work, table: pl.DataFrame, found: "Finished", centroids_KD: np.ndarray) -> None:
+    counts = table.group_by("cluster_id").agg(n_docs=pl.len().cast(pl.Int64), n_tokens=pl.sum("n_tokens"))
+    values = pl.read_parquet(work.files("components"), columns=["value"])["value"]
+    named = counts.sort("cluster_id").with_columns(
+        component=pl.Series(found.component_K, dtype=pl.Int32), value=values[found.component_K]
+    )
+    flat = pa.array(centroids_KD.astype(np.float32).reshape(-1))
+    centroid = pa.FixedSizeListArray.from_arrays(flat, centroids_KD.shape[1])
+    rows = named.to_arrow(compat_level=pl.CompatLevel.oldest())
+    work.draft.write("centroids", rows.append_column("centroid", centroid))
 
 
 def _write_sorted(work: Work, files: str, table: pl.DataFrame) -> None:
@@ -108,28 +263,40 @@ def _write_sorted(work: Work, files: str, table: pl.DataFrame) -> None:
         assert x_ND is not None
         schema = pa.schema([("doc_id", pa.string()), ("embedding", pa.list_(pa.float16(), x_ND.shape[1]))])
         with work.draft.writer("cluster_embeddings", schema) as writer:
-            for start in range(0, len(table), 16_384):
-                ids = doc_ids[start : start + 16_384].to_arrow(compat_level=pl.CompatLevel.oldest())
-                writer.write(pa.table({"doc_id": ids, "embedding": vectors(x_ND[start : start + 16_384])}))
+            for start in range(0, len(table), BLOCK):
+                ids = doc_ids[start : start + BLOCK].to_arrow(compat_level=pl.CompatLevel.oldest())
+                writer.write(pa.table({"doc_id": ids, "embedding": vectors(x_ND[start : start + BLOCK])}))
 
 
+SOURCES = ("embeddings.embedding", "components.centroid")
 TABLES = (
     Table(
         "clusters",
         (
             Column("doc_id", pl.String, "Document.", ("embeddings.doc_id",)),
-            Column("cluster_id", pl.Int32, "Cluster of the document.", ("embeddings.embedding",)),
+            Column("cluster_id", pl.Int32, "Cluster of the document.", SOURCES),
             Column("cosine", pl.Float64, "Cosine to the centroid.", ("embeddings.embedding",)),
+            Column(
+                "confidence",
+                pl.Float32,
+                "How clearly the document is of this cluster, from 0 to 1. Where vectors decide: 1 - a / b, a and b the"
+                " distances to the nearest and the second nearest component (the simplified silhouette), 0 half-way"
+                " between two. Where a column decides: 1.",
+                SOURCES,
+            ),
+            Column("labelled_by", pl.String, "What decided: embedding or column.", SOURCES),
             Column("n_tokens", pl.Int64, "Tokens ℓ(x).", ("embeddings.n_tokens",)),
         ),
     ),
     Table(
         "centroids",
         (
-            Column("cluster_id", pl.Int32, "Cluster.", ("embeddings.embedding",)),
+            Column("cluster_id", pl.Int32, "Cluster; the largest is 0.", SOURCES),
             Column("n_docs", pl.Int64, "Documents N_k.", ("embeddings.doc_id",)),
             Column("n_tokens", pl.Int64, "Tokens of its documents.", ("embeddings.n_tokens",)),
-            Column("centroid", VECTOR32, "Normalised mean of its vectors.", ("embeddings.embedding",)),
+            Column("component", pl.Int32, "Its row of the table components.", ("components.cluster_id",)),
+            Column("value", pl.String, "What its documents have in the column; null under k-means.", ("components.value",)),
+            Column("centroid", VECTOR32, "Normalised sum of the vectors of its documents.", ("embeddings.embedding",)),
         ),
     ),
     Table(
@@ -143,18 +310,20 @@ TABLES = (
 CHECKS = (
     Check("every_document_in_one_cluster", True, "Each embedded document is in exactly one cluster."),
     Check("no_empty_cluster", True, "Every centroid has documents, and as many as it says."),
+    Check("none_small", True, "No cluster has fewer documents than clustering.min_cluster_docs, unless it has all."),
+    Check("confidence_in_range", True, "Confidences are from 0 to 1, and every one says what decided."),
     Check("balanced", False, "The largest cluster has at most 50 times the documents of the median one."),
 )
 
 stage = Stage(
     name="clusters",
-    code_version="2",
+    code_version="3",
     compute=compute,
-    description="Groups of documents that are about the same: disjoint clusters by spherical k-means; small ones"
-    " merged into the nearest. `centroids` has the centres, `cluster_embeddings` the vectors in the order of"
-    " `clusters`.",
+    description="Groups of documents that are about the same: every document in one cluster, by the fit in `partition`."
+    " Small clusters are dissolved, and their documents go to the nearest others. Ids run by falling size. `centroids`"
+    " has the centres, `cluster_embeddings` the vectors in the order of `clusters`.",
     tables=TABLES,
     checks=CHECKS,
-    inputs=("embeddings",),
-    reads={"clustering": ("k", "iterations", "seeds", "min_cluster_docs", "fit_sample", "seed")},
+    inputs=("corpus", "embeddings", "partition"),
+    reads={"clustering": ("min_cluster_docs",)},
 )

@@ -33,7 +33,7 @@ from grip_assets.sources.jobs import IN_MEMORY, CountTokens, batches, read_pool
 from grip_assets.sources.pool import DocumentPool, open_pool
 from grip_assets.sources.steps import in_pool_order, steps_of
 from grip_assets.sources.steps.contamination import RULES, Finding
-from grip_assets.stages.curation.clusters import enough_documents
+from grip_assets.stages.curation.partition import enough_documents
 from grip_assets.store.catalog import literal
 from grip_assets.store.parts import PartsWriter, part_size
 from grip_assets.store.tables import TableWriter, parts

@@ -18,7 +18,7 @@ from grip_assets.models.opening import EncoderFiles
 from grip_assets.runtime.executors import ToDo
 from grip_assets.runtime.progress import worked
 from grip_assets.settings import Embedding, digest, hashed_values
-from grip_assets.stages.curation.clusters import enough_documents
+from grip_assets.stages.curation.partition import enough_documents
 from grip_assets.store.shards import Shards
 from grip_assets.store.tables import RowRange, blocks, matrix, ranges_of, read_range, vectors
 

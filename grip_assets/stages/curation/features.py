@@ -20,19 +20,20 @@ import pyarrow.parquet as pq
 from grip_assets.engine.stage import Settings, Work
 from grip_assets.errors import GripError
 from grip_assets.method.geometry import unit_rows
-from grip_assets.method.sampling import keyed_sample
+from grip_assets.method.partition.base import PoolFacts
 from grip_assets.method.selection import baselines
 from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Clustering, Corpus, Evaluation, Quality, digest, hashed_values
 from grip_assets.sources.benchmarks import content_hash, problems
 from grip_assets.sources.documents import RawDocument
 from grip_assets.sources.pool import DocumentPool
-from grip_assets.stages.curation import clusters
+from grip_assets.stages.curation import partition
 from grip_assets.stages.curation.corpus import pool as pool_of
 from grip_assets.stages.curation.densities import Part, parts
+from grip_assets.stages.curation.partition import sample, sampled
 from grip_assets.stages.curation.quality_scores import static_scores
 from grip_assets.store.shards import DAMAGED, Shards
-from grip_assets.store.tables import blocks, rows_of, vector_blocks, vector_rows, width
+from grip_assets.store.tables import blocks, vector_blocks, vector_rows, width
 
 TEXTS_AT_ONCE = 512
 VERSION = "1"  # of the kept features; raised when one of them changes for the same inputs
@@ -126,23 +127,17 @@ class PoolFeatures:
         return pl.DataFrame(pa.concat_tables(found))
 
     def _prototypicality(self, kept_N: np.ndarray) -> np.ndarray:
-        from grip_assets.method.partition import kmeans as clustering  # compiled
+        from grip_assets.method.partition import finish, kmeans  # compiled
 
         settings = Clustering.of(self.work.settings)
         files = self.work.files("cluster_embeddings")
         ids = self.documents["doc_id"].filter(pl.Series(kept_N))
-        sample_N = kept_N.copy()
-        sample_N[kept_N] = keyed_sample(settings.seed, "clusters", ids, settings.fit_sample)
-        return clustering.cluster(
-            lambda: (x_BD for x_BD in vector_blocks(files, kept_N) if len(x_BD)),
-            rows_of(files, sample_N),
-            clustering.choose_k(len(ids), settings.k and min(settings.k, len(ids))),
-            settings.iterations,
-            settings.seeds,
-            settings.seed,
-            settings.min_cluster_docs,
-            self.work.log,
-        ).cosine_N
+        settings = settings.model_copy(update={"k": settings.k and min(settings.k, len(ids))})
+        sample_ND = sampled(files, np.flatnonzero(kept_N)[sample(ids, settings)], len(kept_N))
+        fitted = kmeans.fit(sample_ND, settings, self.work.log, PoolFacts(len(ids)))
+        kept = finish.InMemory(lambda: (x_BD for x_BD in vector_blocks(files, kept_N) if len(x_BD)))
+        found = finish.finish(fitted, kept, settings.min_cluster_docs)
+        return finish.centre(kept.blocks, found.cluster_N, len(found.component_K))[1]
 
     def _target(self) -> pl.DataFrame:
         """DSIR's weights of every document of the corpus."""
@@ -227,7 +222,7 @@ def target_facts(settings: Settings) -> dict[str, Any]:
 
 def clustering_of(settings: Settings) -> dict[str, Any]:
     """The settings that D4 clusters by."""
-    fields = clusters.stage.reads["clustering"]
+    fields = partition.stage.reads["clustering"]
     return hashed_values(Clustering.of(settings), fields)
 
 

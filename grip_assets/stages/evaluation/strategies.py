@@ -27,7 +27,7 @@ from grip_assets.profiles import IN_FORCE, base_of
 from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Adaptation, Budget, Evaluation, Selection, validate
 from grip_assets.settings.changes import read_profile
-from grip_assets.stages.curation import clusters
+from grip_assets.stages.curation import partition
 from grip_assets.stages.curation.budgets import measured_under
 from grip_assets.stages.curation.densities import densities_under
 from grip_assets.stages.curation.features import PoolFeatures, feature_facts, must_be_ready
@@ -316,7 +316,7 @@ CHECKS = (
 
 stage = Stage(
     name="strategies",
-    code_version="5",
+    code_version="6",
     compute=compute,
     description="What each strategy of settings/evaluation selects, under each seed, all to the same tokens: the steps"
     " from random to GRIP that the paper's Panel B compares, baselines, GRIP without one part. `strategy_costs`: what"
@@ -335,7 +335,7 @@ stage = Stage(
     ),
     reads={
         "corpus": ("benchmarks",),
-        "clustering": clusters.stage.reads["clustering"],
+        "clustering": partition.stage.reads["clustering"],
         "quality": ("dimensions",),
         "adaptation": ("delta", "form", "epochs", "seeds"),
         "budget": None,  # of the strategy in force

@@ -1,0 +1,264 @@
+"""partition: components fitted on a sample of the pool, by the method in settings/clustering [G1, E1 to E13].
+
+The methods are in method/partition/. Here: the sample, the column, and what is kept instead of fitted. clusters.py
+decides which document is in which cluster.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from grip_assets.engine.declarations import VECTOR32, Check, Column, Table
+from grip_assets.engine.stage import Result, Stage, Work
+from grip_assets.errors import GripError
+from grip_assets.method.sampling import keyed_uniform
+from grip_assets.runtime.memory import need
+from grip_assets.settings import Clustering, Corpus
+from grip_assets.settings.changes import profiles, read_profile
+from grip_assets.store.artifacts import ArtifactStore, parquet_files
+from grip_assets.store.query import query
+from grip_assets.store.tables import TableWriter, blocks, rows_between, rows_of, width
+
+if TYPE_CHECKING:
+    from grip_assets.method.partition.base import PoolFacts
+
+LEAST = 2  # documents that there is anything to choose between
+OF_THE_POOL = ("language", "source", "pool")  # columns of the table ``corpus`` that a partition can be by
+IN_FORCE = "in_force"  # for settings/clustering.keep: the version in force when the setting is made
+LISTED = 5  # earlier partitions that an error lists
+
+
+def enough_documents(n: int, work: Work) -> int | None:
+    """settings/clustering.k for a pool of ``n`` documents: a profile's k follows a smaller pool. Stages ask before they
+    do anything costly. GripError where there is nothing to choose between, or where the user's k is above ``n``."""
+    settings = Clustering.of(work.settings)
+    if n < LEAST:
+        raise GripError(
+            f"The pool has {n} document{'s' if n != 1 else ''}, exact copies counted once: there is nothing to choose"
+            " between. Name a larger pool in settings/corpus.path."
+        )
+    k = settings.k
+    if k is None or k <= n or settings.method != "kmeans" or settings.keep:
+        return k
+    if k in _of_profiles():
+        work.log(f"settings/clustering.k is {k:,} and the pool has {n:,} documents: {n:,} clusters at first")
+        return n
+    raise GripError(
+        f"settings/clustering.k is {k}, and the corpus has only {n} documents."
+        " Lower k, or set it to null to have it chosen."
+    )
+
+
+def _of_profiles() -> set[int]:
+    """Every k that a profile sets: it was chosen for no particular pool."""
+    return {k for name in profiles() if (k := read_profile(name).get("clustering", {}).get("k"))}
+
+
+def compute(work: Work) -> Result | dict[str, Any]:
+    settings = Clustering.of(work.settings)
+    if settings.keep:
+        return _kept(work, settings.keep)
+    from grip_assets.method.partition.registry import PARTITIONS  # compiled
+
+    documents = pl.read_parquet(work.files("embeddings"), columns=["doc_id"])["doc_id"]
+    settings = settings.model_copy(update={"k": enough_documents(len(documents), work)})
+    place_S = sample(documents, settings)
+    sample_ND = sampled(work.files("embeddings"), place_S, len(documents))
+    with tempfile.TemporaryDirectory(dir=work.draft.folder) as scratch:
+        facts = _facts(work, settings, place_S, len(documents), Path(scratch))
+        fitted = PARTITIONS[settings.method].fit(sample_ND, settings, work.log, facts)
+    tables = fitted.tables()
+    for table in TABLES:
+        work.draft.write(table.name, tables[table.name])
+    return {
+        "components": len(tables["components"]),
+        "sampled_documents": len(sample_ND),
+        "objective": tables["fit_trace"]["objective"][-1],
+    }
+
+
+def sample(documents: pl.Series, settings: Clustering) -> np.ndarray:
+    """Places of the documents that the partition is fitted on, in the order of their numbers: the same documents give
+    the same fit, in whatever order the pool has them."""
+    u_N = keyed_uniform(settings.seed, "clusters", documents)
+    return np.argsort(u_N, kind="stable")[: settings.fit_sample]
+
+
+def sampled(files: str, place_S: np.ndarray, n: int) -> np.ndarray:
+    """Vectors of the documents at ``place_S``, in that order, float16."""
+    # float16, float32, their unit rows and int8 codes, and the bounds of Lloyd's iterations
+    need(
+        len(place_S) * (13 * width(files) + 88),
+        f"Fitting a partition on {len(place_S):,} documents",
+        "Lower settings/clustering.fit_sample",
+    )
+    chosen_N = np.zeros(n, bool)
+    chosen_N[place_S] = True
+    rank_S = np.argsort(np.argsort(place_S))
+    return rows_of(files, chosen_N)[rank_S]
+
+
+def _facts(work: Work, settings: Clustering, place_S: np.ndarray, n: int, scratch: Path) -> "PoolFacts":
+    from grip_assets.method.partition.base import PoolFacts
+
+    if settings.method != "column":
+        return PoolFacts(n)
+    values = column_values(work.files("corpus"), settings.column, Corpus.of(work.settings).keep)
+    with TableWriter(scratch / "values.parquet", pa.schema([("value", pa.string())])) as writer:
+        for value_B in values:
+            writer.write(pa.table({"value": value_B.to_arrow(compat_level=pl.CompatLevel.oldest())}))
+    files = parquet_files(scratch)
+    counts = query("stages/column_values", {"column_values": files}, most=_most())
+    if counts["value"].null_count() == len(counts):
+        raise GripError(
+            f"settings/clustering.column is '{settings.column}', and no document of the pool has a value in it."
+            f" {_choose(work.files('corpus'), Corpus.of(work.settings).keep)}"
+        )
+    every = pl.scan_parquet(files).select(pl.col("value").gather(place_S)).collect()["value"]
+    return PoolFacts(n, settings.column, every, counts)
+
+
+def _most() -> int:
+    from grip_assets.method.partition.column import MOST
+
+    return MOST
+
+
+def column_values(
+    files: str, column: str, keep: list[str] | None = None, start: int = 0, stop: int | None = None
+) -> Iterator[pl.Series]:
+    """Texts of a column for rows ``start`` to ``stop`` of the table ``corpus``, block by block; null where a document
+    has none. GripError for a column that is not there."""
+    own = column in OF_THE_POOL and column in _columns(files)
+    if not own and keep is not None and column not in keep and "*" not in keep:
+        raise GripError(
+            f"settings/clustering.column is '{column}', which the pool does not have. {_choose(files, keep)}"
+        )
+    named = [column if own else "kept"]
+    read = blocks(files, named) if stop is None else rows_between(files, named, start, stop)
+    for block in read:
+        rows = pl.DataFrame(block).to_series()
+        if not own:
+            rows = pl.Series([_kept_value(text, column) for text in rows], dtype=pl.String)
+        yield rows.cast(pl.String).alias("value").replace("", None)
+
+
+def _columns(files: str) -> set[str]:
+    return set(pl.scan_parquet(files).collect_schema().names())
+
+
+def _kept_value(row: str | None, column: str) -> str | None:
+    value = json.loads(row).get(column) if row else None
+    return value if value is None or isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _choose(files: str, keep: list[str]) -> str:
+    there = [name for name in OF_THE_POOL if name in _columns(files)]
+    return (
+        f"Choose one of: {', '.join([*there, *(name for name in keep if name != '*')])}; or name a column of the pool's"
+        " tables in settings/corpus.keep too."
+    )
+
+
+def _kept(work: Work, version: str) -> Result:
+    """The tables of an earlier partition, as they are. Nothing is fitted."""
+    must_be_there(work.store, version)
+    work.log(f"keeping partition {version}: nothing is fitted")
+    for table in TABLES:
+        files = work.store.parquet(stage.name, version, table.name)
+        work.draft.write_blocks(table.name, blocks(files, list(table.schema)))
+    components = pl.scan_parquet(work.draft.parquet("components")).select(pl.len()).collect().item()
+    return Result({"components": components, "sampled_documents": 0, "kept": version}, keeps=((stage.name, version),))
+
+
+def must_be_there(store: ArtifactStore, version: str) -> None:
+    """GripError for a settings/clustering.keep that names no partition of this data folder."""
+    if store.has(stage.name, version):
+        return
+    made = sorted(store.manifests(stage.name), key=lambda manifest: manifest["computed_at"], reverse=True)
+    there = ", ".join(manifest["version"] for manifest in made[:LISTED]) or "none yet; run `grip curate` first"
+    raise GripError(
+        f"settings/clustering.keep is '{version}', and there is no such partition in {store.root}. Those there are, the"
+        f" latest first: {there}. Name one of them, or in_force, or null to fit anew."
+    )
+
+
+def resolved(keep: str | None, in_force: str | None, store: ArtifactStore) -> str | None:
+    """The version that settings/clustering.keep stands for: in_force is the partition in force, and of a kept one the
+    fit that it keeps. GripError where there is none."""
+    if keep != IN_FORCE:
+        if keep is not None:
+            must_be_there(store, keep)
+        return keep
+    if in_force is None or not store.knows(stage.name, in_force):
+        raise GripError(
+            "settings/clustering.keep is 'in_force', and no partition is in force yet. Run `grip curate` without it"
+            " first."
+        )
+    kept = store.manifest(stage.name, in_force)["metrics"].get("kept")
+    return kept if kept and store.has(stage.name, kept) else in_force
+
+
+EMBEDDED = ("embeddings.embedding",)
+OF_COLUMN = ("corpus.language", "corpus.source", "corpus.kept")
+TABLES = (
+    Table(
+        "components",
+        (
+            Column("cluster_id", pl.Int32, "Component; before small clusters are dissolved.", EMBEDDED),
+            Column("method", pl.String, "How it was fitted: kmeans or column."),
+            Column("column", pl.String, "Column of the pool that the partition is by; null under k-means."),
+            Column(
+                "value",
+                pl.String,
+                "Value in the column. (missing): documents that have none. (other): all values that have no component"
+                " of their own. Null under k-means.",
+                OF_COLUMN,
+            ),
+            Column("centroid", VECTOR32, "Its direction.", EMBEDDED),
+        ),
+    ),
+    Table(
+        "fit_trace",
+        (
+            Column("seed", pl.Int64, "Seed of the start."),
+            Column("iteration", pl.Int64, "Iteration, from 0; the best start has more, in which it comes to rest."),
+            Column("objective", pl.Float64, "Mean cosine of the sample's documents to their components.", EMBEDDED),
+        ),
+    ),
+)
+CHECKS = (
+    Check("unit_centroids", True, "Every component has a direction, of length 1; an empty value has none."),
+    Check("improved", False, "The fit is better at its end than at its start, but for what was dissolved."),
+)
+
+stage = Stage(
+    name="partition",
+    code_version="1",
+    compute=compute,
+    description="The fit that clusters are made by: components of the pool, by spherical k-means on a sample of its"
+    " vectors or by the values of a column. `components` has one row for each, `fit_trace` how the fit went. With"
+    " settings/clustering.keep it is an earlier one, and new documents are assigned to it.",
+    tables=TABLES,
+    checks=CHECKS,
+    inputs=("corpus", "embeddings"),
+    reads={
+        "clustering": (
+            "method",
+            "column",
+            "keep",
+            "k",
+            "iterations",
+            "seeds",
+            "min_cluster_docs",
+            "fit_sample",
+            "seed",
+        )
+    },
+)
