@@ -31,7 +31,7 @@ def test_loading_imports_nothing_heavy():
 
 
 def test_the_chain_is_the_one_of_the_design():
-    chain = "corpus embeddings clusters sigma_k probe_set quality_scores adaptation_deltas budgets densities subset"
+    chain = "corpus embeddings partition clusters sigma_k probe_set quality_scores adaptation_deltas budgets densities subset"
     assert [s.name for s in STAGES.values() if s.group == "curation"] == chain.split()
     graph = defs.resolve_asset_graph()
     for name, stage in STAGES.items():

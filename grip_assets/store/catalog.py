@@ -20,7 +20,7 @@ from grip_assets.errors import GripError
 from grip_assets.runtime.notices import warn_once
 from grip_assets.settings import trait
 from grip_assets.store import disk
-from grip_assets.store.artifacts import ArtifactStore, sync_one
+from grip_assets.store.artifacts import ArtifactStore, main_table, sync_one
 from grip_assets.store.tables import parts
 
 

@@ -1,5 +1,5 @@
 WITH measured AS (
-    SELECT cluster_id, value, sqrt(list_sum(list_transform(centroid::FLOAT[], x -> x * x))) AS norm FROM components
+    SELECT cluster_id, value, sqrt(list_inner_product(centroid::FLOAT[], centroid::FLOAT[])) AS norm FROM components
 )
 SELECT * FROM measured
 WHERE isnan(norm) OR NOT (abs(norm - 1) < 0.001 OR (norm = 0 AND value IS NOT NULL))

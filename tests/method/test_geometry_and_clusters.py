@@ -1,31 +1,41 @@
 """G0, G1, A18: spherical k-means on planted data, against brute force."""
 
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from planted import blocks_of, planted
 
 from grip_assets.errors import GripError
 from grip_assets.method.geometry import rao_entropy, unit_rows
-from grip_assets.method.partition.kmeans import SAME_DIRECTION, assign, choose_k, cluster, directions, fit, merge_small
+from grip_assets.method.partition.base import PoolFacts, choose_k
+from grip_assets.method.partition.finish import Block as Rows
+from grip_assets.method.partition.finish import InMemory, centre, directions, dissolve, finish
+from grip_assets.method.partition.kmeans import SAME_DIRECTION, KMeans, distinct, fit
+from grip_assets.settings import Clustering
 
 
-def planted(sizes, d=24, spread=0.15, seed=0):
-    """Unit rows around random directions, shuffled, with their labels."""
-    rng = np.random.default_rng(seed)
-    centres = directions(rng.normal(size=(len(sizes), d)))
-    labels = np.repeat(np.arange(len(sizes)), sizes)
-    x = unit_rows(centres[labels] + spread * rng.normal(size=(len(labels), d)) / np.sqrt(d) * 3)
-    order = rng.permutation(len(labels))
-    return x[order], labels[order]
+def settings(k, minimum=1, iterations=20, seeds=3):
+    return Clustering(k=k, iterations=iterations, seeds=seeds, min_cluster_docs=minimum)
 
 
-def blocks_of(x, size):
-    return lambda: (x[i : i + size] for i in range(0, len(x), size))
+def run(x, k, minimum=1, block=64):
+    """k-means as the stages do it: fit on all rows, finish, centre."""
+    blocks = blocks_of(x, block)
+    found = finish(fit(x, settings(k, minimum)), InMemory(blocks), minimum)
+    centroids, cosine = centre(blocks, found.cluster_N, len(found.component_K))
+    return SimpleNamespace(
+        cluster_N=found.cluster_N,
+        counts_K=found.counts_K,
+        imbalance=found.imbalance,
+        centroids_KD=centroids,
+        cosine_N=cosine,
+    )
 
 
-def run(x, k, minimum=1, block=64, seeds=3, workers=None):
-    return cluster(blocks_of(x, block), x, k, 20, seeds, 0, minimum)
+def assign(x, centres):
+    return KMeans(centres.astype(np.float32)).assign(x).label_B
 
 
 def test_planted_clusters_are_found_and_numbered_by_size():
@@ -77,13 +87,26 @@ def test_the_mean_cosine_is_the_length_of_the_mean_vector():
         assert found.cosine_N[found.cluster_N == k].mean() == pytest.approx(np.linalg.norm(members.mean(0)), abs=1e-6)
 
 
-def test_small_clusters_are_merged_into_the_nearest():
-    sums = 10 * np.array([[1, 0.0], [0.9, 0.4], [0, 1], [-1, 0]])
-    assert merge_small(sums, np.array([100, 3, 50, 60]), 10).tolist() == [0, 0, 2, 1]
-    assert merge_small(sums, np.array([3, 0, 2, 1]), 10).tolist() == [0, -1, 0, 0]
+def dissolved(degrees, counts, minimum):
+    """The components that stay, of some on a circle that have so many documents each, all at the centroid."""
+    angles = np.radians(degrees)
+    kmeans = KMeans(np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
+    labels = np.repeat(np.arange(len(counts)), counts)
+    rows = kmeans.centroids_KD[labels]
+    return dissolve(kmeans, labels, lambda chosen: Rows(rows[chosen]), minimum).tolist()
+
+
+def test_small_clusters_are_dissolved():
+    assert dissolved([0, 24, 90, 180], [100, 3, 50, 60], 10) == [0, 2, 3]
+    assert dissolved([0, 24, 90, 180], [3, 0, 2, 1], 10) == [2], "the last one stays, whatever its size"
+    assert dissolved([0, 24, 90, 180], [3, 0, 2, 1], 1) == [0, 2, 3], "one without documents goes"
     x, _ = planted([100, 4, 3], spread=0.3)
     assert run(x, 12, minimum=20).counts_K.min() >= 20
     assert run(x[:5], 3, minimum=20).counts_K.tolist() == [5]
+
+
+def test_the_smallest_cluster_is_dissolved_first():
+    assert dissolved([-20, 25, 0], [100, 2, 9], 10) == [0, 2], "the nine are eleven then, and no longer small"
 
 
 def test_copies_and_single_documents_make_no_empty_cluster():
@@ -97,8 +120,10 @@ def test_copies_and_single_documents_make_no_empty_cluster():
 
 
 def test_copies_of_one_centroid_are_one():
-    kept = fit(np.repeat(planted([3])[0], 20, axis=0), 40, 5, 1, 0)
+    copies = np.repeat(planted([3])[0], 20, axis=0)
+    kept = fit(copies, settings(40, iterations=5, seeds=1)).centroids_KD
     assert 3 <= len(kept) < 40
+    assert len(distinct(copies[:40])) == 2 and len(distinct(copies)) == 3
     assert ((kept @ kept.T)[np.triu_indices(len(kept), 1)] <= SAME_DIRECTION).all()
 
 
@@ -131,7 +156,7 @@ def test_a_row_of_zeros_is_refused():
 def test_a_sample_smaller_than_k_is_refused():
     x, _ = planted([60])
     with pytest.raises(GripError, match=r"settings/clustering.fit_sample leaves 20 documents to fit 50 clusters"):
-        cluster(blocks_of(x, 64), x[:20], 50, 5, 1, 0, 1)
+        fit(x[:20], settings(50), pool=PoolFacts(len(x)))
 
 
 def test_candidates_that_float32_cannot_tell_apart_are_decided_in_float64():
@@ -141,21 +166,6 @@ def test_candidates_that_float32_cannot_tell_apart_are_decided_in_float64():
     exact = np.einsum("nd,kd->nk", x.astype(np.float64), centres.astype(np.float64))
     assert ((x @ centres.T).argmax(1) != exact.argmax(1)).any()  # else the case is too easy
     assert (assign(x, centres) == exact.argmax(1)).all()
-
-
-def at(degrees, counts):
-    angles = np.radians(degrees)
-    return np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.array(counts)[:, None]
-
-
-def test_the_smallest_cluster_is_merged_first():
-    counts = [100, 2, 9]
-    assert merge_small(at([-20, 25, 0], counts), np.array(counts), 10).tolist() == [0, 1, 1]
-
-
-def test_a_merged_cluster_points_where_its_union_points():
-    counts = [5, 6, 100, 101]
-    assert merge_small(at([0, 25, 65, -30], counts), np.array(counts), 12).tolist() == [0, 0, 1, 0]
 
 
 def test_the_length_of_a_vector_changes_nothing():
@@ -180,7 +190,7 @@ def test_imbalance_is_largest_over_median():
 def test_centroids_are_a_fixed_point_of_spherical_not_of_euclidean_k_means():
     tight, wide = planted([200], spread=0.05)[0], planted([200], spread=1.0, seed=3)[0]
     x = np.concatenate([tight, wide])
-    centres = fit(x, 2, 100, 1, 0)
+    centres = fit(x, settings(2, iterations=100, seeds=1)).centroids_KD
     ids = assign(x, centres)
     again = directions(np.array([x[ids == k].astype(np.float64).sum(0) for k in range(2)]))
     assert np.abs(again - centres).max() < 1e-5
@@ -192,7 +202,8 @@ def test_memory_does_not_grow_with_the_number_of_blocks(monkeypatch):
     peaks = []
     for n_blocks in (4, 100):
         tracemalloc.start()
-        cluster(lambda n=n_blocks: (x for _ in range(n)), x, 64, 1, 1, 0, 1)
+        labels = np.arange(64 * n_blocks, dtype=np.int32) % 64
+        centre(lambda n=n_blocks: (x for _ in range(n)), labels, 64)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     sums = 64 * 512 * 8

@@ -8,17 +8,7 @@ from grip_assets.bench.data import mixture
 from grip_assets.method import screening
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.partition import lloyd
-
-
-def exhaustive(x, c, iterations):
-    """Lloyd on the sphere in float64, every distance computed; (centroids, labels)."""
-    x64 = x.astype(np.float64)
-    for _ in range(iterations):
-        labels = (x64 @ c.astype(np.float64).T).argmax(1)
-        sums, counts = np.zeros(c.shape), np.bincount(labels, minlength=len(c))
-        np.add.at(sums, labels, x64)
-        c = lloyd._split_empty(lloyd._directions(sums, counts, c), counts.copy())
-    return c, (x64 @ c.astype(np.float64).T).argmax(1)
+from grip_assets.method.partition.exhaustive import exhaustive
 
 
 def start(x, k, seed=0):
@@ -29,25 +19,27 @@ def start(x, k, seed=0):
 @pytest.mark.parametrize(("n", "d", "k"), [(3000, 64, 60), (5000, 384, 200), (500, 33, 7), (40, 16, 40), (1000, 24, 1)])
 def test_the_result_is_that_of_an_exhaustive_search_in_float64(format, n, d, k):
     x = mixture(n, d, 2 * k, 1)
-    centroids, labels, mean = lloyd.lloyd(lloyd.prepare(x, format), start(x, k), 15)
-    expected, expected_labels = exhaustive(x, start(x, k), 15)
-    assert (labels == expected_labels).all() and (centroids == expected).all()
-    assert mean == pytest.approx((x.astype(np.float64) * expected[expected_labels]).sum(1).mean(), abs=1e-12)
+    found = lloyd.lloyd(lloyd.prepare(x, format), start(x, k), 15)
+    expected = exhaustive(x, start(x, k), 15)
+    assert (found.label_N == expected.label_N).all() and (found.centroids_KD == expected.centroids_KD).all()
+    # those of lloyd.lloyd end where nothing moves any more
+    same = len(found.objectives) - 1
+    assert found.objectives == pytest.approx([*expected.objectives[:same], expected.objectives[-1]])
 
 
 def test_copies_and_opposites_end_with_every_row_at_its_nearest():
     x = np.repeat(mixture(30, 16, 30, 0), 20, axis=0)
     x = np.concatenate([x, -x])
-    centroids, labels, _ = lloyd.lloyd(lloyd.prepare(x, "int8"), start(x, 50), 10)
-    exact = x.astype(np.float64) @ centroids.astype(np.float64).T
-    assert (exact[np.arange(len(x)), labels] == exact.max(1)).all()
+    found = lloyd.lloyd(lloyd.prepare(x, "int8"), start(x, 50), 10)
+    exact = x.astype(np.float64) @ found.centroids_KD.astype(np.float64).T
+    assert (exact[np.arange(len(x)), found.label_N] == exact.max(1)).all()
 
 
 def test_a_cluster_without_rows_takes_half_of_the_largest():
     x = mixture(300, 32, 3, 0)
     empty = -unit_rows(x.mean(0, keepdims=True))
-    _, labels, _ = lloyd.lloyd(lloyd.prepare(x, "int8"), np.concatenate([x[:2], empty]), 10)
-    assert len(set(labels)) == 3
+    found = lloyd.lloyd(lloyd.prepare(x, "int8"), np.concatenate([x[:2], empty]), 10)
+    assert len(set(found.label_N)) == 3
 
 
 def test_most_products_are_never_computed(monkeypatch):
@@ -61,7 +53,7 @@ def test_most_products_are_never_computed(monkeypatch):
 
 def test_the_mean_cosine_is_as_high_as_faiss_s():
     x = mixture(20_000, 64, 300, 0)
-    ours = np.mean([lloyd.lloyd(lloyd.prepare(x), start(x, 128, s), 20)[2] for s in range(3)])
+    ours = np.mean([lloyd.lloyd(lloyd.prepare(x), start(x, 128, s), 20).objectives[-1] for s in range(3)])
     theirs = []
     for seed in range(3):
         kmeans = faiss.Kmeans(64, 128, niter=20, seed=seed, spherical=True, max_points_per_centroid=len(x))

@@ -11,7 +11,7 @@ A centroid that moved by m changes a distance by at most m (triangle inequality)
     K products         otherwise; these and the M in int8 (screening.py).
 Who is a mover is chosen in each iteration, by what it would cost. Labels are those of an exhaustive search in float64,
 ties to the lowest id; hence the centroids are the same whatever was skipped, in whatever format it was screened, on
-however many threads. Sums are kept in float64 and only rows that change cluster are moved.
+X are kept in float64 and only rows that change cluster are moved.
 Memory beside the rows: d + 88 bytes a row. Shapes: N rows, K centroids, M movers, L near, d dimensions.
 """
 
@@ -120,7 +120,7 @@ def lloyd(
         objectives.append(float(np.einsum("kd,kd->", sums_KD, c_KD, dtype=np.float64)) / n)
         if counts_K.all() and np.count_nonzero(before_N != state.label_N) < at_rest * n:
             return Found(c_KD, state.label_N, objectives)
-        new_KD = _split_empty(_directions(sums_KD, counts_K, c_KD), counts_K.copy())
+        new_KD = split_empty(unit_means(sums_KD, counts_K, c_KD), counts_K.copy())
         moved_K = np.linalg.norm(new_KD.astype(np.float64) - c_KD, axis=1).astype(np.float32)
         c_KD = new_KD
         done(1)
@@ -187,7 +187,7 @@ def _centroids(rows: Rows, state: State, c_KD: np.ndarray, moved_K: np.ndarray) 
     return Centroids(c_KD, encode(c_KD, rows.codes.format), moved_K + TINY, movers, np.float32(still + TINY))
 
 
-def _directions(sums_KD: np.ndarray, counts_K: np.ndarray, old_KD: np.ndarray) -> np.ndarray:
+def unit_means(sums_KD: np.ndarray, counts_K: np.ndarray, old_KD: np.ndarray) -> np.ndarray:
     """Normalised sums, float32; members that cancel out, and clusters without any, keep the old centroid."""
     norms_K = np.linalg.norm(sums_KD, axis=1)
     good_K = (counts_K > 0) & (norms_K > 1e-6)
@@ -196,7 +196,7 @@ def _directions(sums_KD: np.ndarray, counts_K: np.ndarray, old_KD: np.ndarray) -
     return new_KD
 
 
-def _split_empty(c_KD: np.ndarray, counts_K: np.ndarray) -> np.ndarray:
+def split_empty(c_KD: np.ndarray, counts_K: np.ndarray) -> np.ndarray:
     """Clusters without rows become one half of the largest, which is then the other half."""
     nudge_D = np.where(np.arange(c_KD.shape[1]) % 2, np.float32(1 / 1024), np.float32(-1 / 1024))
     for empty in np.flatnonzero(counts_K == 0):

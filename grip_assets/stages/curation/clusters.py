@@ -295,7 +295,7 @@ TABLES = (
             Column("n_docs", pl.Int64, "Documents N_k.", ("embeddings.doc_id",)),
             Column("n_tokens", pl.Int64, "Tokens of its documents.", ("embeddings.n_tokens",)),
             Column("component", pl.Int32, "Its row of the table components.", ("components.cluster_id",)),
-            Column("value", pl.String, "What its documents have in the column; null under k-means.", ("components.value",)),
+            Column("value", pl.String, "Its value in the column; null under k-means.", ("components.value",)),
             Column("centroid", VECTOR32, "Normalised sum of the vectors of its documents.", ("embeddings.embedding",)),
         ),
     ),
