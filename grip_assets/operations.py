@@ -19,7 +19,7 @@ from grip_assets.errors import GripError
 from grip_assets.judges.choose import judge_for
 from grip_assets.method.budget.allocation import capacities, resolve_total
 from grip_assets.method.partition.base import choose_k
-from grip_assets.orchestration import event_log, past
+from grip_assets.orchestration import event_log, kept_partition, past
 from grip_assets.orchestration.artifact_changes import settings_of_subset
 from grip_assets.orchestration.automation import unsynced_because
 from grip_assets.orchestration.data_folder import Data
@@ -67,6 +67,9 @@ def settings_after(instance: dg.DagsterInstance, changes: Changes) -> dict[str, 
     settings, changes = event_log.settings_in_force(instance), placed(changes)
     if "corpus" in changes:
         changes = changes | {"corpus": past.for_pool(instance, Corpus.of(settings), changes["corpus"])}
+    if "clustering" in changes:
+        store = ArtifactStore(data_root())
+        changes = changes | {"clustering": kept_partition.named(instance, changes["clustering"], store)}
     return changed(settings, changes)
 
 
@@ -103,7 +106,9 @@ def clean(instance: dg.DagsterInstance, keep: int, remove: bool) -> list[cleanin
                 f"Run {runs[0].run_id} is going on. Wait for its end: what it has made is not in force yet."
             )
         store = data.store()
-        found = cleaning.removable(store, event_log.versions_in_force(instance, STAGES), keep)
+        partition = Clustering.of(event_log.settings_in_force(instance)).keep
+        also = [("partition", partition)] if partition else []
+        found = cleaning.removable(store, event_log.versions_in_force(instance, STAGES), keep, also)
         if remove:
             cleaning.remove(store, found)
     if remove and found:

@@ -60,7 +60,7 @@ def test_curate_says_what_went_in_what_came_out_and_why(shell):
     ):
         assert words in shell.first, shell.first
     assert (
-        "computed: corpus, embeddings, clusters, sigma_k, probe_set, quality_scores, adaptation_deltas, budgets, subset"
+        "computed: corpus, embeddings, partition, clusters, sigma_k, probe_set, quality_scores, adaptation_deltas, budgets, subset"
         in shell.first
     )
     assert "grip.duckdb" in shell.first and "grip report" in shell.first

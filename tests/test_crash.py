@@ -60,6 +60,7 @@ def test_a_kill_in_every_stage_and_a_restart_give_the_same_tables(tmp_path, new_
     victims = [
         "corpus",
         "embeddings",
+        "partition",
         "clusters",
         "corpus_map",
         "sigma_k",

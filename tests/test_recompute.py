@@ -76,6 +76,7 @@ def test_a_field_that_a_stage_does_not_read_leaves_it_alone(lab):
     assert run(lab, clustering={"sigma_center": "mean"}) == set(CURATED) - {
         "corpus",
         "embeddings",
+        "partition",
         "clusters",
         "corpus_map",
     }

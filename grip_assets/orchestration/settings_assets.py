@@ -16,7 +16,7 @@ import yaml
 from dagster._config import ConfigScalar, ConfigScalarKind, PostProcessingError
 
 from grip_assets.errors import GripError
-from grip_assets.orchestration import events
+from grip_assets.orchestration import events, kept_partition
 from grip_assets.orchestration.data_folder import Data
 from grip_assets.orchestration.event_log import settings_in_force, settings_key
 from grip_assets.orchestration.launch import LOCATION
@@ -24,6 +24,7 @@ from grip_assets.orchestration.past import for_pool, is_refused
 from grip_assets.orchestration.stage_assets import code_references, legible
 from grip_assets.settings import (
     GROUPS,
+    Clustering,
     Corpus,
     Group,
     applies_with,
@@ -59,6 +60,8 @@ def settings_asset(group: str) -> dg.AssetsDefinition:
         if isinstance(before, Corpus):
             given = for_pool(context.instance, before, given)
         with legible(context, data, STAGES):
+            if isinstance(before, Clustering):
+                given = kept_partition.named(context.instance, given, data.store())
             after = validate(group, before.model_dump() | given)
         if after != before:
             data.show(context.instance, STAGES, settings={group: after})

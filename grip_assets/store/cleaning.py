@@ -24,10 +24,12 @@ class Removable:
     seconds: float | None = None
 
 
-def removable(store: ArtifactStore, in_force: Mapping[str, str], keep: int = 0) -> list[Removable]:
+def removable(
+    store: ArtifactStore, in_force: Mapping[str, str], keep: int = 0, also: Iterable[tuple[str, str]] = ()
+) -> list[Removable]:
     """What can go, by stage. ``in_force``: version of each stage; ``keep``: how many of the latest subsets stay
-    besides, with all that they were made from."""
-    kept = needed(store, in_force, keep)
+    besides, with all that they were made from; ``also``: further artifacts (stage, version) that stay."""
+    kept = needed(store, in_force, keep) | set(also)
     found = []
     for folder in store.folders():
         stage, version = folder.parent.name, folder.name

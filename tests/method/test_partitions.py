@@ -140,7 +140,10 @@ def test_confidences_are_from_0_to_1_and_say_who_labelled(fitted, case):
     assert set(found.by_N) <= set(range(len(LABELLED_BY)))
 
 
-def test_a_fit_survives_pickle_and_its_own_table(fitted, case, tmp_path):
+@pytest.mark.parametrize("format", ["int8", "float32"])
+def test_a_fit_survives_pickle_and_its_own_table(fitted, case, tmp_path, monkeypatch, format):
+    for module in PARTITIONS.values():
+        monkeypatch.setattr(module, "fastest", lambda: (format, {}))
     fitted.tables()["components"].write_parquet(tmp_path / "components.parquet")
     for other in (pickle.loads(pickle.dumps(fitted)), read(pl.read_parquet(tmp_path / "components.parquet"))):
         one, two = (fit.assign(case.x_ND, case.value_N) for fit in (fitted, other))

@@ -96,7 +96,7 @@ def components_table(method: str, centroids_KD: np.ndarray, **more: list | pl.Se
 
 def centroids_of(components: pl.DataFrame) -> np.ndarray:
     """Column ``centroid`` as float32 (K, d)."""
-    return np.ascontiguousarray(components["centroid"].to_numpy(), np.float32).reshape(len(components), -1)
+    return np.array(components["centroid"].to_numpy(), np.float32, order="C").reshape(len(components), -1)
 
 
 def choose_k(n_documents: int, k: int | None) -> int:

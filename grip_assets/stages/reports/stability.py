@@ -49,7 +49,9 @@ def other_seeds(now: Settings) -> Iterator[tuple[str, int, Settings]]:
         step = values.seeds if isinstance(values, Clustering) else 1  # no initialisation is used twice
         for i in range(1, 1 + (DRAWS if varied == "draw" else reports.stability_seeds)):
             seed = values.seed + i * step
-            yield varied, seed, {**now, group: values.model_copy(update={"seed": seed})}
+            other = values.model_copy(update={"seed": seed})
+            if other.effective() != values.effective():  # a partition that is kept knows no seed
+                yield varied, seed, {**now, group: other}
 
 
 def _drawn(work: Work, settings: Settings, now: pl.DataFrame) -> pl.DataFrame:
