@@ -13,12 +13,27 @@ import numpy as np
 import polars as pl
 
 from grip_assets.errors import GripError
-from grip_assets.settings import Clustering
 
 LABELLED_BY = ("embedding", "column")
 """What can decide a label. ``Assigned.by_B`` holds places in this list."""
 
 Log = Callable[[str], None]
+MOST = 1_024  # components that k-means makes of itself, and values of a column that are components: each costs a probe
+
+
+class FitSettings(Protocol):
+    """The fields of settings/clustering that a fit reads."""
+
+    @property
+    def k(self) -> int | None: ...
+    @property
+    def iterations(self) -> int: ...
+    @property
+    def seeds(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def min_cluster_docs(self) -> int: ...
 
 
 class Assigned(NamedTuple):
@@ -76,7 +91,7 @@ class Fitted(Protocol):
 class Partition(Protocol):
     """A method, as its module offers it."""
 
-    def fit(self, sample_ND: np.ndarray, settings: Clustering, log: Log, pool: PoolFacts | None = None) -> Fitted: ...
+    def fit(self, sample_ND: np.ndarray, settings: FitSettings, log: Log, pool: PoolFacts | None = None) -> Fitted: ...
 
     def read(self, components: pl.DataFrame) -> Fitted: ...
 
@@ -102,7 +117,7 @@ def centroids_of(components: pl.DataFrame) -> np.ndarray:
 def choose_k(n_documents: int, k: int | None) -> int:
     """A18: k, or sqrt(N) between 16 and 1,024 (never more than N)."""
     if k is None:
-        return min(int(np.clip(round(np.sqrt(n_documents)), 16, 1024)), n_documents)
+        return min(int(np.clip(round(np.sqrt(n_documents)), 16, MOST)), n_documents)
     if k > n_documents:
         raise GripError(
             f"settings/clustering.k is {k}, and the corpus has only {n_documents} documents."

@@ -21,7 +21,9 @@ from grip_assets.method.geometry import unit_rows
 from grip_assets.method.partition.base import (
     FIT_TRACE,
     LABELLED_BY,
+    MOST,
     Assigned,
+    FitSettings,
     Log,
     PoolFacts,
     by_centroid,
@@ -31,10 +33,8 @@ from grip_assets.method.partition.base import (
 from grip_assets.method.partition.finish import cosines, directions, sums
 from grip_assets.method.partition.nearest import silhouette, two_nearest
 from grip_assets.method.screening import Codes, encode, fastest
-from grip_assets.settings import Clustering
 
 MISSING, OTHER = "(missing)", "(other)"
-MOST = 1_024  # components: as many as k-means makes of itself, since each costs a probe
 BY_COLUMN = LABELLED_BY.index("column")
 
 
@@ -93,7 +93,7 @@ def read(components: pl.DataFrame) -> ByColumn:
 
 def fit(
     sample_ND: np.ndarray,
-    settings: Clustering,
+    settings: FitSettings,
     log: Log = lambda line: None,
     pool: PoolFacts | None = None,
 ) -> ByColumn:

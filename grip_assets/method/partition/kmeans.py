@@ -22,6 +22,7 @@ from grip_assets.method.partition import lloyd
 from grip_assets.method.partition.base import (
     FIT_TRACE,
     Assigned,
+    FitSettings,
     Log,
     PoolFacts,
     by_centroid,
@@ -34,7 +35,6 @@ from grip_assets.method.partition.nearest import silhouette, two_nearest
 from grip_assets.method.sampling import keyed_order
 from grip_assets.method.screening import Codes, encode, fastest
 from grip_assets.runtime.progress import Progress
-from grip_assets.settings import Clustering
 
 SAME_DIRECTION = 1 - 1e-5  # cosine above which two centroids are one: halves of a split that nothing parted
 SETTLE = 100  # iterations, at most, in which the best start comes to rest
@@ -74,7 +74,7 @@ def read(components: pl.DataFrame) -> KMeans:
 
 
 def fit(
-    sample_ND: np.ndarray, settings: Clustering, log: Log = lambda line: None, pool: PoolFacts | None = None
+    sample_ND: np.ndarray, settings: FitSettings, log: Log = lambda line: None, pool: PoolFacts | None = None
 ) -> KMeans:
     """Ids of the components run by falling size in the sample. Without ``pool`` the sample is all of it."""
     n_documents = pool.n_documents if pool else len(sample_ND)
@@ -91,7 +91,7 @@ def fit(
     return KMeans(_settled(rows, best_KD, minimum, seed, trace), trace)
 
 
-def _best_start(rows: lloyd.Rows, k: int, settings: Clustering, trace: Trace, log: Log) -> tuple[int, np.ndarray]:
+def _best_start(rows: lloyd.Rows, k: int, settings: FitSettings, trace: Trace, log: Log) -> tuple[int, np.ndarray]:
     """(seed, centroids) with the highest mean cosine, ties by the earlier seed. A start is k rows drawn at random."""
     x_ND = rows.x_ND
     best_seed, best_KD, highest = settings.seed, x_ND[:0], -np.inf

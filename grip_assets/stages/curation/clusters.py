@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from grip_assets.engine.declarations import VECTOR16, VECTOR32, Check, Column, Table
 from grip_assets.engine.stage import Stage, Work
+from grip_assets.method.partition.base import LABELLED_BY, Assigned, Fitted
 from grip_assets.runtime.executors import Executor
 from grip_assets.runtime.memory import need
 from grip_assets.settings import Clustering
@@ -35,7 +36,6 @@ from grip_assets.store.tables import (
 )
 
 if TYPE_CHECKING:
-    from grip_assets.method.partition.base import Assigned, Fitted
     from grip_assets.method.partition.finish import Block, Finished
 
 BLOCK = 16_384  # rows that a job reads at a time
@@ -70,7 +70,7 @@ class Assign:
 
 
 @lru_cache(maxsize=2)
-def _fitted(components: str, live: tuple[int, ...] | None) -> "Fitted":
+def _fitted(components: str, live: tuple[int, ...] | None) -> Fitted:
     """What a process has opened: the tables of a partition never change."""
     from grip_assets.method.partition.registry import read  # compiled
 
@@ -146,9 +146,7 @@ class OnDisk:
     def __init__(self, job: Assign, executor: Executor, bytes_each: int):
         self.job, self.executor, self.bytes_each = job, executor, bytes_each
 
-    def assign(self, fitted: "Fitted", live: np.ndarray | None = None) -> Iterable["Assigned"]:
-        from grip_assets.method.partition.base import Assigned
-
+    def assign(self, fitted: Fitted, live: np.ndarray | None = None) -> Iterable[Assigned]:
         job = Assign(**vars(self.job) | {"live": None if live is None else tuple(map(int, live))})
         for table in self.executor.map(job, _shards(job.embeddings), self.bytes_each):
             yield Assigned(*(table[name].to_numpy() for name in ("label", "confidence", "by")))
@@ -169,7 +167,6 @@ class OnDisk:
 
 
 def compute(work: Work) -> dict[str, Any]:
-    from grip_assets.method.partition.base import LABELLED_BY
     from grip_assets.method.partition.finish import finish  # compiled
     from grip_assets.method.screening import fastest
 

@@ -8,7 +8,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,6 +17,7 @@ import pyarrow as pa
 from grip_assets.engine.declarations import VECTOR32, Check, Column, Table
 from grip_assets.engine.stage import Result, Stage, Work
 from grip_assets.errors import GripError
+from grip_assets.method.partition.base import MOST, PoolFacts
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.runtime.memory import need
 from grip_assets.settings import Clustering, Corpus
@@ -26,8 +27,6 @@ from grip_assets.store.query import query
 from grip_assets.store.tables import TableWriter, blocks, rows_between, rows_of, width
 
 if TYPE_CHECKING:
-    from grip_assets.method.partition.base import PoolFacts
-
 LEAST = 2  # documents that there is anything to choose between
 OF_THE_POOL = ("language", "source", "pool")  # columns of the table ``corpus`` that a partition can be by
 IN_FORCE = "in_force"  # for settings/clustering.keep: the version in force when the setting is made
@@ -104,9 +103,7 @@ def sampled(files: str, place_S: np.ndarray, n: int) -> np.ndarray:
     return rows_of(files, chosen_N)[rank_S]
 
 
-def _facts(work: Work, settings: Clustering, place_S: np.ndarray, n: int, scratch: Path) -> "PoolFacts":
-    from grip_assets.method.partition.base import PoolFacts
-
+def _facts(work: Work, settings: Clustering, place_S: np.ndarray, n: int, scratch: Path) -> PoolFacts:
     if settings.method != "column":
         return PoolFacts(n)
     values = column_values(work.files("corpus"), settings.column, Corpus.of(work.settings).keep)
@@ -114,7 +111,7 @@ def _facts(work: Work, settings: Clustering, place_S: np.ndarray, n: int, scratc
         for value_B in values:
             writer.write(pa.table({"value": value_B.to_arrow(compat_level=pl.CompatLevel.oldest())}))
     files = parquet_files(scratch)
-    counts = query("stages/column_values", {"column_values": files}, most=_most())
+    counts = query("stages/column_values", {"column_values": files}, most=MOST)
     if counts["value"].null_count() == len(counts):
         raise GripError(
             f"settings/clustering.column is '{settings.column}', and no document of the pool has a value in it."
@@ -122,12 +119,6 @@ def _facts(work: Work, settings: Clustering, place_S: np.ndarray, n: int, scratc
         )
     every = pl.scan_parquet(files).select(pl.col("value").gather(place_S)).collect()["value"]
     return PoolFacts(n, settings.column, every, counts)
-
-
-def _most() -> int:
-    from grip_assets.method.partition.column import MOST
-
-    return MOST
 
 
 def column_values(
