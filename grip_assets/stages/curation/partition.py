@@ -26,7 +26,6 @@ from grip_assets.store.artifacts import ArtifactStore, parquet_files
 from grip_assets.store.query import query
 from grip_assets.store.tables import TableWriter, blocks, rows_between, rows_of, width
 
-if TYPE_CHECKING:
 LEAST = 2  # documents that there is anything to choose between
 OF_THE_POOL = ("language", "source", "pool")  # columns of the table ``corpus`` that a partition can be by
 IN_FORCE = "in_force"  # for settings/clustering.keep: the version in force when the setting is made
