@@ -7,7 +7,6 @@ jobs over row groups. Vectors are rewritten sorted by cluster: a cluster is a ra
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ import pyarrow as pa
 from grip_assets.engine.declarations import VECTOR16, VECTOR32, Check, Column, Table
 from grip_assets.engine.stage import Stage, Work
 from grip_assets.method.partition.base import LABELLED_BY, Assigned, Fitted
+from grip_assets.runtime import opened
 from grip_assets.runtime.executors import Executor
 from grip_assets.runtime.memory import need
 from grip_assets.settings import Clustering
@@ -69,13 +69,15 @@ class Assign:
         return pl.concat(column_values(self.corpus, self.column, None, start, stop))
 
 
-@lru_cache(maxsize=2)
 def _fitted(components: str, live: tuple[int, ...] | None) -> Fitted:
-    """What a process has opened: the tables of a partition never change."""
+    """The fit with the components that are left, opened once in a process."""
     from grip_assets.method.partition.registry import read  # compiled
 
-    fitted = read(pl.read_parquet(components))
-    return fitted if live is None else fitted.only(np.array(live))
+    def open() -> Fitted:
+        fitted = read(pl.read_parquet(components))
+        return fitted if live is None else fitted.only(np.array(live))
+
+    return opened.get(("partition", components, live), open)
 
 
 @dataclass(frozen=True)
