@@ -124,7 +124,7 @@ def _merged_clusters(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "merged",
             f"{asked:,} clusters were asked for, and {left:,} {'is' if left == 1 else 'are'} left: smaller ones were"
-            f" merged.{advice} Lower clustering.min_cluster_docs, or curate a larger pool.",
+            f" dissolved.{advice} Lower clustering.min_cluster_docs, or curate a larger pool.",
         )
 
 

@@ -54,7 +54,8 @@ class Rate:
 RATES = {
     "corpus": Rate("bytes", 3, 1 / 3.5e6, bytes_each=0.25),
     "embeddings": Rate("embedded", 3, 1 / 6_200, bytes_each=0.5),  # artifact and shards: 1.6 kB a document
-    "clusters": Rate("documents", 7, 5e-5, bytes_each=860),
+    "partition": Rate("documents", 6, 4e-5),
+    "clusters": Rate("documents", 2, 1.5e-5, bytes_each=860),
     "corpus_map": Rate("mapped", 3, 5e-3, bytes_each=30),
     "sigma_k": Rate("documents", 0.3, 1e-5),
     "probe_set": Rate("documents", 0.5, 1e-4, bytes_each=760),

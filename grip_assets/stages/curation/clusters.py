@@ -189,9 +189,10 @@ def compute(work: Work) -> dict[str, Any]:
     columns = ["doc_id", "cluster_id", "cosine", "confidence", "labelled_by", "n_tokens"]
     work.draft.write("clusters", table.select(columns))
     _write_centroids(work, table, found, centroids_KD)
+    fit_metrics = work.store.manifest("partition", work.inputs["partition"])["metrics"]
     return {
         "clusters": len(found.component_K),
-        "clusters_before_merging": len(fitted.centroids_KD),
+        "clusters_before_merging": fit_metrics["components_at_first"],
         "mean_cosine": float(cosine_N.mean()),
         "mean_confidence": float(found.confidence_N.mean(dtype=np.float64)),
         "imbalance": found.imbalance,

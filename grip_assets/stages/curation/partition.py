@@ -17,7 +17,7 @@ import pyarrow as pa
 from grip_assets.engine.declarations import VECTOR32, Check, Column, Table
 from grip_assets.engine.stage import Result, Stage, Work
 from grip_assets.errors import GripError
-from grip_assets.method.partition.base import MOST, PoolFacts
+from grip_assets.method.partition.base import MOST, PoolFacts, choose_k
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.runtime.memory import need
 from grip_assets.settings import Clustering, Corpus
@@ -74,8 +74,10 @@ def compute(work: Work) -> Result | dict[str, Any]:
     tables = fitted.tables()
     for table in TABLES:
         work.draft.write(table.name, tables[table.name])
+    components = len(tables["components"])
     return {
-        "components": len(tables["components"]),
+        "components": components,
+        "components_at_first": choose_k(len(documents), settings.k) if settings.method == "kmeans" else components,
         "sampled_documents": len(sample_ND),
         "objective": tables["fit_trace"]["objective"][-1],
     }
@@ -164,7 +166,9 @@ def _kept(work: Work, version: str) -> Result:
         files = work.store.parquet(stage.name, version, table.name)
         work.draft.write_blocks(table.name, blocks(files, list(table.schema)))
     components = pl.scan_parquet(work.draft.parquet("components")).select(pl.len()).collect().item()
-    return Result({"components": components, "sampled_documents": 0, "kept": version}, keeps=((stage.name, version),))
+    at_first = work.store.manifest(stage.name, version)["metrics"]["components_at_first"]
+    metrics = {"components": components, "components_at_first": at_first, "sampled_documents": 0, "kept": version}
+    return Result(metrics, keeps=((stage.name, version),))
 
 
 def must_be_there(store: ArtifactStore, version: str) -> None:
