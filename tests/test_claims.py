@@ -141,7 +141,7 @@ def test_lengths_are_described_as_counted_by_hand():
     assert (found["documents"], found["mean_tokens"]) == (3, 11) and found["mean_log2_tokens"] == pytest.approx(8 / 3)
     assert found["long_share"] == 2 / 3 and found["short_share"] == 1 / 3
     assert found["long_tokens_share"] == 32 / 33
-    assert lengths.apart(np.array([1, 0, 0, 0, 0]), np.array([0, 0, 0, 0, 1])) == 4
+    assert lengths.distance(np.array([1, 0, 0, 0, 0]), np.array([0, 0, 0, 0, 1])) == 4
 
 
 # probe_variance

@@ -72,7 +72,7 @@ def consistent(lab) -> None:
 
     store, in_force = ArtifactStore(lab.data), event_log.versions_in_force(lab.instance, STAGES)
     for name, version in in_force.items():
-        for made_from, manifest in store.lineage(name, version).items():
+        for made_from, manifest in store.ancestors(name, version).items():
             assert in_force[made_from] == manifest["version"], name
     assert {name: record.version for name, record in shown(lab.data).items()} == in_force
 

@@ -52,16 +52,16 @@ def test_the_chain_runs_under_a_hard_limit_of_a_quarter_of_the_data(tmp_path):
 
 def test_the_budget_is_a_half_of_the_machine_or_what_is_stated(monkeypatch):
     monkeypatch.delenv("GRIP_MEMORY", raising=False)
-    assert 0 < memory.budget() < 2**50
+    assert 0 < memory.limit_bytes() < 2**50
     for stated, expected in (("4GB", 4 * 2**30), ("1.5 GiB", 3 * 2**29), ("512M", 2**29), ("1000000", 10**6)):
         monkeypatch.setenv("GRIP_MEMORY", stated)
-        assert memory.budget() == expected
+        assert memory.limit_bytes() == expected
     monkeypatch.setenv("GRIP_MEMORY", "plenty")
     with pytest.raises(
         GripError,
         match="GRIP_MEMORY is 'plenty': it must be a size of at least 1MB, or a share such as 80%, for example GRIP_MEMORY=4GB",
     ):
-        memory.budget()
+        memory.limit_bytes()
 
 
 def test_what_does_not_fit_is_refused_by_name(monkeypatch):

@@ -56,9 +56,9 @@ def test_auto_and_shares_mean_what_they_say(monkeypatch):
     monkeypatch.setenv("GRIP_WORKERS", "auto")
     assert parallel.default_workers() == len(os.sched_getaffinity(0))
     monkeypatch.delenv("GRIP_MEMORY", raising=False)
-    half = memory.budget()
+    half = memory.limit_bytes()
     monkeypatch.setenv("GRIP_MEMORY", "25%")
-    assert memory.budget() == pytest.approx(half / 2, abs=1)
+    assert memory.limit_bytes() == pytest.approx(half / 2, abs=1)
 
 
 def test_a_name_that_is_nearly_ours_is_said(monkeypatch, caplog):

@@ -43,7 +43,7 @@ def lineage(connection: duckdb.DuckDBPyConnection, root: Path) -> Lineage:
     if "subset" not in in_force:
         raise GripError("There is no subset to export yet. Run `grip curate`.")
     store = ArtifactStore(root)
-    found = store.lineage("subset", in_force["subset"])
+    found = store.ancestors("subset", in_force["subset"])
     for asset, manifest in found.items():
         if in_force.get(asset) != manifest["version"]:
             raise GripError(

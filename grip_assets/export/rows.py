@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from grip_assets.errors import GripError
 from grip_assets.export.kept import Kept
-from grip_assets.runtime.memory import budget
+from grip_assets.runtime.memory import limit_bytes
 from grip_assets.store.catalog import literal
 from grip_assets.store.query import sql_text
 from grip_assets.store.tables import parts
@@ -37,7 +37,7 @@ class Rows:
     ):
         """``corpus``: glob of the files of the pool. GripError where the subset is empty."""
         self.connection, self.corpus, self.part_bytes = connection, corpus, part_bytes
-        connection.execute(f"SET memory_limit = {literal(f'{budget() // 2}B')}")
+        connection.execute(f"SET memory_limit = {literal(f'{limit_bytes() // 2}B')}")
         connection.execute(f"SET temp_directory = {literal(str(spill))}")
         seed = None if shuffle is None else str(shuffle)
         connection.execute(_export_sql(connection), {"expand": expand, "shuffle": seed, "part_bytes": part_bytes})
@@ -49,7 +49,7 @@ class Rows:
 
     def of(self, numbers: Sequence[int]) -> Iterator[tuple[int, pa.Table]]:
         """Each of these parts with its rows."""
-        at_once = max(budget() // 4 // self.part_bytes, 1)
+        at_once = max(limit_bytes() // 4 // self.part_bytes, 1)
         for start in range(0, len(numbers), at_once):
             tables = {number: self._without_texts(number) for number in numbers[start : start + at_once]}
             texts = self._texts(tables)

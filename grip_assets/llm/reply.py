@@ -72,7 +72,7 @@ class Reader:
             return Reply("answered", "", self.kind.read(text), said, *tokens)
         except InvalidAnswer as error:
             cut = f" (it was cut at {self.kind.settings}.max_tokens)" if finish == "length" else ""
-            return Reply("invalid", f"{error}{cut}", None, {}, *tokens, raw=self.shown(text))
+            return Reply("invalid", f"{error}{cut}", None, {}, *tokens, raw=self.beginning(text))
 
     def error(self, status: int, headers: Mapping[str, str], body: Any) -> Reply:
         """The reply in an error response."""
@@ -128,7 +128,7 @@ class Reader:
             return "(the message may repeat the document)"
         return line
 
-    def shown(self, text: str) -> str:
+    def beginning(self, text: str) -> str:
         """The begin of a text from outside, on one line, escaped, without the key and passages of the document."""
         line = " ".join(text[: 4 * ANSWER_SHOWN].replace(self.key, "[key]").split())[:ANSWER_SHOWN]
         kept, at = [], 0

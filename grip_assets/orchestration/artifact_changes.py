@@ -49,7 +49,7 @@ def settings_of_subset(store: ArtifactStore, version: str) -> dict[str, dict[str
     GripError where there is no such subset. A version may be given by its first characters.
     """
     found: dict[str, dict[str, Any]] = {}
-    for manifest in store.lineage("subset", find(store, version)["version"]).values():
+    for manifest in store.ancestors("subset", find(store, version)["version"]).values():
         for group, values in manifest["settings"].items():
             known = group_type(group).model_fields
             found.setdefault(group, {}).update({n: v for n, v in values.items() if n in known})
@@ -107,7 +107,7 @@ def _counted(store: ArtifactStore, version: str) -> dict[str, int | None]:
     return {"documents": made["tables"]["subset"]["rows"], "tokens": made["metrics"]["tokens_selected"]}
 
 
-def moved(stage: Stage, before: str, after: str, store: ArtifactStore) -> dict[str, Any]:
+def changes_since(stage: Stage, before: str, after: str, store: ArtifactStore) -> dict[str, Any]:
     """Metadata: documents that entered and left a subset, budget that moved between clusters. Nothing for others."""
     if before == after or not store.has(stage.name, before) or stage.name not in MOVES:
         return {}
@@ -141,5 +141,5 @@ MOVES = {"budgets": _budgets, "subset": _subset}
 
 
 def _same_clusters(stage: str, before: str, after: str, store: ArtifactStore) -> bool:
-    one, other = (store.lineage(stage, version)["clusters"]["version"] for version in (before, after))
+    one, other = (store.ancestors(stage, version)["clusters"]["version"] for version in (before, after))
     return one == other

@@ -21,7 +21,7 @@ def _described(column: Column | None) -> str | None:
     return f"{column.description} ← {', '.join(column.sources)}"
 
 
-def lineage(stage: Stage, owners: dict[str, str]) -> dg.TableColumnLineage:
+def column_lineage(stage: Stage, owners: dict[str, str]) -> dg.TableColumnLineage:
     """Columns of the stage's main table, and the columns of other assets that they are computed from.
 
     Dagster shows one table per asset, so columns of secondary tables are attributed to the asset.

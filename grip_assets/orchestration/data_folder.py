@@ -42,7 +42,7 @@ class Data(dg.ConfigurableResource):
         have yet, and the same of other runs going on."""
         with self.alone():
             records, in_force = event_log.in_force(instance, stages)
-            for stage, record in catalog.shown(self.store().root).items():
+            for stage, record in catalog.shown_in_force(self.store().root).items():
                 known = records.get(stage)
                 if (known is None or known.timestamp < record.timestamp) and instance.has_run(record.run_id):
                     records[stage] = record

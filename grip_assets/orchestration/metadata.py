@@ -49,7 +49,7 @@ def rounded(value: Any) -> Any:
 
 def sample(stage: str, version: str, store: ArtifactStore) -> str:
     """A few documents as a Markdown table. Documents are hostile: nothing of theirs is markup or a link."""
-    corpus = store.lineage(stage, version)["corpus"]["version"]
+    corpus = store.ancestors(stage, version)["corpus"]["version"]
     tables = {"corpus": store.parquet("corpus", corpus, "corpus"), stage: store.parquet(stage, version, stage)}
     rows = query(f"samples/{stage}", tables).to_dicts()
     return markdown_table([{name: _short(value) for name, value in row.items()} for row in rows])

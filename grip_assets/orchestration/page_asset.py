@@ -73,7 +73,7 @@ def report(context: dg.AssetExecutionContext, data: Data) -> Any:
 
 def is_current(store: ArtifactStore, records: Mapping[str, Record], settings: Settings) -> bool:
     """Whether the page that is there shows what is in force."""
-    from grip_assets.report.page.write import named, page_path, shown
+    from grip_assets.report.page.write import digest_of_page, named, page_path
 
     versions = {name: record.version for name, record in records.items()}
-    return shown(page_path(store.root)) == named(store, versions, settings, CODE_VERSION)
+    return digest_of_page(page_path(store.root)) == named(store, versions, settings, CODE_VERSION)

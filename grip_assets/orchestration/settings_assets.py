@@ -21,7 +21,7 @@ from grip_assets.orchestration.data_folder import Data
 from grip_assets.orchestration.event_log import settings_in_force, settings_key
 from grip_assets.orchestration.launch import LOCATION
 from grip_assets.orchestration.past import for_pool, is_refused
-from grip_assets.orchestration.stage_assets import code_references, legible
+from grip_assets.orchestration.stage_assets import code_references, with_refusal_first
 from grip_assets.settings import (
     GROUPS,
     Clustering,
@@ -59,7 +59,7 @@ def settings_asset(group: str) -> dg.AssetsDefinition:
         given = context.op_execution_context.op_config if not is_refused(context.instance, context.run_id) else {}
         if isinstance(before, Corpus):
             given = for_pool(context.instance, before, given)
-        with legible(context, data, STAGES):
+        with with_refusal_first(context, data, STAGES):
             if isinstance(before, Clustering):
                 given = kept_partition.named(context.instance, given, data.store())
             after = validate(group, before.model_dump() | given)

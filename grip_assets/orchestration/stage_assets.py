@@ -17,9 +17,9 @@ from grip_assets.engine.make import Chain
 from grip_assets.engine.stage import Stage, owners
 from grip_assets.errors import GripError
 from grip_assets.orchestration import checks, event_log, events, requested
-from grip_assets.orchestration.artifact_changes import causes, moved
+from grip_assets.orchestration.artifact_changes import causes, changes_since
 from grip_assets.orchestration.automation import on_change
-from grip_assets.orchestration.columns import lineage
+from grip_assets.orchestration.columns import column_lineage
 from grip_assets.orchestration.data_folder import Data
 from grip_assets.orchestration.metadata import metadata
 from grip_assets.orchestration.refusal import refuse
@@ -53,7 +53,7 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
         check_specs=checks.specs(stage),
     )
     def _asset(context: dg.AssetExecutionContext, data: Data) -> Any:
-        with legible(context, data, stages):
+        with with_refusal_first(context, data, stages):
             asked = requested.asked(context, stage, stages)
         if not asked:
             yield from requested.passed_over(context, stage, data.store())
@@ -61,8 +61,8 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
         instance, store = context.instance, data.store()
         records, settings = event_log.in_force(instance, stages)
         before = records[stage.name].version if stage.name in records else None
-        with legible(context, data, stages):
-            chain = Chain(stages, store, context.log.info, context.run_id, partial(inspect, draw=draw))
+        with with_refusal_first(context, data, stages):
+            chain = Chain(stages, store, context.log.info, context.run_id, partial(inspect, draw=draw_picture))
             made = chain.make(stage, settings, _input_versions(stage, records))
         because = causes(before, made.version, stage, stages, store) if before else ["made for the first time"]
         if made.version != before:  # otherwise the catalog shows it already; the last step, report, writes it anew
@@ -72,9 +72,9 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
                 event_log.tag_run(instance, context.run_id, stage.name, made.reused, because if before else [])
         said = {
             "changed": dg.MetadataValue.md("\n".join(f"- {cause}" for cause in because) or "nothing"),
-            **(moved(stage, before, made.version, store) if before else {}),
+            **(changes_since(stage, before, made.version, store) if before else {}),
             **metadata(made, stage, store),
-            "dagster/column_lineage": lineage(stage, owners(stages)),
+            "dagster/column_lineage": column_lineage(stage, owners(stages)),
         }
         found = checks.results(stage, made.manifest)
         if made.version == before and _recent(stage, records[stage.name]) and events.synced(context):
@@ -87,7 +87,7 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
     return _asset
 
 
-def draw(stage: str, tables: Mapping[str, Any]) -> bytes:
+def draw_picture(stage: str, tables: Mapping[str, Any]) -> bytes:
     """The picture of a stage that declares one."""
     from grip_assets.report import pictures  # matplotlib: not needed where nothing is drawn
 
@@ -95,7 +95,7 @@ def draw(stage: str, tables: Mapping[str, Any]) -> bytes:
 
 
 @contextmanager
-def legible(context: dg.AssetExecutionContext, data: Data, stages: Mapping[str, Stage]) -> Iterator[None]:
+def with_refusal_first(context: dg.AssetExecutionContext, data: Data, stages: Mapping[str, Stage]) -> Iterator[None]:
     """What is wrong and what to do next, as the first thing that the UI shows of a failed step."""
     try:
         yield

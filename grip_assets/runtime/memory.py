@@ -1,7 +1,7 @@
-"""How much memory a run may use, and what a block of work does that did not get what it asked for.
+"""Memory limits, and how a computation retries with smaller blocks after running out of memory.
 
 Blocks that fit a processor's cache are of fixed size. What grows with the machine or with the pool (shards in flight,
-the sample that centroids are fitted on, one cluster's vectors, DuckDB) keeps within the budget or is refused by name.
+the sample that centroids are fitted on, one cluster's vectors, DuckDB) keeps within the limit or is refused by name.
 """
 
 import os
@@ -17,8 +17,9 @@ ran_out: list[str] = []
 """What ran out of memory and went on, since the stage that is being made began."""
 
 
-def budget() -> int:
-    """Bytes: ``GRIP_MEMORY`` (``4GB``, ``80%``), by default a half of the machine's or of the container's."""
+def limit_bytes() -> int:
+    """Memory that a computation may use, in bytes: ``GRIP_MEMORY`` (``4GB``, ``80%``), by default a half of the
+    machine's or of the container's."""
     stated = variables.value("GRIP_MEMORY") or 0.5
     return stated if isinstance(stated, int) else int(stated * _machine())
 
@@ -33,9 +34,9 @@ def _machine() -> int:
 
 def need(n_bytes: int, what: str, remedy: str) -> None:
     """GripError where ``what`` does not fit the budget."""
-    if n_bytes > budget():
+    if n_bytes > limit_bytes():
         raise GripError(
-            f"{what} takes {n_bytes / 2**30:,.1f} GB, and the memory budget is {budget() / 2**30:,.1f} GB."
+            f"{what} takes {n_bytes / 2**30:,.1f} GB, and the memory budget is {limit_bytes() / 2**30:,.1f} GB."
             f" {remedy}, or raise GRIP_MEMORY."
         )
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from grip_assets.runtime import variables
-from grip_assets.runtime.memory import budget
+from grip_assets.runtime.memory import limit_bytes
 
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")
@@ -39,7 +39,7 @@ def each(
     workers = workers or default_workers()
     in_flight = 2 * workers
     if bytes_each:
-        in_flight = max(min(in_flight, budget() // 2 // bytes_each), 1)
+        in_flight = max(min(in_flight, limit_bytes() // 2 // bytes_each), 1)
     with ThreadPoolExecutor(workers) as pool:
         pending: deque = deque()
         try:

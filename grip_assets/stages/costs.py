@@ -215,7 +215,7 @@ def _nearest(stage: Stage, settings: Settings, store: ArtifactStore, size: Size)
         ):
             continue
         try:
-            at = _size_of(store.lineage(stage.name, manifest["version"])["corpus"])
+            at = _size_of(store.ancestors(stage.name, manifest["version"])["corpus"])
         except (GripError, KeyError):
             continue
         other = stage.name != "corpus" and any(setting_changes(manifest["settings"], stage.values(settings)))

@@ -107,12 +107,12 @@ class ArtifactStore:
         there = {folder.name for folder in self.folders(stage) if _is_manifest(folder / "manifest.json")}
         yield from (self.manifest(stage, version) for version in sorted(kept | there))
 
-    def lineage(self, stage: str, version: str) -> dict[str, dict[str, Any]]:
+    def ancestors(self, stage: str, version: str) -> dict[str, dict[str, Any]]:
         """Manifests of an artifact and of all that it was made from, by stage; what it was made from comes first."""
         manifest = self.manifest(stage, version)
         found: dict[str, dict[str, Any]] = {}
         for name, made_from in manifest["inputs"].items():
-            found |= self.lineage(name, made_from)
+            found |= self.ancestors(name, made_from)
         return found | {stage: manifest}
 
     def parquet(self, stage: str, version: str, table: str) -> str:

@@ -76,7 +76,7 @@ def _views_in_memory(root: Path, because: str) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def shown(root: Path) -> dict[str, Record]:
+def shown_in_force(root: Path) -> dict[str, Record]:
     """What the catalog says is in force, by stage; empty where there is no catalog, or none that can be read."""
     if not catalog_path(root).exists():
         return {}
@@ -94,7 +94,7 @@ def shown(root: Path) -> dict[str, Record]:
 
 def is_current(root: Path, records: Mapping[str, Record]) -> bool:
     """Whether the file itself can be opened, or is held by a client, and shows these versions."""
-    shows = {stage: record.version for stage, record in shown(root).items()}
+    shows = {stage: record.version for stage, record in shown_in_force(root).items()}
     return script_path(root).exists() and all(shows.get(name) == r.version for name, r in records.items())
 
 

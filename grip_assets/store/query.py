@@ -12,7 +12,7 @@ import duckdb
 import polars as pl
 
 from grip_assets.runtime.folders import shipped
-from grip_assets.runtime.memory import budget
+from grip_assets.runtime.memory import limit_bytes
 from grip_assets.store.tables import parts
 
 SQL = shipped("sql")
@@ -34,7 +34,7 @@ def query(name: str, tables: Mapping[str, str | pl.DataFrame], **parameters: Any
     """
     text = sql_text(name)
     bound = {parameter: value for parameter, value in parameters.items() if re.search(rf"\${parameter}\b", text)}
-    config: dict[str, Any] = {"threads": 1, "memory_limit": f"{budget()}B"}
+    config: dict[str, Any] = {"threads": 1, "memory_limit": f"{limit_bytes()}B"}
     with duckdb.connect(config=config) as connection:
         for table, rows in tables.items():
             relation = (

@@ -15,7 +15,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """How a model is trained. ``tokens``: read in all; ``batch_tokens``: of a step."""
 
     tokens: int

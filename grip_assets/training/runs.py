@@ -20,7 +20,7 @@ from grip_assets.runtime.executors import ToDo
 from grip_assets.runtime.progress import worked
 from grip_assets.settings import digest
 from grip_assets.store.tables import arrow, texts
-from grip_assets.training.recipe import Item, Recipe, Shape
+from grip_assets.training.recipe import Item, Shape, TrainingRecipe
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -64,7 +64,7 @@ class TrainModels:
     tokenizer: str
     items: str
     shape: Shape
-    recipe: Recipe
+    recipe: TrainingRecipe
     solve: bool = False
 
     def run(self, shard: Run) -> pa.Table:
@@ -93,7 +93,7 @@ def to_train(job: TrainModels, runs: Sequence[Run], missing: pl.Series) -> ToDo:
 
 
 def trained_on(
-    corpus: str, tokenizer: "Tokenizer", selected: pl.DataFrame, shape: Shape, recipe: Recipe, seed: int
+    corpus: str, tokenizer: "Tokenizer", selected: pl.DataFrame, shape: Shape, recipe: TrainingRecipe, seed: int
 ) -> tuple[Any, list[float]]:
     """A model trained on ``selected`` (doc_id, repeats), and its training loss by tenths."""
     from grip_assets.training.small import new_model, train  # torch

@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_order
-from grip_assets.training.recipe import Item, Recipe, Shape
+from grip_assets.training.recipe import Item, Shape, TrainingRecipe
 
 END = "<|end|>"  # between documents, and before the first
 SCORED_AT_ONCE = 16  # windows
@@ -71,7 +71,7 @@ def train(
     model: Any,
     documents: Sequence[np.ndarray],
     shape: Shape,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     seed: int,
     advance: Callable[[int], None] = lambda tokens: None,
 ) -> list[float]:
@@ -133,7 +133,7 @@ def rate(step: int, steps: int) -> float:
     return 0.1 + 0.45 * (1 + math.cos(math.pi * (step - warm) / max(steps - warm, 1)))
 
 
-def _nats(model: Any, tokens_BL: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+def _nats(model: Any, tokens_BL: torch.Tensor, recipe: TrainingRecipe) -> torch.Tensor:
     """Loss of each token after the first, (B, L - 1), float32."""
     half = recipe.dtype == "bfloat16"
     with torch.autocast(recipe.device, torch.bfloat16, enabled=half):
@@ -145,7 +145,7 @@ def _nats(model: Any, tokens_BL: torch.Tensor, recipe: Recipe) -> torch.Tensor:
 
 
 @torch.no_grad()
-def bits(model: Any, items: Sequence[Item], shape: Shape, recipe: Recipe) -> np.ndarray:
+def bits(model: Any, items: Sequence[Item], shape: Shape, recipe: TrainingRecipe) -> np.ndarray:
     """Bits that the text of each item costs, float64.
 
     A prompt stays as long as a window has room for it. A text that is longer is read in windows that overlap by half,

@@ -245,7 +245,7 @@ def test_the_servers_words_are_found_wherever_they_stand(body):
 def test_an_answer_that_is_none_is_shown_escaped_and_cut_without_key_or_document():
     asked = reader("sk-1234", "the quick brown fox jumps over the lazy dog")
     text = "sk-1234 \x1b[31mred\x1b[0m\n`the quick brown fox jumps over the` " + "x" * 9999
-    line = asked.shown(text)
+    line = asked.beginning(text)
     assert line.startswith("[key] \\x1b[31mred\\x1b[0m `[document]` x") and len(line) < 400 and line.isprintable()
 
 

@@ -8,10 +8,10 @@ import torch
 
 from grip_assets.errors import GripError
 from grip_assets.training import small
-from grip_assets.training.recipe import Item, Recipe, Shape
+from grip_assets.training.recipe import Item, Shape, TrainingRecipe
 
 TEXTS = [f"def f{i}(x):\n    return x * {i} + {i % 7}  # añb\n" * 3 for i in range(60)]
-RECIPE = Recipe(tokens=3000, batch_tokens=128, learning_rate=3e-3, dtype="float32")
+RECIPE = TrainingRecipe(tokens=3000, batch_tokens=128, learning_rate=3e-3, dtype="float32")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_a_prompt_that_fits_is_read_whole(shape):
     prompt, text = (rng.integers(1, shape.vocabulary, n).tolist() for n in (shape.context - 6, 5))
     logits = model.eval()(input_ids=torch.tensor([[0, *prompt, *text]])).logits[0].log_softmax(-1)
     whole = -sum(logits[len(prompt) + i, token].item() for i, token in enumerate(text)) / math.log(2)
-    recipe = Recipe(1, 1, 1e-3, "float32")
+    recipe = TrainingRecipe(1, 1, 1e-3, "float32")
     assert small.bits(model, [Item(prompt, text)], shape, recipe)[0] == pytest.approx(whole, rel=1e-5)
 
 

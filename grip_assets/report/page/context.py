@@ -9,7 +9,7 @@ import polars as pl
 
 from grip_assets.engine.stage import owners
 from grip_assets.report.page.parts import Prose, say
-from grip_assets.runtime.memory import budget
+from grip_assets.runtime.memory import limit_bytes
 from grip_assets.stages import STAGES
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.catalog import connect
@@ -22,7 +22,7 @@ class Context:
     def __init__(self, root: Path):
         self.store = ArtifactStore(root)
         self.connection = connect(root)
-        self.connection.execute(f"SET memory_limit = '{budget()}B'")
+        self.connection.execute(f"SET memory_limit = '{limit_bytes()}B'")
         self.connection.execute("SET threads = 1")  # sums have one order: same tables, same page
         self.views = set(self.ask("report/views")["view_name"])
 

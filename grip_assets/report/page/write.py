@@ -33,7 +33,7 @@ def write(store: ArtifactStore, in_force: Mapping[str, str], settings: Settings,
     from grip_assets.report.page.build import SECTIONS, build
 
     path, name = page_path(store.root), named(store, in_force, settings, code_version)
-    if shown(path) == name:
+    if digest_of_page(path) == name:
         return Written(path, name, True, len(SECTIONS), path.stat().st_size)
     html, sections = build(store.root, name)
     with disk.room(store.root), store.scratch() as folder:
@@ -53,7 +53,7 @@ def named(store: ArtifactStore, in_force: Mapping[str, str], settings: Settings,
     return digest([code_version, dict(in_force), subsets, probes, flat(settings)])
 
 
-def shown(path: Path) -> str | None:
+def digest_of_page(path: Path) -> str | None:
     """The digest of the page that is there as a whole."""
     if not path.exists():
         return None

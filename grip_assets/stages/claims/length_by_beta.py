@@ -53,7 +53,7 @@ class Lengths:
             "token_shares": token_shares,
         }
 
-    def apart(self, one_N: np.ndarray, other_N: np.ndarray) -> float:
+    def distance(self, one_N: np.ndarray, other_N: np.ndarray) -> float:
         return wasserstein(self.log_N, one_N, other_N)
 
 
@@ -96,8 +96,8 @@ def draws(
             repeats_N = drawn_under(budgets, documents, turned)[lengths.order]
             random_N = repeats_N if beta is None else random_N
             found = lengths.described(repeats_N)
-            found["wasserstein"] = lengths.apart(repeats_N, lengths.all_N)
-            found["wasserstein_to_random"] = lengths.apart(repeats_N, random_N)
+            found["wasserstein"] = lengths.distance(repeats_N, lengths.all_N)
+            found["wasserstein_to_random"] = lengths.distance(repeats_N, random_N)
             drawn[beta].append(found)
             advance(1)
     return drawn

@@ -19,7 +19,7 @@ from grip_assets.settings import Evaluation, digest, field_names, hashed_values
 from grip_assets.stages.evaluation.evaluation_set import learned_tokenizer
 from grip_assets.store.shards import Shards
 from grip_assets.store.writing import put_once
-from grip_assets.training.recipe import Recipe, Shape
+from grip_assets.training.recipe import Shape, TrainingRecipe
 from grip_assets.training.runs import Selected, TrainModels, run_on, to_train, tokenizer_in, trained_on
 
 if TYPE_CHECKING:
@@ -71,9 +71,9 @@ def _job(work: Work, settings: Evaluation) -> TrainModels:
     return TrainModels(*tables, *_shape_and_recipe(settings, tokenizer), settings.pass_at_1)
 
 
-def _shape_and_recipe(settings: Evaluation, tokenizer: "Tokenizer") -> tuple[Shape, Recipe]:
+def _shape_and_recipe(settings: Evaluation, tokenizer: "Tokenizer") -> tuple[Shape, TrainingRecipe]:
     values = settings.model_dump(include=set(MODEL)) | {"vocabulary": tokenizer.get_vocab_size()}
-    return Shape(**values), Recipe(**settings.model_dump(include=set(TRAINING)))
+    return Shape(**values), TrainingRecipe(**settings.model_dump(include=set(TRAINING)))
 
 
 def proxy_of_our_own(work: Work) -> Path:

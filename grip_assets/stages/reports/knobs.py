@@ -30,7 +30,7 @@ def compute(work: Work) -> dict[str, Any]:
     now = Subset(work.frame("budgets"), documents["repeats"].to_numpy())
     progress = Progress("turning knobs", len(KNOBS) * len(FACTORS), "settings", work.log)
     rows, moved = [], []
-    for knob, factor, value, settings in turned(work.settings):
+    for knob, factor, value, settings in one_knob_changed(work.settings):
         try:
             then = subset_under(settings, documents, measured)
         except GripError as refused:  # with overflow: error, budgets above their cluster
@@ -57,7 +57,7 @@ def unused(settings: Settings) -> str:
     return "" if rule == "draw" else f"settings/selection.rule is {rule}"
 
 
-def turned(now: Settings) -> Iterator[tuple[str, float, float, Settings]]:
+def one_knob_changed(now: Settings) -> Iterator[tuple[str, float, float, Settings]]:
     """(knob, factor, value, settings with that value); a value beyond the field's range is its end."""
     for knob in KNOBS:
         group, _, name = knob.partition(".")
