@@ -68,13 +68,13 @@ def start(*words: str) -> subprocess.Popen:
 def consistent(lab) -> None:
     """Every artifact in force was made from those in force, and the catalog shows these."""
     from grip_assets.store.artifacts import ArtifactStore
-    from grip_assets.store.catalog import shown
+    from grip_assets.store.catalog import shown_in_force
 
     store, in_force = ArtifactStore(lab.data), event_log.versions_in_force(lab.instance, STAGES)
     for name, version in in_force.items():
         for made_from, manifest in store.ancestors(name, version).items():
             assert in_force[made_from] == manifest["version"], name
-    assert {name: record.version for name, record in shown(lab.data).items()} == in_force
+    assert {name: record.version for name, record in shown_in_force(lab.data).items()} == in_force
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from grip_assets.errors import GripError
 from grip_assets.report.compare import as_text, compare
 from grip_assets.report.page import inert
 from grip_assets.report.page.build import SHORT, build
-from grip_assets.report.page.write import page_path, shown
+from grip_assets.report.page.write import digest_of_page, page_path
 
 RTL, NUL = "\u202e", "\x01"
 IMAGE = "<img src=x onerror=window.hacked=1>"
@@ -153,7 +153,7 @@ def test_a_page_is_not_written_again_where_nothing_changed(lab):
     before, when = path.read_bytes(), path.stat().st_mtime_ns
     assert (
         report_record(lab).metadata["reused"].value is False
-        and shown(path) == report_record(lab).tags["dagster/data_version"]
+        and digest_of_page(path) == report_record(lab).tags["dagster/data_version"]
     )
     lab.curate()
     assert path.stat().st_mtime_ns == when
