@@ -25,7 +25,7 @@ from grip_assets.stages.curation.embeddings import EmbedDocuments
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.shards import Shards
 from grip_assets.store.tables import RowRange, arrow, ranges, read_range
-from grip_assets.training.recipe import Recipe, Shape
+from grip_assets.training.recipe import Shape, TrainingRecipe
 from grip_assets.training.runs import Selected, TrainModels, run_on
 
 SOME = [RowRange(0, 3), RowRange(3, 9, (3, 5, 8))]
@@ -117,7 +117,7 @@ def judging_rows(models, pool, tables):
 def training(models, pool, tables):
     selected = Selected(str(tables / "selected.parquet"), (("strategy", "all"),))
     files = [str(tables / f"{name}.parquet") for name in ("corpus", "tokenizer", "items")]
-    shape, recipe = Shape(300, 32, 1, 2, 32), Recipe(512, 128, 1e-3, "float32")
+    shape, recipe = Shape(300, 32, 1, 2, 32), TrainingRecipe(512, 128, 1e-3, "float32")
     return TrainModels(*files, shape, recipe), [run_on(selected, selected.frame(), seed) for seed in (0, 1)]
 
 
