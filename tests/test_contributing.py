@@ -56,6 +56,19 @@ def test_every_recipe_says_where_its_file_goes_and_that_folder_is_there():
     ] == []
 
 
+def test_a_partition_is_added_as_the_page_says(recipe, monkeypatch):
+    promises = interface("method/test_partitions.py")
+    monkeypatch.setitem(promises.PARTITIONS, "kmeans", recipe("Add a partition"))
+    case = promises.CASES["kmeans"]()
+    fitted = promises.PARTITIONS["kmeans"].fit(case.x_ND, promises.SETTINGS, lambda line: None, case.facts)
+    promises.test_every_document_is_in_one_cluster_and_none_is_small(fitted, case)
+    promises.test_ids_run_by_falling_size(fitted, case)
+    promises.test_assigning_again_gives_the_same_labels(fitted, case)
+    promises.test_the_order_of_the_rows_changes_no_label(fitted, case)
+    promises.test_centroids_are_normalised_sums_of_members(fitted, case)
+    promises.test_the_tables_have_the_columns_of_the_contract("kmeans", fitted)
+
+
 def test_a_budget_is_added_as_the_page_says(recipe, monkeypatch):
     promises = interface("method/test_budgets.py")
     monkeypatch.setitem(promises.BUDGETS, "proportional", recipe("Add a budget").shares)

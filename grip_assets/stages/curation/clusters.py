@@ -57,9 +57,8 @@ class Assign:
 
     def run(self, rows: Rows) -> pa.Table:
         """Columns label, confidence and by of ``Assigned``."""
-        fitted, found = _fitted(self.components, self.live), []
-        for block in _vectors(self.embeddings, *rows):
-            found.append(fitted.assign(block[1], self._values(*block[0])))
+        fitted = _fitted(self.components, self.live)
+        found = [fitted.assign(x, self._values(*place)) for place, x in _vectors(self.embeddings, *rows)]
         label, confidence, by = (pa.array(np.concatenate(column)) for column in zip(*found, strict=True))
         return pa.table({"label": label, "confidence": confidence, "by": by})
 
