@@ -4,9 +4,7 @@ Parts are committed one by one, each by one rename; a killed export leaves them 
 one rename, when all of it is on the disk.
 """
 
-import fcntl
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,8 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from grip_assets.errors import GripError
-from grip_assets.store.artifacts import sync
+from grip_assets.store.locks import if_free
 from grip_assets.store.marks import card_beside
+from grip_assets.store.writing import put, sync
 
 NAME_BYTES = 200  # of a target's name that its hidden folder repeats
 
@@ -43,8 +42,7 @@ class Workplace:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         yield draft
-        sync(draft)
-        draft.rename(self._part(part))
+        put(draft, self._part(part))
 
     def target(self) -> Path:
         """Where the finished file or folder is put together."""
@@ -96,7 +94,7 @@ def workplace(path: Path, key: str) -> Iterator[Workplace]:
     folder = path.with_name(_prefix(path) + key)
     try:
         folder.mkdir(exist_ok=True)
-        with _lock(folder) as free:
+        with if_free(folder / "lock") as free:
             if not free:
                 raise GripError(
                     f"Another process exports to {path}. Wait for it, or end it: the next one goes on from there."
@@ -112,19 +110,6 @@ def workplace(path: Path, key: str) -> Iterator[Workplace]:
 
 
 def _sweep(folder: Path) -> None:
-    with _lock(folder) as free:
+    with if_free(folder / "lock") as free:
         if free:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[bool]:
-    """Whether nobody else holds the folder; while the block runs, this process does."""
-    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
-        yield False
-    finally:
-        os.close(handle)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from grip_assets.errors import GripError
 from grip_assets.runtime import variables
+from grip_assets.store.writing import put_text
 
 # name: (module that holds the files, folder inside it, how to get it)
 PACKAGED = {
@@ -189,8 +190,7 @@ def _file_hash(path: Path, memory: Path) -> str:
     with suppress(OSError):  # a reader who may not write here hashes again the next time
         memory.mkdir(parents=True, exist_ok=True)
         aside = memory / f".{note.name}.{os.getpid()}"
-        aside.write_text(found, encoding="utf-8")
-        aside.rename(note)
+        put_text(found, note, aside)
     return found
 
 

@@ -1,6 +1,5 @@
 """The data folder as a Dagster resource."""
 
-import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from grip_assets.engine.stage import Settings, Stage
 from grip_assets.orchestration import event_log
 from grip_assets.store import catalog
 from grip_assets.store.artifacts import ArtifactStore, data_root
+from grip_assets.store.locks import locked
 
 
 class Data(dg.ConfigurableResource):
@@ -27,8 +27,7 @@ class Data(dg.ConfigurableResource):
         """No other process is in here: for what is read, added to and written again."""
         store = self.store()
         store.root.mkdir(parents=True, exist_ok=True)
-        with (store.root / ".lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with locked(store.root / ".lock"):
             yield
 
     def show(

@@ -5,7 +5,6 @@ it. A version is a recipe: it is known before the artifact is computed, so "is i
 leaves nothing half-made, and two runs that make the same thing cannot clash.
 """
 
-import fcntl
 import glob
 import json
 import os
@@ -25,7 +24,9 @@ from grip_assets.errors import GripError
 from grip_assets.runtime.folders import REPOSITORY as REPOSITORY
 from grip_assets.runtime.folders import data_root as data_root
 from grip_assets.runtime.notices import warn_once
-from grip_assets.store.tables import TableWriter
+from grip_assets.store.locks import if_free, locked
+from grip_assets.store.tables import TableWriter, arrow
+from grip_assets.store.writing import put_text, sync, sync_one
 
 VERSION = re.compile(r"[0-9a-f]{16}")
 
@@ -42,8 +43,7 @@ class Draft:
         return TableWriter(self.folder / table / "part-00000.parquet", schema)
 
     def write(self, table: str, frame: pl.DataFrame | pa.Table) -> None:
-        arrow = frame.to_arrow(compat_level=pl.CompatLevel.oldest()) if isinstance(frame, pl.DataFrame) else frame
-        self.write_blocks(table, [arrow])
+        self.write_blocks(table, [arrow(frame) if isinstance(frame, pl.DataFrame) else frame])
 
     def write_blocks(self, table: str, blocks: Iterable[pa.Table]) -> None:
         """Write blocks one after the other; the first one has the schema."""
@@ -147,12 +147,8 @@ class ArtifactStore:
 
     def replace(self, file: Path, text: str) -> None:
         """Write a small file so that it is there as a whole or not at all, even after a power cut."""
-        file.parent.mkdir(parents=True, exist_ok=True)
         with self.scratch() as scratch:
-            (scratch / "file").write_text(text, encoding="utf-8")
-            sync_one(scratch / "file")
-            (scratch / "file").rename(file)
-        sync_one(file.parent)
+            put_text(text, file, scratch / "file")
 
     @contextmanager
     def publish(self, stage: str, manifest: dict[str, Any]) -> Iterator[Draft]:
@@ -194,7 +190,7 @@ class ArtifactStore:
         root.mkdir(parents=True, exist_ok=True)
         _sweep(root)
         folder = root / uuid.uuid4().hex
-        with _locked(folder.with_suffix(".lock")):
+        with _held(folder.with_suffix(".lock")):
             folder.mkdir()
             try:
                 yield folder
@@ -267,33 +263,17 @@ def describe(table: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+def _held(file: Path) -> Iterator[None]:
+    with locked(file):
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
 
 
 def _sweep(root: Path) -> None:
     for lock in root.glob("*.lock"):
-        with suppress(FileNotFoundError, BlockingIOError), lock.open() as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-            lock.unlink(missing_ok=True)
-
-
-def sync(folder: Path) -> None:
-    """Bring all that is in a folder to the disk."""
-    for path in [*folder.rglob("*"), folder]:
-        sync_one(path)
-
-
-def sync_one(path: Path) -> None:
-    """Bring one file, or the names in one folder, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        with suppress(FileNotFoundError), if_free(lock, make=False) as free:
+            if free:
+                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+                lock.unlink(missing_ok=True)

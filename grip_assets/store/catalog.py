@@ -20,8 +20,9 @@ from grip_assets.errors import GripError
 from grip_assets.runtime.notices import warn_once
 from grip_assets.settings import trait
 from grip_assets.store import disk
-from grip_assets.store.artifacts import ArtifactStore, main_table, sync_one
+from grip_assets.store.artifacts import ArtifactStore, main_table
 from grip_assets.store.tables import parts
+from grip_assets.store.writing import put
 
 
 def catalog_path(root: Path) -> Path:
@@ -42,9 +43,8 @@ def rebuild(
         with duckdb.connect(folder / "catalog") as connection:
             connection.execute(script)
             connection.execute("CHECKPOINT")  # fails here where the disk is full, and not unseen in close
-        sync_one(folder / "catalog")
         store.replace(script_path(store.root), script)
-        (folder / "catalog").rename(target)
+        put(folder / "catalog", target)
     target.with_suffix(".duckdb.wal").unlink(missing_ok=True)  # what a client wrote into the one before
 
 

@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 from grip_assets.errors import Unfinished
 from grip_assets.runtime.executors import Executor, Log, ToDo, silent
 from grip_assets.runtime.notices import warn_once
-from grip_assets.store.artifacts import ArtifactStore, sync_one
+from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.tables import TableWriter
+from grip_assets.store.writing import put
 
 SHARD_SECONDS = 5.0
 AT_ONCE = 16_384  # rows of a shard at most
@@ -39,13 +40,10 @@ class Shards:
     def write(self, table: pa.Table) -> None:
         """Keep ``table`` as one shard, durable when this returns."""
         name = hashlib.sha256("\n".join(table["key"].to_pylist()).encode()).hexdigest()[:32]
-        self.folder.mkdir(parents=True, exist_ok=True)
         with self.store.scratch() as scratch:
             with TableWriter(scratch / "shard", table.schema) as writer:
                 writer.write(table)
-            sync_one(scratch / "shard")
-            (scratch / "shard").rename(self.folder / f"{name}.parquet")
-        sync_one(self.folder)
+            put(scratch / "shard", self.folder / f"{name}.parquet")
 
     def keep(self, tables: Iterable[pa.Table], at_once: int = AT_ONCE) -> None:
         """Write tables as they come, a shard every SHARD_SECONDS or ``at_once`` rows: what a crash can lose. How rows

@@ -9,7 +9,8 @@ from grip_assets.engine.stage import Settings
 from grip_assets.report.compare import latest
 from grip_assets.settings import digest, flat
 from grip_assets.store import disk
-from grip_assets.store.artifacts import ArtifactStore, sync_one
+from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.store.writing import put
 
 DIGEST = re.compile(r'<meta name="grip-digest" content="([0-9a-f]*)">')
 HEAD_CHARS = 4000
@@ -39,8 +40,7 @@ def write(store: ArtifactStore, in_force: Mapping[str, str], settings: Settings,
     with disk.room(store.root), store.scratch() as folder:
         path.parent.mkdir(parents=True, exist_ok=True)
         (folder / "index.html").write_text(html, encoding="utf-8", newline="\n")
-        sync_one(folder / "index.html")
-        (folder / "index.html").replace(path)
+        put(folder / "index.html", path)
     return Written(path, name, False, len(sections), path.stat().st_size)
 
 
