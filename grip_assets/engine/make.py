@@ -123,7 +123,7 @@ class Chain:
         """What a manifest says before anything is computed."""
         return {
             "stage": stage.name,
-            "main": stage.tables[0].name,
+            "main": stage.tables[0].name if stage.tables else stage.name,
             "code_version": stage.code_version,
             "inputs": dict(inputs),
             "settings": values,
