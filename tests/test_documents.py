@@ -48,7 +48,7 @@ ELSEWHERE = {
 
 def code(page: Path) -> list[str]:
     """Indented lines of code, without comments. The page on LLM judges is run by tests/test_llm_chain.py."""
-    text = "" if page == JUDGE else page.read_text()
+    text = "" if page == JUDGE else re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     lines = [line for line in text.splitlines() if line.startswith("    ")]
     return [re.split(r"\s{2,}#", line.strip())[0].strip() for line in lines]
 
