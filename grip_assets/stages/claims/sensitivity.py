@@ -53,28 +53,36 @@ class Variant:
 
 
 def variants(now: Adaptation, blocks: int, other: str) -> Iterator[Variant]:
-    """What is compared, the settings in force first; of depths those that a proxy of so many blocks has."""
+    """What is compared: the settings in force first, then one change at a time.
 
-    def turned(name: str, **values: Any) -> Variant:
-        return Variant(name, now.model_copy(update=values))
-
-    def seeds(name: str, depth: int) -> Iterator[Variant]:
-        for i in range(1, FURTHER_SEEDS + 1):  # no initialisation is used twice
-            form = "steps" if depth else now.form
-            yield turned(f"{name}seed + {i}", form=form, reset_depth=depth, seed=now.seed + i * now.seeds)
-
+    ``blocks``: of the proxy in force, which cannot be reset deeper than that. ``other``: the proxy to compare with.
+    """
+    deeper = [depth for depth in DEPTHS if depth != now.reset_depth and depth <= blocks]
     yield Variant(IN_FORCE, now)
-    yield from seeds("", now.reset_depth)
+    yield from _other_seeds(now, "", now.reset_depth)
     yield from _other_forms(now)
-    yield turned(f"{_other(now.delta, FORMS)} drop", delta=_other(now.delta, FORMS))
-    yield turned(READINGS[reading := _other(now.evaluate, tuple(READINGS))], evaluate=reading)
-    depths = [depth for depth in DEPTHS if depth != now.reset_depth and depth <= blocks]
-    for depth in depths:
-        yield turned(f"reset depth {depth}", form="steps", reset_depth=depth)
-    if depths and depths[-1] > now.reset_depth:
-        yield from seeds(f"reset depth {depths[-1]}, ", depths[-1])
-    yield turned(f"proxy {UNIGRAM}", proxy=UNIGRAM, form="closed", reset_depth=0)
-    yield turned(f"proxy {Path(other).name}", proxy=other)
+    changes: list[tuple[str, dict[str, Any]]] = [
+        *((f"{form} drop", {"delta": form}) for form in FORMS if form != now.delta),
+        *((said, {"evaluate": reading}) for reading, said in READINGS.items() if reading != now.evaluate),
+        *((f"reset depth {depth}", {"form": "steps", "reset_depth": depth}) for depth in deeper),
+    ]
+    for name, values in changes:
+        yield _changed(now, name, **values)
+    if deeper and deeper[-1] > now.reset_depth:
+        yield from _other_seeds(now, f"reset depth {deeper[-1]}, ", deeper[-1])
+    yield _changed(now, f"proxy {UNIGRAM}", proxy=UNIGRAM, form="closed", reset_depth=0)
+    yield _changed(now, f"proxy {Path(other).name}", proxy=other)
+
+
+def _changed(now: Adaptation, name: str, **values: Any) -> Variant:
+    return Variant(name, now.model_copy(update=values))
+
+
+def _other_seeds(now: Adaptation, name: str, depth: int) -> Iterator[Variant]:
+    """Further seeds at one depth. No initialisation is used twice."""
+    form = "steps" if depth else now.form
+    for i in range(1, FURTHER_SEEDS + 1):
+        yield _changed(now, f"{name}seed + {i}", form=form, reset_depth=depth, seed=now.seed + i * now.seeds)
 
 
 def _other_forms(now: Adaptation) -> Iterator[Variant]:
@@ -88,10 +96,6 @@ def _other_forms(now: Adaptation) -> Iterator[Variant]:
     more = MORE_STEPS * now.epochs
     yield Variant(f"after {more} steps", now.model_copy(update={"epochs": more}))
     yield Variant("form closed", now.model_copy(update={"form": "closed", "reset_depth": 0}))
-
-
-def _other(now: str, of: tuple[str, ...]) -> str:
-    return next(value for value in of if value != now)
 
 
 def other_proxy(work: Work) -> str:
