@@ -284,7 +284,7 @@ def clusters_of(work: Work, documents: pl.DataFrame) -> Iterator[Cluster]:
         parts = [held] if len(held) else []
         while sum(map(len, parts)) < size:
             parts.append(next(rows))
-        together = np.concatenate(parts)
+        together = parts[0] if len(parts) == 1 else np.concatenate(parts)  # most clusters lie within a block
         yield Cluster(documents.slice(start, size), together[:size])
         held, start = together[size:], start + size
 
