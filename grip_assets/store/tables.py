@@ -123,6 +123,8 @@ def _part_of(group: RowGroup, columns: list[str], start: int, stop: int, rows: i
         if first < last:
             yield batch.slice(first, last - first)
         at += len(batch)
+        if at >= stop:  # the rest of the row group is not decoded
+            break
 
 
 def texts(files: str, wanted: Collection[str] | None = None) -> Iterator[tuple[str, str]]:
@@ -161,28 +163,9 @@ def vector_blocks(files: str, chosen_N: np.ndarray | None = None) -> Iterator[np
 
 
 def vector_rows(files: str, start: int, stop: int) -> np.ndarray:
-    """Vectors of the rows from ``start`` to before ``stop``, float16 (stop - start, d). Only the row groups that have
-    some of them are read, and not to their ends."""
-    found = [matrix(batch.column(0)) for batch in _range(files, start, stop)]
+    """Vectors of the rows from ``start`` to before ``stop``, float16 (stop - start, d)."""
+    found = [matrix(block["embedding"]) for block in rows_between(files, ["embedding"], start, stop)]
     return np.concatenate(found) if len(found) > 1 else found[0]
-
-
-def _range(files: str, start: int, stop: int) -> Iterator[pa.RecordBatch]:
-    first = 0
-    for part in parts(files):
-        reader = pq.ParquetFile(part, buffer_size=1 << 20, pre_buffer=False)
-        for group in range(reader.num_row_groups):
-            n = reader.metadata.row_group(group).num_rows
-            if first < stop and first + n > start:
-                at = first
-                for batch in reader.iter_batches(batch_size=4096, row_groups=[group], columns=["embedding"]):
-                    if at >= stop:
-                        break
-                    some = batch.slice(max(start - at, 0), max(min(stop, at + len(batch)) - max(start, at), 0))
-                    at += len(batch)
-                    if len(some):
-                        yield some
-            first += n
 
 
 def parts(files: str) -> list[Path]:
