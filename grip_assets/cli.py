@@ -1,4 +1,4 @@
-"""The command line: the same operations as the UI, and nothing else."""
+"""The command line. It has the same operations as the UI."""
 
 import json
 import os
@@ -61,11 +61,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:
-    os._exit(run())  # DuckDB's bindings print a page of leak warnings at exit once torch is loaded; all is closed here
+    # With torch loaded, DuckDB's bindings print a page of leak warnings at a normal exit. Everything is closed here.
+    os._exit(run())
 
 
 def run(words: list[str] | None = None) -> int:
-    """A command, by default the one that was typed; its exit code. Whatever goes wrong is said in a sentence."""
+    """Run a command and return its exit code. ``words``: by default those that were typed. Errors become sentences."""
     try:
         _print_what_the_terminal_cannot_show()
         code = app(words, standalone_mode=False, prog_name="grip") or 0
@@ -78,13 +79,13 @@ def run(words: list[str] | None = None) -> int:
 
 
 def _said(error: BaseException) -> int:
-    """What went wrong, in a sentence on standard error; the exit code."""
+    """Print the error as a sentence on standard error, and return the exit code."""
     if isinstance(error, SystemExit):
         _flush()
         return error.code if isinstance(error.code, int) else 0
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
         return _print_error(str(error) or "stopped; the same command goes on from here", 130)
-    if hasattr(error, "format_message"):  # typer's own click, or click's: whichever a version of typer raises
+    if hasattr(error, "format_message"):  # some versions of typer raise click's class, others their own copy of it
         return _usage_mistake(error)
     if os.environ.get("GRIP_DEBUG"):
         import traceback
@@ -101,13 +102,13 @@ def _said(error: BaseException) -> int:
 
 
 def _in_a_sentence(error: BaseException) -> BaseException:
-    """The error, or what it means where it comes from the machine and not from us."""
+    """The error, in our words if it comes from the machine: a full disk, a missing table, no right to write."""
     from grip_assets.orchestration.home import home_folder, must_write
     from grip_assets.store import disk
     from grip_assets.store.artifacts import data_root
 
     if type(error).__name__ == "CatalogException" and "does not exist" in str(error):
-        return GripError("The tables that this needs are not there yet. Run `grip curate`; `grip status` says what is.")
+        return GripError("A table that this needs is missing. Run `grip curate`; `grip status` lists the assets.")
     if isinstance(error, PermissionError) or "readonly database" in str(error):
         must_write()
     if isinstance(error, GripError) or not disk.is_full(error, [data_root(), home_folder()]):
@@ -119,14 +120,14 @@ def _in_a_sentence(error: BaseException) -> BaseException:
 
 def _cannot_print() -> bool:
     try:
-        os.write(sys.stdout.fileno(), b"\n")  # a buffer that could not be written is not tried again by a flush
+        os.write(sys.stdout.fileno(), b"\n")  # a second flush would not try to write the failed buffer again
     except (OSError, ValueError, AttributeError):
         return True
     return False
 
 
 def _as_utf8(typed: str) -> str:
-    """An argument as it was typed, where the locale (LC_ALL=C) has made something else of its letters."""
+    """The argument read as UTF-8, even where the locale (LC_ALL=C) has decoded it otherwise."""
     return os.fsencode(typed).decode(errors="replace")
 
 
@@ -139,13 +140,13 @@ def _usage_mistake(error: Any) -> int:
 
 
 def _print_error(message: str, code: int) -> int:
-    with suppress(OSError, ValueError):  # nobody may be listening
+    with suppress(OSError, ValueError):  # standard error may be closed
         print(f"grip: {message}", file=sys.stderr, flush=True)
     return code
 
 
 def _print_what_the_terminal_cannot_show() -> None:
-    """A name with letters that the terminal has not is shown with question marks, and stops nothing."""
+    """Print a question mark for each letter that the terminal cannot show, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -177,7 +178,7 @@ def grip(
 
 @app.command(epilog="Example: grip curate --corpus ~/code --set budget.total=10%")
 def curate(corpus: Corpus = None, profile: Profile = None, set: Set = None, as_json: Json = False) -> None:
-    """Curate the pool: change settings, compute what they touch, print what came out."""
+    """Curate the pool: change settings, compute the assets that depend on them, print a summary."""
     from grip_assets import operations
     from grip_assets.report.terminal import summary
     from grip_assets.store.artifacts import data_root
@@ -194,8 +195,8 @@ def curate(corpus: Corpus = None, profile: Profile = None, set: Set = None, as_j
 
 @app.command(epilog="Example: grip plan --set budget.tau=0.7")
 def plan(corpus: Corpus = None, profile: Profile = None, set: Set = None, as_json: Json = False) -> None:
-    """Say what would be computed and what reused, about how long that takes and how much disk, and what a paid judge
-    would cost. Nothing is changed."""
+    """List what would be computed and what reused, with about the time and the disk space that it takes, and the cost
+    of a paid judge. Nothing is changed."""
     from grip_assets import operations
     from grip_assets.report.terminal.forecast import as_text
     from grip_assets.report.terminal.spending import spending
@@ -226,8 +227,8 @@ def evaluate(
     profile: Profile = None,
     set: Set = None,
 ) -> None:
-    """Train small models on what each strategy selects, and say whether the difference is there. Stopped, the same
-    command goes on; a model that was trained is not trained again."""
+    """Train small models on the subset of each strategy, and say whether the strategies differ. After a stop, the same
+    command continues. Trained models are reused."""
     from grip_assets import operations
     from grip_assets.report.terminal.ladder import ladder
     from grip_assets.store.artifacts import data_root
@@ -240,7 +241,7 @@ def evaluate(
 
 
 def _changes(corpus: list[str] | None, profile: list[str] | None, assignments: list[str] | None) -> dict:
-    """The settings that a command names: those of the profile, then the pool, then each by itself."""
+    """The settings that a command names. The pool overrides the profile, and ``--set`` overrides both."""
     from grip_assets.settings.assignments import read_assignments
     from grip_assets.settings.changes import merge, read_profile
 
@@ -257,7 +258,7 @@ def _changes(corpus: list[str] | None, profile: list[str] | None, assignments: l
 
 
 def _warn_of_unused(settings: "Mapping[str, Group]", assignments: list[str] | None) -> None:
-    """One line on standard error for each setting that was typed and does not apply."""
+    """Print one line on standard error for each ``--set`` setting that has no effect."""
     from grip_assets.settings.assignments import read_assignments
     from grip_assets.settings.changes import without_effect
 
@@ -276,16 +277,18 @@ def settings(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Groups or settings; all when left out.")
     ] = None,
-    changed: Annotated[bool, typer.Option("--changed", help="Only those that are not at their default.")] = False,
+    changed: Annotated[bool, typer.Option("--changed", help="Only settings that are not at their default.")] = False,
     profile: Annotated[
         str | None,
-        typer.Option(metavar="NAME", autocompletion=_profiles, help="Compare with it; by default the one set last."),
+        typer.Option(
+            metavar="NAME", autocompletion=_profiles, help="Compare with this profile; by default the one set last."
+        ),
     ] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Take back the latest change of settings.")] = False,
     as_json: Json = False,
 ) -> None:
-    """The settings: in force (* is not the default), default, the profile's, when each was changed and by which run,
-    and which assets read it."""
+    """List the settings: value in force (*: not the default), default, value of the profile, when and by which run
+    each was changed, and which assets read it."""
     from grip_assets import operations
     from grip_assets.orchestration import past, settings_rows
     from grip_assets.report.terminal import settings_table
@@ -305,7 +308,7 @@ def settings(
 
 @app.command(epilog="Example: grip status --json")
 def status(as_json: Json = False) -> None:
-    """Each asset: version, when and by which run, fresh or unsynced and why; and the settings in force."""
+    """List each asset with its version, time and run, and why it is unsynced; then the settings in force."""
     from grip_assets import operations
     from grip_assets.orchestration import event_log
     from grip_assets.settings import GROUPS, applies_with, flat
@@ -314,7 +317,7 @@ def status(as_json: Json = False) -> None:
     with operations.open_instance() as instance:
         if not data_root().exists():
             raise GripError(
-                f"There is no data folder {data_root()}: nothing was curated there. `grip curate` makes it."
+                f"There is no data folder {data_root()}: nothing was curated there. `grip curate` creates it."
             )
         found = operations.status(instance)
         groups = event_log.settings_in_force(instance)
@@ -342,8 +345,8 @@ def _when(seconds: float) -> str:
 
 @app.command(epilog="Example: grip history --json")
 def history(as_json: Json = False) -> None:
-    """The subsets that were in force, the latest first (* is in force now), by which run, and what changed from the one
-    in force before it."""
+    """List the subsets that were in force, the latest first (*: in force now), with the run of each and the changes
+    since the subset before it."""
     from grip_assets import operations
     from grip_assets.orchestration.artifact_changes import history as were_in_force
     from grip_assets.stages import STAGES
@@ -367,13 +370,13 @@ def history(as_json: Json = False) -> None:
 @app.command(epilog="Example: grip clean --keep 3 --yes")
 def clean(
     keep: Annotated[
-        int, typer.Option(min=0, help="How many of the latest subsets stay, with all they were made from.")
+        int, typer.Option(min=0, help="How many of the latest subsets to keep, with all their inputs.")
     ] = 0,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove them; without it they are listed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove them. Without it they are only listed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List what neither is in force nor something in force was made from, and with --yes remove it. Answers that were
-    paid for, and the settings of what is removed, always stay."""
+    """List the artifacts that nothing in force needs, and remove them with --yes. Answers that were paid for always
+    stay, and so do the settings of removed artifacts."""
     from grip_assets import operations
     from grip_assets.report.terminal.leftovers import as_text
 
@@ -389,10 +392,10 @@ def clean(
 @app.command(epilog="Example: grip compare 1eb1 fb52   (grip history lists the versions)")
 def compare(
     left: Annotated[str, typer.Argument(help="Version of a subset, or its beginning.")],
-    right: Annotated[str, typer.Argument(help="Version of another.")],
+    right: Annotated[str, typer.Argument(help="Version of another subset, or its beginning.")],
     as_json: Json = False,
 ) -> None:
-    """Any two subsets side by side: settings, budgets, documents in and out."""
+    """Compare two subsets: settings, budgets, documents in and out."""
     from grip_assets.report.compare import as_text
     from grip_assets.report.compare import compare as compared
     from grip_assets.store.artifacts import data_root
@@ -426,8 +429,8 @@ def rollback(
             print(summary.summary(data_root(), run))
     if made["subset"] != version:
         print(
-            f"grip: the settings are those of {version}, and with them came another subset, {made['subset']}: the pool,"
-            " a model or the code has changed since.",
+            f"grip: the settings are those of {version}, but the subset is another one, {made['subset']}, because the"
+            " pool, a model or the code has changed since.",
             file=sys.stderr,
         )
 
@@ -438,7 +441,7 @@ def report(
         int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1; by default a free one.")
     ] = None,
     no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
-    path: Annotated[bool, typer.Option("--path", help="Print where the file is, and serve nothing.")] = False,
+    path: Annotated[bool, typer.Option("--path", help="Only print the path of the file.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Serve even if there is no report yet.")] = False,
 ) -> None:
     """Open the report in a browser, served on this machine only."""
@@ -473,7 +476,7 @@ def explain(
 @app.command(epilog='Example: grip sql "SELECT source, n_tokens FROM subset JOIN corpus USING (doc_id) LIMIT 5"')
 def sql(
     query: Annotated[str, typer.Argument(help="SQL on the catalog; the tables are the assets' names.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a row.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per row.")] = False,
 ) -> None:
     """Run a query on the catalog."""
     import duckdb
@@ -501,18 +504,18 @@ def export(
     format: Annotated[
         str | None,
         typer.Option(
-            help="parquet, jsonl, jsonl.gz, jsonl.zst, huggingface, mds or megatron; by default as PATH says."
+            help="parquet, jsonl, jsonl.gz, jsonl.zst, huggingface, mds or megatron; by default by the ending of PATH."
         ),
     ] = None,
     tokenizer: Annotated[
         str | None,
         typer.Option(help="For megatron: a model's name, a folder or a tokenizer.json; by default corpus.tokenizer."),
     ] = None,
-    expand: Annotated[bool, typer.Option("--expand", help="A document is there as often as it is repeated.")] = False,
-    shuffle: Annotated[int | None, typer.Option(metavar="SEED", help="In random order, not by cluster.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that no export made.")] = False,
+    expand: Annotated[bool, typer.Option("--expand", help="Write a document once for each of its repeats.")] = False,
+    shuffle: Annotated[int | None, typer.Option(metavar="SEED", help="Random order instead of by cluster.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that was not made by an export.")] = False,
 ) -> None:
-    """Write the documents of the subset for a trainer, with a card of where they come from."""
+    """Write the documents of the subset for a trainer, with a card that says where they come from."""
     from grip_assets.export import export as write
     from grip_assets.store.artifacts import data_root
 
@@ -525,9 +528,9 @@ def export(
 def bench(
     stage: Annotated[str | None, typer.Argument(help="One stage; all of them when left out.")] = None,
     quick: Annotated[bool, typer.Option(help="Smaller and fewer runs.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Measure stages against what a user would pick instead, on the same data, in turn."""
+    """Measure stages against the libraries that a user would use instead, in turn, on the same data."""
     from grip_assets.bench import BENCHES
     from grip_assets.bench import bench as results
     from grip_assets.settings import nearest

@@ -1,6 +1,6 @@
-"""What Dagster loads: assets, checks, jobs, schedules, sensors, resources. Nothing else.
+"""The Dagster definitions: assets, checks, jobs, schedules, sensors and resources.
 
-Loading it imports neither torch nor transformers.
+Loading this module imports neither torch nor transformers.
 """
 
 from typing import Any
@@ -26,33 +26,36 @@ curated = dg.AssetSelection.all() - evaluation
 curate = dg.define_asset_job(
     "curate",
     selection=curated,
-    description="Bring every asset up to date but the evaluation. What is there already is reused.",
+    description="Bring every asset up to date, except the evaluation. Existing artifacts are reused.",
 )
 evaluate = dg.define_asset_job(
     "evaluate",
     selection=dg.AssetSelection.groups("settings", "curation", "evaluation"),
-    description="Curate, train small models on what each strategy selects, and say whether the difference is there."
-    " A model that was trained is not trained again.",
+    description="Curate, train small models on the subset of each strategy, and say whether the strategies differ."
+    " Trained models are reused.",
 )
 
 
 def change(group: str) -> Any:
-    """The job of one settings group, with its fields as the form; its run is that group and exactly what depends on
-    it, the evaluation aside."""
+    """The job ``change_<group>``. Its Launchpad form has the fields of the settings group.
+
+    It runs the group and the assets that depend on it. Only the group ``evaluation`` runs assets of the evaluation.
+    """
     below = dg.AssetSelection.assets(settings_key(group)).downstream()
     form = dg.ConfigMapping(config_schema=fields(group), config_fn=lambda given: run_config({group: given}))
     return dg.define_asset_job(
         f"change_{group}",
         selection=below if group == "evaluation" else below - evaluation,
         config=form,
-        description=f"Change fields of settings/{group}, and recompute what depends on them. Name only the fields to"
-        f" change, for example `{example(group)}`; the others keep their values. The values in force, and a form filled"
-        f" with them, are on the page of the asset [settings/{group}](/assets/settings/{group}).",
+        description=f"Change fields of settings/{group}, and recompute the assets that depend on them. Name only the"
+        f" fields to change, for example `{example(group)}`; the others keep their values. The page of the asset"
+        f" [settings/{group}](/assets/settings/{group}) shows the values in force, and links to a form filled with"
+        " them.",
     )
 
 
 changes = {group: change(group) for group in GROUPS}
-TOLD: dict[str, Any] = {"loggers": {"console": {"config": {}}}}  # what the command line prints of a run
+TOLD: dict[str, Any] = {"loggers": {"console": {"config": {}}}}  # the run's log lines on the terminal
 
 rollback = dg.define_asset_job(
     "rollback",
@@ -61,25 +64,27 @@ rollback = dg.define_asset_job(
         config_schema={"subset": dg.Field(str, description="Version of an earlier subset; `grip history` lists them.")},
         config_fn=lambda given: TOLD | run_config(settings_of_subset(Data().store(), given["subset"])),
     ),
-    description="Settings of an earlier subset become the settings in force. What is there already is reused, so"
-    " nothing is computed again as long as its artifacts are.",
+    description="Put the settings of an earlier subset in force again. As long as its artifacts are on the disk,"
+    " nothing is computed again.",
 )
 
 
 def executor() -> dg.ExecutorDefinition:
-    """One process for all steps, or with ``GRIP_EXECUTOR=multiprocess`` one a step: memory of a stage goes back when
-    it ends, and judge and proxy run side by side. Processes are forked from a server that has loaded what every stage
-    needs; models are loaded by the stage that computes with them."""
+    """One process for all steps, or one process per step with ``GRIP_EXECUTOR=multiprocess``.
+
+    With one process per step, a stage's memory is freed when it ends, and judge and proxy run at the same time. The
+    processes are forked from a server that has the common modules loaded. A stage loads its models itself.
+    """
     if wrong := variables.problem("GRIP_EXECUTOR"):
         warn_once(f"All steps run in one process: {wrong}")
     if wrong or variables.value("GRIP_EXECUTOR") != "multiprocess":
-        return dg.in_process_executor  # one process a step costs more than most steps; heavy ones use all cores inside
+        return dg.in_process_executor  # starting a process takes longer than most steps; heavy steps use all cores
     preload = ["grip_assets.definitions", "duckdb", "polars", "pyarrow.parquet", "numpy"]
     return dg.multiprocess_executor.configured({"start_method": {"forkserver": {"preload_modules": preload}}})
 
 
 def curate_job() -> dg.JobDefinition:
-    """Where a process of its own finds the job."""
+    """The job ``curate``. It is a function of a module, so that another process can find the job too."""
     return defs.resolve_job_def("curate")
 
 
@@ -102,9 +107,9 @@ defs = dg.Definitions(
             "recompute_on_change",
             target=dg.AssetSelection.groups("curation", "reports"),
             minimum_interval_seconds=30,
-            description="Recomputes what is unsynced: when a setting or an input of an asset has changed, runs that"
-            " asset and what follows from it. An asset whose run failed waits for the next change; the evaluation is"
-            " never run by itself.",
+            description="When a setting or an input of an asset has changed, recomputes that asset and the assets that"
+            " depend on it. An asset whose run failed waits for the next change. The evaluation is never run"
+            " automatically.",
             use_user_code_server=True,  # custom conditions are evaluated where their code is
         ),
     ],

@@ -1,21 +1,21 @@
-"""The exceptions that users are meant to read."""
+"""The exceptions whose messages are written for users."""
 
 
 class GripError(Exception):
     """Bad input or settings. The message names the file or setting, what is wrong, and what to do next.
 
-    A stage that raises it refuses the settings of its run: those that the run changed go back to what they were.
+    If a stage raises it, the settings that the run changed go back to their earlier values.
     """
 
 
 class UsageMistake(GripError):
-    """A command that cannot be understood: an unknown setting or profile, an option given twice."""
+    """A command that cannot be understood, such as an unknown setting or an option that is typed twice."""
 
 
 class Unfinished(GripError):
-    """Work stopped for a reason that no setting is to blame for. What was done is kept, the settings of the run stay
-    in force, and the same command goes on."""
+    """Work stopped, and no setting is the reason. Finished work is kept, the run's settings stay in force, and the
+    same command continues."""
 
 
 class Capped(Unfinished):
-    """A cap on calls or money is reached. What was paid for is kept."""
+    """A cap on calls or money is reached. Answers that were paid for are kept."""

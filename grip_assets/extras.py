@@ -1,4 +1,7 @@
-"""Packages that few need: the error of an installation without them. pyproject.toml lists them with reasons."""
+"""Optional packages: the error that users see when one is not installed.
+
+pyproject.toml lists these packages, with the reason for each.
+"""
 
 from importlib import import_module
 
@@ -14,7 +17,7 @@ def missing(extra: str, what: str, error: ImportError) -> GripError:
 
 
 def must_have(extra: str, what: str, *modules: str) -> None:
-    """GripError if a module of an extra cannot be imported. ``what`` as above."""
+    """Raise GripError if one of these modules of an extra cannot be imported. ``what``: as in ``missing``."""
     for module in modules:
         try:
             import_module(module)

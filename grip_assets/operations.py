@@ -1,4 +1,7 @@
-"""What a user does: curate, plan, status. The command line calls this; the UI does the same by its jobs."""
+"""The operations of a user: curate, plan, status and others.
+
+The command line calls them. The UI does the same with its jobs.
+"""
 
 import os
 import sys
@@ -37,11 +40,11 @@ from grip_assets.store import cleaning
 from grip_assets.store.artifacts import ArtifactStore, data_root
 
 NO_TAGS: Mapping[str, str] = {}
-BACK_TO = "grip/back_to"  # tag of a run: the subset that it went back to
+BACK_TO = "grip/back_to"  # run tag of a rollback: the version of the earlier subset
 
 
 def open_instance() -> dg.DagsterInstance:
-    """The instance of ``DAGSTER_HOME`` (see home.py); GripError where it is not that of the data folder."""
+    """The instance of ``DAGSTER_HOME`` (see home.py). GripError if it belongs to another data folder."""
     home = make_home()
     if not may_write(home):
         return _to_read(home)
@@ -52,7 +55,7 @@ def open_instance() -> dg.DagsterInstance:
 
 
 def _to_read(home: Path) -> dg.DagsterInstance:
-    """The instance of somebody who may read and not write; its copy goes when it is closed."""
+    """The instance for a user who may only read. It uses a copy, which is removed when the instance is closed."""
     copies = ExitStack()
     instance = dg.DagsterInstance.from_config(str(copies.enter_context(readers_copy(home))))
     copies.callback(instance.dispose)
@@ -62,8 +65,11 @@ def _to_read(home: Path) -> dg.DagsterInstance:
 
 
 def settings_after(instance: dg.DagsterInstance, changes: Changes) -> dict[str, Group]:
-    """Settings in force with ``changes`` made; GripError for a value that is refused. What describes a pool (its
-    columns, its title) goes with the pool: with another one come the values that it had, or the defaults."""
+    """The settings in force after ``changes``. GripError for a value that is refused.
+
+    Some settings describe a pool, such as its columns and its title. If ``changes`` name another pool, these settings
+    take the values that they last had with that pool, or the defaults.
+    """
     settings, changes = event_log.settings_in_force(instance), placed(changes)
     if "corpus" in changes:
         changes = changes | {"corpus": past.for_pool(instance, Corpus.of(settings), changes["corpus"])}
@@ -74,7 +80,7 @@ def settings_after(instance: dg.DagsterInstance, changes: Changes) -> dict[str, 
 
 
 def plan(instance: dg.DagsterInstance, changes: Changes) -> list[Step]:
-    """The steps of a run with ``changes``; GripError for what can be refused before it."""
+    """The steps of a run with ``changes``. GripError for all that can be refused before the run."""
     return _steps(instance, settings_after(instance, changes))
 
 
@@ -86,7 +92,7 @@ def _steps(instance: dg.DagsterInstance, settings: dict[str, Group]) -> list[Ste
 
 
 def forecast(instance: dg.DagsterInstance, changes: Changes) -> tuple[list[Step], costs.Forecast]:
-    """The steps of a run with ``changes``, and what they take."""
+    """The steps of a run with ``changes``, and their expected time and disk space."""
     settings = settings_after(instance, changes)
     steps = _steps(instance, settings)
     records = event_log.records(instance, ["report"])
@@ -94,17 +100,17 @@ def forecast(instance: dg.DagsterInstance, changes: Changes) -> tuple[list[Step]
 
 
 def clean(instance: dg.DagsterInstance, keep: int, remove: bool) -> list[cleaning.Removable]:
-    """What nothing in force needs, and neither do the ``keep`` latest subsets besides; removed with ``remove``.
-    GripError while a run is going on: what it has made is not in force yet."""
+    """Find the artifacts that neither the assets in force nor the ``keep`` latest subsets need.
+
+    ``remove``: also remove them. This raises GripError during a run, since the run's artifacts are not in force yet.
+    """
     if remove:
         must_write()
         event_log.close_runs_of_dead_processes(instance)
     data = Data()
     with data.alone() if remove else nullcontext():
         if remove and (runs := instance.get_runs(dg.RunsFilter(statuses=GOING_ON), limit=1)):
-            raise GripError(
-                f"Run {runs[0].run_id} is going on. Wait for its end: what it has made is not in force yet."
-            )
+            raise GripError(f"Run {runs[0].run_id} is going on. Wait for its end: its artifacts are not in force yet.")
         store = data.store()
         partition = Clustering.of(event_log.settings_in_force(instance)).keep
         also = [("partition", partition)] if partition else []
@@ -117,10 +123,10 @@ def clean(instance: dg.DagsterInstance, keep: int, remove: bool) -> list[cleanin
 
 
 def _fits_the_pool(settings: dict[str, Group], steps: list[Step], store: ArtifactStore) -> None:
-    """Clusters and budget against the size of the pool, where it was read before."""
+    """GripError if the number of clusters or the budget does not fit the pool. A pool that was never read passes."""
     version = next((step.version for step in steps if step.asset == "corpus"), None)
     if version is None or not store.knows("corpus", version):
-        return  # the pool is new: the stages say it
+        return  # the size of a new pool is not known: the stages check it
     manifest, budget = store.manifest("corpus", version), Budget.of(settings)
     documents, tokens = manifest["tables"]["corpus"]["rows"], manifest["metrics"]["tokens"]
     clustering = Clustering.of(settings)
@@ -131,18 +137,18 @@ def _fits_the_pool(settings: dict[str, Group], steps: list[Step], store: Artifac
 
 
 class Stopped(KeyboardInterrupt):
-    """Somebody interrupted a run; the message says what is in force now."""
+    """Somebody interrupted a run. The message says which settings are in force now."""
 
 
 def curate(instance: dg.DagsterInstance, changes: Changes, tags: Mapping[str, str] = NO_TAGS) -> Run:
-    """Make the changes and bring every asset up to date, but the evaluation. ``tags``: more of the run's tags."""
-    from grip_assets.definitions import curate_job  # after DAGSTER_HOME and GRIP_DATA are known
+    """Make the changes and bring every asset up to date, except the evaluation. ``tags``: added to the run's tags."""
+    from grip_assets.definitions import curate_job  # reads DAGSTER_HOME and GRIP_DATA, which must be set before
 
     return _run(instance, curate_job, changes, None, tags)
 
 
 def rollback(instance: dg.DagsterInstance, subset: str) -> Run:
-    """Make the settings of an earlier subset (its whole version) those in force."""
+    """Put the settings of an earlier subset in force. ``subset``: its whole version."""
     from grip_assets.definitions import rollback_job
 
     changes = settings_of_subset(ArtifactStore(data_root()), subset)
@@ -152,7 +158,7 @@ def rollback(instance: dg.DagsterInstance, subset: str) -> Run:
 def evaluate(
     instance: dg.DagsterInstance, changes: Changes, only: Sequence[str], tags: Mapping[str, str] = NO_TAGS
 ) -> Run:
-    """Make the changes, curate, and bring these assets of the evaluation up to date, and what they need."""
+    """Make the changes, curate, and bring these assets of the evaluation, and their inputs, up to date."""
     from grip_assets.definitions import defs, evaluate_job
 
     settings = settings_after(instance, changes)
@@ -160,8 +166,9 @@ def evaluate(
     device.must_be_there(evaluation.device, DEVICE)
     if not corpus.held_out:
         raise GripError(
-            "settings/corpus.held_out is 0, so there is nothing that the evaluation could measure with. Add --set"
-            " corpus.held_out=0.05: a twentieth of the projects is set aside, and the pool is curated without them."
+            "settings/corpus.held_out is 0, so the evaluation has no held-out documents to measure the loss on. Add"
+            " --set corpus.held_out=0.05: a twentieth of the projects is set aside, and the pool is curated without"
+            " them."
         )
     unknown = [name for name in only if name not in STAGES or name in CURATED]
     if unknown:
@@ -179,9 +186,10 @@ def _run(
     tags: Mapping[str, str],
     form: dict[str, Any] | None = None,
 ) -> Run:
-    """``form`` is the job's own Launchpad form, where it has one.
+    """Launch the job and return its outcome. ``form``: the job's own Launchpad form, if it has one.
 
-    The plan is made first, so a path or a model that is not there is refused before any setting is changed."""
+    The plan is made first, so that a missing path or model is refused before any setting is changed.
+    """
     must_write()
     for run in event_log.close_runs_of_dead_processes(instance):
         print(f"run {run} ended without finishing. {_stays(instance, run)}", file=sys.stderr)
@@ -193,15 +201,17 @@ def _run(
     bind(instance, make_home())
     config: dict[str, Any] = {"loggers": {"console": {"config": {}}}}
     if changes:
-        # As validated: what was written '1e-3' is a number now.
+        # The validated values: the text '1e-3' has become a number.
         values = {group: settings[group].model_dump(mode="json") for group in changes}
         config |= run_config({group: {name: values[group][name] for name in changes[group]} for group in changes})
     return _outcome(instance, launch(instance, find_job, form or config, {**event_log.process_tags(), **tags}, only))
 
 
 def _nothing_to_do(instance: dg.DagsterInstance, settings: dict[str, Group], steps: list[Step]) -> Run | None:
-    """The run that made the subset, where another one would change nothing: not a table, setting, page or catalog.
-    Two hundred events that say "reused" take longer than to see that."""
+    """The run that made the subset, if a new run would change no table, setting, page or catalog; otherwise None.
+
+    To find this out is faster than a run that writes two hundred events with "reused".
+    """
     from grip_assets.definitions import defs
     from grip_assets.orchestration.page_asset import is_current
     from grip_assets.store import catalog
@@ -234,8 +244,10 @@ def _outcome(instance: dg.DagsterInstance, result: dg.JobExecutionResult) -> Run
 
 
 def _failure(instance: dg.DagsterInstance, result: dg.JobExecutionResult) -> GripError | Stopped:
-    """The reason, then what to do next, then which settings of the run are in force. A settings group whose step came
-    after the one that refused goes back here."""
+    """The reason, what to do next, and which settings of the run are in force.
+
+    The steps of some settings groups may have run after a stage refused the settings. These groups are restored here.
+    """
     if past.is_refused(instance, result.run_id):
         past.go_back(instance, result.run_id, f"refused by run {result.run_id}")
         return GripError(_first_failure(result))
@@ -246,15 +258,15 @@ def _failure(instance: dg.DagsterInstance, result: dg.JobExecutionResult) -> Gri
 
 
 def _stays(instance: dg.DagsterInstance, run_id: str) -> str:
-    """Which settings a run that ended badly put in force, and how to go back; nothing where it changed none."""
+    """Which settings a failed run put in force, and how to go back. Empty if it changed none."""
     turned = past.changed_by(instance, run_id)
     if not turned:
         return ""
-    return f"It put {past.listed(turned)} in force, and so it stays. `grip settings --undo` goes back."
+    return f"It put {past.listed(turned)} in force. `grip settings --undo` takes this back."
 
 
 def _judge_is_ready(quality: Quality, steps: list[Step]) -> None:
-    """A missing key is better said before an hour of embedding than after it."""
+    """Report a missing API key now, and not after an hour of embedding."""
     if quality.judge == "llm" and any(s.action == "compute" for s in steps if s.asset == "quality_scores"):
         from grip_assets.llm.endpoint import endpoint  # an extra
 
@@ -264,7 +276,7 @@ def _judge_is_ready(quality: Quality, steps: list[Step]) -> None:
 
 
 def _first_failure(result: dg.JobExecutionResult) -> Any:
-    """The reason of the first step that failed, as a sentence; Stopped where somebody interrupted it."""
+    """The reason of the first failed step, as a sentence. ``Stopped`` if somebody interrupted it."""
     for event in result.all_events:
         if event.is_step_failure and event.step_failure_data.error:
             error = event.step_failure_data.error
@@ -284,7 +296,7 @@ def _first_failure(result: dg.JobExecutionResult) -> Any:
 
 
 def _unexpected(error: Any) -> str:
-    """An error that nobody foresaw: its name and message, and all of it where somebody looks for the fault."""
+    """An unforeseen error: its name and the first line of its message; all of it with ``GRIP_DEBUG``."""
     if os.environ.get("GRIP_DEBUG"):
         return error.to_string()
     lines = str(error.message).strip().splitlines() or [error.cls_name]
@@ -293,14 +305,14 @@ def _unexpected(error: Any) -> str:
 
 def _log_of(run_id: str) -> str:
     return (
-        f"Run {run_id} has the log (make ui, Runs); GRIP_DEBUG=1 prints all of the error. The same command goes on"
-        " from what is finished."
+        f"Run {run_id} has the log (make ui, Runs). GRIP_DEBUG=1 prints the whole error. The same command continues"
+        " from the finished work."
     )
 
 
 @dataclass(frozen=True)
 class AssetStatus:
-    """``because``: why it is unsynced; empty where it is fresh. ``unused``: why the settings do not need it."""
+    """``because``: why the asset is unsynced; empty if it is fresh. ``unused``: why the settings do not need it."""
 
     asset: str
     version: str | None
@@ -311,7 +323,7 @@ class AssetStatus:
 
 
 def status(instance: dg.DagsterInstance) -> list[AssetStatus]:
-    """Every asset, settings first, in pipeline order; of the evaluation what was made once."""
+    """Every asset: settings first, then in the order of the chain. Assets of the evaluation only if they were made."""
     from grip_assets.definitions import defs
 
     because = unsynced_because(instance, defs.resolve_asset_graph())
@@ -324,7 +336,7 @@ def status(instance: dg.DagsterInstance) -> list[AssetStatus]:
     for key in dict.fromkeys(keys):
         name, record = key.to_user_string(), latest.get(key)
         if record is None and name in STAGES and name not in CURATED:
-            continue  # an evaluation that nobody asked for is no gap
+            continue  # nobody asked for this evaluation, so nothing is missing
         version, when, run = (record.version, record.timestamp, record.run_id) if record else (None, None, None)
         why = because.get(key, [])
         if record and name in STAGES:
@@ -341,7 +353,7 @@ def _unsynced(
     store: ArtifactStore,
     why: list[str],
 ) -> list[str]:
-    """Why an asset is unsynced, in terms of settings and inputs; Dagster's words where neither says it."""
+    """Why an asset is unsynced: changed settings and inputs, or Dagster's words ``why`` if none has changed."""
     version = in_force[stage.name]
     if not store.has(stage.name, version):
         return [f"{store.folder(stage.name, version)} is not there"]
