@@ -157,6 +157,16 @@ def _flush() -> None:
         sys.stdout.flush()
 
 
+def _bring_catalog_up_to_date() -> None:
+    from grip_assets.store.artifacts import data_root
+    from grip_assets.store.catalog import is_outdated
+
+    if is_outdated(data_root()):
+        from grip_assets import operations  # Dagster: not needed to read a catalog that is current
+
+        operations.bring_catalog_up_to_date()
+
+
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=1, default=str, ensure_ascii=False))
 
@@ -467,6 +477,7 @@ def explain(
     from grip_assets.store.artifacts import data_root
 
     doc = _as_utf8(doc)
+    _bring_catalog_up_to_date()
     if as_json:
         _print_json(explained.as_data(data_root(), doc))
     else:
@@ -484,6 +495,7 @@ def sql(
     from grip_assets.store.artifacts import data_root
     from grip_assets.store.catalog import connect
 
+    _bring_catalog_up_to_date()
     with connect(data_root()) as connection:
         try:
             relation = connection.sql(_as_utf8(query))
@@ -519,6 +531,7 @@ def export(
     from grip_assets.export import export as write
     from grip_assets.store.artifacts import data_root
 
+    _bring_catalog_up_to_date()
     rows = write(data_root(), path, format, tokenizer, expand, shuffle, lambda s: print(s, file=sys.stderr), force)
     into_stdout = path == "-" or path.startswith("/dev/")
     print(f"{rows:,} documents written to {path}", file=sys.stderr if into_stdout else sys.stdout)

@@ -22,7 +22,7 @@ from grip_assets.errors import GripError
 from grip_assets.judges.choose import judge_for
 from grip_assets.method.budget.allocation import capacities, resolve_total
 from grip_assets.method.partition.base import choose_k
-from grip_assets.orchestration import event_log, kept_partition, past
+from grip_assets.orchestration import engines, event_log, kept_partition, past
 from grip_assets.orchestration.artifact_changes import settings_of_subset
 from grip_assets.orchestration.automation import unsynced_because
 from grip_assets.orchestration.data_folder import Data
@@ -36,7 +36,7 @@ from grip_assets.settings.changes import Changes, changed, run_config
 from grip_assets.settings.places import placed
 from grip_assets.stages import CURATED, STAGES, costs
 from grip_assets.stages.evaluation.trainings import DEVICE
-from grip_assets.store import cleaning
+from grip_assets.store import catalog, cleaning
 from grip_assets.store.artifacts import ArtifactStore, data_root
 
 NO_TAGS: Mapping[str, str] = {}
@@ -50,8 +50,17 @@ def open_instance() -> dg.DagsterInstance:
         return _to_read(home)
     os.environ["DAGSTER_HOME"] = str(home)
     instance = dg.DagsterInstance.get()
+    engines.keep(instance)
     belong_together(instance, home)
     return instance
+
+
+def bring_catalog_up_to_date() -> None:
+    """A run that was killed put things in force that the catalog does not show yet: show them. The same while a run
+    is going on. Who may only read sees what the last run has written."""
+    if catalog.is_outdated(data_root()) and os.access(data_root(), os.W_OK) and may_write(make_home()):
+        with open_instance() as instance:
+            Data().show(instance)
 
 
 def _to_read(home: Path) -> dg.DagsterInstance:
@@ -118,7 +127,7 @@ def clean(instance: dg.DagsterInstance, keep: int, remove: bool) -> list[cleanin
         if remove:
             cleaning.remove(store, found)
     if remove and found:
-        data.show(instance, STAGES)
+        data.show(instance)
     return found
 
 
@@ -214,13 +223,12 @@ def _nothing_to_do(instance: dg.DagsterInstance, settings: dict[str, Group], ste
     """
     from grip_assets.definitions import defs
     from grip_assets.orchestration.page_asset import is_current
-    from grip_assets.store import catalog
 
     records, in_force = event_log.in_force(instance, CURATED)
     if any(not step.in_force for step in steps) or settings != in_force:
         return None
-    store = ArtifactStore(data_root())
-    if not catalog.is_current(store.root, records) or not is_current(store, records, settings):
+    store, versions = ArtifactStore(data_root()), {name: record.version for name, record in records.items()}
+    if not catalog.is_current(store.root, versions) or not is_current(store, records, settings):
         return None
     unsynced = unsynced_because(instance, defs.resolve_asset_graph()).keys()
     made = [event_log.settings_key(group) for group in GROUPS] + [dg.AssetKey(name) for name in (*CURATED, "report")]

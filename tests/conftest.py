@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -100,12 +101,48 @@ def write_pool(root: Path, n: int = 30) -> Path:
     return root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_waits_for_the_disk():
+    """SQLite's files of a test need to survive no power cut, and waiting for the disk is a fifth of a short run."""
+    from sqlalchemy import Engine, event
+
+    @event.listens_for(Engine, "connect")
+    def hurry(connection, _record):
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous = OFF")
+
+
+def draw(on: bool) -> None:
+    """Whether runs of this process draw pictures and write the page, or an empty one in its place."""
+    from grip_assets.orchestration import stage_assets
+    from grip_assets.report.page import write
+
+    REAL.setdefault("draw", stage_assets.draw)
+    REAL.setdefault("write", write.write)
+    stage_assets.draw = REAL["draw"] if on else None
+    write.write = REAL["write"] if on else _empty_page
+
+
+REAL: dict = {}
+
+
+def _empty_page(store, in_force, settings, code_version):
+    from grip_assets.report.page.write import Written, named, page_path, shown
+
+    path, name = page_path(store.root), named(store, in_force, settings, code_version)
+    reused = shown(path) == name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'<meta name="grip-digest" content="{name}"></html>')
+    return Written(path, name, reused, 0, path.stat().st_size)
+
+
 class Lab:
     """The whole chain over a folder, in its own data folder and Dagster home."""
 
-    def __init__(self, home: Path, monkeypatch):
+    def __init__(self, home: Path, monkeypatch, draws: bool = False):
         from grip_assets import operations
 
+        draw(draws)
         monkeypatch.setenv("GRIP_DATA", str(home / "data"))
         monkeypatch.setenv("DAGSTER_HOME", str(home / "dagster"))
         self.home, self.data, self.operations = home, home / "data", operations
@@ -136,12 +173,18 @@ class Lab:
 
 
 @pytest.fixture
-def new_lab(tmp_path, monkeypatch, models, pool):
+def draws(request) -> bool:
+    """Whether the test is about pictures or the page: marked with `draws`."""
+    return request.node.get_closest_marker("draws") is not None
+
+
+@pytest.fixture
+def new_lab(tmp_path, monkeypatch, models, pool, draws):
     """Makes laboratories; the first settings are those of the small pool and the tiny models."""
 
     def make(name: str = "lab", path: Path | None = None, first: bool = True, **more) -> Lab:
         (tmp_path / name).mkdir(exist_ok=True)
-        lab = Lab(tmp_path / name, monkeypatch)
+        lab = Lab(tmp_path / name, monkeypatch, draws)
         if first:
             lab.curate(**small(models, path or pool, **more))
         return lab
@@ -165,17 +208,25 @@ def small(models: Path, pool: Path, **more: dict) -> dict:
 
 @pytest.fixture(scope="session")
 def curated(tmp_path_factory, models, pool):
-    """A home with the small pool curated, to be copied."""
-    home = tmp_path_factory.mktemp("curated")
+    """A home with the small pool curated, to be copied; without pictures."""
+    return _curate(tmp_path_factory.mktemp("curated"), models, pool, False)
+
+
+@pytest.fixture(scope="session")
+def curated_and_drawn(tmp_path_factory, models, pool):
+    return _curate(tmp_path_factory.mktemp("drawn"), models, pool, True)
+
+
+def _curate(home, models, pool, draws):
     with pytest.MonkeyPatch.context() as patch:
-        lab = Lab(home, patch)
+        lab = Lab(home, patch, draws)
         lab.curate(**small(models, pool))
         lab.instance.dispose()
     return home
 
 
 @pytest.fixture
-def lab(tmp_path, monkeypatch, curated):
+def lab(request, tmp_path, monkeypatch, draws):
     """A laboratory in which the small pool is curated."""
-    shutil.copytree(curated, tmp_path / "lab")
-    return Lab(tmp_path / "lab", monkeypatch)
+    shutil.copytree(request.getfixturevalue("curated_and_drawn" if draws else "curated"), tmp_path / "lab")
+    return Lab(tmp_path / "lab", monkeypatch, draws)

@@ -96,7 +96,7 @@ def test_names_of_files_cannot_write_on_the_terminal_or_in_markdown():
 
 @pytest.mark.run
 def test_shares_of_the_subset_are_those_drawn(lab, capsys):
-    from grip_assets.report.page.write import page_path
+    from grip_assets.report.page.build import build
     from grip_assets.store.query import sql_text
 
     drawn = lab.sql("SELECT cluster_id, sum(n_tokens * repeats)::BIGINT AS n FROM subset GROUP BY 1 ORDER BY 1")
@@ -106,6 +106,7 @@ def test_shares_of_the_subset_are_those_drawn(lab, capsys):
     with connect(lab.data) as connection:
         found = attention.findings(connection, ArtifactStore(lab.data))
     assert "longest" in {finding.key for finding in found}
-    assert all(f'id="look-{finding.key}"' in page_path(lab.data).read_text() for finding in found)
+    page, _ = build(lab.data)
+    assert all(f'id="look-{finding.key}"' in page for finding in found)
     report = lab.instance.get_latest_materialization_event(dg.AssetKey("report")).asset_materialization
     assert found[0].text[:20] in report.metadata["look_at_this"].md_str

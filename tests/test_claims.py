@@ -4,6 +4,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
+from conftest import draw
 
 from grip_assets.definitions import defs
 from grip_assets.method.agreement import rank_correlation
@@ -252,6 +253,7 @@ def table(lab, name: str) -> pl.DataFrame:
 def test_the_claims_are_tested_on_a_pool_once(lab, models, other_proxy, monkeypatch, tmp_path):
     monkeypatch.setattr(length_slopes, "SAMPLE", 100)
     monkeypatch.setattr(probe_variance, "SAMPLE", 100)
+    draw(True)
     lab.change("evaluation", other_encoder=str(models / "proxy"), other_proxy=str(other_proxy))
     assert materialize(lab, *CLAIMS) == dict.fromkeys(CLAIMS, False)
     for stage in CLAIMS:

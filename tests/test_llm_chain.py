@@ -13,7 +13,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
-from conftest import AFTER_BUDGET, TOPICS
+from conftest import AFTER_BUDGET, TOPICS, draw
 
 from grip_assets.bench.endpoint import Behaviour, FakeEndpoint, serving
 from grip_assets.errors import GripError
@@ -183,6 +183,7 @@ def test_the_plan_says_what_it_will_cost_before_anything_is_spent(lab, endpoint,
 
 @pytest.mark.run
 def test_the_judge_is_judged(lab, endpoint, tmp_path):
+    draw(True)
     sources = lab.sql("SELECT source, doc_id FROM corpus ORDER BY doc_id")
     gold = tmp_path / "gold.csv"
     gold.write_text(

@@ -15,6 +15,8 @@ from grip_assets.report.page import inert
 from grip_assets.report.page.build import SHORT, build
 from grip_assets.report.page.write import digest_of_page, page_path
 
+pytestmark = pytest.mark.draws
+
 RTL, NUL = "\u202e", "\x01"
 IMAGE = "<img src=x onerror=window.hacked=1>"
 SCRIPT = "</script><script>window.hacked=1</script>"
@@ -78,6 +80,14 @@ def test_what_a_document_says_is_text():
     assert inert.label("a\nb\tc\n\n" + "x" * 70 + "y", 70) == "a<br>b  c<br>" + "x" * 70 + "<br>y"
     text = inert.json_text({"a": [SCRIPT, "\u2028&", float("nan"), 1.5]})
     assert not set("<>&\u2028") & set(text) and json.loads(text)["a"] == [SCRIPT, "[U+2028]&", None, 1.5]
+
+
+@pytest.mark.run
+def test_pictures_are_shown_beside_what_they_show(lab):
+    for name in ("budgets", "subset", "corpus_map", "knobs"):
+        made = lab.instance.get_latest_materialization_event(dg.AssetKey(name)).asset_materialization
+        picture = made.metadata["picture"].value
+        assert picture.startswith("![picture](data:image/png;base64,") and len(picture) < 130_000
 
 
 @pytest.mark.run

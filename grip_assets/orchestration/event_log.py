@@ -6,11 +6,12 @@ The event log is the only ledger. Artifacts on disk say what was ever computed; 
 import json
 import os
 import socket
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import dagster as dg
+from dagster._core.definitions.data_version import DataProvenance, extract_data_provenance_from_entry
 
 from grip_assets.engine.in_force import Record
 from grip_assets.settings import GROUPS, Group, group_type, validate
@@ -25,17 +26,40 @@ def settings_key(group: str) -> dg.AssetKey:
     return dg.AssetKey(["settings", group])
 
 
+class Look:
+    """The latest materializations of some assets, in one look at the event log."""
+
+    def __init__(self, instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]):
+        rows = instance.get_asset_records(list(dict.fromkeys(keys)))
+        self.events = {row.asset_entry.asset_key: e for row in rows if (e := row.asset_entry.last_materialization)}
+
+    def record(self, key: dg.AssetKey) -> Record | None:
+        event = self.events.get(key)
+        made = event.asset_materialization if event else None
+        if event is None or made is None:
+            return None
+        values = {name: value.value for name, value in made.metadata.items()}
+        return Record((made.tags or {}).get(DATA_VERSION, ""), event.run_id, event.timestamp, values)
+
+    def records(self, keys: Iterable[dg.AssetKey]) -> dict[str, Record]:
+        """By name, of those that have one."""
+        return {key.to_user_string(): record for key in keys if (record := self.record(key))}
+
+    def settings(self, group: str) -> Group:
+        """As last materialized, the defaults where none was. Fields gone since then are left out."""
+        record = self.record(settings_key(group))
+        return _validated(group, json.dumps(record.metadata["values"] if record else {}, sort_keys=True))
+
+    def provenance(self, key: dg.AssetKey) -> DataProvenance | None:
+        """Of what code and inputs the asset was made the last time."""
+        event = self.events.get(key)
+        return extract_data_provenance_from_entry(event) if event else None
+
+
 def latest(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]) -> dict[dg.AssetKey, Record]:
     """The latest materialization of each asset that has one, in one look at the event log."""
-    found = {}
-    for row in instance.get_asset_records(list(keys)):
-        event = row.asset_entry.last_materialization
-        if event is not None and event.asset_materialization is not None:
-            made = event.asset_materialization
-            values = {name: value.value for name, value in made.metadata.items()}
-            version = (made.tags or {}).get(DATA_VERSION, "")
-            found[made.asset_key] = Record(version, event.run_id, event.timestamp, values)
-    return found
+    look = Look(instance, keys)
+    return {key: record for key in look.events if (record := look.record(key))}
 
 
 def records(instance: dg.DagsterInstance, stages: Iterable[str]) -> dict[str, Record]:
@@ -55,14 +79,9 @@ def settings_in_force(instance: dg.DagsterInstance) -> dict[str, Group]:
 
 def in_force(instance: dg.DagsterInstance, stages: Iterable[str]) -> tuple[dict[str, Record], dict[str, Group]]:
     """``records`` and ``settings_in_force`` in one look at the event log."""
-    names = {dg.AssetKey(name): name for name in stages}
-    found = latest(instance, [*names, *(settings_key(group) for group in GROUPS)])
-    records = {name: found[key] for key, name in names.items() if key in found}
-    return records, {group: _values(group, found.get(settings_key(group))) for group in GROUPS}
-
-
-def _values(group: str, record: Record | None) -> Group:
-    return _validated(group, json.dumps(record.metadata["values"] if record else {}, sort_keys=True))
+    keys = [dg.AssetKey(name) for name in stages]
+    look = Look(instance, [*keys, *map(settings_key, GROUPS)])
+    return look.records(keys), {group: look.settings(group) for group in GROUPS}
 
 
 @lru_cache(maxsize=256)  # each step of a run asks again for the same values
@@ -71,20 +90,25 @@ def _validated(group: str, values: str) -> Group:
     return validate(group, {name: value for name, value in json.loads(values).items() if name in known})
 
 
-def current(version: str, run_id: str, reused: bool) -> Record:
-    """The materialization of the step that is running, which the event log does not have yet."""
-    return Record(version, run_id, time.time(), {"reused": reused})
+@dataclass(frozen=True)
+class Told:
+    """A stage that a run has made: whether it was there already, and what had changed."""
+
+    stage: str
+    reused: bool
+    because: Sequence[str]
 
 
-def tag_run(instance: dg.DagsterInstance, run_id: str, stage: str, reused: bool, because: Iterable[str]) -> None:
+def tag_run(instance: dg.DagsterInstance, run_id: str, told: Iterable[Told]) -> None:
     """Say in the run's tags which stages it computed and reused and what had changed: one glance in the list of runs.
-    Tags are read, added to and written: one step at a time."""
+    Tags are read, added to and written: one process at a time."""
     run = instance.get_run_by_id(run_id)
     if run is None:
         return
     tags = {name: [part for part in run.tags.get(name, "").split("; ") if part] for name in (COMPUTED, REUSED, CHANGED)}
-    tags[REUSED if reused else COMPUTED].append(stage)
-    tags[CHANGED] += [cause for cause in because if cause not in tags[CHANGED]]
+    for made in told:
+        tags[REUSED if made.reused else COMPUTED].append(made.stage)
+        tags[CHANGED] += [cause for cause in made.because if cause not in tags[CHANGED]]
     instance.add_run_tags(run_id, {name: "; ".join(parts)[:TAG_CHARS] for name, parts in tags.items() if parts})
 
 

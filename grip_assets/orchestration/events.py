@@ -19,15 +19,15 @@ NOTHING: Any = dg.Nothing  # the type of an asset whose data is on the disk, whe
 Events = Iterator[dg.MaterializeResult | dg.AssetObservation | dg.AssetCheckResult | DagsterEvent]
 
 
-def synced(context: dg.AssetExecutionContext) -> bool:
+def synced(context: dg.AssetExecutionContext, look: event_log.Look) -> bool:
     """Whether the latest materialization was made by this code from what its inputs are now.
 
     Where it was not, a new one is needed even if the artifact is the same: Dagster would go on to call it unsynced.
+    ``look`` has seen the asset and its inputs.
     """
-    made = context.get_asset_provenance(context.asset_key)
     key = context.asset_key
-    parents = context.assets_def.asset_deps[key]
-    inputs = {k: record.version for k, record in event_log.latest(context.instance, parents).items()}
+    made = look.provenance(key)
+    inputs = {k: record.version for k in context.assets_def.asset_deps[key] if (record := look.record(k))}
     return (
         made is not None
         and made.code_version == context.assets_def.code_versions_by_key[key]

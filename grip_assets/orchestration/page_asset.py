@@ -16,7 +16,9 @@ from grip_assets.orchestration.automation import on_change
 from grip_assets.orchestration.data_folder import Data
 from grip_assets.orchestration.metadata import headlines
 from grip_assets.report.serve import address, port_of_the_ui
-from grip_assets.stages import CURATED, STAGES
+from grip_assets.settings import GROUPS
+from grip_assets.stages import CURATED
+from grip_assets.store import catalog
 from grip_assets.store.artifacts import ArtifactStore
 
 KEY = dg.AssetKey("report")
@@ -39,20 +41,22 @@ CODE_VERSION = "1"
 def report(context: dg.AssetExecutionContext, data: Data) -> Any:
     from grip_assets.report import attention
     from grip_assets.report.page.write import write  # plotly and jinja2: not needed to load the definitions
-    from grip_assets.store.catalog import connect
 
-    data.show(context.instance, STAGES)
-    store = data.store()
-    records, settings = event_log.in_force(context.instance, CURATED)
+    store, stages = data.store(), [dg.AssetKey(name) for name in CURATED]
+    look = event_log.Look(context.instance, [KEY, *stages, *map(event_log.settings_key, GROUPS)])
+    records, settings = look.records(stages), {group: look.settings(group) for group in GROUPS}
+    versions = {name: record.version for name, record in records.items()}
+    if not catalog.is_current(store.root, versions):
+        data.show(context.instance)
     started = time.monotonic()
     made = write(
         store,
-        {name: record.version for name, record in records.items()},
+        versions,
         settings,
         CODE_VERSION,
     )
     context.log.info(f"{made.path} ({made.bytes:,} bytes){' is current' if made.reused else ''}")
-    with connect(store.root) as connection:
+    with catalog.connect(store.root) as connection:
         found = attention.findings(connection, store) if "subset" in records else []
     said: dict[str, Any] = {
         "open": dg.MetadataValue.url(address(port_of_the_ui())),
@@ -64,8 +68,8 @@ def report(context: dg.AssetExecutionContext, data: Data) -> Any:
         "bytes": made.bytes,
         **({} if made.reused else {"seconds": time.monotonic() - started}),
     }
-    before = event_log.latest(context.instance, [KEY]).get(KEY)
-    if before and before.version == made.digest and events.synced(context):
+    before = look.record(KEY)
+    if before and before.version == made.digest and events.synced(context, look):
         yield from events.observed(context, made.digest, said)
     else:
         yield dg.MaterializeResult(data_version=dg.DataVersion(made.digest), metadata=said)

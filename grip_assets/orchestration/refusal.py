@@ -18,10 +18,10 @@ def refuse(context: dg.AssetExecutionContext, data: Data, stages: Mapping[str, S
     nor a schedule fails with them; they stay where no setting is to blame."""
     undone = []
     if not isinstance(error, Unfinished):
+        data.mark()
         with data.alone():
             undone = past.go_back(context.instance, context.run_id, f"refused by run {context.run_id}: {error}")
     if not undone:
         return dg.Failure(str(error), {"next": dg.MetadataValue.md(AGAIN)}, allow_retries=False)
-    data.show(context.instance, stages)
     said = f"{error}\nNothing of this stays in force; the run had set {past.listed(undone)}."
     return dg.Failure(said, {"next": dg.MetadataValue.md(ANEW)}, allow_retries=False)

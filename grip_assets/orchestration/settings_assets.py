@@ -18,7 +18,7 @@ from dagster._config import ConfigScalar, ConfigScalarKind, PostProcessingError
 from grip_assets.errors import GripError
 from grip_assets.orchestration import events, kept_partition
 from grip_assets.orchestration.data_folder import Data
-from grip_assets.orchestration.event_log import settings_in_force, settings_key
+from grip_assets.orchestration.event_log import Look, settings_key
 from grip_assets.orchestration.launch import LOCATION
 from grip_assets.orchestration.past import for_pool, is_refused
 from grip_assets.orchestration.stage_assets import code_references, with_refusal_first
@@ -55,24 +55,26 @@ def settings_asset(group: str) -> dg.AssetsDefinition:
         config_schema=fields(group),
     )
     def _asset(context: dg.AssetExecutionContext, data: Data) -> Any:
-        before = settings_in_force(context.instance)[group]
-        given = context.op_execution_context.op_config if not is_refused(context.instance, context.run_id) else {}
+        look = Look(context.instance, [context.asset_key])
+        before = look.settings(group)
+        given = context.op_execution_context.op_config
+        if given and is_refused(context.instance, context.run_id):
+            given = {}
         if isinstance(before, Corpus):
             given = for_pool(context.instance, before, given)
         with with_refusal_first(context, data, STAGES):
             if isinstance(before, Clustering):
                 given = kept_partition.named(context.instance, given, data.store())
             after = validate(group, before.model_dump() | given)
-        if after != before:
-            data.show(context.instance, STAGES, settings={group: after})
         said: dict[str, Any] = {
             "values": after.model_dump(mode="json"),
             "changed": dg.MetadataValue.md(_changes(before, after)),
             "turn a knob": dg.MetadataValue.md(f"[Open the form with these values]({form_in_force(group, after)})"),
         }
-        if after == before and events.synced(context):
+        if after == before and events.synced(context, look):
             yield from events.observed(context, version(after), said)
         else:
+            data.mark()
             yield dg.MaterializeResult(data_version=dg.DataVersion(version(after)), metadata=said)
 
     return _asset

@@ -24,6 +24,7 @@ from grip_assets.orchestration.data_folder import Data
 from grip_assets.orchestration.metadata import metadata
 from grip_assets.orchestration.refusal import refuse
 from grip_assets.runtime.folders import docs_page
+from grip_assets.settings import GROUPS
 from grip_assets.store.query import SQL, has_query
 
 warnings.filterwarnings("ignore", category=dg.BetaWarning)  # code references here, use_user_code_server in definitions
@@ -59,17 +60,16 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
             yield from requested.passed_over(context, stage, data.store())
             return
         instance, store = context.instance, data.store()
-        records, settings = event_log.in_force(instance, stages)
+        look = event_log.Look(instance, [context.asset_key, *deps, *map(event_log.settings_key, GROUPS)])
+        records = look.records(dg.AssetKey(name) for name in (stage.name, *stage.inputs))
+        settings = {group: look.settings(group) for group in GROUPS}
         before = records[stage.name].version if stage.name in records else None
         with with_refusal_first(context, data, stages):
             chain = Chain(stages, store, context.log.info, context.run_id, partial(inspect, draw=draw_picture))
             made = chain.make(stage, settings, _input_versions(stage, records))
         because = causes(before, made.version, stage, stages, store) if before else ["made for the first time"]
-        if made.version != before:  # otherwise the catalog shows it already; the last step, report, writes it anew
-            data.show(instance, stages, {stage.name: event_log.current(made.version, context.run_id, made.reused)})
-        with data.alone():
-            if "unused" not in made.manifest:
-                event_log.tag_run(instance, context.run_id, stage.name, made.reused, because if before else [])
+        if "unused" not in made.manifest:
+            data.tell(event_log.Told(stage.name, made.reused, because if before else []))
         said = {
             "changed": dg.MetadataValue.md("\n".join(f"- {cause}" for cause in because) or "nothing"),
             **(changes_since(stage, before, made.version, store) if before else {}),
@@ -77,10 +77,11 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
             "dagster/column_lineage": column_lineage(stage, owners(stages)),
         }
         found = checks.results(stage, made.manifest)
-        if made.version == before and _recent(stage, records[stage.name]) and events.synced(context):
+        if made.version == before and _recent(stage, records[stage.name]) and events.synced(context, look):
             yield from events.observed(context, made.version, said)
             yield from found
         else:
+            data.mark()
             version = dg.DataVersion(made.version)
             yield dg.MaterializeResult(data_version=version, metadata=said, check_results=found)
 

@@ -5,20 +5,21 @@ of it. Paths in it are absolute: ``SELECT * FROM budgets`` works from any client
 
 The statements that make the views stand beside it, in ``.catalog.sql``. Where the file itself cannot be opened (it is
 damaged, or a client has it open to write), our readers make the same views in memory.
+
+A run writes the catalog once, at its end. From the first thing that a run puts in force until then, the empty file
+``.catalog-outdated`` says that the catalog shows less than what is in force. A run that was killed leaves it behind,
+and the next command that reads the catalog writes it anew.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 
-from grip_assets.engine.in_force import Record
-from grip_assets.engine.stage import Settings, Stage
 from grip_assets.errors import GripError
 from grip_assets.runtime.notices import warn_once
-from grip_assets.settings import trait
 from grip_assets.store import disk
 from grip_assets.store.artifacts import ArtifactStore, main_table
 from grip_assets.store.tables import parts
@@ -33,11 +34,35 @@ def script_path(root: Path) -> Path:
     return root / ".catalog.sql"
 
 
-def rebuild(
-    store: ArtifactStore, stages: Mapping[str, Stage], settings: Settings, in_force: Mapping[str, Record]
-) -> None:
-    """Write the catalog anew, with the record of each stage in force."""
-    script = ";\n".join([*_tables(store, stages, in_force), _settings(settings), _artifacts(store, in_force)])
+class InForce(NamedTuple):
+    """The artifact of a stage in force: the run that put it there, when (seconds), whether it was there already, and
+    the tables that the stage makes today."""
+
+    version: str
+    run_id: str
+    at: float
+    reused: bool
+    tables: tuple[str, ...] = ()
+
+
+def mark_outdated(root: Path) -> None:
+    """To be called before something is put in force."""
+    root.mkdir(parents=True, exist_ok=True)
+    _mark(root).touch()
+
+
+def is_outdated(root: Path) -> bool:
+    return _mark(root).exists()
+
+
+def _mark(root: Path) -> Path:
+    return root / ".catalog-outdated"
+
+
+def rebuild(store: ArtifactStore, in_force: Mapping[str, InForce], settings: Sequence[Sequence[Any]]) -> None:
+    """Write the catalog anew. ``in_force`` is by stage; ``settings`` are rows (group, name, symbol, value as JSON)."""
+    views = [_view("settings", SETTINGS, settings), _view("artifacts", ARTIFACTS, _artifacts(store, in_force))]
+    script = ";\n".join([*_tables(store, in_force), *views])
     target = catalog_path(store.root)
     with disk.room(store.root), store.scratch() as folder:
         with duckdb.connect(folder / "catalog") as connection:
@@ -46,6 +71,7 @@ def rebuild(
         store.replace(script_path(store.root), script)
         put(folder / "catalog", target)
     target.with_suffix(".duckdb.wal").unlink(missing_ok=True)  # what a client wrote into the one before
+    _mark(store.root).unlink(missing_ok=True)
 
 
 def connect(root: Path) -> duckdb.DuckDBPyConnection:
@@ -76,8 +102,9 @@ def _views_in_memory(root: Path, because: str) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def shown_in_force(root: Path) -> dict[str, Record]:
-    """What the catalog says is in force, by stage; empty where there is no catalog, or none that can be read."""
+def shown_in_force(root: Path) -> dict[str, str]:
+    """The version that the catalog says is in force, by stage; empty where there is no catalog, or none that can be
+    read."""
     if not catalog_path(root).exists():
         return {}
     try:
@@ -86,36 +113,26 @@ def shown_in_force(root: Path) -> dict[str, Record]:
         warn_once(str(error))
         return {}
     with connection:
-        rows = connection.execute(
-            "SELECT asset, version, run_id, epoch(materialized_at), reused FROM artifacts WHERE in_force"
-        ).fetchall()
-    return {asset: Record(version, run_id, at, {"reused": reused}) for asset, version, run_id, at, reused in rows}
+        return dict(connection.execute("SELECT asset, version FROM artifacts WHERE in_force").fetchall())
 
 
-def is_current(root: Path, records: Mapping[str, Record]) -> bool:
-    """Whether the file itself can be opened, or is held by a client, and shows these versions."""
-    shows = {stage: record.version for stage, record in shown_in_force(root).items()}
-    return script_path(root).exists() and all(shows.get(name) == r.version for name, r in records.items())
+def is_current(root: Path, in_force: Mapping[str, str]) -> bool:
+    """Whether the file itself can be opened, or is held by a client, and shows these versions, by stage."""
+    shows = shown_in_force(root)
+    written = script_path(root).exists() and not is_outdated(root)
+    return written and all(shows.get(stage) == version for stage, version in in_force.items())
 
 
-def _tables(store: ArtifactStore, stages: Mapping[str, Stage], in_force: Mapping[str, Record]) -> Iterable[str]:
-    for name, record in in_force.items():
-        if store.has(name, record.version):
-            made = store.manifest(name, record.version)["tables"]
-            for table in (t for t in stages[name].table_names if t in made):  # an older version of the stage made fewer
-                files = ", ".join(literal(part) for part in parts(store.parquet(name, record.version, table)))
+def _tables(store: ArtifactStore, in_force: Mapping[str, InForce]) -> Iterable[str]:
+    for stage, made in in_force.items():
+        if store.has(stage, made.version):
+            there = store.manifest(stage, made.version)["tables"]
+            for table in (t for t in made.tables if t in there):  # an older version of the stage made fewer
+                files = ", ".join(literal(part) for part in parts(store.parquet(stage, made.version, table)))
                 yield f"CREATE VIEW {table} AS SELECT * FROM read_parquet([{files}])"
 
 
-def _settings(settings: Settings) -> str:
-    rows = [
-        (group, name, trait(field, "symbol"), json.dumps(values.model_dump(mode="json")[name]))
-        for group, values in settings.items()
-        for name, field in type(values).model_fields.items()
-    ]
-    return _view("settings", {"group": "VARCHAR", "name": "VARCHAR", "symbol": "VARCHAR", "value": "JSON"}, rows)
-
-
+SETTINGS = {"group": "VARCHAR", "name": "VARCHAR", "symbol": "VARCHAR", "value": "JSON"}
 ARTIFACTS = {
     "asset": "VARCHAR",
     "version": "VARCHAR",
@@ -130,22 +147,21 @@ ARTIFACTS = {
 }
 
 
-def _artifacts(store: ArtifactStore, in_force: Mapping[str, Record]) -> str:
+def _artifacts(store: ArtifactStore, in_force: Mapping[str, InForce]) -> list[Sequence[Any]]:
     """One row an artifact. Run, time and ``reused`` are those of the latest materialization where it is in force,
     of its computation otherwise; ``seconds`` is what computing it took."""
-    return _view("artifacts", ARTIFACTS, [_artifact(m, store, in_force) for m in store.manifests()])
+    return [_artifact(m, store, in_force.get(m["stage"])) for m in store.manifests()]
 
 
-def _artifact(manifest: Mapping[str, Any], store: ArtifactStore, in_force: Mapping[str, Record]) -> Sequence[Any]:
-    record = in_force.get(manifest["stage"])
-    current = record is not None and record.version == manifest["version"]
+def _artifact(manifest: Mapping[str, Any], store: ArtifactStore, made: InForce | None) -> Sequence[Any]:
+    current = made is not None and made.version == manifest["version"]
     main = main_table(manifest)
     return (
         manifest["stage"],
         manifest["version"],
-        record.run_id if record and current else manifest["run_id"],
-        _timestamp(record.timestamp if record and current else manifest["computed_at"]),
-        bool(record and current and record.metadata.get("reused")),
+        made.run_id if made and current else manifest["run_id"],
+        _timestamp(made.at if made and current else manifest["computed_at"]),
+        bool(made and current and made.reused),
         manifest["seconds"],
         main["rows"],
         sum(table["bytes"] for table in manifest["tables"].values()),
@@ -155,8 +171,6 @@ def _artifact(manifest: Mapping[str, Any], store: ArtifactStore, in_force: Mappi
 
 
 def _timestamp(seconds: float) -> str:
-    from datetime import UTC, datetime
-
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 

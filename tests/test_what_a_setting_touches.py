@@ -1,0 +1,134 @@
+"""Each hyperparameter recomputes exactly what depends on it: the plan of the real stages, over artifacts that have the
+right names and nothing in them. Nothing is computed, so every field of every group has its turn; test_recompute.py
+holds real runs to the plan."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+import pytest
+from conftest import small
+from pydantic import ValidationError
+from test_recompute import CHANGES, SAME_RESULT, descendants
+
+from grip_assets.engine.plan import plan
+from grip_assets.engine.stage import known_version
+from grip_assets.errors import GripError
+from grip_assets.settings import GROUPS, Group, choices, digest, validate
+from grip_assets.stages import CURATED, STAGES
+from grip_assets.store.artifacts import ArtifactStore
+
+Settings = dict[str, Group]
+FIELDS = [(group, name) for group, schema in GROUPS.items() for name in schema.model_fields]
+
+
+class Planted:
+    """A data folder in which everything was made with ``settings``."""
+
+    def __init__(self, root, settings: Settings):
+        self.store, self.settings, self.versions = ArtifactStore(root), settings, dict[str, str]()
+        for stage in STAGES.values():
+            inputs = {name: self.versions[name] for name in stage.inputs}
+            recipe = stage.recipe(settings, inputs, root)
+            if known_version(stage, settings, recipe, self.store) is None:
+                self.store.set_alias(stage.name, recipe, digest([stage.name, recipe]))
+            version = known_version(stage, settings, recipe, self.store)
+            assert version is not None
+            self.versions[stage.name] = version
+            unused = stage.why_unused(settings)
+            manifest: dict[str, Any] = {
+                "stage": stage.name, "version": version, "inputs": inputs, "settings": stage.values(settings),
+                "computed_at": 0, "seconds": 0, "run_id": "", **({"unused": unused} if unused else {}),
+            }  # fmt: skip
+            with self.store.publish(stage.name, manifest) as draft:
+                draft.write(stage.name, pl.DataFrame({"n": [0]}))
+
+    def computes(self, settings: Settings) -> set[str]:
+        steps = plan(STAGES, settings, self.versions, self.store)
+        return {step.asset for step in steps if step.action == "compute"}
+
+    def with_changed(self, group: str, **values: Any) -> Settings:
+        return self.settings | {group: validate(group, self.settings[group].model_dump() | values)}
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory, models, pool) -> Planted:
+    changes = small(models, pool)
+    settings = {group: validate(group, changes.get(group, {})) for group in GROUPS}
+    return Planted(tmp_path_factory.mktemp("planted"), settings)
+
+
+def others(value: Any, annotation: Any) -> Iterator[Any]:
+    """Other values that a field might have; some may be out of its range."""
+    if allowed := choices(annotation):
+        yield from (choice for choice in allowed if choice != value)
+    elif isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int | float):
+        yield from (value + 1, value * 2, value / 2, value - 1)
+    elif value is None:
+        yield from (3, 0.5)
+
+
+def variants(planted: Planted, group: str, name: str) -> Iterator[Settings]:
+    before = getattr(planted.settings[group], name)
+    for value in others(before, GROUPS[group].model_fields[name].annotation):
+        try:
+            changed = planted.with_changed(group, **{name: value})
+        except (GripError, ValidationError):
+            continue
+        if value != "given" and getattr(changed[group], name) != before:  # it names a file
+            yield changed
+
+
+def depend_on(planted: Planted, settings: Settings) -> set[str]:
+    """The stages that read another value, and all that is made from these; not those that are not used."""
+    touched: set[str] = set()
+    for stage in STAGES.values():
+        reads = stage.values(settings) != stage.values(planted.settings)
+        switched = bool(stage.why_unused(settings)) != bool(stage.why_unused(planted.settings))
+        if reads or switched or touched & set(stage.inputs):
+            touched.add(stage.name)
+    return {name for name in touched if not STAGES[name].why_unused(settings)}
+
+
+def test_nothing_is_computed_where_nothing_changed(planted):
+    assert planted.computes(planted.settings) == set()
+
+
+@pytest.mark.parametrize("group", CHANGES)
+def test_a_group_recomputes_nothing_but_what_dagsters_graph_calls_its_descendants(planted, group):
+    """The graph knows groups; of the descendants, those are left alone that read other fields of the group."""
+    settings = planted.with_changed(group, **CHANGES[group])
+    computed = planted.computes(settings) & set(CURATED)
+    assert computed == depend_on(planted, settings) & set(CURATED)
+    assert computed and computed <= descendants(group)
+    assert set(CHANGES) | {"evaluation"} == set(GROUPS)
+
+
+def test_beta_searches_no_neighbours_and_a_budget_probes_nothing(planted):
+    slow = {"corpus", "embeddings", "clusters", "probe_set", "adaptation_deltas", "quality_scores", "densities"}
+    for group, values in {"selection": {"beta": 0.9}, "budget": {"tau": 0.7}}.items():
+        assert not planted.computes(planted.with_changed(group, **values)) & slow
+
+
+@pytest.mark.parametrize("group", SAME_RESULT)
+def test_what_changes_no_result_recomputes_nothing(planted, group):
+    assert planted.computes(planted.with_changed(group, **SAME_RESULT[group])) == set()
+
+
+@pytest.mark.parametrize(("group", "name"), FIELDS)
+def test_a_field_recomputes_exactly_what_reads_it_and_what_follows(planted, group, name):
+    for settings in variants(planted, group, name):
+        assert planted.computes(settings) == depend_on(planted, settings), settings[group]
+
+
+def test_every_hashed_number_choice_and_switch_had_its_turn(planted):
+    turned = {(group, name) for group, name in FIELDS if any(variants(planted, group, name))}
+    assert len(turned) > 70
+    assert {("selection", "beta"), ("budget", "tau"), ("clustering", "k"), ("probe", "fraction")} <= turned
+
+
+def test_a_field_that_a_stage_does_not_read_leaves_it_alone(planted):
+    computed = planted.computes(planted.with_changed("clustering", sigma_center="mean"))
+    assert "sigma_k" in computed and not computed & {"corpus", "embeddings", "clusters", "corpus_map"}
