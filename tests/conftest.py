@@ -117,9 +117,9 @@ def draw(on: bool) -> None:
     from grip_assets.orchestration import stage_assets
     from grip_assets.report.page import write
 
-    REAL.setdefault("draw", stage_assets.draw)
+    REAL.setdefault("draw", stage_assets.draw_picture)
     REAL.setdefault("write", write.write)
-    stage_assets.draw = REAL["draw"] if on else None
+    stage_assets.draw_picture = REAL["draw"] if on else None
     write.write = REAL["write"] if on else _empty_page
 
 
@@ -127,10 +127,10 @@ REAL: dict = {}
 
 
 def _empty_page(store, in_force, settings, code_version):
-    from grip_assets.report.page.write import Written, named, page_path, shown
+    from grip_assets.report.page.write import Written, digest_of_page, named, page_path
 
     path, name = page_path(store.root), named(store, in_force, settings, code_version)
-    reused = shown(path) == name
+    reused = digest_of_page(path) == name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f'<meta name="grip-digest" content="{name}"></html>')
     return Written(path, name, reused, 0, path.stat().st_size)
