@@ -1,4 +1,4 @@
-"""What an artifact has become since the one before it: which knob turned, what moved between the clusters."""
+"""The differences between two versions of an artifact: changed settings, and what moved between the clusters."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,8 +19,10 @@ MOVED = 5
 
 
 def causes(before: str, after: str, stage: Stage, stages: Mapping[str, Stage], store: ArtifactStore) -> list[str]:
-    """Why version ``after`` of a stage is another one than ``before``: settings that differ in it or in what it was
-    made from, and what else did (code, models, the pool)."""
+    """Why a stage's version changed from ``before`` to ``after``, one sentence per cause.
+
+    Causes are changed settings of the stage or of its inputs, changed code, changed models, or a changed pool.
+    """
     return list(dict.fromkeys(_causes(before, after, stage, stages, store)))
 
 
@@ -28,7 +30,7 @@ def _causes(before: str, after: str, stage: Stage, stages: Mapping[str, Stage], 
     if before == after:
         return
     if not (store.knows(stage.name, before) and store.knows(stage.name, after)):
-        yield f"{stage.name}: nothing is known of the artifact before it"
+        yield f"{stage.name}: the artifact before it is not known"
         return
     old, new = store.manifest(stage.name, before), store.manifest(stage.name, after)
     if ("unused" in old) != ("unused" in new):
@@ -44,9 +46,9 @@ def _causes(before: str, after: str, stage: Stage, stages: Mapping[str, Stage], 
 
 
 def settings_of_subset(store: ArtifactStore, version: str) -> dict[str, dict[str, Any]]:
-    """The settings by group that a subset, and all that it was made from, were computed with.
+    """The settings, by group, with which a subset and all its inputs were computed.
 
-    GripError where there is no such subset. A version may be given by its first characters.
+    ``version``: a version of the subset, or its first characters. GripError if there is no such subset.
     """
     found: dict[str, dict[str, Any]] = {}
     for manifest in store.ancestors("subset", find(store, version)["version"]).values():
@@ -57,16 +59,17 @@ def settings_of_subset(store: ArtifactStore, version: str) -> dict[str, dict[str
 
 
 def _added_since(group: str) -> dict[str, Any]:
-    """Defaults of the fields that an old manifest may not know."""
+    """Defaults of the fields that were added later, so that old manifests do not have them."""
     fields = group_type(group).model_fields
     return {name: default_of(field) for name, field in fields.items() if trait(field, "added")}
 
 
 def history(instance: dg.DagsterInstance, store: ArtifactStore, stages: Mapping[str, Stage]) -> list[dict[str, Any]]:
-    """Every subset that was in force, the latest first, from the event log: a subset that came back stands here again.
+    """Every subset that was in force, the latest first, from the event log.
 
-    version, at (when it came into force), run_id, in_force (now), rollback (it had been in force before), there (its
-    folder), documents, tokens, and what changed from the one in force before it.
+    A subset that was in force twice has two rows.
+    Keys: version, at (when it came into force), run_id, in_force (now), rollback (it was in force before), there (its
+    folder exists), documents, tokens, changed (the causes of the change from the subset before it).
     """
     periods = [(v, r) for v, r, before in _periods(instance) if v != before]
     if not periods:
@@ -93,7 +96,7 @@ def history(instance: dg.DagsterInstance, store: ArtifactStore, stages: Mapping[
 
 
 def _periods(instance: dg.DagsterInstance) -> Iterator[tuple[str, Record, str | None]]:
-    """Materializations of the subset, the first one first, each with the version before it."""
+    """Materializations of the subset, the oldest first: version, record, version before it."""
     before = None
     for _, record in reversed(list(events(instance, dg.AssetKey("subset")))):
         yield record.version, record, before
@@ -108,7 +111,10 @@ def _counted(store: ArtifactStore, version: str) -> dict[str, int | None]:
 
 
 def changes_since(stage: Stage, before: str, after: str, store: ArtifactStore) -> dict[str, Any]:
-    """Metadata: documents that entered and left a subset, budget that moved between clusters. Nothing for others."""
+    """Metadata on a change: documents that entered and left a subset, or budget that moved between clusters.
+
+    Other stages have none.
+    """
     if before == after or not store.has(stage.name, before) or stage.name not in MOVES:
         return {}
     return MOVES[stage.name](before, after, store)
@@ -116,7 +122,7 @@ def changes_since(stage: Stage, before: str, after: str, store: ArtifactStore) -
 
 def _budgets(before: str, after: str, store: ArtifactStore) -> dict[str, Any]:
     if not _same_clusters("budgets", before, after, store):
-        return {"budget_moves": "the clusters are others than before: their budgets cannot be compared one by one"}
+        return {"budget_moves": "the clusters have changed, so their budgets cannot be compared one by one"}
     tables = {name: store.parquet("budgets", v, "budgets") for name, v in (("before", before), ("after", after))}
     rows = query("changes/budgets", tables)
     moves = [*rows.head(MOVED).to_dicts(), *rows.tail(MOVED).to_dicts()] if len(rows) > 2 * MOVED else rows.to_dicts()

@@ -1,8 +1,8 @@
-"""When a stage runs by itself: when it is unsynced -- a level, not an edge.
+"""When a stage runs automatically: as long as it is unsynced.
 
-The built-in ``data_version_changed`` is true on one tick only: a change that lands while a run is going, or whose
-run fails, is forgotten. Staleness is remembered by the event log. ``CachingStaleStatusResolver`` is private to
-Dagster, as is the loading of records in one look; they are used in this module alone, and a test fails when they move.
+The built-in condition ``data_version_changed`` is true for one tick only. It forgets a change that comes during a run,
+or whose run fails. The event log remembers that an asset is unsynced. ``CachingStaleStatusResolver`` and the loading of
+all records at once are private to Dagster. Only this module uses them, and a test fails when they move.
 """
 
 import dagster as dg
@@ -29,9 +29,9 @@ class Unsynced(dg.AutomationCondition[dg.AssetKey]):
 
 
 class GaveUp(dg.AutomationCondition[dg.AssetKey]):
-    """True if the last run of the asset failed or was cancelled and no input has come since.
+    """True if the last run of the asset failed or was cancelled, and no input has changed since.
 
-    A broken stage waits for a person instead of looping; a new setting or input tries again.
+    A broken stage waits for a person instead of failing again and again. A new setting or input starts it again.
     """
 
     @property
@@ -46,7 +46,7 @@ class GaveUp(dg.AutomationCondition[dg.AssetKey]):
             return _all_or_nothing(context, False)
         parents = context.asset_graph_view.asset_graph.get(context.key).parent_keys
         inputs = [r for parent in parents if (r := instance.get_latest_data_version_record(parent))]
-        # What the failed run itself materialized on its way is what it failed with, not news.
+        # The failed run itself materialized some of the inputs. They are not news.
         news = [r for r in inputs if r.storage_id > planned.storage_id and r.run_id != run.run_id]
         return _all_or_nothing(context, not news)
 
@@ -64,9 +64,9 @@ on_change = ((Unsynced() & ~GaveUp()) | an_input_will_change) & ~an_input_is_mis
 
 
 def unsynced_because(instance: dg.DagsterInstance, graph: BaseAssetGraph) -> dict[dg.AssetKey, list[str]]:
-    """For each asset that the UI calls unsynced or missing: why. Fresh ones are left out."""
+    """Why each asset is unsynced or missing, as the UI says it. Fresh assets are left out."""
     context = LoadingContextForTest(instance)
-    AssetRecord.blocking_get_many(context, list(graph.toposorted_asset_keys))  # in one look, and not one by one
+    AssetRecord.blocking_get_many(context, list(graph.toposorted_asset_keys))  # one query for all assets
     resolver = CachingStaleStatusResolver(instance, graph, context)
     found = {}
     for key in graph.toposorted_asset_keys:

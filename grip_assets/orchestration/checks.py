@@ -15,8 +15,10 @@ def specs(stage: Stage) -> list[dg.AssetCheckSpec]:
 
 
 def results(stage: Stage, manifest: dict[str, Any]) -> list[dg.AssetCheckResult]:
-    """What was found, for Dagster: errors where blocking, warnings otherwise. Of a stage that is not used every check
-    passes and says so: Dagster wants a result of each."""
+    """Check results for Dagster. A failed check is an error if it blocks, and a warning otherwise.
+
+    Dagster requires a result of each check. If the stage is not used, each check passes with a note that says so.
+    """
     if "unused" in manifest:
         said = {"not used": manifest["unused"]}
         return [dg.AssetCheckResult(check_name=c.name, passed=True, metadata=said) for c in stage.checks]

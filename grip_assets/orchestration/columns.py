@@ -1,4 +1,4 @@
-"""Columns as Dagster shows them: types, descriptions, and the columns that each is computed from."""
+"""Columns as Dagster shows them: types, descriptions, and the source columns of each."""
 
 import dagster as dg
 
@@ -7,13 +7,13 @@ from grip_assets.engine.stage import Stage
 
 
 def schema(stage: Stage, types: dict[str, str]) -> dg.TableSchema:
-    """Of the stage's main table: types as stored, descriptions as declared."""
+    """Columns of the stage's main table: types as stored, descriptions as declared."""
     declared = {column.name: column for column in stage.tables[0].columns}
     return dg.TableSchema([dg.TableColumn(n, t, description=_described(declared.get(n))) for n, t in types.items()])
 
 
 def _described(column: Column | None) -> str | None:
-    """Dagster's own view of column lineage is not in its open edition, so the description says it as well."""
+    """The column's description and its sources. Dagster's open edition does not show column lineage otherwise."""
     if column is None:
         return None
     if not column.sources:

@@ -1,11 +1,11 @@
-"""The terminal's view of a run: what stages say, not what Dagster says of itself."""
+"""Log lines of a run on the terminal: the messages of the stages, without Dagster's own messages."""
 
 import logging
 import sys
 
 import dagster as dg
 
-NOT_RUN = "Dependencies for step"  # Dagster says of each step after a failure that it is not executed
+NOT_RUN = "Dependencies for step"  # after a failure, Dagster logs this for each later step
 
 
 class _WithoutEvents(logging.Filter):

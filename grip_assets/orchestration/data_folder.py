@@ -18,7 +18,7 @@ from grip_assets.store.locks import locked
 
 
 class Data(dg.ConfigurableResource):
-    """Where artifacts, shards and the catalog are; unset, what ``GRIP_DATA`` says when a run starts."""
+    """The folder of artifacts, shards and the catalog. ``root`` None: the folder in ``GRIP_DATA`` when a run starts."""
 
     root: str | None = None
     _told: list[event_log.Told] = PrivateAttr(default_factory=list)  # by the steps of the run that is going on
@@ -28,7 +28,7 @@ class Data(dg.ConfigurableResource):
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """No other process is in here: for what is read, added to and written again."""
+        """Hold the lock of the data folder. Use it to read a record, change it and write it back."""
         store = self.store()
         store.root.mkdir(parents=True, exist_ok=True)
         with locked(store.root / ".lock"):

@@ -1,6 +1,6 @@
-"""What the Dagster event log says is in force: the version of each asset and the values of each settings group.
+"""The versions of assets and the values of settings that are in force, read from the Dagster event log.
 
-The event log is the only ledger. Artifacts on disk say what was ever computed; what counts now is asked here.
+Only the event log says what is in force. The artifacts on disk are all that was ever computed.
 """
 
 import json
@@ -68,12 +68,12 @@ def records(instance: dg.DagsterInstance, stages: Iterable[str]) -> dict[str, Re
 
 
 def versions_in_force(instance: dg.DagsterInstance, stages: Iterable[str]) -> dict[str, str]:
-    """Version of every stage that was materialized."""
+    """The version of every stage that was materialized."""
     return {name: record.version for name, record in records(instance, stages).items()}
 
 
 def settings_in_force(instance: dg.DagsterInstance) -> dict[str, Group]:
-    """Every settings group as last materialized; the defaults where none was. Fields gone since then are left out."""
+    """Every settings group as last materialized, or its defaults. Fields that no longer exist are left out."""
     return in_force(instance, [])[1]
 
 
@@ -84,7 +84,7 @@ def in_force(instance: dg.DagsterInstance, stages: Iterable[str]) -> tuple[dict[
     return look.records(keys), {group: look.settings(group) for group in GROUPS}
 
 
-@lru_cache(maxsize=256)  # each step of a run asks again for the same values
+@lru_cache(maxsize=256)  # each step of a run validates the same values
 def _validated(group: str, values: str) -> Group:
     known = group_type(group).model_fields
     return validate(group, {name: value for name, value in json.loads(values).items() if name in known})
@@ -113,13 +113,15 @@ def tag_run(instance: dg.DagsterInstance, run_id: str, told: Iterable[Told]) -> 
 
 
 def process_tags() -> dict[str, str]:
-    """Tags that let a later process see whether the one that started a run is still there."""
+    """Tags by which a later process sees whether the process of a run still exists."""
     return {PROCESS: f"{socket.gethostname()}/{os.getpid()}/{_started(os.getpid())}"}
 
 
 def close_runs_of_dead_processes(instance: dg.DagsterInstance) -> list[str]:
-    """A killed process leaves its run 'started' for ever, which would hold back automation: call it failed.
-    Returns their ids."""
+    """Mark the runs of dead processes of this machine as failed, and return their ids.
+
+    A killed process leaves its run in the state 'started', and automation would wait for it for ever.
+    """
     closed = []
     unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
     for run in instance.get_runs(unfinished):
@@ -134,7 +136,8 @@ def close_runs_of_dead_processes(instance: dg.DagsterInstance) -> list[str]:
 
 
 def _started(pid: int) -> str:
-    """Start time of a process in clock ticks since boot, so that a reused number is not mistaken; '' if none."""
+    """Start time of a process in clock ticks since boot, '' if there is no such process. It tells a process from a
+    later one with the same number."""
     try:
         with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
             return file.read().rpartition(")")[2].split()[19]

@@ -1,8 +1,9 @@
-"""What a step tells the event log where nothing has changed: that it looked, and not that it made something.
+"""The events of a step that changed nothing: an observation instead of a materialization.
 
-Every output of a step becomes one more materialization, and the one that changed something is lost among them. The
-events of such a step are yielded here one by one: an observation of the asset, and the output that lets the steps
-after it run. Two of the classes are private to Dagster; only this module uses them, and a test fails when they move.
+Dagster turns every output of a step into a materialization. Among many of them, a user would not find the one that
+changed something. So a step without changes yields its events itself: an observation of the asset, and the output that
+lets the later steps run. Some classes used here are private to Dagster. Only this module uses them, and a test fails
+when they move.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from dagster._core.execution.plan.outputs import StepOutputData, StepOutputHandl
 
 from grip_assets.orchestration import event_log
 
-NOTHING: Any = dg.Nothing  # the type of an asset whose data is on the disk, where no step hands it to another
+NOTHING: Any = dg.Nothing  # the type of an asset whose data stays on the disk and is not passed between steps
 Events = Iterator[dg.MaterializeResult | dg.AssetObservation | dg.AssetCheckResult | DagsterEvent]
 
 
@@ -36,14 +37,14 @@ def synced(context: dg.AssetExecutionContext, look: event_log.Look) -> bool:
 
 
 def observed(context: dg.AssetExecutionContext, version: str, metadata: Mapping[str, Any]) -> Events:
-    """The asset is what it was: ``version``, seen again by this run."""
+    """Events that say that the asset still has this version."""
     tags = {event_log.DATA_VERSION: version}
     yield dg.AssetObservation(asset_key=context.asset_key, metadata=metadata, tags=tags)
     yield from passed(context, context.assets_def.get_output_name_for_asset_key(context.asset_key))
 
 
 def passed(context: dg.AssetExecutionContext, *outputs: str) -> Iterator[DagsterEvent]:
-    """The step has these outputs, so that the steps after it may run."""
+    """Events that say that the step has these outputs, so that later steps may run."""
     step = context.get_step_execution_context()
     for name in outputs:
         step.observe_output(name)

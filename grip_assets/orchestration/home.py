@@ -1,8 +1,10 @@
-"""Dagster's home and the data folder belong together: the event log of one says what is in force in the other.
+"""Dagster's home and the data folder belong together.
 
-With ``GRIP_DATA`` alone the home is inside of the data folder (``.dagster``), so that one variable names both. The data
-folder carries the identity of its home, and the home the place of its data folder; two that do not belong together are
-refused, for settings and history would be those of another pool.
+The event log in the home says which artifacts and settings of the data folder are in force.
+
+If only ``GRIP_DATA`` is set, the home is the folder ``.dagster`` in the data folder. The data folder has a file with
+the identity of its home, and the home has a file with the path of its data folder. A home and a data folder that do not
+belong together are refused, because their settings and history would be those of another pool.
 """
 
 import json
@@ -26,24 +28,24 @@ OF_HOME = "grip_data.json"  # in the home
 
 
 def make_home() -> Path:
-    """The home, made where it is not there, with the settings of this project's instance."""
+    """The home. If it is missing, it is created, with this project's dagster.yaml."""
     home = home_folder()
     if not home.exists():
         must_write()
     home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():  # otherwise Dagster sends telemetry and keeps its defaults
+    if not (home / "dagster.yaml").exists():  # without this file Dagster uses its defaults and sends telemetry
         shutil.copy(shipped("dagster_home") / "dagster.yaml", home)
     return home
 
 
 def belong_together(instance: "dg.DagsterInstance", home: Path) -> None:
-    """GripError where data folder and home are each other's strangers."""
+    """GripError if the data folder or the home belongs to another one."""
     data, mark = data_root(), _read(data_root() / MARK)
     if mark:
         if mark["id"] != _identity(instance, home):
             raise GripError(
-                f"The data folder {data} belongs to DAGSTER_HOME {mark['home']}, and DAGSTER_HOME is {home}: settings"
-                f" and history there are those of another folder. Set DAGSTER_HOME={mark['home']}, or name another"
+                f"The data folder {data} belongs to DAGSTER_HOME {mark['home']}, and DAGSTER_HOME is {home}, which has"
+                f" the settings and history of another data folder. Set DAGSTER_HOME={mark['home']}, or name another"
                 f" GRIP_DATA. (If that home is lost for good, remove {data / MARK}.)"
             )
         return
@@ -51,12 +53,12 @@ def belong_together(instance: "dg.DagsterInstance", home: Path) -> None:
     if other != data and _read(other / MARK).get("id") == _identity(instance, home):
         raise GripError(
             f"DAGSTER_HOME {home} belongs to the data folder {other}, and GRIP_DATA is {data}. Set GRIP_DATA={other},"
-            " or leave DAGSTER_HOME out: a data folder of its own then has a home of its own."
+            " or unset DAGSTER_HOME: each data folder then has its own home."
         )
 
 
 def bind(instance: "dg.DagsterInstance", home: Path) -> None:
-    """Write down that the data folder and the home belong together."""
+    """Record, in both folders, that the data folder and the home belong together."""
     data = data_root()
     data.mkdir(parents=True, exist_ok=True)
     mark = {"id": _identity(instance, home), "home": str(home)}
@@ -68,7 +70,7 @@ def bind(instance: "dg.DagsterInstance", home: Path) -> None:
 
 
 def _identity(instance: "dg.DagsterInstance", home: Path) -> str:
-    """Of the event log, wherever it is: a team shares one on a server, and each of them has a home."""
+    """The identity of the event log. A team may share one on a server, where each member has a home of their own."""
     of_storage = getattr(instance.run_storage, "get_run_storage_id", None)
     return of_storage() if of_storage else str(home)
 
@@ -81,29 +83,32 @@ def _read(file: Path) -> dict[str, str]:
 
 
 def may_write(home: Path) -> bool:
-    """Whether this user may write to a home that is there, and to its event log."""
+    """Whether this user may write to the home and its event log. Files that do not exist are not looked at."""
     folders = [home, home / "history", home / "history" / "runs"]
     there = [*folders, *home.glob("history/*.db"), *home.glob("history/runs/index.db")]
     return all(os.access(path, os.W_OK) for path in there if path.exists())
 
 
 def must_write() -> None:
-    """GripError where this user may not write to the data folder or its home."""
+    """GripError if this user may not write to the data folder or its home."""
     home = home_folder()
     for folder in (data_root(), home):
         nearest = next(f for f in (folder, *folder.parents) if f.exists())
         if not os.access(nearest, os.W_OK) or (folder == home and not may_write(folder)):
             raise Unfinished(
                 f"This user may read {folder} and not write to it. Ask its owner for the right to write, or set"
-                " GRIP_DATA to a folder of your own. Commands that only read (status, plan, sql, explain, history,"
-                " compare, export to another place) work as it is."
+                " GRIP_DATA to a folder of your own. Commands that only read still work: status, plan, sql, explain,"
+                " history, compare, and export to another place."
             )
 
 
 @contextmanager
 def readers_copy(home: Path) -> Iterator[Path]:
-    """The event log of a home that this user may only read, in a folder that goes afterwards: SQLite writes beside a
-    file to read it. The copy is read-only, so that nothing is written into it and thought to be kept."""
+    """Yield a temporary copy of the event log of a home that this user may only read.
+
+    The copy is needed because SQLite writes files beside a database to read it. The copy is read-only, so that nobody
+    writes into it and loses what they wrote.
+    """
     with tempfile.TemporaryDirectory(prefix="grip-reader-") as place:
         copy = Path(place)
         shutil.copy(home / "dagster.yaml", copy)
@@ -115,7 +120,7 @@ def readers_copy(home: Path) -> Iterator[Path]:
 
 
 def _copy_database(file: Path, target: Path) -> None:
-    """A database with its log, taken again where a writer changed it meanwhile; the copy is one file."""
+    """Copy a database with its write-ahead log into one file. Repeats if a writer changed it during the copy."""
     sources = [file, file.with_name(file.name + "-wal")]
 
     def state() -> list[tuple[int, int]]:
@@ -129,5 +134,5 @@ def _copy_database(file: Path, target: Path) -> None:
         if state() == before:
             break
     with closing(sqlite3.connect(target)) as database:
-        database.execute("PRAGMA journal_mode = DELETE")  # what is in the log comes into the file
+        database.execute("PRAGMA journal_mode = DELETE")  # moves the log's content into the file
     target.chmod(0o444)

@@ -1,6 +1,6 @@
-"""settings/clustering.keep as a user gives it: ``in_force`` becomes the version in force when the setting is made.
+"""settings/clustering.keep: the user's value ``in_force`` is replaced by the version that is in force now.
 
-A name that moved with every run would be no setting: the same settings would not give the same result.
+The setting stores a fixed version, so that the same settings always give the same result.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from grip_assets.store.artifacts import ArtifactStore
 
 
 def named(instance: dg.DagsterInstance, given: Mapping[str, Any], store: ArtifactStore) -> dict[str, Any]:
-    """Changes of settings/clustering with the version that ``keep`` stands for. GripError where there is none."""
+    """Changes of settings/clustering, with ``keep`` replaced by a whole version. GripError if there is no such one."""
     if given.get("keep") is None:
         return dict(given)
     in_force = event_log.versions_in_force(instance, ["partition"]).get("partition")

@@ -1,7 +1,7 @@
-"""Runs that the command line starts, in this process, as runs of the jobs that the UI knows.
+"""Runs that the command line starts, in this process, as runs of the jobs in the UI.
 
-The UI lists a run under a job and on its overview by where the job comes from: the code location and its repository.
-Dagster's own ways to run a job in a process leave that out, so a run is made here with it and then executed.
+To list a run under its job, the UI needs the job's origin: the code location and its repository. Dagster's own ways to
+run a job in a process leave the origin out. So this module creates the run with its origin and then executes it.
 """
 
 import sys
@@ -24,8 +24,11 @@ def launch(
     tags: Mapping[str, str],
     only: list[dg.AssetKey] | None = None,
 ) -> dg.JobExecutionResult:
-    """Run a job to its end; what failed is in the result. ``find_job`` is a function of a module, by which a process
-    of its own finds the job too. ``only``: these assets of it (None: all)."""
+    """Run a job to its end. Failures are in the result and are not raised.
+
+    ``find_job``: a function of a module, so that another process can find the job too. ``only``: the assets to run
+    (None: all).
+    """
     job = dg.reconstructable(find_job)
     run = instance.create_run_for_job(
         job.get_definition(),
@@ -39,7 +42,7 @@ def launch(
 
 
 def origin(job: str) -> RemoteJobOrigin:
-    """Where the UI has the job from."""
+    """The job's code location and repository, as the UI knows them."""
     target = LoadableTargetOrigin(executable_path=sys.executable, module_name=MODULE)
     place = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
     return RemoteJobOrigin(RemoteRepositoryOrigin(place, SINGLETON_REPOSITORY_NAME), job)

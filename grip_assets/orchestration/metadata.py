@@ -1,4 +1,4 @@
-"""An artifact's manifest as Dagster metadata: what the UI shows of a materialization, and plots over time."""
+"""An artifact's manifest as Dagster metadata, which the UI shows and plots over time."""
 
 import base64
 import re
@@ -19,7 +19,7 @@ PICTURE_BYTES = 90_000  # larger metadata slows the event log down
 
 
 def metadata(made: Made, stage: Stage, store: ArtifactStore) -> dict[str, Any]:
-    """Row count and schema of the main table, the stage's numbers, seconds, ``reused``, extremes, picture."""
+    """Metadata of a materialization: rows and schema of the main table, metrics, seconds, ``reused``, picture, ..."""
     manifest = made.manifest
     main = main_table(manifest)
     folder = store.folder(manifest["stage"], made.version)
@@ -43,12 +43,12 @@ def metadata(made: Made, stage: Stage, store: ArtifactStore) -> dict[str, Any]:
 
 
 def rounded(value: Any) -> Any:
-    """A number of the plots with four digits; whatever else it is, as it is."""
+    """A float rounded to four digits, for the plots. Other values are returned unchanged."""
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def sample(stage: str, version: str, store: ArtifactStore) -> str:
-    """A few documents as a Markdown table. Documents are hostile: nothing of theirs is markup or a link."""
+    """A few documents as a Markdown table. Documents are hostile input: their text is shown without markup or links."""
     corpus = store.ancestors(stage, version)["corpus"]["version"]
     tables = {"corpus": store.parquet("corpus", corpus, "corpus"), stage: store.parquet(stage, version, stage)}
     rows = query(f"samples/{stage}", tables).to_dicts()
@@ -56,7 +56,7 @@ def sample(stage: str, version: str, store: ArtifactStore) -> str:
 
 
 def _short(value: Any) -> Any:
-    """A text on one line, in characters that can be printed, and no address that would become a link."""
+    """A text on one line, with printable characters only. Addresses are broken up, so that they do not become links."""
     if not isinstance(value, str):
         return value
     text = "".join(c if c.isprintable() else " " for c in value)
@@ -65,7 +65,7 @@ def _short(value: Any) -> Any:
 
 
 def headlines(store: ArtifactStore, records: Mapping[str, Record]) -> str:
-    """Five numbers of what is in force, as Markdown."""
+    """A short Markdown list about the pool and the subset in force."""
     said = {n: store.manifest(n, records[n].version)["metrics"] for n in ("corpus", "clusters", "subset")}
     corpus, subset = said["corpus"], said["subset"]
     pool, chosen = corpus["tokens"], subset["tokens_selected"]

@@ -1,6 +1,6 @@
-"""report: one HTML page of all that is in force, at ``<data>/report/index.html``. Read by people, never by a stage.
+"""The asset report: one HTML page about all assets in force, at ``<data>/report/index.html``. No stage reads it.
 
-It is no stage: it has no table, and only the latest is kept. Its version is a digest of what it shows.
+The report is not a stage: it has no table, and only the latest page is kept. Its version is a digest of its contents.
 """
 
 import time
@@ -75,7 +75,7 @@ def report(context: dg.AssetExecutionContext, data: Data) -> Any:
 
 
 def is_current(store: ArtifactStore, records: Mapping[str, Record], settings: Settings) -> bool:
-    """Whether the page that is there shows what is in force."""
+    """Whether the existing page shows the versions and settings in force."""
     from grip_assets.report.page.write import digest_of_page, named, page_path
 
     versions = {name: record.version for name, record in records.items()}

@@ -1,7 +1,7 @@
-"""What was in force before: every change of a setting and every subset, as the event log has them; and going back.
+"""Earlier changes of settings, from the event log, and how to take them back.
 
-A change is undone by one more materialization with the earlier values, which says whose change it takes back. Nothing
-is deleted from the event log.
+To take back a change, a new materialization with the earlier values is added. It names the run whose change it takes
+back. Nothing is deleted from the event log.
 """
 
 import json
@@ -16,16 +16,18 @@ from grip_assets.errors import GripError
 from grip_assets.orchestration.event_log import DATA_VERSION, settings_key
 from grip_assets.settings import GROUPS, Corpus, pool_fields, validate, version
 
-TAKES_BACK = "takes_back"  # metadata of a materialization that undoes the change of a run: the run's id
-PROFILE = "grip/profile"  # tag of a run: the profile whose settings it set
-REFUSED = "grip/refused"  # tag of a run whose settings did not stay in force: which ones
+TAKES_BACK = "takes_back"  # metadata of a materialization that takes back a run's change: the run's id
+PROFILE = "grip/profile"  # tag of a run: the profile that it set
+REFUSED = "grip/refused"  # tag of a run whose settings were refused: the settings that were taken back
 PAGE, SHOWN = 500, 5
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One change of a settings group. ``fields``: name to (value before, value after); ``takes_back``: the run whose
-    change it undoes."""
+    """One change of a settings group.
+
+    ``fields``: name to (value before, value after). ``takes_back``: the run whose change it takes back, if any.
+    """
 
     group: str
     run_id: str
@@ -36,14 +38,14 @@ class Turn:
 
 
 def last_tagged(instance: dg.DagsterInstance, tag: str) -> str | None:
-    """The value of a tag in the latest run that has it; None without one."""
+    """The value of a tag in the latest run that has it. None if no run has it."""
     values = sorted(dict(instance.get_run_tags([tag])).get(tag, ()))
     runs = instance.get_runs(dg.RunsFilter(tags={tag: values}), limit=1) if values else []
     return runs[0].tags[tag] if runs else None
 
 
 def events(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[tuple[int, Record]]:
-    """All materializations of an asset, the latest first, with their place in the event log."""
+    """All materializations of an asset, the latest first: their id in the event log, and the record."""
     cursor = None
     while True:
         page = instance.fetch_materializations(key, limit=PAGE, cursor=cursor)
@@ -67,7 +69,7 @@ def turns(instance: dg.DagsterInstance, groups: Iterable[str] = tuple(GROUPS)) -
 
 
 def _turns(instance: dg.DagsterInstance, group: str) -> Iterator[Turn]:
-    """Of one group, the latest first; read no further than it is asked for."""
+    """Changes of one group, the latest first. The event log is read only as far as the caller iterates."""
     log = events(instance, settings_key(group))
     newest = next(log, None)
     while newest is not None:
@@ -81,19 +83,22 @@ def _turns(instance: dg.DagsterInstance, group: str) -> Iterator[Turn]:
 
 
 def _differences(group: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """A field that the older record does not know had its default."""
+    """Fields with other values: name to (old, new). A field that the old record does not have had its default."""
     before = {**GROUPS[group]().model_dump(mode="json"), **old}
     return {name: (before.get(name), value) for name, value in new.items() if before.get(name) != value}
 
 
 def changed_by(instance: dg.DagsterInstance, run_id: str) -> list[Turn]:
-    """The settings that a run put in force and that are so still: not those that somebody has changed since."""
+    """Changes of a run that are still in force. Groups that were changed again since are left out."""
     return [turn for group in GROUPS if (turn := next(_turns(instance, group), None)) and turn.run_id == run_id]
 
 
 def go_back(instance: dg.DagsterInstance, run_id: str, why: str) -> list[Turn]:
-    """Put in force again what was so before a run changed it; what was undone. Where somebody has changed a group
-    since, that group stays. The run is marked, so that a settings group whose turn in it is still to come stays too."""
+    """Restore the settings that a run changed, and return the changes that were taken back.
+
+    A group that was changed again since is not touched. The run is tagged, so that its settings groups that have not
+    run yet change nothing.
+    """
     undone = changed_by(instance, run_id)
     for turn in undone:
         _restore(instance, turn, run_id, why)
@@ -109,12 +114,12 @@ def is_refused(instance: dg.DagsterInstance, run_id: str) -> bool:
 
 
 def undo(instance: dg.DagsterInstance) -> list[Turn]:
-    """Take back the latest change of settings that was not taken back yet, whoever made it."""
+    """Take back the latest change of settings that was not taken back yet. GripError if there is none."""
     log = turns(instance)
     taken = {turn.takes_back for turn in log if turn.takes_back}
     last = next((t for t in log if not t.takes_back and t.run_id and t.run_id not in taken), None)
     if last is None:
-        raise GripError("No change of a setting is left that could be undone: the first settings are in force.")
+        raise GripError("No change of a setting is left to take back: the first settings are in force.")
     undone = [turn for turn in log if turn.run_id == last.run_id and not turn.takes_back]
     for turn in undone:
         _restore(instance, turn, last.run_id, "grip settings --undo")
@@ -143,7 +148,7 @@ def _restore(instance: dg.DagsterInstance, turn: Turn, run_id: str, why: str) ->
 
 
 def described(turned: Iterable[Turn]) -> list[str]:
-    """``group.field: old → new`` of each field, as the run turned it."""
+    """One line ``group.field: old → new`` for each changed field."""
     return [
         f"{turn.group}.{name}: {json.dumps(old)} → {json.dumps(new)}"
         for turn in turned
@@ -159,8 +164,11 @@ def listed(turned: Iterable[Turn]) -> str:
 
 
 def for_pool(instance: dg.DagsterInstance, in_force: Corpus, given: Mapping[str, Any]) -> dict[str, Any]:
-    """``given`` values of settings/corpus, and, where they name another pool, what describes that pool: as it was
-    the last time that the pool was in force, otherwise the defaults. What is given stays as it is."""
+    """``given``: new values of settings/corpus. If they name another pool, the fields that describe it are added.
+
+    These fields take the values from the last time that this pool was in force, or the defaults. They never replace a
+    value in ``given``.
+    """
     if "path" not in given or given["path"] == in_force.path:
         return dict(given)
     known = Corpus().model_dump(mode="json") | _last_of_pool(instance, given["path"])

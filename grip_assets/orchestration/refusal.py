@@ -1,4 +1,4 @@
-"""What happens to the settings of a run in which a stage refused them."""
+"""What happens to the settings of a run after a stage has refused them."""
 
 from collections.abc import Mapping
 
@@ -14,8 +14,11 @@ ANEW = "The settings are those from before this run. Launch the job again, with 
 
 
 def refuse(context: dg.AssetExecutionContext, data: Data, stages: Mapping[str, Stage], error: GripError) -> dg.Failure:
-    """The failure to raise. Settings that the run put in force go back to what they were, so that neither the next run
-    nor a schedule fails with them; they stay where no setting is to blame."""
+    """The failure to raise. The settings that the run changed go back to their earlier values.
+
+    Otherwise the next run, or a schedule, would fail with them again. After an ``Unfinished`` they stay, since no
+    setting is the reason.
+    """
     undone = []
     if not isinstance(error, Unfinished):
         data.mark()

@@ -1,7 +1,7 @@
-"""The evaluation costs hours, so it runs when it is asked for by name, and not with everything else.
+"""The evaluation takes hours, so it runs only when somebody asks for it by name.
 
-"Materialize all" and "Materialize unsynced" of the UI launch Dagster's implicit job with every asset on the page, and
-nothing in it says that the evaluation is meant. One asset of the evaluation, chosen alone, is meant.
+"Materialize all" and "Materialize unsynced" in the UI launch Dagster's implicit job with every asset on the page. Such
+a run does not ask for the evaluation. A run of the implicit job with one asset of the evaluation alone does.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,8 @@ HOW = (
 
 
 def asked(context: dg.AssetExecutionContext, stage: Stage, stages: Mapping[str, Stage]) -> bool:
-    """Whether this run means ``stage``. Unfinished where it means nothing at all: it would read as a success."""
+    """Whether this run asks for ``stage``. Raises ``Unfinished`` if the run asks for nothing, since an empty run would
+    look like a success."""
     if stage.group not in ON_REQUEST or TAG in context.run.tags or context.run.job_name != IMPLICIT_ASSET_JOB_NAME:
         return True
     keys = context.job_def.asset_layer.selected_asset_keys
@@ -37,8 +38,8 @@ def asked(context: dg.AssetExecutionContext, stage: Stage, stages: Mapping[str, 
 
 
 def passed_over(context: dg.AssetExecutionContext, stage: Stage, store: ArtifactStore) -> events.Events:
-    """The step ends, and the asset stays what it is."""
-    context.log.info(f"{stage.name} was not asked for, and stays as it is. {HOW}")
+    """Events of a step whose stage was not asked for: the asset stays as it is."""
+    context.log.info(f"{stage.name} was not asked for and stays as it is. {HOW}")
     record = event_log.records(context.instance, [stage.name]).get(stage.name)
     if record is None or not store.has(stage.name, record.version):
         yield from events.passed(context, *context.op_execution_context.selected_output_names)

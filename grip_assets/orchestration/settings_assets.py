@@ -1,7 +1,7 @@
-"""Hyperparameters as assets, one a group, so that the lineage shows which knob invalidates what.
+"""Hyperparameters as assets, one per settings group. The lineage then shows which assets a setting invalidates.
 
-A run changes only the fields that it names; all others keep the value they have. Materializing a group without
-configuration is therefore harmless, and "Materialize all" never resets a tuned setting.
+A run changes only the fields that it names. All other fields keep their values. So it is harmless to materialize a
+group without configuration, and "Materialize all" never resets a tuned setting.
 """
 
 import json
@@ -82,7 +82,7 @@ def settings_asset(group: str) -> dg.AssetsDefinition:
 
 @cache
 def fields(group: str) -> dict[str, dg.Field]:
-    """The Launchpad's form of a group: its fields, of which a run names those to change."""
+    """The Launchpad form of a group. A run names only the fields to change."""
     schema = group_type(group)
     return {name: _field(schema, name) for name in schema.model_fields}
 
@@ -96,8 +96,10 @@ def example(group: str) -> str:
 
 
 def form_in_force(group: str, values: Group) -> str:
-    """Address in the UI of the form of `change_<group>`, filled with the values in force. What describes the pool is
-    commented out: named, it would go with the user to another pool."""
+    """Address in the UI of the form of `change_<group>`, filled with the values in force.
+
+    Fields that describe the pool are commented out. Otherwise a user who names another pool would keep them.
+    """
     lines = [f"# settings/{group} in force: change what you want, and launch"]
     for name, value in values.model_dump(mode="json").items():
         written = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
@@ -108,7 +110,7 @@ def form_in_force(group: str, values: Group) -> str:
 
 
 def _field(schema: type[Group], name: str) -> dg.Field:
-    """A field that may be left out (the value in force stays) or, where the setting allows it, be null."""
+    """An optional field of the form. Left out, the value in force stays. It may be null if the setting allows that."""
     field = schema.model_fields[name]
     allowed = choices(field.annotation)
     kind: Any = dg.Enum(f"{schema.__name__}_{name}", [dg.EnumValue(c) for c in allowed]) if allowed else None
@@ -121,10 +123,10 @@ def _field(schema: type[Group], name: str) -> dg.Field:
 
 
 class Checked(ConfigScalar):
-    """A scalar that refuses a value out of range when a run is launched, before there is a run.
+    """A scalar that refuses a value out of range before the run starts.
 
-    Dagster's own scalars know types and no ranges, and a pydantic schema is looked at when the step runs. Its
-    ``post_process`` is where Dagster lets a type validate; the class is private, and a test fails when it moves.
+    Dagster's own scalars check types and no ranges, and pydantic schemas are checked only when the step runs. Dagster
+    calls ``post_process`` to let a type validate its value. The base class is private, and a test fails when it moves.
     """
 
     KINDS: typing.ClassVar = {
@@ -145,7 +147,7 @@ class Checked(ConfigScalar):
         self.one_of_several = typing.get_origin(schema.model_fields[name].annotation) is list
 
     def post_process(self, value: Any) -> Any:
-        if self.one_of_several:  # a list is looked at as a whole, when the step runs
+        if self.one_of_several:  # the whole list is validated when the step runs
             return value
         try:
             validate(self.group, {self.name: value})

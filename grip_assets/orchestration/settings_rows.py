@@ -1,4 +1,7 @@
-"""What settings are in force, where they come from, and what reads them. `grip settings` prints it: report/terminal."""
+"""The settings in force, where they come from, and which assets read them.
+
+`grip settings` prints these rows with report/terminal/settings_table.py.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +22,9 @@ def rows(
 ) -> list[dict[str, Any]]:
     """One row per setting: name, value in force, default, profile and its value, read_by, changed_at, changed_by (a
     run), symbol, range, choices, applies (now), applies_with (which settings; empty: with any), description.
-    ``names``: groups or settings; all where none is named. ``changed``: only those that are not at their default."""
+
+    ``names``: groups or settings; empty: all. ``changed``: only settings that are not at their default.
+    """
     wanted = {name for given in names for name in _meant(given)} or set(flat(_defaults()))
     profile = profile or past.last_tagged(instance, past.PROFILE)
     of_profile = read_profile(profile) if profile else {}
@@ -68,7 +73,7 @@ def _row(
 
 
 def _meant(given: str) -> list[str]:
-    """The settings that a name stands for: a group, or one field."""
+    """The settings that a name means: those of a group, or one field. ``UsageMistake`` if there is no such name."""
     group, dot, field = given.removeprefix("settings/").replace("/", ".").partition(".")
     if dot:
         known_field(group, field)

@@ -1,4 +1,4 @@
-"""One factory turns a stage into a Dagster asset: versioned, reused where it is there, checked as it is made."""
+"""The factory that turns a stage into a Dagster asset, with versions, reuse and checks."""
 
 import time
 import warnings
@@ -35,7 +35,7 @@ PAGES = {"corpus": "pools", "quality_scores": "judge", "judge_report": "judge", 
 
 
 def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinition:
-    """The asset of ``stage``. Its data version is the recipe, so the UI knows what is unsynced and why."""
+    """The asset of ``stage``. Its data version is the artifact's version, so the UI knows what is unsynced and why."""
     deps = [dg.AssetKey(name) for name in stage.inputs] + [event_log.settings_key(group) for group in stage.groups]
 
     @dg.asset(
@@ -49,7 +49,7 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
         code_version=stage.code_version,
         dagster_type=events.NOTHING,
         metadata={"dagster/code_references": code_references(stage.compute, page_of(stage), stage.name)},
-        automation_condition=None if stage.group == "evaluation" else on_change,  # costly: made when asked for
+        automation_condition=None if stage.group == "evaluation" else on_change,  # see requested.py
         freshness_policy=FRESH.get(stage.name),
         check_specs=checks.specs(stage),
     )
@@ -97,7 +97,7 @@ def draw_picture(stage: str, tables: Mapping[str, Any]) -> bytes:
 
 @contextmanager
 def with_refusal_first(context: dg.AssetExecutionContext, data: Data, stages: Mapping[str, Stage]) -> Iterator[None]:
-    """What is wrong and what to do next, as the first thing that the UI shows of a failed step."""
+    """Turn a GripError into a Dagster failure, so that the UI shows its message first."""
     try:
         yield
     except GripError as error:
@@ -105,12 +105,12 @@ def with_refusal_first(context: dg.AssetExecutionContext, data: Data, stages: Ma
 
 
 def page_of(stage: Stage) -> str:
-    """The page of the docs that says most about it."""
+    """The page of the docs that says most about a stage."""
     return PAGES.get(stage.name) or {"evaluation": "evidence", "reports": "report"}.get(stage.group, "recompute")
 
 
 def code_references(what: Any, page: str, query: str | None = None) -> dg.CodeReferencesMetadataValue:
-    """Where a reader finds a function or class, its query where it has one, and the page of the docs about it."""
+    """Links to the code of a function or class, to its queries if it has any, and to its page of the docs."""
     code = getattr(what, "__code__", None)  # a class has none
     file, line = (code.co_filename, code.co_firstlineno) if code else (getfile(what), getsourcelines(what)[1])
     found = [dg.LocalFileCodeReference(file_path=file, line_number=line)]
@@ -126,7 +126,7 @@ def code_references(what: Any, page: str, query: str | None = None) -> dg.CodeRe
 
 
 def _recent(stage: Stage, made: Record) -> bool:
-    """Whether the freshness that the UI shows can do without one more materialization."""
+    """Whether the latest materialization is recent enough for the freshness policy of the stage."""
     return stage.name not in FRESH or time.time() - made.timestamp < timedelta(days=1).total_seconds()
 
 

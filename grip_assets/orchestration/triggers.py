@@ -1,8 +1,8 @@
-"""What starts a run by itself, each off until it is turned on: schedules, and sensors that watch a folder.
+"""Schedules, and sensors that watch a folder. Each is off until somebody turns it on.
 
-A sensor asks for a run when what it watches has changed and then has stayed the same from one look to the next, so
-that a copy going on is waited for. It asks once for each state of the folder: a run that failed or was cancelled
-waits for a person, or for the next change.
+A sensor requests a run when its folder has changed and then stayed the same between two looks. So it waits for the end
+of a copy. It requests one run for each state of the folder. After a failed or cancelled run it waits for a person, or
+for the next change.
 """
 
 import hashlib
@@ -34,11 +34,12 @@ GOING_ON = [
 
 
 def schedules(job: Any) -> list[dg.ScheduleDefinition]:
-    """``nightly`` and ``weekly``. ``GRIP_NIGHTLY`` is another cron line, ``GRIP_NIGHTLY_PROFILE`` a profile whose
-    settings the run sets first (none: those in force), ``GRIP_TIMEZONE`` the time zone of both.
+    """The schedules ``nightly`` and ``weekly``.
 
-    A schedule that one of them is wrong for is left out, and a log line says so: it never runs at a time that nobody
-    asked for, and all else stays."""
+    ``GRIP_NIGHTLY`` sets another cron line. ``GRIP_NIGHTLY_PROFILE`` names a profile whose settings the run sets first
+    (unset: the settings in force). The weekly schedule has the same two variables. ``GRIP_TIMEZONE`` is the time zone
+    of both. A schedule with a wrong variable is left out, and a log line says so.
+    """
     found = []
     for name, usual in CRON.items():
         at, profile = f"GRIP_{name.upper()}", f"GRIP_{name.upper()}_PROFILE"
@@ -62,7 +63,7 @@ def schedules(job: Any) -> list[dg.ScheduleDefinition]:
 
 
 def interval() -> int:
-    """Seconds from one look to the next, and how long a folder has to be quiet."""
+    """Seconds between two looks, which is also how long a folder must stay unchanged."""
     if wrong := variables.problem("GRIP_WATCH_SECONDS"):
         warn_once(f"Sensors look every 30 seconds: {wrong}")
         return 30
@@ -91,8 +92,8 @@ def new_documents(job: Any) -> dg.SensorDefinition:
 
 
 def new_checkpoint(job: Any) -> dg.SensorDefinition:
-    """Watches the folder in settings/adaptation.checkpoints: its newest checkpoint becomes the proxy, the drops are
-    measured again and the budget follows [paper: the loop over rounds t]."""
+    """Watches the folder in settings/adaptation.checkpoints: its newest checkpoint becomes the proxy, and the drops and
+    the budget are computed again [paper: the loop over rounds t]."""
 
     @dg.sensor(name="new_checkpoint", job=job, minimum_interval_seconds=interval(), description=new_checkpoint.__doc__)
     def _sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
@@ -113,8 +114,10 @@ def new_checkpoint(job: Any) -> dg.SensorDefinition:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint with the largest number in its name, and among equals the last name; None where there is none.
-    A folder is a checkpoint once all the weights that it speaks of are there."""
+    """The checkpoint with the largest last number in its name, or None. Among equals, the last name.
+
+    A folder is a checkpoint as soon as it has all weight files that its index lists.
+    """
     found = [path for path in folder.glob("[!.]*") if _complete(path)]
     return max(found, key=lambda path: (_step(path.name), path.name), default=None)
 
@@ -135,7 +138,7 @@ def _complete(path: Path) -> bool:
 
 
 def _listing(checkpoint: Path) -> str:
-    """Changes as long as the checkpoint is being written."""
+    """A digest of names, sizes and times of the files. It changes while the checkpoint is being written."""
     files = sorted(checkpoint.rglob("*")) if checkpoint.is_dir() else [checkpoint]
     stats = [(str(f.relative_to(checkpoint)), (s := f.stat()).st_size, s.st_mtime_ns) for f in files if f.is_file()]
     return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
@@ -144,7 +147,7 @@ def _listing(checkpoint: Path) -> str:
 def _when_quiet(
     context: dg.SensorEvaluationContext, state: str, what: str, config: dict[str, Any] | None = None
 ) -> dg.SensorResult | dg.SkipReason:
-    """A run for ``state``, asked for once, if the last look saw the same and nothing is running."""
+    """Request one run for ``state`` if the last look saw the same state and no run is in progress."""
     if any(context.instance.get_runs(dg.RunsFilter(statuses=GOING_ON), limit=1)):
         return dg.SensorResult(skip_reason=f"{what}, and a run is going on.", cursor=state)
     if context.cursor != state:
