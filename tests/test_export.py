@@ -378,7 +378,7 @@ def test_a_link_is_followed_and_stays_a_link(data, mine, tmp_path):
     with pytest.raises(GripError, match=r"thesis.jsonl was not made by an export"):
         export(data, tmp_path / "to_mine.jsonl")
     (tmp_path / "two.jsonl").symlink_to("names.parquet")
-    with pytest.raises(GripError, match="what it leads to is named like another format"):
+    with pytest.raises(GripError, match="is a link to a file with the ending of another format"):
         export(data, tmp_path / "two.jsonl")
 
 

@@ -1,6 +1,7 @@
-"""The subset's documents in the format that a trainer reads, with a card that says where they come from.
+"""Write the subset's documents in a trainer's format, with a card that says where they come from.
 
-An export is written part by part beside its target, and resumed part by part. The target appears by one rename.
+The parts of an export are written beside its target one by one, so a stopped export continues after its last part. The
+target appears by one rename.
 """
 
 import json
@@ -25,11 +26,11 @@ from grip_assets.settings import digest
 from grip_assets.store.catalog import connect
 from grip_assets.store.marks import MANIFEST, contents, sealed
 
-VERSION = 1  # goes up when the same export has other bytes
+VERSION = 1  # raise it when the bytes of the same export change
 FORMATS: dict[str, type[Format]] = {
     kind.name: kind for kind in (Parquet, Jsonl, JsonlGzip, JsonlZstd, HuggingFace, Mds, Megatron)
 }
-OTHERS = {  # endings that say a format which an export has not
+OTHERS = {  # endings of formats that an export cannot write
     "arrow", "avro", "bin", "bz2", "csv", "db", "duckdb", "feather", "gz", "h5", "hdf5", "idx", "ipc", "json", "lz4",
     "md", "msgpack", "ndjson", "npy", "npz", "orc", "pb", "pickle", "pkl", "pt", "sqlite", "snappy", "tar", "tgz",
     "tsv", "txt", "xlsx", "xml", "xz", "yaml", "yml", "zip", "zst",
@@ -39,7 +40,7 @@ PART_BYTES = 64 << 20  # of text; MosaicML's default size of a shard
 
 @dataclass(frozen=True)
 class Export:
-    """What is written: everything that the bytes depend on beside the subset."""
+    """Everything that the bytes of an export depend on, except the subset."""
 
     format: str
     expand: bool = False
@@ -61,12 +62,13 @@ def export(
     log: Callable[[str], None] = print,
     force: bool = False,
 ) -> int:
-    """Write the subset to ``path``; return the number of documents written, repeats counted where they are rows.
+    """Write the subset to ``path`` and return the number of rows written.
 
-    ``path``: a file or folder, a pipe or device, ``-`` for standard output, or a URL of fsspec's. ``force``: replace a
-    file that no export made.
+    ``path``: a file or folder, a pipe or device, ``-`` for standard output, or a URL that fsspec can open. ``expand``:
+    write a document once for each of its repeats. ``shuffle``: a seed for random order; None: by cluster. ``force``:
+    replace a file that was not made by an export.
 
-    GripError for a format, a path or a tokenizer that cannot be used, and for a subset that is not there or was made
+    GripError if the format, the path or the tokenizer cannot be used, if there is no subset, or if the subset was made
     from tables that are no longer in force.
     """
     target = target_of(str(path))
@@ -87,45 +89,44 @@ def export(
                 writer.assemble(work.parts(), work.target())
                 manifest = {"grip_export": VERSION, "subset": made_from.version, **asdict(what), **counts}
                 _describe(connection, kind, made_from, manifest, place.name, work)
-                target.refuse(kind.directory, kept, force)  # what came there meanwhile
+                target.refuse(kind.directory, kept, force)  # again: a file may have appeared since
                 work.publish(kind.directory)
             target.deliver(place, kind.directory)
     return counts["rows"]
 
 
 def _format(target: Target, format: str | None) -> str:
-    """The format named, or the one that the target's ending says; GripError where there is none, or they differ."""
+    """The named format, or that of the target's ending. GripError if the two differ or the ending is not known."""
     if format is not None and format not in FORMATS:
         raise GripError(f"There is no export format '{format}'. Choose one of: {', '.join(FORMATS)}.")
     said = {ending for name in target.names() if (ending := _ending(name))}
     known = {ending: FORMATS[ending].suffix for ending in said & FORMATS.keys()}
     for ending in sorted(said):
         if format and ending != format and (ending in FORMATS or ending in OTHERS):
-            raise GripError(f"{target.shown} is named like {ending}, and --format is {format}. Change one of them.")
+            raise GripError(f"{target.shown} ends like {ending}, and --format is {format}. Change one of them.")
         if ending not in FORMATS and not (format and ending not in OTHERS):
             raise GripError(
-                f"{target.shown} ends in .{ending}, which is no format of an export. End it in"
+                f"{target.shown} ends in .{ending}, which is not a format of an export. End it in"
                 f" {', '.join(k.suffix for k in FORMATS.values() if k.suffix)}, or say --format"
                 f" {', '.join(k.name for k in FORMATS.values() if k.directory)} for a folder."
             )
     if len(known) > 1:
-        raise GripError(f"{target.shown} is a link, and what it leads to is named like another format. Change one.")
+        raise GripError(f"{target.shown} is a link to a file with the ending of another format. Rename one of them.")
     return format or next(iter(known), target.default)
 
 
 def _ending(name: str) -> str:
-    """The format that a name's ending says, or the ending where it is none of an export's; empty where there is
-    none."""
+    """The format of a name's ending. If no format has this ending, the ending itself; '' if there is none."""
     low = name.lower()
     ours = next((n for n, kind in FORMATS.items() if kind.suffix and low.endswith(kind.suffix)), None)
     return ours or Path(low).suffix.removeprefix(".")
 
 
 def _write_parts(rows: Rows, writer: Format, work: Workplace, log: Callable[[str], None]) -> dict[str, int]:
-    """Write the parts that are not there yet; return the totals of all."""
+    """Write the missing parts, and return the total rows and tokens of all parts."""
     missing = [part for part in rows.sizes if not work.has(part)]
     if there := len(rows.sizes) - len(missing):
-        log(f"exporting: {there:,} of {len(rows.sizes):,} parts are there from an export that was stopped")
+        log(f"exporting: {there:,} of {len(rows.sizes):,} parts are there from an earlier export that was stopped")
     progress = Progress("exporting", sum(rows.sizes[part] for part in missing), "documents", log)
     for part, table in rows.of(missing):
         with work.part(part) as folder:
@@ -145,7 +146,7 @@ def _describe(
     name: str,
     work: Workplace,
 ) -> None:
-    """Write the card, and the mark by which the export is known again."""
+    """Write the card, and the mark by which a later export recognizes this one."""
     text = card(connection, made_from, manifest, kind, name)
     if kind.directory:
         (work.target() / "README.md").write_text(text, encoding="utf-8")

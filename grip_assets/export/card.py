@@ -1,7 +1,7 @@
-"""The card of an exported data set: Markdown under the front matter that the Hub reads, made from lineage.
+"""The card of an exported data set: Markdown with the front matter that the Hub reads, made from the lineage.
 
-Names of files, titles and paths are somebody else's: nothing in them is read as Markdown or HTML, and what lets
-somebody in (a password in a URL, a signed query) is left out.
+File names, titles and paths come from other people, so they are escaped: they contain no Markdown and no HTML.
+Credentials, such as a password in a URL or a signed query, are left out.
 """
 
 import json
@@ -21,15 +21,15 @@ from grip_assets.runtime.credentials import without_credentials
 from grip_assets.settings import GROUPS, trait
 from grip_assets.store.query import sql_text
 
-MOVED = 5  # clusters that are listed in either direction
+MOVED = 5  # clusters listed in each direction
 LANGUAGES = 20
 SHOWN = 200  # characters of a name
 SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B", "n>10B")
 JUDGES = {
-    "static": "Quality was judged by static analysis, which reads form and not truth: well-kept nonsense scores well."
-    " It ranks clusters; it is no judge of single documents.",
+    "static": "Quality was judged by static analysis, which sees form and not truth: well-formatted nonsense scores"
+    " well. It can rank clusters; it cannot judge single documents.",
     "llm": "Quality was judged by a language model, which can be wrong, and can be talked into high scores.",
-    "column": "Quality is a column that the pool brought; what made its numbers is not known here.",
+    "column": "Quality is a column of the pool. How its numbers were made is not known.",
 }
 LIMITS = (
     "Exact duplicates were removed; near-duplicates were not.",
@@ -45,7 +45,7 @@ def card(
     kind: type[Format],
     name: str,
 ) -> str:
-    """The card of the export that ``manifest`` describes. The same export has the same card."""
+    """The card of the export that ``manifest`` describes. The same export always gets the same card."""
     totals = _rows(connection, "questions/totals")[0]
     settings = list(lineage.settings())
     values = {f"{group}.{setting}": value for group, setting, value in settings}
@@ -88,7 +88,7 @@ def _front_matter(title: str, rows: int, kind: type[Format], name: str) -> str:
 
 def _source(totals: Mapping[str, Any], values: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tuple]:
     order = "by cluster" if manifest["shuffle"] is None else f"shuffled, seed {manifest['shuffle']}"
-    expanded = "a document is there as often as it is repeated"
+    expanded = "a document is written once for each of its repeats"
     rows = [
         ("pool", values["corpus.path"] or "the source code installed on the machine"),
         ("read", f"{totals['read']:,} documents of {totals['listed']:,}"),
@@ -100,7 +100,9 @@ def _source(totals: Mapping[str, Any], values: Mapping[str, Any], manifest: Mapp
         ("tokens are counted by", values["corpus.tokenizer"]),
     ]
     if manifest["tokenizer"]:
-        rows.append(("token ids", f"{manifest['tokens']:,} of {manifest['tokenizer']}, with an end of each document"))
+        rows.append(
+            ("token ids", f"{manifest['tokens']:,} of {manifest['tokenizer']}, with one end token per document")
+        )
     return rows
 
 
@@ -172,7 +174,7 @@ def _cell(value: Any) -> str:
 
 
 def plain(text: str) -> str:
-    """A text that reads as itself in Markdown: no markup, no HTML, no link, no line of its own."""
+    """The text, escaped for one line of Markdown: without markup, HTML and links."""
     shown = without_credentials(text)
     shown = shown if len(shown) <= SHOWN else shown[:SHOWN] + "…"
     shown = "".join(" " if c.isspace() else "\ufffd" if unicodedata.category(c)[0] == "C" else c for c in shown)

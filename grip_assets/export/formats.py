@@ -1,7 +1,7 @@
-"""The formats of an export. Each writes one part, and puts all parts together.
+"""The formats of an export. Each format writes single parts, and puts all parts together.
 
-Parquet, JSON lines and ``datasets`` are written by their libraries (pyarrow, polars, datasets); the two that trainers
-read as they are, are in trainers.py.
+Parquet, JSON lines and ``datasets`` are written by their libraries (pyarrow, polars, datasets). The two binary formats
+of trainers are in trainers.py.
 """
 
 import gzip
@@ -24,9 +24,9 @@ COPY = 1 << 20
 
 
 class Format(ABC):
-    """``suffix``: by which a path names the format. ``directory``: the export is a folder. ``expands``: a document is
-    there as often as it is repeated, since its trainers know no column of repeats. ``split``: files of the data, for
-    the card of a data set that the Hub can show."""
+    """``suffix``: the ending of a path that names the format. ``directory``: the export is a folder. ``expands``: a
+    document is written once for each of its repeats, since trainers of this format read no column of repeats.
+    ``split``: pattern of the data files, for the front matter of the card."""
 
     name: ClassVar[str]
     suffix: ClassVar[str] = ""
@@ -36,21 +36,21 @@ class Format(ABC):
     tokenizer: str | None = None
 
     def __init__(self, root: Path, tokenizer: str | None, counter: str):
-        """``counter``: the tokenizer that counted the pool's tokens, which stands in where ``tokenizer`` is None."""
+        """``counter``: the tokenizer that counted the pool's tokens. It is used if ``tokenizer`` is None."""
         if tokenizer:
-            raise GripError(f"--tokenizer is for --format megatron; {self.name} holds texts. Leave it out.")
+            raise GripError(f"--tokenizer is for --format megatron; {self.name} contains texts. Leave it out.")
 
     def facts(self) -> dict[str, Any]:
-        """What the bytes depend on beside the rows."""
+        """What the bytes depend on, except the rows."""
         return {}
 
     @abstractmethod
     def write(self, rows: pa.Table, folder: Path) -> dict[str, Any]:
-        """Write a part in ``folder``; return what ``assemble`` is to know of it."""
+        """Write one part into ``folder``. Returns facts about it for part.json, which ``assemble`` may read."""
 
     @abstractmethod
     def assemble(self, parts: list[Path], out: Path) -> None:
-        """Make the file or folder ``out`` of the folders of the parts."""
+        """Make the file or folder ``out`` from the folders of the parts."""
 
 
 class Parquet(Format):
@@ -68,7 +68,7 @@ class Parquet(Format):
 
 
 class Jsonl(Format):
-    """Parts are not compressed: the file is one stream, since not every reader goes on to a second one."""
+    """JSON lines. Parts are uncompressed: a compressed file is one stream, since some readers stop after the first."""
 
     name, suffix = "jsonl", ".jsonl"
 
@@ -93,7 +93,7 @@ class JsonlGzip(Jsonl):
 
     @contextmanager
     def stream(self, out: Path) -> Iterator[Any]:
-        with out.open("wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as target:  # no name, no time
+        with out.open("wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as target:  # same bytes each time
             yield target
 
 
@@ -107,7 +107,7 @@ class JsonlZstd(Jsonl):
 
 
 class HuggingFace(Format):
-    """What ``datasets.load_from_disk`` reads. Parts are mapped into memory, not read."""
+    """A folder that ``datasets.load_from_disk`` reads. Parts are memory-mapped."""
 
     name, directory, split = "huggingface", True, "data-*.arrow"
 
@@ -126,7 +126,7 @@ class HuggingFace(Format):
         rows = concat_tables([MemoryMappedTable.from_file(str(part / "rows.arrow")) for part in parts])
         shown = datasets.is_progress_bar_enabled()
         datasets.disable_progress_bars()
-        try:  # a fingerprint of its own would be made of times
+        try:  # with a fixed fingerprint, since the default one depends on the time
             datasets.Dataset(rows, fingerprint="grip").save_to_disk(out, max_shard_size="500MB")
         finally:
             if shown:

@@ -1,5 +1,7 @@
-"""The user's own columns in an export (settings/corpus.keep): out of JSON, each a column of a type that holds all its
-values in the subset."""
+"""The user's own columns in an export (settings/corpus.keep).
+
+They are stored as one column of JSON. Each becomes a column again, of a type that fits all its values in the subset.
+"""
 
 import json
 from typing import Any
@@ -9,11 +11,11 @@ import pyarrow as pa
 
 from grip_assets.store.catalog import literal
 
-PREFIX = "kept_"  # of a column that is called like one of ours
+PREFIX = "kept_"  # is put before a name that one of our columns has
 
 
 class Kept:
-    """Columns of the table ``export_rows``, in the order of their names."""
+    """The user's columns of the table ``export_rows``, in the order of their names."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection):
         self.connection = connection
@@ -21,20 +23,20 @@ class Kept:
         self.types = {key: _without_nulls(self._structure(key)) for (key,) in keys}
 
     def _structure(self, key: str) -> Any:
-        """The type of all values, as DuckDB writes it in JSON."""
+        """The common type of all values, in DuckDB's JSON notation."""
         query = f"SELECT json_group_structure(json_extract(kept, {_pointer(key)})) FROM export_rows"  # noqa: S608
         (row,) = self.connection.sql(query).fetchall()
         kind = json.loads(row[0])
         return "BIGINT" if kind in ("UBIGINT", "HUGEINT") and self._fits(key) else kind
 
     def _fits(self, key: str) -> bool:
-        """Whether whole numbers fit the type that readers know best."""
+        """Whether all whole numbers fit into BIGINT, the type that most readers know."""
         value = f"json_extract_string(kept, {_pointer(key)})::HUGEINT"
         query = f"SELECT max({value}) < {2**63} AND min({value}) >= -{2**63} FROM export_rows"  # noqa: S608
         return bool(self.connection.sql(query).fetchall()[0][0])
 
     def expand(self, rows: pa.Table) -> pa.Table:
-        """Each column in the place of all of them as JSON. The order of the rows is kept."""
+        """Replace the column of JSON by one column per key. The order of the rows is kept."""
         values, others = rows.select(["kept"]), rows.drop_columns("kept")
         if not self.types:
             return others
@@ -54,7 +56,7 @@ class Kept:
 
 
 def _free(key: str, taken: list[str]) -> str:
-    while key in (*taken, "text"):  # the text joins last
+    while key in (*taken, "text"):  # the column text is added later
         key = PREFIX + key
     return key
 
@@ -65,7 +67,7 @@ def _pointer(key: str) -> str:
 
 
 def _without_nulls(kind: Any) -> Any:
-    """A value that is null in every row is a text that is not there."""
+    """The type, with text in place of the type of a value that is null in every row."""
     if isinstance(kind, dict):
         return {name: _without_nulls(inner) for name, inner in kind.items()}
     if isinstance(kind, list):

@@ -1,4 +1,4 @@
-"""What a subset was made from: every artifact up to the pool, and the settings they were made with."""
+"""The lineage of a subset: every artifact that it was made from, up to the pool, and their settings."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from grip_assets.store.artifacts import ArtifactStore
 
 @dataclass(frozen=True)
 class Lineage:
-    """``manifests`` by asset, the pool first and the subset last; ``corpus``: glob of the pool's files."""
+    """``manifests``: by asset, the pool first and the subset last. ``corpus``: a glob of the pool's Parquet files."""
 
     manifests: Mapping[str, Mapping[str, Any]]
     corpus: str
@@ -24,11 +24,11 @@ class Lineage:
 
     @property
     def tokenizer(self) -> str:
-        """The one that counted ``n_tokens``."""
+        """The tokenizer that counted ``n_tokens``."""
         return self.manifests["corpus"]["settings"]["corpus"]["tokenizer"]
 
     def settings(self) -> Iterator[tuple[str, str, Any]]:
-        """Group, name and value of every setting that an artifact was made with."""
+        """Group, name and value of every setting that the artifacts were made with."""
         seen = {}
         for manifest in self.manifests.values():
             for group, values in manifest["settings"].items():
@@ -37,8 +37,10 @@ class Lineage:
 
 
 def lineage(connection: duckdb.DuckDBPyConnection, root: Path) -> Lineage:
-    """GripError where there is no subset in force, or where it was made from what is no longer in force: its
-    documents and figures would be another's."""
+    """The lineage of the subset in force.
+
+    GripError if there is no subset, or if an artifact that it was made from is no longer in force.
+    """
     in_force = dict(connection.execute("SELECT asset, version FROM artifacts WHERE in_force").fetchall())
     if "subset" not in in_force:
         raise GripError("There is no subset to export yet. Run `grip curate`.")

@@ -1,7 +1,7 @@
 """The rows of an export, part by part, in bounded memory.
 
-The order is made without the texts; a pass over the corpus then collects the texts of as many parts as a quarter of the
-memory budget holds. (DuckDB neither sorts nor joins long texts within a memory limit.)
+The rows are sorted without their texts. A pass over the corpus then collects the texts of several parts, as many as fit
+into a quarter of the memory limit. (DuckDB neither sorts nor joins long texts within a memory limit.)
 """
 
 from collections import defaultdict
@@ -20,11 +20,11 @@ from grip_assets.store.catalog import literal
 from grip_assets.store.query import sql_text
 from grip_assets.store.tables import parts
 
-BATCH = 1024  # documents of the pool that are read at once
+BATCH = 1024  # documents of the pool per read
 
 
 class Rows:
-    """Rows of the subset. ``sizes``: number of rows of each part, by its number."""
+    """The rows of an export. ``sizes``: part number to its number of rows."""
 
     def __init__(
         self,
@@ -35,7 +35,8 @@ class Rows:
         part_bytes: int,
         spill: Path,
     ):
-        """``corpus``: glob of the files of the pool. GripError where the subset is empty."""
+        """``corpus``: a glob of the pool's files. ``part_bytes``: bytes of text per part. ``spill``: DuckDB's temporary
+        folder. GripError if the subset is empty."""
         self.connection, self.corpus, self.part_bytes = connection, corpus, part_bytes
         connection.execute(f"SET memory_limit = {literal(f'{limit_bytes() // 2}B')}")
         connection.execute(f"SET temp_directory = {literal(str(spill))}")
@@ -48,7 +49,7 @@ class Rows:
         self.kept = Kept(connection)
 
     def of(self, numbers: Sequence[int]) -> Iterator[tuple[int, pa.Table]]:
-        """Each of these parts with its rows."""
+        """The rows of these parts: (part number, table with texts)."""
         at_once = max(limit_bytes() // 4 // self.part_bytes, 1)
         for start in range(0, len(numbers), at_once):
             tables = {number: self._without_texts(number) for number in numbers[start : start + at_once]}
@@ -64,7 +65,7 @@ class Rows:
         )
 
     def _texts(self, tables: Mapping[int, pa.Table]) -> dict[int, list[pa.RecordBatch]]:
-        """Documents of each part, in the order of the corpus."""
+        """Ids and texts by part number, in the order of the corpus."""
         readers = defaultdict(set)
         for number, rows in tables.items():
             for doc_id in rows["doc_id"].to_pylist():
@@ -80,14 +81,14 @@ class Rows:
         return found
 
     def _documents(self) -> Iterator[pa.RecordBatch]:
-        """Names and texts of the whole pool."""
+        """Ids and texts of the whole pool, in batches."""
         for file in parts(self.corpus):
             reader = pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)  # pages as they are needed
             yield from reader.iter_batches(BATCH, columns=["doc_id", "text"])
 
 
 def _export_sql(connection: duckdb.DuckDBPyConnection) -> str:
-    """A pool that an earlier version read has kept no columns."""
+    """The query. Corpora that an earlier version of this program wrote have no column ``kept``: it is null then."""
     text = sql_text("commands/export")
     columns = connection.sql("SELECT * FROM corpus LIMIT 0").columns
     return text if "kept" in columns else text.replace("c.kept", "NULL::VARCHAR AS kept")

@@ -1,7 +1,7 @@
 """Where an export goes: a file or folder, a pipe or device, standard output, or a URL.
 
-Somebody's own file is never harmed: what no export made is replaced with ``force`` alone, and the pool and the data
-folder never. Links are followed: what is judged is what would be replaced.
+A file that was not made by an export is replaced only with ``force``. The pool and the data folder are never replaced.
+Links are followed, so that the checks look at the file that would be replaced.
 """
 
 import json
@@ -37,19 +37,19 @@ from grip_assets.store.marks import (
 
 COPY = 1 << 20
 STREAMS = ("/dev/", "/proc/")
-ENDED = (OSError, ValueError)  # what the file system says of a name; ValueError: a zero byte in it
+ENDED = (OSError, ValueError)  # errors for a bad path; ValueError: a zero byte in it
 
 
 @dataclass(frozen=True)
 class Held:
-    """What an export must leave alone: the data folder, and the pools that were read into it."""
+    """What an export must not replace: the data folder, and the pools that were read into it."""
 
     data: Path
     pools: tuple[str, ...]
 
 
 def held(connection: duckdb.DuckDBPyConnection, data: Path) -> Held:
-    """The pools of all artifacts, and the one that is set now."""
+    """The data folder, and the pools: of all artifacts, of the settings, and this machine's installed source code."""
     made = [m["settings"]["corpus"].get("path") for m in ArtifactStore(data).manifests("corpus")]
     query = """SELECT value->>'$' FROM settings WHERE "group" = 'corpus' AND name = 'path'"""
     now = [value for (value,) in connection.execute(query).fetchall()]
@@ -57,31 +57,31 @@ def held(connection: duckdb.DuckDBPyConnection, data: Path) -> Held:
 
 
 class Target:
-    """``name``: the file's or folder's own, by which its format is known. ``shown``: how messages name it."""
+    """``name``: the name of the file or folder, whose ending says the format. ``shown``: its name in messages."""
 
     name: str
     shown: str
-    default = "parquet"  # of a name that has no ending
+    default = "parquet"  # format of a name without an ending
 
     def names(self) -> list[str]:
         """The names whose endings say the format."""
         return [self.name]
 
     def refuse(self, directory: bool, held: Held, force: bool) -> None:
-        """GripError where it cannot be written, or holds what must not be replaced."""
+        """GripError if the target cannot be written, or if it must not be replaced."""
 
     def advice(self, held: Held) -> str | None:
-        """What somebody should know before it is written."""
+        """A note for the user before the target is written, if any."""
         return None
 
     @contextmanager
     def place(self) -> Iterator[Path]:
-        """The path to write to. What is not a file here is made in a temporary folder, and sent from there."""
+        """Yield the local path to write to. For a stream or URL this is in a temporary folder; see ``deliver``."""
         with tempfile.TemporaryDirectory(prefix="grip-export-") as folder:
             yield Path(folder) / (self.name or "export")
 
     def deliver(self, local: Path, directory: bool) -> None:
-        """Send what was made at ``place()``."""
+        """Send the file or folder at ``place()`` to the target."""
 
 
 class Local(Target):
@@ -99,7 +99,11 @@ class Local(Target):
 
     def advice(self, held: Held) -> str | None:
         pool = next((p for p in _local(held.pools) if _is_below(self.real, p)), None)
-        return f"{self.real} lies in the pool {pool}; its card says that it is no document of it" if pool else None
+        return (
+            f"{self.real} lies in the pool {pool}. Its card marks it, so it will not be read as a document"
+            if pool
+            else None
+        )
 
     @contextmanager
     def place(self) -> Iterator[Path]:
@@ -126,18 +130,18 @@ class Local(Target):
         if path.is_dir() and not directory:
             raise GripError(f"{path} cannot be written: it is a folder. Name a file in a folder that exists.")
         if path.exists() and not path.is_dir() and not path.is_file():
-            raise GripError(f"{path} is neither a file nor a folder, and is not written to. Name another place.")
+            raise GripError(f"{path} is neither a file nor a folder, so it is not written to. Name another place.")
 
     def _refuse_held(self, held: Held, somebodys: "Somebodys | None") -> None:
         path = self.real
         if held.data.exists() and (_is_below(path, held.data) or _is_below(held.data, path)):
-            raise GripError(f"{path} is in the way of the data folder {held.data}. Name a place outside of it.")
+            raise GripError(f"{path} would overwrite the data folder {held.data}. Name a place outside of it.")
         for pool in _local(held.pools):
             if pool.exists() and (_is_below(pool, path) or (somebodys and _is_below(path, pool))):
                 raise GripError(f"{path} belongs to the pool {pool}, which is never replaced. Name another place.")
 
     def _somebodys(self, directory: bool) -> "Somebodys | None":
-        """What stands in the place, and is not as an export left it."""
+        """The file at this path that was not made by an export, or was changed since. None if there is no such file."""
         path = self.real
         if directory:
             return _in_folder(path) if path.exists() else None
@@ -151,7 +155,7 @@ class Local(Target):
 
 @dataclass(frozen=True)
 class Somebodys:
-    """``forced``: whether ``force`` replaces it."""
+    """A file of the user at the target. ``why``: end of the message; ``forced``: whether ``force`` replaces it."""
 
     file: Path
     why: str
@@ -176,14 +180,14 @@ def _local(pools: tuple[str, ...]) -> list[Path]:
 
 
 def _is_below(inner: Path, outer: Path) -> bool:
-    """Whether ``inner`` is ``outer`` or lies in it, by whatever name; ``outer`` may not be there."""
+    """Whether ``inner`` is ``outer`` or lies in it, also through links. False if ``outer`` does not exist."""
     if not outer.exists():
         return False
     return any(place.exists() and place.samefile(outer) for place in (inner, *inner.parents))
 
 
 class Stream(Target):
-    """A pipe, a character device, or standard output where ``path`` is None. No card goes with it."""
+    """A pipe, a character device, or standard output if ``path`` is None. It gets no card."""
 
     default = "jsonl"
 
@@ -206,13 +210,14 @@ class Stream(Target):
                 with self.path.open("wb") as out:
                     shutil.copyfileobj(made, out, COPY)
         except BrokenPipeError:
-            raise GripError(f"Whoever reads {self.shown} stopped before all was written.") from None
+            raise GripError(f"The reader of {self.shown} stopped before everything was written.") from None
         except ENDED as error:
             raise GripError(f"{self.shown} cannot be written: {error}.") from None
 
 
 class Remote(Target):
-    """A URL, written by fsspec once all is made. Only sizes are compared: a hash would read all of it."""
+    """A URL. fsspec writes it when the whole export is made. An existing file is compared by size only, since a hash
+    would read all of it."""
 
     def __init__(self, url: str):
         self.shown = without_credentials(url)
@@ -222,13 +227,13 @@ class Remote(Target):
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """What a driver raises, as one sentence; drivers raise whatever their libraries do."""
+        """Turn any error of a driver into a GripError of one sentence."""
         try:
             yield
         except GripError:
             raise
         except ImportError as error:
-            raise GripError(f"{self.shown} needs a driver that is not here: {error}. Install it with pip.") from None
+            raise GripError(f"{self.shown} needs a driver that is not installed: {error}. Install it.") from None
         except Exception as error:
             said = without_credentials(" ".join(str(error).split()))[:200] or type(error).__name__
             raise GripError(f"{self.shown} cannot be written: {said}.") from None
@@ -245,7 +250,7 @@ class Remote(Target):
                 raise GripError(f"{self.shown} {why}, and is not replaced. Name another place{advice}.")
 
     def _there(self, url: str) -> str | None:
-        """The path of another URL in this file system; None where it is in another one."""
+        """The path of a URL in this file system. None if the URL is in another file system."""
         same = set(url.partition("://")[:1]) <= {self.fs.protocol, *self.fs.protocol}
         return self.fs._strip_protocol(url).rstrip("/") if same else None
 
@@ -281,7 +286,7 @@ class Remote(Target):
 
 
 def target_of(given: str) -> Target:
-    """The target that somebody named; GripError for a name that cannot be one."""
+    """The target of a name that a user typed. GripError if it cannot be a target."""
     if given == "-":
         return Stream(None)
     if given.startswith(("file://", "local://")):

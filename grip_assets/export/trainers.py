@@ -1,4 +1,4 @@
-"""The two formats that trainers read as they are: MosaicML's MDS and Megatron's .bin/.idx."""
+"""The two binary formats of trainers: MosaicML's MDS and Megatron's .bin/.idx."""
 
 import json
 import shutil
@@ -13,16 +13,19 @@ from grip_assets.errors import GripError
 from grip_assets.export.formats import Format
 from grip_assets.extras import missing
 
-BLOCK = 256  # documents tokenized at once
-PREFIX = "text_document"  # Megatron's own name of what its preprocessing makes
+BLOCK = 256  # documents per batch
+PREFIX = "text_document"  # name of the files, as Megatron's own preprocessing has it
 
 
 class Mds(Format):
-    """One shard a part, as ``streaming`` reads it. Written here: that library cannot be installed beside this
-    program, since it requires transformers<5 and numpy<2.2, and imports torchvision.
+    """MosaicML's MDS, which the library ``streaming`` reads. Each part becomes one shard.
 
-    A shard is the number of samples n, n + 1 offsets from the file's start (uint32), its own description as JSON, and
-    the samples. A sample is the sizes of its columns that vary (uint32), then its columns in the order of their names.
+    It is written here because ``streaming`` cannot be installed beside this program: it requires transformers<5 and
+    numpy<2.2, and imports torchvision.
+
+    A shard consists of the number of samples n, n + 1 offsets from the file's start (uint32), its description as JSON,
+    and the samples. A sample consists of the sizes of its columns of variable size (uint32), and its columns in the
+    order of their names.
     """
 
     name, directory, expands = "mds", True, True
@@ -56,7 +59,7 @@ class Mds(Format):
 
 
 def _flat(rows: pa.Table) -> pa.Table:
-    """MDS has texts and numbers: a user's column of another type is written as JSON."""
+    """The rows, with columns that are neither text nor numbers written as JSON. MDS has no other types."""
     for i, field in enumerate(rows.schema):
         kind = field.type
         if not (pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)):
@@ -66,7 +69,7 @@ def _flat(rows: pa.Table) -> pa.Table:
 
 
 def _place(file: Path, name: Path) -> None:
-    """Give a file another name; a copy where the file system knows no links."""
+    """Link a file to another name, or copy it if the file system has no hard links."""
     try:
         name.hardlink_to(file)
     except OSError:
@@ -83,7 +86,7 @@ def _shard(rows: pa.Table, kinds: list[str], description: bytes, path: Path) -> 
     start = 4 * (len(samples) + 2) + len(description)
     ends_N = start + np.cumsum([0, *map(len, samples)])
     if ends_N[-1] >= 2**32:
-        raise GripError("MDS shards are below 4 GB, and the subset has longer documents. Lower corpus.max_bytes.")
+        raise GripError("An MDS shard must be below 4 GB, but the subset has longer documents. Lower corpus.max_bytes.")
     with path.open("wb") as file:
         file.write(np.uint32(len(samples)).tobytes() + ends_N.astype("<u4").tobytes() + description)
         file.writelines(samples)
@@ -95,7 +98,7 @@ def _rows(batch: pa.RecordBatch) -> Any:
 
 
 def _sample(values: tuple, kinds: list[str]) -> bytes:
-    """MDS has no null: a text that is not there is empty, a number is 0."""
+    """One sample. MDS has no null: a missing text is empty, a missing number is 0."""
     data = [_ENCODE[kind](value or ("" if kind == "str" else 0)) for value, kind in zip(values, kinds, strict=True)]
     sizes = [len(d) for d, kind in zip(data, kinds, strict=True) if kind == "str"]
     return np.array(sizes, "<u4").tobytes() + b"".join(data)
@@ -109,7 +112,7 @@ _ENCODE: dict[str, Any] = {
 
 
 class Megatron(Format):
-    """Token ids of each document and the end-of-text token, by Megatron Core's own builder."""
+    """Megatron's .bin/.idx: token ids of each document and the end-of-text token, written by Megatron Core."""
 
     name, directory, expands = "megatron", True, True
 
@@ -126,8 +129,9 @@ class Megatron(Format):
         self.dtype = self.library.DType.optimal_dtype(len(self.model))
         if self.end is None:
             raise GripError(
-                f"{setting}: the tokenizer '{self.tokenizer}' has no end-of-text token, which Megatron puts after each"
-                " document. Name another one with --tokenizer, or say eos_token in a tokenizer_config.json beside it."
+                f"{setting}: the tokenizer '{self.tokenizer}' has no end-of-text token, but Megatron needs one after"
+                " each document. Name another tokenizer with --tokenizer, or set eos_token in a tokenizer_config.json"
+                " beside it."
             )
 
     def facts(self) -> dict[str, Any]:
@@ -157,10 +161,12 @@ class Megatron(Format):
 
 
 def _megatron() -> Any:
-    """The module that reads and writes Megatron's files; GripError where it is not installed."""
+    """The module that reads and writes Megatron's files. GripError if it is not installed."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that Transformer Engine and Apex, which train, are not there
+            warnings.simplefilter(
+                "ignore"
+            )  # it warns that Transformer Engine and Apex are missing; only training needs them
             from megatron.core.datasets import indexed_dataset
     except ImportError as error:
         raise missing("export", "--format megatron", error) from None

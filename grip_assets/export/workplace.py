@@ -1,7 +1,7 @@
-"""Where an export is made: a hidden folder beside its target, named by what is exported.
+"""The working folder of an export: a hidden folder beside the target. Its name has the key of the export (Export.key).
 
-Parts are committed one by one, each by one rename; a killed export leaves them for the next one. The target appears by
-one rename, when all of it is on the disk.
+Each part is committed by one rename, so a killed export leaves its finished parts for the next one. The target appears
+by one rename, after all its bytes are on the disk.
 """
 
 import hashlib
@@ -16,11 +16,11 @@ from grip_assets.store.locks import if_free
 from grip_assets.store.marks import card_beside
 from grip_assets.store.writing import put, sync
 
-NAME_BYTES = 200  # of a target's name that its hidden folder repeats
+NAME_BYTES = 200  # longer names of targets are hashed
 
 
 class Workplace:
-    """The folder of one export of one target. Only its owner, who holds its lock, writes in it."""
+    """The folder of one export to one target. Only the process that holds its lock writes into it."""
 
     def __init__(self, path: Path, folder: Path):
         self.path, self.folder = path, folder
@@ -37,7 +37,7 @@ class Workplace:
 
     @contextmanager
     def part(self, part: int) -> Iterator[Path]:
-        """Yield an empty folder; when the block ends well it is the part, durable when this returns."""
+        """Yield an empty folder. If the block ends without an error, it becomes the part and is durable on the disk."""
         draft = self._part(part).with_suffix(".draft")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
@@ -45,14 +45,14 @@ class Workplace:
         put(draft, self._part(part))
 
     def target(self) -> Path:
-        """Where the finished file or folder is put together."""
+        """Where the file or folder is assembled."""
         return self.folder / "new"
 
     def card(self) -> Path:
         return self.folder / "card.md"
 
     def publish(self, directory: bool) -> None:
-        """Put what is finished in the place of what was there."""
+        """Replace the target by the finished file or folder."""
         sync(self.target())
         if not directory:
             sync(self.card())
@@ -66,13 +66,13 @@ class Workplace:
 
 
 def _prefix(path: Path) -> str:
-    """How the hidden folders of exports to ``path`` begin; a name may have 255 bytes."""
+    """The beginning of the names of hidden folders for ``path``. A name may have at most 255 bytes."""
     name = path.name if len(path.name.encode()) <= NAME_BYTES else hashlib.sha256(path.name.encode()).hexdigest()
     return f".{name}.export-"
 
 
 def _folders(path: Path) -> list[Path]:
-    """The hidden folders that exports to ``path`` left."""
+    """The hidden folders that earlier exports to ``path`` left behind."""
     named = re.compile(re.escape(_prefix(path)) + "[0-9a-f]{16}")
     with suppress(OSError):
         found = [other for other in path.parent.iterdir() if named.fullmatch(other.name)]
@@ -81,15 +81,16 @@ def _folders(path: Path) -> list[Path]:
 
 
 def left_cards(path: Path) -> list[Path]:
-    """Cards of an export that was killed after its file was in place, and before its card was."""
+    """Cards of exports that were killed between the rename of the file and that of its card."""
     return [folder / "card.md" for folder in _folders(path)]
 
 
 @contextmanager
 def workplace(path: Path, key: str) -> Iterator[Workplace]:
-    """The folder to work in; it goes when the block ends well, with those that other exports of ``path`` left.
+    """Yield the working folder.
 
-    GripError where another process makes the same export.
+    If the block ends without an error, this folder and those of earlier exports to ``path`` are removed.
+    GripError if another process makes the same export, or if the folder cannot be written.
     """
     folder = path.with_name(_prefix(path) + key)
     try:
@@ -97,14 +98,14 @@ def workplace(path: Path, key: str) -> Iterator[Workplace]:
         with if_free(folder / "lock") as free:
             if not free:
                 raise GripError(
-                    f"Another process exports to {path}. Wait for it, or end it: the next one goes on from there."
+                    f"Another process exports to {path}. Wait for it, or end it: the next export continues its work."
                 )
             shutil.rmtree(folder / "new", ignore_errors=True)
             (folder / "new").unlink(missing_ok=True)
             yield Workplace(path, folder)
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
-        raise GripError(f"{path} cannot be written: {error}. The same command goes on from there.") from error
+        raise GripError(f"{path} cannot be written: {error}. The same command continues from there.") from error
     for other in _folders(path):
         _sweep(other)
 
