@@ -21,7 +21,7 @@ class Data(dg.ConfigurableResource):
     """The folder of artifacts, shards and the catalog. ``root`` None: the folder in ``GRIP_DATA`` when a run starts."""
 
     root: str | None = None
-    _told: list[event_log.Told] = PrivateAttr(default_factory=list)  # by the steps of the run that is going on
+    _told: list[event_log.Told] = PrivateAttr(default_factory=list)  # from the steps of this run
 
     def store(self) -> ArtifactStore:
         return ArtifactStore(Path(self.root) if self.root else data_root())
@@ -35,11 +35,11 @@ class Data(dg.ConfigurableResource):
             yield
 
     def mark(self) -> None:
-        """Say that the catalog is outdated, before something is put in force; it is written anew when the run ends."""
+        """Mark the catalog as outdated, before something is put in force. It is rebuilt when the run ends."""
         catalog.mark_outdated(self.store().root)
 
     def show(self, instance: dg.DagsterInstance, stages: Mapping[str, Stage] = STAGES) -> None:
-        """Write the catalog anew: what the event log says is in force."""
+        """Rebuild the catalog from the assets and settings that the event log says are in force."""
         with self.alone():
             records, settings = event_log.in_force(instance, stages)
             in_force = {
@@ -55,13 +55,15 @@ class Data(dg.ConfigurableResource):
             catalog.rebuild(self.store(), in_force, settings_rows(settings))
 
     def tell(self, made: event_log.Told) -> None:
-        """Have the run's tags say this when it ends."""
+        """Keep what a stage did for the run's tags, which are written when the run ends."""
         self._told.append(made)
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Data"]:
-        """For a run, or where every step has a process of its own, for one step. However it ends, the catalog shows
-        afterwards what it has put in force, and the run's tags say what it has made."""
+        """The resource during a run, or during one step if every step has its own process.
+
+        Afterwards, also after a failure, the catalog and the run's tags are up to date.
+        """
         self._told = []
         try:
             yield self

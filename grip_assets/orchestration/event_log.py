@@ -27,7 +27,7 @@ def settings_key(group: str) -> dg.AssetKey:
 
 
 class Look:
-    """The latest materializations of some assets, in one look at the event log."""
+    """The latest materializations of some assets, from one query of the event log."""
 
     def __init__(self, instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]):
         rows = instance.get_asset_records(list(dict.fromkeys(keys)))
@@ -42,22 +42,22 @@ class Look:
         return Record((made.tags or {}).get(DATA_VERSION, ""), event.run_id, event.timestamp, values)
 
     def records(self, keys: Iterable[dg.AssetKey]) -> dict[str, Record]:
-        """By name, of those that have one."""
+        """Records by the asset's name. Assets that were never materialized are left out."""
         return {key.to_user_string(): record for key in keys if (record := self.record(key))}
 
     def settings(self, group: str) -> Group:
-        """As last materialized, the defaults where none was. Fields gone since then are left out."""
+        """The group as last materialized, or its defaults. Fields that no longer exist are left out."""
         record = self.record(settings_key(group))
         return _validated(group, json.dumps(record.metadata["values"] if record else {}, sort_keys=True))
 
     def provenance(self, key: dg.AssetKey) -> DataProvenance | None:
-        """Of what code and inputs the asset was made the last time."""
+        """The code version and the inputs of the latest materialization."""
         event = self.events.get(key)
         return extract_data_provenance_from_entry(event) if event else None
 
 
 def latest(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]) -> dict[dg.AssetKey, Record]:
-    """The latest materialization of each asset that has one, in one look at the event log."""
+    """The latest materialization of each asset that has one, from one query of the event log."""
     look = Look(instance, keys)
     return {key: record for key in look.events if (record := look.record(key))}
 
@@ -78,7 +78,7 @@ def settings_in_force(instance: dg.DagsterInstance) -> dict[str, Group]:
 
 
 def in_force(instance: dg.DagsterInstance, stages: Iterable[str]) -> tuple[dict[str, Record], dict[str, Group]]:
-    """``records`` and ``settings_in_force`` in one look at the event log."""
+    """``records`` and ``settings_in_force`` from one query of the event log."""
     keys = [dg.AssetKey(name) for name in stages]
     look = Look(instance, [*keys, *map(settings_key, GROUPS)])
     return look.records(keys), {group: look.settings(group) for group in GROUPS}
@@ -92,7 +92,7 @@ def _validated(group: str, values: str) -> Group:
 
 @dataclass(frozen=True)
 class Told:
-    """A stage that a run has made: whether it was there already, and what had changed."""
+    """What a run did with a stage. ``because``: what had changed."""
 
     stage: str
     reused: bool
@@ -100,8 +100,10 @@ class Told:
 
 
 def tag_run(instance: dg.DagsterInstance, run_id: str, told: Iterable[Told]) -> None:
-    """Say in the run's tags which stages it computed and reused and what had changed: one glance in the list of runs.
-    Tags are read, added to and written: one process at a time."""
+    """Write into the run's tags which stages it computed and reused, and what had changed. The list of runs shows them.
+
+    The tags are read, changed and written back, so the caller must hold the lock of the data folder.
+    """
     run = instance.get_run_by_id(run_id)
     if run is None:
         return

@@ -21,10 +21,10 @@ Events = Iterator[dg.MaterializeResult | dg.AssetObservation | dg.AssetCheckResu
 
 
 def synced(context: dg.AssetExecutionContext, look: event_log.Look) -> bool:
-    """Whether the latest materialization was made by this code from what its inputs are now.
+    """Whether the latest materialization was made by the current code from the current inputs.
 
-    Where it was not, a new one is needed even if the artifact is the same: Dagster would go on to call it unsynced.
-    ``look`` has seen the asset and its inputs.
+    If not, a new materialization is needed even for the same artifact. Otherwise Dagster calls the asset unsynced.
+    ``look``: contains the asset and its inputs.
     """
     key = context.asset_key
     made = look.provenance(key)
