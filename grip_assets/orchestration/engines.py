@@ -20,7 +20,7 @@ WAIT = {"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}  # seconds, for another process 
 
 
 def keep(instance: dg.DagsterInstance) -> None:
-    """Let the storages of ``instance`` keep their engines until it is closed. Storages other than SQLite do so anyway."""
+    """Let the storages of ``instance`` keep their engines until it is closed. Those of other databases do so anyway."""
     engines: dict[str, Engine] = {}
 
     def engine(address: str) -> Engine:

@@ -1,1 +1,1 @@
-"""What a person sees of a run: metadata in the UI, small pictures, the summary in the terminal."""
+"""What a person reads about a run: the report page, the pictures in the UI, the texts in the terminal."""

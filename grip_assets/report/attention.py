@@ -1,7 +1,7 @@
-"""What a person should look at after a curation: the subset against its budgets, losses, and warnings of checks.
+"""Findings that a person should look at after a curation, such as missed budgets and warnings of checks.
 
-The same findings stand at the end of `grip curate`, on top of the report, and in the metadata of the asset `report`.
-Only findings belong here. What a number means in general is said in the sections of the report.
+`grip curate` prints them at its end. They are also at the top of the report and in the metadata of the asset `report`.
+Only findings belong here. The sections of the report explain what a number means in general.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from grip_assets.store.query import sql_text
 SHORT_BY = 0.01  # of the budget
 LOW, HIGH = 0.5, 1.5  # of a cluster's budget
 LOST = 0.5  # of a language's share
-SEEN = 0.005  # share of the pool below which a language is too small to be spoken of
+SEEN = 0.005  # of the pool's tokens; languages with a smaller share are not mentioned
 NEAR_COPIES = 0.05  # of the documents
 SHOWN = 5
 LONGEST = 10  # documents of questions/longest.sql; a smaller subset is all long documents
@@ -27,7 +27,7 @@ LONGEST = 10  # documents of questions/longest.sql; a smaller subset is all long
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to look at: ``text`` is one or two sentences, ``details`` a few lines below them."""
+    """One finding. ``text``: one or two sentences. ``details``: a few lines below them."""
 
     key: str
     text: str
@@ -36,7 +36,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Facts:
-    """What findings are made from: answers of the catalog, and manifests of the artifacts in force."""
+    """The input of the findings. ``ask``: runs a query of sql/. ``manifests``: those of the assets in force."""
 
     ask: Callable[[str], list[dict[str, Any]]]
     manifests: dict[str, dict[str, Any]]
@@ -45,7 +45,7 @@ class Facts:
 def findings(connection: duckdb.DuckDBPyConnection, store: ArtifactStore) -> list[Finding]:
     """All findings, the most serious first. The catalog must have the tables up to ``subset``."""
 
-    @cache  # more than one finding asks for the totals
+    @cache  # several findings ask the same query
     def ask(name: str) -> list[dict[str, Any]]:
         return connection.sql(sql_text(name)).pl().to_dicts()
 
@@ -60,8 +60,8 @@ def _short_of_the_budget(facts: Facts) -> Iterator[Finding]:
     if (drawn or 0) < (1 - SHORT_BY) * t["budget"]:
         yield Finding(
             "short",
-            f"The subset has {drawn or 0:,} of the {t['budget']:,} {t['unit']} of the budget: nothing more fits into"
-            " any cluster's budget. Raise budget.total, or look at the longest documents of the pool.",
+            f"The subset has {drawn or 0:,} of the {t['budget']:,} {t['unit']} of the budget: no further document fits"
+            " into its cluster's budget. Raise budget.total, or look at the longest documents of the pool.",
         )
 
 
@@ -76,7 +76,7 @@ def _far_from_their_budget(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "budgets",
             f"{_clusters(len(rows))} got less than half or more than one and a half times the budget. Documents that"
-            " are longer than a cluster's budget cannot be drawn; the others share what is left.",
+            " are longer than a cluster's budget cannot be drawn. Other clusters get what is left of the budget.",
             _cut([f"cluster {r['cluster_id']}: {r['drawn']:,} of {r['allocated']:,}" for r in rows]),
         )
 
@@ -85,8 +85,8 @@ def _passed_over(facts: Facts) -> Iterator[Finding]:
     if n := facts.manifests["subset"]["metrics"].get("documents_passed_over"):
         yield Finding(
             "passed_over",
-            f"{n:,} document{'s are' if n > 1 else ' is'} longer than the budget of the cluster, and passed over.",
-            ('grip sql "FROM selection_thresholds WHERE passed_over > 0" says in which clusters, and how many tokens',),
+            f"{n:,} document{'s were' if n > 1 else ' was'} passed over: longer than the budget of the cluster.",
+            ('grip sql "FROM selection_thresholds WHERE passed_over > 0" lists these clusters and their tokens',),
         )
 
 
@@ -123,7 +123,7 @@ def _merged_clusters(facts: Facts) -> Iterator[Finding]:
         advice = " With so few clusters the method hardly differs from a random draw." if left <= 4 else ""
         yield Finding(
             "merged",
-            f"{asked:,} clusters were asked for, and {left:,} {'is' if left == 1 else 'are'} left: smaller ones were"
+            f"Of {asked:,} clusters, {left:,} {'is' if left == 1 else 'are'} left, because small clusters were"
             f" dissolved.{advice} Lower clustering.min_cluster_docs, or curate a larger pool.",
         )
 
@@ -144,7 +144,7 @@ def _parts_not_embedded(facts: Facts) -> Iterator[Finding]:
     if n := t["documents_with_windows_left_out"]:
         yield Finding(
             "windows",
-            f"{n:,} long documents ({n / t['documents']:.0%}) are embedded from some of their windows only. Raise"
+            f"{n:,} long documents ({n / t['documents']:.0%}) are embedded from only some of their windows. Raise"
             " embedding.max_windows to read more of each.",
         )
 

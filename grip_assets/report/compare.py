@@ -1,4 +1,4 @@
-"""Any two subsets side by side: settings, budgets, documents in and out. Both are artifacts of the store; nothing is run."""
+"""Compare any two subsets: settings, budgets, documents in and out. Both are artifacts of the store. Nothing is run."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,13 +18,13 @@ MOVED = 10  # clusters in the text
 
 
 def compare(root: Path, left: str, right: str) -> dict[str, Any]:
-    """``left`` and ``right``: versions of ``subset``, or beginnings of them that only one has. GripError otherwise."""
+    """Compare two subsets. ``left`` and ``right``: versions, or unique beginnings of versions; GripError otherwise."""
     store = ArtifactStore(root)
     pair = [described(store, find(store, name)) for name in (left, right)]
     for side in pair:
         if not store.has("subset", side["version"]):
             raise GripError(
-                f"The folder of subset {side['version']} was removed, so its documents are not there. Compute it again"
+                f"The folder of subset {side['version']} was removed, so its documents are not known. Compute it again"
                 f" (`grip rollback {side['version']}`), then compare."
             )
     found = between(store, *pair)
@@ -42,13 +42,13 @@ def find(store: ArtifactStore, name: str) -> dict[str, Any]:
 
 
 def latest(store: ArtifactStore, most: int) -> list[dict[str, Any]]:
-    """The last subsets, newest first; without those that were made to see what other seeds do."""
+    """The last subsets, newest first, without those that were made only to test other seeds."""
     mine = [m for m in store.manifests("subset") if not m.get("made_for")]
     return sorted(mine, key=lambda m: (-m["computed_at"], m["version"]))[:most]
 
 
 def described(store: ArtifactStore, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """A subset with the versions of all that it was made from and every setting that they read."""
+    """A subset with the versions of all artifacts that it was made from, and every setting that they read."""
     versions, settings = {"subset": manifest["version"]}, {}
     open_ = [manifest]
     while open_:
@@ -71,7 +71,7 @@ def described(store: ArtifactStore, manifest: Mapping[str, Any]) -> dict[str, An
 
 
 def between(store: ArtifactStore, left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
-    """All of the comparison but the texts of the examples."""
+    """The comparison without the texts of the examples; see ``add_examples``."""
     tables = {
         name: store.parquet("subset", side["version"], "subset") for name, side in (("first", left), ("second", right))
     }
@@ -113,7 +113,7 @@ def _symbol(name: str) -> str:
 
 
 def _budgets(store: ArtifactStore, left: Mapping[str, str], right: Mapping[str, str]) -> list[dict[str, Any]] | None:
-    """By cluster, largest change of share first; None where the clusters are others, or the budgets are gone."""
+    """Budgets by cluster, largest change of share first. None if the clusters differ or a table of budgets is missing."""
     there = all("budgets" in side and store.has("budgets", side["budgets"]) for side in (left, right))
     if left.get("clusters") != right.get("clusters") or not there:
         return None
@@ -122,7 +122,7 @@ def _budgets(store: ArtifactStore, left: Mapping[str, str], right: Mapping[str, 
 
 
 def add_examples(store: ArtifactStore, found: Sequence[Mapping[str, Any]]) -> None:
-    """Source and first characters of all examples, in one pass over each corpus."""
+    """Add source, language and first characters to all examples, in one pass over each corpus."""
     wanted: dict[str, list[dict[str, Any]]] = {}
     for pair in found:
         for side, part in (("left", "out"), ("right", "in")):
@@ -167,7 +167,7 @@ def _count(part: Mapping[str, int]) -> str:
 
 def _budget_lines(rows: list[dict[str, Any]] | None) -> list[str]:
     if rows is None:
-        return ["budgets   the clusters are others, so budgets cannot be compared cluster by cluster"]
+        return ["budgets   the clusters differ, so budgets cannot be compared cluster by cluster"]
     moved = [row for row in rows if row["change"]][:MOVED]
     if not moved:
         return ["budgets   the same in every cluster"]

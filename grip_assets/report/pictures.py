@@ -1,4 +1,4 @@
-"""Small pictures of an asset, kept below 90 kB so that they fit into the metadata of its materialization."""
+"""Small pictures of assets. Each must stay below 90 kB to fit into the metadata of a materialization."""
 
 import io
 import math
@@ -20,7 +20,7 @@ FAR_OFF = 3  # times the median reach of an interval
 
 
 def budgets_picture(tables: Mapping[str, Any]) -> bytes:
-    """Share of the pool and share of the budget for each cluster, largest change on the left, over its r_k."""
+    """Top: share of the pool and of the budget for each cluster, largest change on the left. Bottom: its r_k."""
     rows = query("questions/budget_by_cluster", {"budgets": tables["budgets"]}).head(60)
     figure, (top, bottom) = plt.subplots(
         2, 1, figsize=(8, 4.2), sharex=True, height_ratios=(2, 1), layout="constrained"
@@ -71,14 +71,14 @@ def quality_scores_picture(tables: Mapping[str, Any]) -> bytes:
 
 
 def judge_report_picture(tables: Mapping[str, Any]) -> bytes:
-    """What the judge gives by dimension; what its scores follow; and how near the other judgements are."""
+    """Scores by dimension, what explains their variance, and their agreement with a second judging and other judges."""
     histogram, report, pairs = (_table(tables, t) for t in ("judge_histogram", "judge_report", "judge_pairs"))
     figure, ((first, second), (third, fourth)) = plt.subplots(2, 2, figsize=(8, 6), layout="constrained")
     for i, ((dimension,), rows) in enumerate(histogram.group_by("dimension", maintain_order=True)):
         first.bar(rows["score"] + 0.2 * (i - 1.5), rows["n"], width=0.2, label=str(dimension).replace("_", " "))
     first.set(title="Scores given", xlabel="score", ylabel="documents")
     first.set_ylim(top=1.4 * first.get_ylim()[1])
-    if first.get_legend_handles_labels()[0]:  # a column of the pool has one score and no dimensions
+    if first.get_legend_handles_labels()[0]:  # no dimensions if the judge is a column of the pool
         first.legend(frameon=False, fontsize=7, ncols=2)
     bias = report.filter(measure="epsilon2")
     second.barh(bias["section"], bias["value"].fill_null(0) * 100, color=CHOSEN)
@@ -101,7 +101,7 @@ def judge_report_picture(tables: Mapping[str, Any]) -> bytes:
 
 
 def corpus_map_picture(tables: Mapping[str, Any]) -> bytes:
-    """The sampled documents in the plane, in the colours of their clusters; neighbouring numbers may share one."""
+    """The sampled documents in the plane, in the colours of their clusters. Clusters may share a colour."""
     points = _table(tables, "corpus_map")
     figure, axes = plt.subplots(figsize=(4.5, 4.5), layout="constrained")
     axes.scatter(points["x"], points["y"], c=points["cluster_id"] % 20, cmap="tab20", vmin=0, vmax=19, s=2.5, lw=0)
@@ -111,7 +111,7 @@ def corpus_map_picture(tables: Mapping[str, Any]) -> bytes:
 
 
 def knobs_picture(tables: Mapping[str, Any]) -> bytes:
-    """For each knob at half and at double: what would be replaced, what budget moved, and how long documents were."""
+    """For each knob at half and at double its value: share of the subset replaced, budget moved, mean length."""
     rows = _table(tables, "knobs")
     names = [f"{r['symbol']} {r['value_now']:g} → {r['value']:g}" for r in rows.iter_rows(named=True)]
     figure, panels = plt.subplots(1, 3, figsize=(8, 3.2), sharey=True, layout="constrained")
@@ -131,7 +131,7 @@ def knobs_picture(tables: Mapping[str, Any]) -> bytes:
 
 
 def rounds_picture(tables: Mapping[str, Any]) -> bytes:
-    """Share of the budget by cluster and round: the clusters that moved most, each a line."""
+    """Share of the budget by round, one line for each of the clusters that moved most."""
     rows = _table(tables, "rounds")
     names = rows.unique("round", maintain_order=True)["proxy"].to_list()
     spread = rows.group_by("cluster_id").agg(moved=pl.max("budget_share") - pl.min("budget_share"))
@@ -147,7 +147,7 @@ def rounds_picture(tables: Mapping[str, Any]) -> bytes:
 
 
 def stability_picture(tables: Mapping[str, Any]) -> bytes:
-    """Overlap with the subsets of other seeds, beside that of uniform draws; how far the clusters' numbers agree."""
+    """Left: overlap with the subsets of other seeds, and of uniform draws. Right: rank correlations of the clusters."""
     rows = _table(tables, "stability")
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
     left.plot(rows["varied"], rows["overlap_by_chance"], "_", ms=40, color=POOL, label="by chance")
@@ -165,7 +165,7 @@ def stability_picture(tables: Mapping[str, Any]) -> bytes:
 
 
 def sensitivity_picture(tables: Mapping[str, Any]) -> bytes:
-    """Rank correlation of each variant with the drops in force; the drops in force against quality."""
+    """Left: rank correlation of each variant with the drops in force. Right: the drops in force against quality."""
     rows = _table(tables, "sensitivity").slice(1)
     both = _table(tables, "adaptation_deltas").join(_table(tables, "cluster_quality"), on="cluster_id")
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6), width_ratios=(3, 2), layout="constrained")
@@ -178,7 +178,7 @@ def sensitivity_picture(tables: Mapping[str, Any]) -> bytes:
 
 
 def length_slopes_picture(tables: Mapping[str, Any]) -> bytes:
-    """Distance to the neighbours by length, over the mean of each encoder and reading."""
+    """Distance to the neighbours by length, divided by its mean for each encoder and way of reading."""
     points = _table(tables, "length_points").join(
         _table(tables, "length_slopes")
         .filter(from_tokens=0)
@@ -204,7 +204,7 @@ def length_slopes_picture(tables: Mapping[str, Any]) -> bytes:
 
 
 def length_by_beta_picture(tables: Mapping[str, Any]) -> bytes:
-    """Mean length and share of the longest fifth at each β, beside random and the pool."""
+    """Mean length and share of the longest fifth at each β, with those of a random subset and the pool."""
     rows = _table(tables, "length_by_beta")
     random, drawn = rows.filter(pl.col("beta").is_null()), rows.filter(pl.col("beta").is_not_null())
     figure, panels = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
@@ -222,7 +222,7 @@ def length_by_beta_picture(tables: Mapping[str, Any]) -> bytes:
 
 
 def probe_variance_picture(tables: Mapping[str, Any]) -> bytes:
-    """Variance of the estimated mean over that of the proportional probe."""
+    """Variance of the estimated mean, divided by that of the proportional probe."""
     rows = _table(tables, "probe_variance").filter(pl.col("allocation") != "proportional")
     quantities = rows["quantity"].unique(maintain_order=True).to_list()
     figure, panels = plt.subplots(
@@ -239,7 +239,7 @@ def probe_variance_picture(tables: Mapping[str, Any]) -> bytes:
 
 
 def _whiskers(axes: Any, value: pl.Series, low: pl.Series, high: pl.Series, names: list[str]) -> None:
-    """A row for each name, the first on top: a dot, and its interval where there is one."""
+    """One row per name, the first at the top: a dot, and its interval if it has one."""
     axes.hlines(range(len(names)), low.cast(pl.Float64), high.cast(pl.Float64), color=POOL, lw=2)
     axes.plot(value.cast(pl.Float64), range(len(names)), "o", ms=5, color=CHOSEN)
     axes.set_yticks(range(len(names)), names, fontsize=7)
@@ -247,8 +247,10 @@ def _whiskers(axes: Any, value: pl.Series, low: pl.Series, high: pl.Series, name
 
 
 def evaluation_picture(tables: Mapping[str, Any]) -> bytes:
-    """Paired difference to a random subset of each strategy on each set, with its interval: left of the line is
-    better. What is so far off that it would leave no room for the others is a number at the edge."""
+    """Paired difference of each strategy to a random subset, on each set, with its interval.
+
+    Left of the line is better. A value too far off to be drawn with the others is a number at the edge.
+    """
     rows = _table(tables, "ladder")
     sets = rows["set"].unique(maintain_order=True).to_list()
     rows = rows.filter(pl.col("strategy") != "random")
@@ -294,6 +296,6 @@ def png(figure: plt.Figure) -> bytes:
 
 
 def of_stage(stage: str, tables: Mapping[str, Any]) -> bytes:
-    """The picture of a stage, as PNG: drawn by the function of this module named ``<stage>_picture``."""
+    """The picture of a stage as PNG, drawn by the function ``<stage>_picture`` of this module."""
     drawn: bytes = globals()[f"{stage}_picture"](tables)
     return drawn

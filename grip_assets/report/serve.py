@@ -1,4 +1,4 @@
-"""The report over HTTP, on this machine only: a browser opens no file:// from a page that came by http."""
+"""Serve the report over HTTP on this machine only. The UI links to it, and browsers open no file:// link from http."""
 
 import os
 import threading
@@ -19,16 +19,16 @@ def address(port: int) -> str:
 
 
 def port_of_the_ui() -> int:
-    """Where `make ui` serves the report; GRIP_REPORT_PORT is another place."""
+    """The port where `make ui` serves the report. GRIP_REPORT_PORT sets another one."""
     return variables.value("GRIP_REPORT_PORT") or PORT
 
 
 def server(page: Path, port: int) -> ThreadingHTTPServer:
-    """A server of one file, read anew for each request; port 0: one that is free. GripError where it is taken."""
+    """A server of one file, which is read again for each request. ``port`` 0: a free one. GripError if it is taken."""
 
     class OneFile(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            # Another name for this machine is another site's way in.
+            # Refuse other host names: a hostile site may have its name resolve to this machine.
             if self.headers.get("Host", "").partition(":")[0] not in NAMES:
                 self.send_error(403)
             elif self.path.partition("?")[0] not in ("/", "/index.html"):
@@ -52,7 +52,7 @@ def server(page: Path, port: int) -> ThreadingHTTPServer:
                 self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Says nothing: the terminal is the user's."""
+            """Print nothing, since the terminal is the user's."""
 
     try:
         return ThreadingHTTPServer((HOST, port), OneFile)
@@ -63,7 +63,7 @@ def server(page: Path, port: int) -> ThreadingHTTPServer:
 
 
 def serve(page: Path, port: int | None, show: bool, wait: bool) -> None:
-    """Serve until Ctrl+C. ``port`` None: one that is free; ``wait``: serve though there is no page yet."""
+    """Serve until Ctrl+C. ``port`` None: a free one. ``wait``: serve even if there is no page yet."""
     if not wait and not page.is_file():
         raise GripError(f"There is no report at {page}. Run `grip curate`.")
     with server(page, port or 0) as running:
@@ -75,5 +75,5 @@ def serve(page: Path, port: int | None, show: bool, wait: bool) -> None:
 
 
 def has_display() -> bool:
-    """A browser can be opened here: without one, webbrowser may start a text browser in this terminal."""
+    """Whether a browser window can be opened. Without a display, webbrowser may start a text browser."""
     return os.name == "nt" or os.uname().sysname == "Darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))

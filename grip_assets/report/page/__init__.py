@@ -1,1 +1,1 @@
-"""The report: one HTML file that opens with no server and no network. One module a section; build.py puts them together."""
+"""The report: one HTML file that needs no server and no network. One module per section; build.py joins them."""

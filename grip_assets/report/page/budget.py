@@ -1,4 +1,4 @@
-"""The budget from its base to what is allocated, and what each knob does to the subset."""
+"""The section Budget: from base budgets to allocated budgets, and the effect of each knob on the subset."""
 
 from typing import Any
 
@@ -20,8 +20,8 @@ def section(context: Context) -> Section:
     w = context.ask("report/waterfall").to_dicts()[0]
     prose = say(
         "Replay moves {replay} of the budget between clusters, and caps move {caps}. The budget of {replayed} of {n}"
-        " clusters is raised (r above 1), the quality gate is closed for {gated}, and {capped} have a budget of all they"
-        " hold. What one step gives to a cluster another cluster loses, since the budget is fixed.{repeats}",
+        " clusters is raised (r above 1), the quality gate is closed for {gated}, and {capped} are at their cap. The total"
+        " is fixed, so a cluster can gain only what others lose.{repeats}",
         replay=f"{w['moved_by_replay']:.1%}",
         caps=f"{w['moved_by_caps'] or 0:.1%}",
         replayed=w["replayed"],
@@ -62,8 +62,8 @@ def _waterfall(w: dict[str, Any]) -> Figure:
     drawn.update_yaxes(title=w["unit"], rangemode="tozero")
     drawn.update_layout(showlegend=False, margin={"t": 34})
     says = (
-        f"All clusters together, in {w['unit']}. Replay multiplies base budgets by r; the sum is scaled back to the total;"
-        " what does not fit below a cluster's cap is given to the others. Blue adds, orange takes off, grey is a sum."
+        f"All clusters together, in {w['unit']}. Replay multiplies base budgets by r. The sum is scaled back to the total."
+        " What exceeds a cluster's cap is given to the others. Blue adds, orange subtracts, grey is a sum."
     )
     table = Table(
         "From base to allocated",
@@ -79,7 +79,7 @@ def _signed(value: float) -> str:
 
 
 def _clusters(context: Context) -> list[Block]:
-    """Change of each cluster by replay and by caps, in shares of the whole."""
+    """Change of each cluster's share of the budget by replay and by caps."""
     rows = context.table("budgets", "cluster_id").with_columns(
         replay=pl.col("budget") / pl.col("budget").sum() - pl.col("base_budget") / pl.col("base_budget").sum(),
         caps=pl.col("allocated") / pl.col("allocated").sum() - pl.col("budget") / pl.col("budget").sum(),
@@ -123,13 +123,13 @@ def knobs(context: Context) -> list[Block]:
     rows = context.table("knobs", "knob, factor").with_columns(
         changed=1 - pl.col("overlap"), length=pl.col("mean_tokens") / pl.col("mean_tokens_now") - 1
     )
-    rows = rows.drop_nulls("overlap")  # a value that budget.overflow refuses has no numbers
+    rows = rows.drop_nulls("overlap")  # null: budget.overflow refuses the value
     if rows.is_empty():
         return [say("<strong>What each knob does.</strong> No other value is possible with these settings.")]
     most = rows.sort("changed", "knob", descending=[True, False]).row(0, named=True)
     prose = say(
-        "At half and at double its value, {symbol} ({knob}) changes the subset most: at {value} instead of {now},"
-        " {n} documents come in and {m} go. A knob that changes little need not be tuned.",
+        "Each knob was tried at half and at double its value. {symbol} ({knob}) changes the subset most: at {value}"
+        " instead of {now}, {n} documents come in and {m} go. A knob that changes little need not be tuned.",
         symbol=most["symbol"],
         knob=most["knob"],
         value=f"{most['value']:g}",
@@ -171,8 +171,8 @@ def knobs(context: Context) -> list[Block]:
     columns += [Column("budget_moved", "Budget moved", ".1%"), Column("mean_tokens", "Mean tokens", ",.0f")]
     columns += [Column("length", "Length change", "+.1%")]
     says = (
-        "How much of the subset changes when one knob is set to half or to double its value and nothing else is touched."
-        " Overlap is the tokens in both subsets over the tokens in either; the share that changes is 1 minus the overlap."
+        "How much of the subset changes when only one knob is set to half or to double its value."
+        " Overlap is the tokens in both subsets over the tokens in either. The share that changes is 1 minus the overlap."
     )
     table = Table("What each knob does", columns, rows.to_dicts())
     made = figure("knobs", "What each knob does", says, drawn, 330, table=table)

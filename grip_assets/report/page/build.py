@@ -1,7 +1,8 @@
-"""Puts the sections together into one file that needs no server and no network.
+"""Joins the sections into one HTML file that needs no server and no network.
 
-Everything is in it: plotly's script, ours, the style, the data. A content security policy allows the two scripts by
-their hashes and nothing else, and no connection at all: what a document says could not run even if it got out.
+The file contains everything: plotly's script, our script, the style and the data. Its content security policy allows
+only the two scripts, by their hashes, and no connection. So a script in a document could not run even if it were not
+escaped.
 """
 
 import base64
@@ -44,12 +45,12 @@ SHORT = {
     "diversity": "Diversity",
     "rounds": "Rounds",
 }
-# What a user decides by comes first; the paper's figures follow.
+# The sections for decisions come first; the paper's figures follow.
 SECTIONS = (overview, corpus_map, clusters, budget, runs, diversity, stability, lengths, scores, curves, rounds)
 
 
 def build(root: Path, digest: str = "") -> tuple[str, list[Section]]:
-    """The page of the data folder ``root``, and what is on it. The same tables give the same text."""
+    """The HTML of the data folder ``root``, and its sections. The same tables give the same text."""
     with Context(root) as context:
         sections = [module.section(context) for module in SECTIONS]
         title = overview.title(context)
@@ -82,7 +83,7 @@ def render(sections: list[Section], title: str, digest: str) -> str:
 
 
 def _shown(value: Any) -> Any:
-    """What is filled in: our own markup as it is, all else with what cannot be seen made visible."""
+    """A value for the template: our own markup unchanged, other texts with invisible characters made visible."""
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
@@ -90,8 +91,8 @@ def _plotly() -> str:
     from plotly.offline import get_plotlyjs
 
     text = get_plotlyjs()
-    if "</script" in text.lower() or "\r" in text:  # its element would end early, or its hash would be another
-        raise ValueError("this plotly.min.js cannot stand in a script element as it is")
+    if "</script" in text.lower() or "\r" in text:  # the element would end early, or the hash would be wrong
+        raise ValueError("this plotly.min.js cannot be put into a script element unchanged")
     return text
 
 

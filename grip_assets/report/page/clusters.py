@@ -1,4 +1,4 @@
-"""What each cluster is, and what became of it."""
+"""The section Clusters: what is in each cluster, its measurements, and its share of the budget and the subset."""
 
 from collections import defaultdict
 from typing import Any
@@ -65,12 +65,12 @@ def section(context: Context) -> Section:
     grown = sum(r["gain"] > 0 for r in rows)
     intro = say(
         "{grown} of {n} clusters have a larger share of the subset than of the pool. Quality is the mean of the judged"
-        " probe documents with one standard error; δ is how far the loss of a proxy falls, with its spread over seeds;"
+        " probe documents, with one standard error. δ is how far the loss of a proxy falls, with its spread over seeds."
         " σ is how far apart the documents are.{seeds}{left}",
         grown=grown,
         n=len(rows),
         seeds=" The proxy was run with one seed, so its spread is not known." if not _spread(rows) else "",
-        left=f" Cards are shown of the {CARDS} whose share changed most; the table has all."
+        left=f" There are cards for the {CARDS} clusters whose share changed most; the table has all."
         if len(rows) > CARDS
         else "",
     )

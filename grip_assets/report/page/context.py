@@ -1,4 +1,4 @@
-"""What a section may ask: the catalog, read-only and in bounded memory; the store; texts of a few documents."""
+"""What a section may read: the catalog, read-only and in bounded memory; the store; texts of a few documents."""
 
 import json
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ class Context:
         self.store = ArtifactStore(root)
         self.connection = connect(root)
         self.connection.execute(f"SET memory_limit = '{limit_bytes()}B'")
-        self.connection.execute("SET threads = 1")  # sums have one order: same tables, same page
+        self.connection.execute("SET threads = 1")  # sums in a fixed order, so that the same tables give the same page
         self.views = set(self.ask("report/views")["view_name"])
 
     def __enter__(self) -> "Context":
@@ -40,12 +40,12 @@ class Context:
         return self.connection.table(name).order(order).pl()
 
     def lacks(self, *tables: str) -> list[Prose]:
-        """One sentence for each asset that has to be materialized first; none where all tables are there."""
+        """One sentence for each asset that must be materialized first. Empty if all tables exist."""
         assets = dict.fromkeys(OWNERS.get(t, t) for t in tables if t not in self.views)
         return [missing(asset) for asset in assets]
 
     def unused(self, *tables: str) -> list[Prose]:
-        """One sentence for each asset that the settings do not need: its tables are there, and empty."""
+        """One sentence for each asset that the settings do not need. Its tables exist and are empty."""
         in_force = dict(self.ask("report/run").select("asset", "version").iter_rows())
         assets = dict.fromkeys(OWNERS[table] for table in tables)
         manifests = {a: self.store.manifest(a, in_force[a]) for a in assets if a in in_force}

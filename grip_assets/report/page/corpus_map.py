@@ -1,4 +1,4 @@
-"""The corpus in two dimensions, coloured by what decided about a document."""
+"""The section Corpus map: documents in two dimensions, coloured by the numbers that decide about them."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def section(context: Context) -> Section:
     made = figure(
         "corpus-map",
         "Documents by content",
-        "Each dot is a document; near dots have similar embeddings, as far as two dimensions can show."
+        "Each dot is a document. Near dots have similar embeddings, as far as two dimensions can show."
         " Numbers name clusters. Point at a dot to see how its document begins.",
         drawn,
         height=560,
@@ -67,8 +67,8 @@ def section(context: Context) -> Section:
     chosen = int((points["repeats"] > 0).sum())
     intro = say(
         "{n} documents of the corpus, {chosen} of them selected ({share})."
-        " Look for regions that one colouring separates and another does not: where a cluster is large and pale,"
-        " a few documents stand for many.",
+        " Look for regions that one colouring separates and another does not. Where a cluster is large and pale,"
+        " only a few of its documents are selected.",
         n=f"{len(points):,}",
         chosen=f"{chosen:,}",
         share=f"{chosen / max(len(points), 1):.0%}",
@@ -92,7 +92,7 @@ def _by_cluster(points: pl.DataFrame) -> dict[str, Any]:
 
 
 def _names(centres: pl.DataFrame, points: pl.DataFrame) -> go.Scatter:
-    """Numbers of the clusters, largest first, where they do not cover each other."""
+    """Labels with the numbers of clusters, largest cluster first. A label that would cover another is left out."""
     width, height = (max(float(points[a].max() - points[a].min()), 1e-9) for a in ("x", "y"))  # type: ignore[operator, arg-type]
     kept: list[dict[str, Any]] = []
     for row in centres.iter_rows(named=True):
@@ -110,7 +110,7 @@ def _names(centres: pl.DataFrame, points: pl.DataFrame) -> go.Scatter:
 
 
 def _choices(points: pl.DataFrame) -> list[Choice]:
-    colours = "ten colours, used again after ten clusters; the numbers tell them apart"
+    colours = "ten colours, repeated after ten clusters; the numbers tell the clusters apart"
     found = [Choice("Cluster", [{"marker": _by_cluster(points)}], colours)]
     chosen = (points["repeats"] > 0).to_list()
     marks = {

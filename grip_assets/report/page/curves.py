@@ -1,4 +1,4 @@
-"""Fig. 5 of the paper: loss curves by reset depth and proxy, and whether they rank clusters alike."""
+"""Fig. 5 of the paper: loss curves by reset depth and proxy, and whether these rank the clusters alike."""
 
 from itertools import combinations
 from pathlib import PurePath
@@ -45,12 +45,12 @@ def section(context: Context) -> Section:
 
 
 def _sure(context: Context) -> list[Block]:
-    """How far the ranking of the clusters is more than the luck of which documents were drawn."""
+    """How much of the ranking of the clusters is due to chance in the draw of documents."""
     if "probe_agreement" not in context.views:
         return []
     found = context.table("probe_agreement", "n_clusters").row(0, named=True)
     said = how_sure(found["draw_to_draw"], found["with_unigram"])
-    read = "The drop is that of AdamW's first step from a head of zeros. " if _closed(context) else ""
+    read = "The drop is that of AdamW's first step, from a head of zeros. " if _closed(context) else ""
     return [say("How sure is the ranking? {said}. {read}", said=said[0].upper() + said[1:], read=read)]
 
 
@@ -59,7 +59,7 @@ def _closed(context: Context) -> bool:
 
 
 def probes(context: Context) -> list[dict[str, Any]]:
-    """Manifests of the probe in force and of the latest others over the same documents, with a ``name`` each."""
+    """Manifests of the probe in force and of the latest others over the same documents. Each gets a key ``name``."""
     current = context.ask("report/run").filter(asset="adaptation_deltas")["version"][0]
     first = context.store.manifest("adaptation_deltas", current)
     others = [
@@ -130,9 +130,9 @@ def _runs(context: Context, runs: list[dict[str, Any]]) -> list[Block]:
     if len(runs) < 2:
         return [
             say(
-                "One probe was run over these documents. To see whether another reset depth or proxy ranks the clusters"
-                " alike, curate once with <code>--set adaptation.form=steps --set adaptation.reset_depth=1</code> or another"
-                " <code>adaptation.proxy</code> and go back: both are then compared here."
+                "Only one probe was run over these documents. To see whether another reset depth or proxy ranks the"
+                " clusters alike, curate once with <code>--set adaptation.form=steps --set adaptation.reset_depth=1</code>"
+                " or another <code>adaptation.proxy</code>, and go back. Both are then compared here."
             )
         ]
     traces = []
@@ -161,14 +161,14 @@ def _runs(context: Context, runs: list[dict[str, Any]]) -> list[Block]:
     drawn.update_yaxes(title="loss per token, nats")
     drawn.update_layout(legend={"orientation": "v", "x": 1, "xanchor": "right", "y": 1, "yanchor": "top"})
     says = (
-        f"The median cluster of each of {len(runs)} probes over the same documents; bars span the middle eight tenths of"
-        " the clusters."
+        f"The median cluster of each of {len(runs)} probes over the same documents. Bars span the middle 80% of the"
+        " clusters."
     )
     return [figure("fig5-runs", "Loss by reset depth and proxy", says, drawn, 400)]
 
 
 def _ranks(context: Context, runs: list[dict[str, Any]]) -> list[Block]:
-    """Rank correlation of the relative drops (the form that compares proxies with other vocabularies)."""
+    """Rank correlations of the relative drops. Relative drops can be compared between proxies with other vocabularies."""
     if len(runs) < 2:
         return []
     drops = [
@@ -189,7 +189,8 @@ def _ranks(context: Context, runs: list[dict[str, Any]]) -> list[Block]:
     columns += [Column("low", "95% from", ".3f"), Column("high", "to", ".3f"), Column("n", "Clusters", "d")]
     prose = say(
         "Do the probes rank the clusters alike? The lowest rank correlation of the drops is {least}; the paper calls the"
-        " ranking highly consistent. Above 0.9 the choice of probe hardly matters to the budget; below 0.5 it decides it.",
+        " ranking highly consistent. Above 0.9 the choice of probe hardly matters to the budget. Below 0.5 the choice"
+        " decides the budget.",
         least=f"{least['r']:.2f}".replace("-", "−"),
     )
     return [prose, Table("Rank correlation of the drops between probes", columns, rows)]

@@ -1,4 +1,4 @@
-"""Rao's quadratic entropy of corpus, subset and a random subset [G0], and their lengths and languages."""
+"""The section Diversity: Rao's quadratic entropy of corpus, subset and a random subset [G0]; languages; lengths."""
 
 import plotly.graph_objects as go
 import polars as pl
@@ -29,10 +29,11 @@ def _entropy(context: Context) -> list[Block]:
     beaten = against.filter(pl.col("subset") < pl.col("random"))
     total = whole.row(0, named=True) if len(whole) else {}
     prose = say(
-        "Rao's entropy is the mean squared distance between two documents drawn with replacement: 0 if all are one, 2 if"
-        " unrelated. Overall it is {corpus} in the corpus, {subset} in the subset and {random} in a random subset of the"
-        " same size. The subset is less diverse than the corpus in {less} of {n} clusters, and less than the random subset"
-        " in {beaten} of {m}: a small sample has less of it by its size alone, so the random one is the fair comparison.",
+        "Rao's entropy is the mean squared distance between two documents drawn with replacement: 0 if all documents are"
+        " the same, 2 if they are unrelated. Overall it is {corpus} in the corpus, {subset} in the subset and {random} in"
+        " a random subset of the same size. The subset is less diverse than the corpus in {less} of {n} clusters, and"
+        " less diverse than the random subset in {beaten} of {m}. The random subset is the fair comparison, since a small"
+        " sample has a lower entropy because of its size alone.",
         corpus=_number(total.get("corpus")),
         subset=_number(total.get("subset")),
         random=_number(total.get("random")),
@@ -108,7 +109,10 @@ def _languages(context: Context) -> list[Block]:
         Column("n_selected", "Selected", ",d"),
     ]
     columns += [Column("before", "Tokens, corpus", ".1%"), Column("after", "Tokens, subset", ".1%")]
-    says = "Share of the tokens by language, in the corpus and in the subset. A random subset has the corpus's shares, but for its noise."
+    says = (
+        "Share of the tokens by language, in the corpus and in the subset. A random subset would have the corpus's"
+        " shares, apart from noise."
+    )
     table = Table("Languages", columns, rows.to_dicts(), folded=True)
     return [figure("languages", "Languages before and after", says, drawn, 120 + 30 * len(rows), table=table)]
 
@@ -123,7 +127,7 @@ def _lengths(context: Context) -> list[Block]:
     columns += [Column(f"q{q}", f"{q}% are shorter", ",d") for q in (10, 50, 90, 99)]
     return [
         Table(
-            "Lengths in tokens; those of a random subset are the corpus's",
+            "Lengths in tokens; a random subset would have those of the corpus",
             columns,
             context.ask("report/length_quantiles").to_dicts(),
         )

@@ -1,7 +1,8 @@
-"""What a document or a file name says must do nothing: no markup, no script, no turned-round reading direction.
+"""Texts of documents and file names must have no effect on the page: no markup, no script, no reversed text direction.
 
-Three places, three ways out: HTML is escaped by the template; JSON in a script element by ``json_text``; labels of
-plotly, which reads some tags itself, by ``label``. All of them first make what cannot be seen visible.
+There are three places and three ways to escape. The template escapes HTML. ``json_text`` escapes JSON in a script
+element. ``label`` escapes labels of plotly, which interprets some tags itself. Each first makes invisible characters
+visible.
 """
 
 import html
@@ -18,12 +19,12 @@ IN_SCRIPT = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028"
 
 
 def visible(text: str) -> str:
-    """Characters that are not seen, or that change what is seen, by their code: [U+202E]."""
+    """The text, with each invisible character or direction mark replaced by its code, such as [U+202E]."""
     return UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", text)
 
 
 def label(text: str, width: int = 70, lines: int = 6) -> str:
-    """Text as a label of plotly: its tags are text, its lines are broken."""
+    """The text as a label of plotly: tags escaped, long lines broken, at most ``lines`` lines."""
     cut = [line[i : i + width] for line in visible(text).split("\n") for i in range(0, max(len(line), 1), width)]
     shown = [line.replace("\t", "  ").rstrip() for line in cut if line.strip()]
     more = ["…"] if len(shown) > lines else []
@@ -31,7 +32,7 @@ def label(text: str, width: int = 70, lines: int = 6) -> str:
 
 
 def json_text(value: Any) -> str:
-    """JSON that cannot end the script element it stands in. Numbers that are not finite become null."""
+    """JSON that cannot end the script element around it. Numbers that are not finite become null."""
     text = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return re.sub("[<>&\u2028\u2029]", lambda found: IN_SCRIPT[found[0]], text)
 

@@ -1,4 +1,4 @@
-"""Fig. 2 of the paper: embeddings of long documents lie close together, and long documents are few."""
+"""Fig. 2 of the paper: distance to the neighbours by length, and the lengths before and after selection."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -66,8 +66,8 @@ def _distances(found: pl.DataFrame, k: int) -> list[Block]:
     )
     prose = say(
         "{verdict}: the slope of log distance against log length is {all}; among the selected, {selected}."
-        " Ten times the length goes with neighbours that are {change}. A collapse of long documents is what the exponent β"
-        " of the length is there for.",
+        " Documents ten times as long have neighbours that are {change}. The exponent β of the length exists to correct a"
+        " collapse of long documents.",
         verdict=verdict,
         all=all_of,
         selected=selected,
@@ -87,8 +87,9 @@ def _distances(found: pl.DataFrame, k: int) -> list[Block]:
         folded=True,
     )
     says = (
-        f"Each of {len(found):,} dots is a document drawn by hash: its mean distance to the {k} nearest documents of its"
-        f" cluster, over the average of all, against its length. Both axes are logarithmic. Slope {minus(all_of.value, 3)}."
+        f"Each of {len(found):,} dots is a document, drawn by hash. Horizontal: its length. Vertical: its mean distance to"
+        f" the {k} nearest documents of its cluster, divided by the average of all dots. Both axes are logarithmic. Slope"
+        f" {minus(all_of.value, 3)}."
     )
     return [prose, figure("fig2-distance", "Distance to neighbours against length", says, drawn, 420, table=table)]
 
@@ -127,7 +128,7 @@ def _histogram(context: Context) -> Figure:
     drawn.update_yaxes(title="share of documents", tickformat=".0%", rangemode="tozero")
     q = {row["part"]: row for row in context.ask("report/length_quantiles").iter_rows(named=True)}
     says = (
-        f"Share of documents by length, before and after selection; two bands to each doubling. The median document has"
+        f"Share of documents by length, before and after selection, in two bands per doubling. The median document has"
         f" {q['corpus']['q50']:,} tokens in the corpus"
         + (f" and {q['subset']['q50']:,} in the subset." if "subset" in q else ".")
     )

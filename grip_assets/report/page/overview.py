@@ -1,4 +1,4 @@
-"""The numbers at the top: what went in, what came out, when."""
+"""The section at the top: numbers of the pool and the subset, and findings."""
 
 from datetime import UTC, datetime
 
@@ -37,7 +37,7 @@ def section(context: Context) -> Section:
         Special("tiles", {"tiles": tiles}),
         Special("look", {"findings": attention.findings(context.connection, context.store)}),
         say(
-            "{moved} of the subset's {unit} come from other clusters than in a random draw of the same size."
+            "{moved} of the subset's {unit} come from other clusters than in a random subset of the same size."
             " Cluster {top} gained most, from {top_pool} to {top_subset};"
             " cluster {bottom} lost most, from {bottom_pool} to {bottom_subset}. The sections below say why.",
             moved=f"{moved:.0%}",

@@ -4,7 +4,7 @@
   const json = (id) => JSON.parse(byId(id).textContent);
   const root = document.documentElement;
 
-  // Colours. Figures come in the colours of the light theme; each is swapped for what its variable says now.
+  // Colours. Figures come with the colours of the light theme; each is replaced by the value of its CSS variable.
   const palette = json("palette");
   const variable = new Map(Object.entries(palette).map(([name, colour]) => [colour, "--" + name]));
   const isText = new Set(["text", "ticktext", "customdata", "hovertemplate"]);
@@ -78,7 +78,7 @@
     });
   });
 
-  // Theme: the choice is kept for the next visit, where the browser lets a file keep anything.
+  // Theme: the choice is stored for the next visit, if the browser lets a local file store anything.
   const kept = { get() { try { return localStorage.getItem("grip-theme"); } catch { return null; } }, set(v) { try { localStorage.setItem("grip-theme", v); } catch { /* not kept */ } } };
   if (kept.get() === "dark" || kept.get() === "light") root.dataset.theme = kept.get();
   const button = byId("theme");
@@ -128,7 +128,7 @@
       };
       cards.append(...all.sort(by));
       const words = byId("cards-find").value.trim().toLowerCase();
-      // A number means that cluster; words are looked for in languages and names of files.
+      // A number means that cluster; words are searched in languages and file names.
       const matches = /^\d+$/.test(words)
         ? (card) => card.dataset.clusterId === words
         : (card) => card.dataset.find.toLowerCase().includes(words);
@@ -214,7 +214,7 @@
         ? box("Settings that differ", [["Setting"], ["Symbol"], ["From"], ["To"]],
           pair.settings.map((s) => [s.name, s.symbol, JSON.stringify(s.left), JSON.stringify(s.right)]))
         : node("p", "No setting differs: the corpus, a model or the code changed."));
-      if (pair.budgets === null) out.append(node("p", "The clusters are others, so budgets cannot be compared cluster by cluster.", "missing"));
+      if (pair.budgets === null) out.append(node("p", "The clusters differ, so budgets cannot be compared cluster by cluster.", "missing"));
       else if (!pair.budgets.length) out.append(node("p", "The budget is the same in every cluster."));
       else out.append(box("Budget by cluster, largest change of share first", [["Cluster", 1], ["From", 1], ["To", 1], ["Change", 1], ["Share from", 1], ["Share to", 1]],
         pair.budgets.map((r) => [r.cluster_id, number(r.first), number(r.second), signed(r.change), percent(r.share_first), percent(r.share_second)])));
@@ -235,7 +235,7 @@
       const link = links.get(e.target.id);
       if (link) {
         link.setAttribute("aria-current", "true");
-        const bar = link.closest("ul"); // the link being read is kept in view where the bar is wider than the screen
+        const bar = link.closest("ul"); // keep the current link in view if the bar is wider than the screen
         const place = link.offsetLeft - bar.offsetLeft;
         if (place < bar.scrollLeft || place + link.offsetWidth > bar.scrollLeft + bar.clientWidth) bar.scrollLeft = place - 24;
       }

@@ -1,6 +1,6 @@
-"""Colours, once for both themes. A figure is made in the light ones; the page swaps them where it is read in the dark.
+"""The colours of both themes. Figures are made with the light ones, and the page swaps them in the dark theme.
 
-The first two series are blue and orange, which colour-blind readers tell apart; nothing is said by colour alone.
+The first two series are blue and orange, which colour-blind readers can tell apart. No information is in colour alone.
 """
 
 LIGHT = {

@@ -1,4 +1,4 @@
-"""What a section is made of: paragraphs, figures, tables. How they look is said in page.html.j2, page.css and page.js."""
+"""The parts of a section: paragraphs, figures, tables. page.html.j2, page.css and page.js define how they look."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Column:
-    """``format``: a format of Python for a number; empty for text."""
+    """``format``: Python's format of a number; empty for text."""
 
     name: str
     label: str
@@ -43,7 +43,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Choice:
-    """Another way to colour a figure: for each trace, what changes of it; what the colours then say."""
+    """Another colouring of a figure. ``changes``: for each trace, its changed values. ``note``: explains the colours."""
 
     name: str
     changes: Sequence[Mapping[str, Any]]
@@ -52,7 +52,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Figure:
-    """``says``: the caption, in words that stand for the picture. ``pan``: can be dragged and zoomed."""
+    """``says``: the caption, which also tells in words what the picture shows. ``pan``: can be dragged and zoomed."""
 
     id: str
     title: str
@@ -83,7 +83,7 @@ class Prose:
 
 @dataclass(frozen=True)
 class Special:
-    """A part with a form of its own: ``kind`` names its macro in the template."""
+    """A part with its own macro in the template, named by ``kind``."""
 
     kind: str
     data: Mapping[str, Any]
@@ -100,7 +100,7 @@ class Section:
 
 
 def say(text: str, /, **values: Any) -> Prose:
-    """A paragraph. ``text`` is ours and may have tags; what is filled in is escaped."""
+    """A paragraph. ``text`` is ours and may have tags. The values are escaped."""
     return Prose(Markup(text).format(**{name: escape(value) for name, value in values.items()}))
 
 
@@ -139,7 +139,7 @@ def style() -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Lists and numbers of Python, as JSON has them; floats of six digits, which is more than a screen shows."""
+    """The value with plain Python lists and numbers, for JSON. Floats have six digits, more than a screen shows."""
     if isinstance(value, Mapping):
         return {k: plain(v) for k, v in value.items()}
     if hasattr(value, "tolist"):

@@ -1,4 +1,4 @@
-"""Rounds with new checkpoints of the model that is trained, each with its own deltas and budget."""
+"""The section Rounds: budgets after each new checkpoint of the model that is trained."""
 
 import plotly.graph_objects as go
 import polars as pl
@@ -20,7 +20,7 @@ def section(context: Context) -> Section:
         proxy = rows["proxy"][0] if len(rows) else "none"
         said = say(
             "One round so far, with the proxy {proxy}. After training on its subset, probe with the new checkpoint"
-            " (<code>grip curate --set adaptation.proxy=/checkpoints/step_20000</code>): the next round shows what moved.",
+            " (<code>grip curate --set adaptation.proxy=/checkpoints/step_20000</code>). Then this section shows what moved.",
             proxy=proxy,
         )
         return Section("rounds", "Rounds", [said])
@@ -44,8 +44,8 @@ def section(context: Context) -> Section:
     drawn.update_xaxes(title="round", range=[-0.25, last + 0.25], dtick=1)
     drawn.update_yaxes(title="share of the budget", tickformat=".1%")
     prose = say(
-        "{n} rounds: {proxies}. The share of cluster {cluster} moved most, by {points}. A cluster that the model has learned falls"
-        " fast and gets less; one that it still lacks gets more.",
+        "{n} rounds: {proxies}. The share of cluster {cluster} moved most, by {points}. Where the loss falls fast, the"
+        " cluster is quickly learned and gets less. Where it falls slowly, the cluster gets more.",
         n=last + 1,
         proxies="; ".join(f"{r} with {p}" for r, p in proxies.iter_rows()),
         cluster=top["cluster_id"],

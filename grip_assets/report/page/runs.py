@@ -1,4 +1,4 @@
-"""Any two of the latest subsets; the page has all pairs, and two lists choose one."""
+"""The section Comparison of runs: any two of the latest subsets. The page contains all pairs; two lists choose one."""
 
 from itertools import combinations
 from typing import Any
@@ -17,9 +17,9 @@ def section(context: Context) -> Section:
         text = "{n} subset so far. Change a setting and curate again, and the two can be compared here."
         return Section("runs", "Comparison of runs", [say(text, n=len(runs) or "No")])
     intro = say(
-        "The last {n} subsets, newest first. Choose two: what was set otherwise, how budgets moved, and which documents"
-        " came in and went out. Examples are drawn by hash, not picked."
-        " <code>grip compare</code> says the same of any two subsets.",
+        "The last {n} subsets, newest first. Choose two to see which settings differ, how budgets moved, and which"
+        " documents came in and went out. Examples are drawn by hash, not picked."
+        " <code>grip compare</code> prints the same for any two subsets.",
         n=len(runs),
     )
     pairs = [compare.between(context.store, *pair) for pair in combinations(runs, 2)]
@@ -32,7 +32,7 @@ def section(context: Context) -> Section:
 
 
 def compared(context: Context) -> list[dict[str, Any]]:
-    """The latest subsets, and the one in force where it is older than these."""
+    """The latest subsets, and the one in force if it is older than these."""
     latest = compare.latest(context.store, MOST)
     if (version := _in_force(context)) not in {m["version"] for m in latest}:
         latest = [*latest[: MOST - 1], *([context.store.manifest("subset", version)] if version else [])]
@@ -47,7 +47,7 @@ def _in_force(context: Context) -> str | None:
 
 
 def _run(run: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """A run by what tells it from the others."""
+    """A run, and the settings in which it differs from the others."""
     names = sorted({n for r in runs for n in r["settings"] if r["settings"][n] != run["settings"].get(n)})
     said = ", ".join(f"{n} {run['settings'].get(n)}" for n in names[:4])
     return {n: run[n] for n in ("version", "computed", "documents", "tokens")} | {"said": said}

@@ -1,4 +1,4 @@
-"""Fig. 4 of the paper: quality and the adaptation delta say different things."""
+"""Fig. 4 of the paper: whether quality and the adaptation delta are related."""
 
 from typing import Any
 
@@ -30,8 +30,8 @@ def _verdict(r: Estimate) -> str:
         return "With so few clusters, nothing can be said about how they are related."
     if not r.signal:
         return (
-            "The interval includes 0: these clusters do not show that quality and delta are related, which is what the"
-            " two signals being independent looks like."
+            "The interval includes 0: these clusters do not show that quality and delta are related. Independent signals"
+            " would look like this."
         )
     return (
         f"The interval excludes 0: {'better' if r.value > 0 else 'worse'} clusters have larger deltas here, so the two"
@@ -108,7 +108,7 @@ def _densities(levels: pl.DataFrame) -> list[Block]:
     drawn.update_yaxes(title="density", rangemode="tozero")
     best, worst = max(means, key=lambda m: m["mean"]), min(means, key=lambda m: m["mean"])
     says = (
-        f"How the {means[0]['n']:,} judged documents are scored, by dimension (smoothed by half a point). Highest on average:"
+        f"Scores of the {means[0]['n']:,} judged documents by dimension, smoothed by half a point. Highest on average:"
         f" {best['dimension']} ({best['mean']:.1f}); lowest: {worst['dimension']} ({worst['mean']:.1f})."
     )
     columns = [Column("dimension", "Dimension"), Column("n", "Documents", ",d"), Column("mean", "Mean", ".2f")]

@@ -1,4 +1,4 @@
-"""The section Stability: how much of the subset stays the same with another seed, and how much is luck."""
+"""The section Stability: how much of the subset stays the same with another seed, and how much is due to chance."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Writes the page, where what it shows has changed: aside, then swapped by one rename."""
+"""Writes the page if its contents have changed: to a temporary file first, which is then renamed."""
 
 import re
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def page_path(root: Path) -> Path:
 
 
 def write(store: ArtifactStore, in_force: Mapping[str, str], settings: Settings, code_version: str) -> Written:
-    """The page of a data folder. ``in_force``: versions of the stages; they must be those of the catalog."""
+    """Write the page of a data folder. ``in_force``: versions of the stages, which must be those in the catalog."""
     from grip_assets.report.page.build import SECTIONS, build
 
     path, name = page_path(store.root), named(store, in_force, settings, code_version)
@@ -45,7 +45,7 @@ def write(store: ArtifactStore, in_force: Mapping[str, str], settings: Settings,
 
 
 def named(store: ArtifactStore, in_force: Mapping[str, str], settings: Settings, code_version: str) -> str:
-    """A digest of all that the page shows: tables in force, what they are compared with, settings."""
+    """A digest of all that the page shows: tables in force, the subsets and probes to compare with, settings."""
     from grip_assets.report.page.runs import MOST
 
     subsets = [m["version"] for m in latest(store, MOST)]
@@ -54,7 +54,7 @@ def named(store: ArtifactStore, in_force: Mapping[str, str], settings: Settings,
 
 
 def digest_of_page(path: Path) -> str | None:
-    """The digest of the page that is there as a whole."""
+    """The digest in the page. None if there is no page, or if it is incomplete."""
     if not path.exists():
         return None
     with path.open("rb") as file:

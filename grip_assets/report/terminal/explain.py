@@ -12,21 +12,24 @@ from grip_assets.store.query import sql_text
 
 
 def explain(root: Path, doc: str) -> str:
-    """``doc``: document id, source, or the end of a source after a slash. GripError where the pool has no such
-    document, or more than one."""
+    """Say why a document is in or out.
+
+    ``doc``: document id, source, or the end of a source after a slash. GripError if the pool has no such document, or
+    more than one.
+    """
     rows, rejected = find(root, doc)
     return "\n\n".join([_document(row) for row in rows] + [_rejected(row) for row in rejected])
 
 
 def as_data(root: Path, doc: str) -> list[dict[str, Any]]:
-    """The same as rows: ``verdict`` (in, out, rejected or held out), ``why``, and every number."""
+    """The same as data: ``verdict`` (in, out, rejected or held out), ``why``, and every number."""
     rows, rejected = find(root, doc)
     said = [{"verdict": "in" if row["repeats"] else "out", "why": why(row), **row} for row in rows]
     return said + [{"verdict": "held out" if r["reason"] == "held out" else "rejected", **r} for r in rejected]
 
 
 def find(root: Path, doc: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of the corpus, and rows that were rejected or set aside."""
+    """Rows of the corpus, and rows of documents that were rejected or set aside."""
     with connect(root) as connection:
         rows, rejected = _found(connection, doc)
         if not rows and not rejected:
@@ -36,7 +39,7 @@ def find(root: Path, doc: str) -> tuple[list[dict[str, Any]], list[dict[str, Any
 
 
 def _found(connection: duckdb.DuckDBPyConnection, doc: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """(rows of the document, of its rejection)."""
+    """Rows of the document in the corpus, and rows of its rejection."""
     found = [
         connection.sql(sql_text(name), params={"doc": doc}).pl()
         for name in ("commands/explain", "commands/explain_rejected")
@@ -45,7 +48,7 @@ def _found(connection: duckdb.DuckDBPyConnection, doc: str) -> tuple[list[dict[s
 
 
 def _ends_in(connection: duckdb.DuckDBPyConnection, doc: str) -> str:
-    """The one source that ends in ``doc``; GripError with the nearest names where there is none, or more than one."""
+    """The one source that ends in ``doc``. GripError with the nearest names if there is none, or more than one."""
     near = connection.sql(sql_text("commands/explain_nearest"), params={"doc": doc}).fetchall()
     ends = [source for source, ends_so in near if ends_so]
     if len(ends) == 1:
@@ -57,9 +60,9 @@ def _ends_in(connection: duckdb.DuckDBPyConnection, doc: str) -> str:
 
 
 def _rejected(row: dict[str, Any]) -> str:
-    stands = f"\n  {row['stands_for_source']} ({row['stands_for']}) stands for it" if row["stands_for"] else ""
+    kept = f"\n  {row['stands_for_source']} ({row['stands_for']}) is kept instead" if row["stands_for"] else ""
     how = "set aside" if row["reason"] == "held out" else "rejected"
-    return f"{row['source']} is out: {how} before anything was computed ({row['reason']}: {row['detail']}){stands}"
+    return f"{row['source']} is out: {how} before anything was computed ({row['reason']}: {row['detail']}){kept}"
 
 
 def _document(d: dict[str, Any]) -> str:
@@ -86,7 +89,7 @@ def _document(d: dict[str, Any]) -> str:
 
 
 def _draw(d: dict[str, Any]) -> list[str]:
-    """The document's key and what it is made of, where the draw is weighted."""
+    """The document's key. If keys are compared within a cluster, also the weight that the key is made from."""
     where = "of the pool" if d["of_the_pool"] else "in this cluster"
     weight = (
         f"  weight      1/ρ × (ℓ/ℓ_avg)^β: ρ {d['density']:.4f}, length weight {d['length_weight']:.3f},"
@@ -97,7 +100,7 @@ def _draw(d: dict[str, Any]) -> list[str]:
 
 
 def why(d: dict[str, Any]) -> str:
-    """The reason, of a row of sql/commands/explain.sql."""
+    """The reason. ``d``: a row of sql/commands/explain.sql."""
     if d["of_the_pool"]:
         return _why_of_the_pool(d)
     size = d["n_tokens"] if d["unit"] == "tokens" else 1
@@ -115,12 +118,12 @@ def why(d: dict[str, Any]) -> str:
         rest = f", but for {d['passed_over']:,} that are longer than its budget" if d["passed_over"] else ""
         return f"its cluster is exhausted: all of its documents are taken{rest}"
     if d["drawn"] >= d["whole"]:
-        return "the budget of its cluster is at least the whole cluster, so that all of its documents are taken"
+        return "the budget of its cluster is at least the whole cluster, so all of its documents are taken"
     return "its key is at or above the threshold of its cluster"
 
 
 def _why_of_the_pool(d: dict[str, Any]) -> str:
-    """The reason where the selection follows no budgets of clusters."""
+    """The reason if the selection uses one budget for the whole pool and not those of clusters."""
     if d["max_tokens"] is not None and d["n_tokens"] > d["max_tokens"]:
         most = f"selection.max_tokens is {d['max_tokens']:,}"
         return f"it was left out: it has {d['n_tokens']:,} tokens, and {most}"

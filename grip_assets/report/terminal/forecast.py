@@ -1,4 +1,4 @@
-"""A forecast as the table that `grip plan` prints."""
+"""The table that `grip plan` prints."""
 
 from collections.abc import Iterator
 
@@ -18,17 +18,17 @@ def as_text(forecast: Forecast) -> Iterator[str]:
     pool = forecast.size
     if pool and not pool.known:
         yield (
-            f"the pool was never read: about {pool.documents:,} documents, {size(pool.n_bytes)},"
-            f" {pool.tokens:,} tokens, by the listing of its files"
+            f"the pool was never read. Estimated from the listing of its files: {pool.documents:,} documents,"
+            f" {size(pool.n_bytes)}, {pool.tokens:,} tokens"
         )
     kinds = {cost.basis.split(" from")[0] for cost in forecast.to_compute}
     yield (
         f"{n - 2} of {stages - 2} assets to compute, the report and the run itself: about {duration(forecast.seconds)},"
-        f" {size(forecast.n_bytes)} of disk ({size(forecast.free_bytes)} are free); {', '.join(sorted(kinds))}."
+        f" {size(forecast.n_bytes)} of disk ({size(forecast.free_bytes)} free); {', '.join(sorted(kinds))}."
         " Documents that were embedded before are not embedded again."
     )
     if forecast.n_bytes > forecast.free_bytes:
-        yield "there is not enough room on the disk: `grip clean` lists what can go"
+        yield "there is not enough room on the disk: `grip clean` lists what can be removed"
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What the evaluation found, in the terminal: each strategy on each set, with interval, verdict and cost."""
+"""The result of the evaluation for the terminal: each strategy on each set, with interval, verdict and cost."""
 
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ from grip_assets.report.terminal.summary import what_ran
 from grip_assets.store.catalog import catalog_path, connect
 
 KINDS = {
-    "rung": "Panel B, each rung one part more or another",
-    "yours": "Budget and selection as your settings have them",
+    "rung": "Panel B: each rung adds or replaces one part of the rung before it",
+    "yours": "Budget and selection of your settings",
     "baseline": "Baselines",
     "ablation": "grip without one part",
 }

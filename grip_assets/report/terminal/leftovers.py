@@ -11,7 +11,7 @@ from grip_assets.store.disk import size
 
 def as_text(found: Sequence[Removable], removed: bool) -> Iterator[str]:
     if not found:
-        yield "Nothing to remove: all that is there is in force, or something in force was made from it."
+        yield "Nothing to remove: every artifact is in force, or something in force was made from it."
         return
     yield f"{'stage':<18} {'what':<17} {'disk':>9} {'took':>9}  {'made':<16}  path"
     for _, items in groupby(found, key=lambda item: item.stage):
@@ -24,6 +24,6 @@ def as_text(found: Sequence[Removable], removed: bool) -> Iterator[str]:
         yield f"{len(found)} removed, {freed} freed. Their settings stay known: `grip rollback` computes them again."
     else:
         yield (
-            f"{len(found)} can go, {freed}. Nothing was removed: `grip clean --yes` does it; `--keep N` leaves the"
-            " latest N subsets, so that going back to them costs nothing."
+            f"{len(found)} can be removed, {freed}. Nothing was removed: `grip clean --yes` does it. `--keep N` keeps"
+            " the latest N subsets, so that going back to them costs nothing."
         )

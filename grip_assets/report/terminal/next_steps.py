@@ -1,4 +1,4 @@
-"""What a user may type next, after a run: commands that work as they are typed."""
+"""Commands that a user may type next, after a run. They work as they are printed."""
 
 import json
 import shlex
@@ -6,12 +6,12 @@ from pathlib import Path
 
 from grip_assets.store.catalog import connect
 
-TURNED = ("selection.beta", (0.6, 0.3))  # a knob that costs seconds, and values of it of which one is not in force
+TURNED = ("selection.beta", (0.6, 0.3))  # a setting that takes seconds to recompute; the value not in force is shown
 LONGEST_NAME = 80
 
 
 def next_steps(root: Path) -> list[str]:
-    """Command and what it says, one a line."""
+    """Lines with a command and its purpose."""
     name, values = TURNED
     group, _, field = name.partition(".")
     with connect(root) as connection:
@@ -25,7 +25,7 @@ def next_steps(root: Path) -> list[str]:
     other = next(value for value in values if value != json.loads(now))
     steps = [
         ("grip report", "the same with pictures, in a browser; make ui has the graph, knobs and history"),
-        (f"grip plan --set {name}={other}", "what another value would compute; curate instead of plan does it"),
+        (f"grip plan --set {name}={other}", "what another value would recompute; curate instead of plan does it"),
     ]
     if document:
         source, doc_id = document

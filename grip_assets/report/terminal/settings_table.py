@@ -1,4 +1,4 @@
-"""`grip settings` in a terminal. The rows are made by orchestration/settings_rows.py."""
+"""The table that `grip settings` prints. orchestration/settings_rows.py makes its rows."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What an LLM judge would ask and cost, before anything is spent."""
+"""The calls and costs of an LLM judge, estimated before anything is spent."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,14 +19,14 @@ from grip_assets.store.artifacts import ArtifactStore
 if TYPE_CHECKING:
     from grip_assets.llm.asker import Forecast
 
-UNKNOWN = "judge: what it would ask is known once the corpus is read; quality.max_calls and quality.max_cost cap it"
+UNKNOWN = "judge: the number of calls is known once the corpus is read; quality.max_calls and quality.max_cost cap it"
 RUBRIC_TOKENS = 900
 
 
 def spending(
     all_settings: Settings, steps: Sequence[Step], store: ArtifactStore, size: Size | None = None
 ) -> list[str]:
-    """Lines for a plan; none where nothing would be asked. Nothing is sent, and no key is needed."""
+    """Lines for a plan; none if the judge would be asked nothing. Nothing is sent, and no key is needed."""
     settings = Quality.of(all_settings)
     actions = {step.asset: step.action for step in steps}
     if settings.judge != "llm" or actions["quality_scores"] != "compute":
@@ -38,7 +38,7 @@ def spending(
 def _known(
     all_settings: Settings, steps: Sequence[Step], store: ArtifactStore, size: Size | None
 ) -> tuple[str, "Forecast"] | None:
-    """Which documents would be judged, in words, and what asking would need; None while the corpus is not read."""
+    """The documents to judge, in words, and the forecast of calls. None while the size of the pool is not known."""
     versions = {s.asset: s.version for s in steps if s.version and store.has(s.asset, s.version)}
     if "probe_set" in versions:
         return _exact(Quality.of(all_settings), store, versions["probe_set"])
@@ -72,7 +72,7 @@ def _caps(settings: Quality) -> str:
 
 
 def _not_ready() -> list[str]:
-    """A line if a run would stop before anything is computed: the endpoint's variables cannot be used."""
+    """One line if a run would stop at once, because the endpoint's variables are missing or wrong."""
     try:
         from grip_assets.llm.endpoint import endpoint  # optional: the extra llm
 
@@ -83,7 +83,7 @@ def _not_ready() -> list[str]:
 
 
 def _exact(settings: Quality, store: ArtifactStore, probe: str) -> tuple[str, "Forecast"]:
-    """From the probe's documents and the answers that are there."""
+    """The forecast from the documents of the probe set and the answers that are stored already."""
     from grip_assets.judges.llm import LlmJudge  # heavy: loads the HTTP client
     from grip_assets.llm.asker import Forecast
 
@@ -102,7 +102,7 @@ def _counts(corpus: dict[str, Any]) -> tuple[int, int]:
 
 
 def _estimate(settings: Settings, n: int, tokens: int) -> tuple[str, "Forecast"]:
-    """From the size of the corpus, where there is no probe yet; as if no answer were there."""
+    """The forecast from the size of the corpus, before there is a probe set. Stored answers are not counted."""
     from grip_assets.llm.asker import TOKENS_PER_ANSWER, TOKENS_PER_CHAR, Forecast  # heavy: loads the HTTP client
 
     quality, probe, clustering = Quality.of(settings), Probe.of(settings), Clustering.of(settings)

@@ -1,4 +1,4 @@
-"""What a run did, in the terminal: what went in, what came out, which clusters moved and why, what was reused."""
+"""The summary of a run for the terminal: input, output, the clusters that moved most and why, and what was reused."""
 
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def what_ran(run: Run) -> list[str]:
 
 
 def as_data(root: Path, run: Run) -> dict[str, Any]:
-    """The same for a program: run, stages computed and reused, totals, what to look at, and every cluster's shares."""
+    """The same as data: run, stages computed and reused, totals, findings, and the shares of every cluster."""
     with connect(root) as connection:
         totals = connection.sql(sql_text("questions/totals")).pl().to_dicts()[0]
         shares = connection.sql(sql_text("questions/share_by_cluster")).pl().to_dicts()
@@ -88,7 +88,7 @@ def _totals(t: dict[str, Any]) -> list[str]:
 
 
 def probed_with(documents: int) -> str:
-    """In words, also where the settings need no probe."""
+    """The size of the probe set in words. The settings may need no probe."""
     return f"probed with {documents:,} documents" if documents else "not probed: the budget reads no measurement"
 
 
