@@ -1,8 +1,8 @@
-"""docs/evidence.md: its tables and pictures are made from what is in a data folder, its words are written by hand.
+"""Fills the tables and pictures of docs/evidence.md from a data folder. The text of the page is written by hand.
 
-``python -m tools.evidence POOL`` fills every ``<!-- POOL:NAME -->`` ... ``<!-- /POOL:NAME -->`` with the
-rows of sql/evidence/NAME.sql on the catalog in force, or the picture of the asset NAME, or what was run and on what.
-A block whose tables are not there keeps what it has.
+``python -m tools.evidence POOL`` fills every block ``<!-- POOL:NAME -->`` ... ``<!-- /POOL:NAME -->`` of the page. A
+block gets the rows of sql/evidence/NAME.sql on the catalog, the picture of the asset NAME, or, if NAME is ``run``, the
+date, machine, versions and settings. A block whose tables are missing stays as it is.
 """
 
 import importlib.metadata
@@ -28,7 +28,7 @@ VERSIONS = ("torch", "transformers", "tokenizers", "numpy", "polars", "duckdb", 
 
 
 def filled(text: str, pool: str, root: Path, pictures: Path) -> tuple[str, list[str]]:
-    """``text`` with the blocks of ``pool`` made anew, and the names of those that were."""
+    """``text`` with new contents in the blocks of ``pool``, and the names of these blocks."""
     made: list[str] = []
     with connect(root) as connection:
 
@@ -65,7 +65,7 @@ def _picture(connection: duckdb.DuckDBPyConnection, asset: str, pool: str, pictu
 
 
 def _run(connection: duckdb.DuckDBPyConnection) -> str:
-    """Date, machine, versions and settings, but for the place of the pool on the machine that ran it."""
+    """Date, machine, versions and settings, without the path of the pool."""
     shown = """SELECT "group", name, value FROM settings WHERE ("group", name) != ('corpus', 'path')"""
     rows = connection.sql(shown).pl().rows()
     groups = {

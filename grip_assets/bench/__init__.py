@@ -1,8 +1,8 @@
-"""Measurements that anyone can repeat: ours against what a user would pick instead, same data, same run.
+"""Benchmarks that anyone can repeat: our code against the libraries that a user would use instead, on the same data.
 
-A bench is a function that gives results; ``BENCHES`` names the module of each. Both sides are run in turn, several
-times, and the median of each is compared: machines are shared, so that only the ratio means something. Every bench has
-a process of its own, so that neither threads nor memory of one are left to the next.
+A bench is a function that yields results. ``BENCHES`` names its module. Both sides run in turn, several times, and
+their medians are compared. Machines are shared, so only the ratio is meaningful. Every bench runs in its own process,
+so that it leaves no threads and no memory to the next.
 """
 
 import ctypes
@@ -35,8 +35,11 @@ BENCHES = {
 
 @dataclass(frozen=True)
 class Result:
-    """``ratio``: theirs / ours in seconds, above 1 where ours is faster; ``quality``: what matters as much as time, and
-    ``note`` says what it is. ``peak_mb``: memory in use at most, above what was in use before."""
+    """One comparison.
+
+    ``ratio``: their seconds / our seconds, above 1 where ours is faster. ``quality``: a number that matters as much as
+    time; ``note`` says which. ``peak_mb``, ``their_peak_mb``: peak memory above that before the run, in MB.
+    """
 
     stage: str
     against: str
@@ -51,7 +54,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Taken:
-    """Medians of both sides in seconds, and the peaks of their memory in MB."""
+    """Median seconds of both sides, and their peak memory in MB."""
 
     ours_s: float
     theirs_s: float
@@ -66,7 +69,7 @@ class Taken:
 
 
 def interleaved(ours: Callable[[], object], theirs: Callable[[], object], times: int) -> Taken:
-    """Both, run in turn."""
+    """Run both sides in turn, ``times`` times each."""
     taken: tuple[list[float], list[float]] = ([], [])
     peaks: tuple[list[float], list[float]] = ([], [])
     for _ in range(times):
@@ -80,7 +83,7 @@ def interleaved(ours: Callable[[], object], theirs: Callable[[], object], times:
 
 
 class Peak:
-    """Memory of this process in use at most, above what was in use before; of Linux, which can forget its peak."""
+    """Peak memory of this process during the block, above that before it, in MB. Only Linux can reset the peak."""
 
     mb = 0.0
 
@@ -101,7 +104,7 @@ def _status(name: str) -> int:
 
 
 def bench(stage: str, quick: bool) -> Iterator[Result]:
-    """Results of a stage, as they come, from a process of its own."""
+    """Run the bench of a stage in its own process, and yield each result as soon as it is there."""
     words = [sys.executable, "-m", "grip_assets.bench", stage, *(["--quick"] if quick else [])]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""One bench in this process: a JSON object a line. ``grip bench`` is the command for people."""
+"""Runs one bench in this process and prints one JSON object per line. People use ``grip bench``."""
 
 import json
 import os

@@ -1,7 +1,7 @@
-"""Approximate indices of faiss against our exact search, in one large cluster: docs/decisions.md.
+"""Approximate indices of faiss against our exact search, in one large cluster. docs/decisions.md has the result.
 
-``python -m grip_assets.bench.approximate [ROWS]``. Seconds are of the processor, all threads together, so that another
-process on the machine does not count.
+``python -m grip_assets.bench.approximate [ROWS]``. Seconds are processor time of all threads, so that other processes
+on the machine do not count.
 """
 
 import sys
@@ -20,11 +20,11 @@ from grip_assets.runtime.threads import default_workers
 
 D, K, STEP = 384, 10, 2048
 PROBES = (8, 32)
-SAME = 1e-4  # of a mean distance; float32 in theirs
+SAME = 1e-4  # relative difference of mean distances that counts as equal, since faiss computes in float32
 
 
 def exact(x_ND: np.ndarray) -> np.ndarray:
-    """Mean distance to the nearest neighbours, float64 (N,), by our search."""
+    """Mean distance to the K nearest neighbours by our search, float64 (N,)."""
     cluster = neighbours.Cluster.of(x_ND, fastest()[0])
 
     def search(start: int) -> np.ndarray:
@@ -61,7 +61,7 @@ def timed(search: Callable[[], np.ndarray]) -> tuple[np.ndarray, float]:
 def main(n: int) -> None:
     faiss.omp_set_num_threads(default_workers())
     x_ND = mixture(n, D, n // 100, 3)
-    exact(x_ND[:5000])  # compiled
+    exact(x_ND[:5000])  # compiles the kernels
     distance_N, seconds = timed(lambda: exact(x_ND))
     print("| search | seconds | rows as exact | rows more than 1% off |\n|---|--:|--:|--:|")
     print(f"| ours, exact | {seconds:.1f} | 100% | 0% |")

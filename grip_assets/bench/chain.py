@@ -1,9 +1,9 @@
-"""chain: every stage after the embeddings, on a synthetic pool; its seconds and memory against the size of the pool.
+"""chain: seconds and memory of every stage after the embeddings, on synthetic pools of growing size.
 
-The pool has no texts and its judge and proxy are planted, so that what is measured is geometry, allocation, selection
-and storage. ``python -m grip_assets.bench.chain docs/scale.png`` draws the curve;
-``python -m grip_assets.bench.chain beta 100000`` says what another beta costs with the densities of a pool at hand, and
-without.
+The pools have no texts, and the results of judge and proxy are planted. So this measures only geometry, allocation,
+selection and storage. ``python -m grip_assets.bench.chain docs/scale.png`` draws the curve over the size of the pool.
+``python -m grip_assets.bench.chain beta 100000`` compares a selection with its search of neighbours to one with another
+beta, which reuses the densities.
 """
 
 import sys
@@ -46,8 +46,10 @@ class Cost:
 
 
 class Synthetic:
-    """A pool of n documents in its own data folder: corpus and embeddings are planted, what follows is computed.
-    ``lengths_N``: their tokens; None: lognormal."""
+    """A pool of n documents in its own data folder. Corpus and embeddings are planted; later stages are computed.
+
+    ``lengths_N``: tokens of the documents; None: lognormal.
+    """
 
     def __init__(self, root: Path, n: int, text_bytes: int = 0, lengths_N: np.ndarray | None = None):
         self.store = ArtifactStore(root)
@@ -75,7 +77,7 @@ class Synthetic:
         return part.to_arrow(compat_level=pl.CompatLevel.oldest()).append_column("embedding", vectors(x_BD))
 
     def run(self, name: str) -> Cost:
-        """Materialize a stage and what is planted after it."""
+        """Materialize a stage, and plant the stages after it that are not measured."""
         stage = STAGES[name]
         inputs = {i: self.versions[i] for i in stage.inputs}
         with Peak() as memory:
@@ -111,12 +113,12 @@ class Synthetic:
 
 
 def chain(quick: bool) -> Iterator[Result]:
-    """The chain against the sum of faiss' k-means, assignment and neighbours and numpy's draw; quality: share of the
+    """The chain against faiss' k-means, assignment and neighbours and numpy's draw together. Quality: share of the
     budget that was drawn."""
     n = 30_000 if quick else 1_000_000
     with tempfile.TemporaryDirectory() as folder:
         small = Synthetic(Path(folder) / "small", 10_000)
-        for stage in ("partition", "clusters"):  # compiled, and the machine measured
+        for stage in ("partition", "clusters"):  # compiles the kernels and measures the machine
             small.run(stage)
         pool = Synthetic(Path(folder) / "pool", n)
         costs = {stage: pool.run(stage) for stage in MEASURED}
@@ -140,7 +142,7 @@ def _timed(work: Callable[[], None]) -> float:
 
 
 def _kernels(x_ND: np.ndarray) -> None:
-    """Fit, assignment, neighbours and draw as the chain does them, without files."""
+    """Fit, assignment, neighbours and draw as in the chain, but in memory."""
     settings, n = Clustering(), len(x_ND)
     sample_ND = x_ND[np.sort(keyed_order(0, "bench", n)[: settings.fit_sample])]
     centroids_KD = fit(sample_ND, settings).centroids_KD
@@ -163,7 +165,7 @@ def _kernels(x_ND: np.ndarray) -> None:
 
 
 def _alternatives(x_ND: np.ndarray) -> None:
-    """What the numeric stages would cost with the libraries that one would take, everything in memory."""
+    """The numeric stages with the libraries that a user would take, in memory."""
     import faiss
 
     faiss.omp_set_num_threads(default_workers())
@@ -187,7 +189,7 @@ def _alternatives(x_ND: np.ndarray) -> None:
 
 
 def scale(sizes: tuple[int, ...], log: Callable[[str], None] = print) -> dict[str, list[Cost]]:
-    """Each stage at each size."""
+    """Costs by stage, one per size of the pool."""
     costs: dict[str, list[Cost]] = {stage: [] for stage in MEASURED}
     for n in sizes:
         with tempfile.TemporaryDirectory() as folder:
@@ -224,7 +226,7 @@ def another_beta(n: int) -> tuple[float, float]:
     """Seconds of a selection of ``n`` documents with its search of neighbours, and of one with another beta."""
     with tempfile.TemporaryDirectory() as folder:
         small, pool = Synthetic(Path(folder) / "small", 10_000), Synthetic(Path(folder) / "pool", n)
-        for stage in ("partition", "clusters"):  # compiled, and the machine measured
+        for stage in ("partition", "clusters"):  # compiles the kernels and measures the machine
             small.run(stage)
         costs = [pool.run(stage).seconds for stage in MEASURED]
         pool.settings["selection"] = Selection(beta=0.7)
@@ -237,7 +239,7 @@ if __name__ == "__main__":
         print(f"with the search {with_search:.2f} s, another beta {without:.2f} s: {with_search / without:.1f} times")
         sys.exit()
     SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
-    scale((10_000,), lambda line: None)  # compiled
+    scale((10_000,), lambda line: None)  # compiles the kernels
     found = scale(SIZES)
     print({stage: round(slope, 2) for stage, slope in exponents(SIZES, found).items()})
     picture(Path(sys.argv[1]), SIZES, found)

@@ -1,4 +1,4 @@
-"""Data with a known shape, for benches and tests."""
+"""Planted and real vectors and texts, for benches and tests."""
 
 from itertools import islice
 
@@ -11,8 +11,11 @@ from grip_assets.sources.pool import open_pool
 
 
 def mixture(n: int, d: int, components: int, seed: int, rows_seed: int = 0) -> np.ndarray:
-    """Unit rows, float32 (n, d), that resemble embeddings of a pool: components of heavy-tailed (Pareto) sizes around
-    64 topics, each with its own spread; variances fall as 1/j along a random basis, as those of real embeddings do."""
+    """Unit rows, float32 (n, d), that resemble embeddings of a pool.
+
+    There are components of heavy-tailed (Pareto) sizes around 64 topics, each with its own spread. Variances fall as
+    1/j along a random basis, as those of real embeddings do.
+    """
     rng = np.random.default_rng(seed)
     spread_D = np.arange(1, d + 1) ** -0.5
     spread_D /= np.linalg.norm(spread_D)

@@ -1,11 +1,12 @@
-"""How a draw may end, compared: which rule favours which lengths, and how near it comes to the budgets.
+"""Compares rules for the end of a draw: which lengths each rule favours, and how near it comes to the budgets.
 
-``python -m grip_assets.bench.drawing`` draws from planted clusters with heavy-tailed lengths;
-``python -m grip_assets.bench.drawing FOLDER`` from the pool that is curated in a data folder. docs/decisions.md has the
+``python -m grip_assets.bench.drawing`` draws from planted clusters with heavy-tailed lengths.
+``python -m grip_assets.bench.drawing FOLDER`` draws from the curated pool of a data folder. docs/decisions.md has the
 numbers.
 
-The target is what keys log(u)/w say without any end: document i is in with probability 1 - exp(-λ w_i), and λ is such
-that the cluster's budget is met on average. Shapes: N documents, K clusters.
+The target is a draw by keys log(u)/w above a fixed threshold, without a rule for its end: document i is in with
+probability 1 - exp(-λ w_i), and λ is chosen so that the cluster's budget is met on average. Shapes: N documents, K
+clusters.
 """
 
 import sys
@@ -24,7 +25,8 @@ BANDS = (0.0, 0.01, 0.1, 0.5, 1.0, np.inf)  # length of a document over the budg
 
 @dataclass(frozen=True)
 class Pool:
-    """Clusters one after the other. ``weight_N``: of the draw; ``size_K``: documents of the clusters."""
+    """Documents, cluster after cluster. ``weight_N``: weights of the draw. ``size_K``: number of documents of a
+    cluster."""
 
     weight_N: np.ndarray
     cost_N: np.ndarray
@@ -39,7 +41,7 @@ class Pool:
 
 
 Rule = Callable[[Pool, np.ndarray, np.random.Generator], np.ndarray]
-"""Pool, keys and coins to a mask of the documents taken."""
+"""A function of the pool, the keys and a random generator that returns the mask of the documents taken, bool (N,)."""
 
 
 def planted(clusters: int = 64, share: float = 0.1, seed: int = 0) -> Pool:
@@ -55,7 +57,7 @@ def planted(clusters: int = 64, share: float = 0.1, seed: int = 0) -> Pool:
 
 
 def curated(root: Path) -> Pool:
-    """The pool in force in a data folder, with the weights that its subset was drawn by."""
+    """The pool in force in a data folder, with the weights with which its subset was drawn."""
     from grip_assets.store.catalog import connect
 
     with connect(root) as connection:
@@ -70,7 +72,7 @@ def in_force(pool: Pool, key_N: np.ndarray, rng: np.random.Generator) -> np.ndar
 
 
 def nearest_in_each(pool: Pool, key_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As in force, but each cluster ends nearest to its own budget, whatever the whole then is."""
+    """As in force, but each cluster ends nearest to its own budget, without regard to the total."""
     return _ended(pool, key_N, lambda room, cost: 2 * room >= cost)
 
 
@@ -90,7 +92,7 @@ def coin(pool: Pool, key_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def first_fit(pool: Pool, key_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Whatever does not fit is skipped, and the shorter ones after it fill the rest."""
+    """A document that does not fit is skipped, and shorter documents after it fill the rest."""
     taken_N = np.zeros(len(key_N), bool)
     for part, target in zip(pool.parts, _granted(pool, key_N), strict=True):
         left = int(target)
@@ -102,7 +104,7 @@ def first_fit(pool: Pool, key_N: np.ndarray, rng: np.random.Generator) -> np.nda
 
 
 def carried(pool: Pool, key_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What is left, or overdrawn, goes to the cluster with the next number; no document is passed over."""
+    """The rest of a budget, or its excess, is carried to the next cluster. No document is passed over."""
     taken_N, deficit = np.zeros(len(key_N), bool), 0
     for part, target in zip(pool.parts, pool.allocated_K, strict=True):
         cost_n = pool.cost_N[part]
@@ -125,7 +127,7 @@ def _ended(pool: Pool, key_N: np.ndarray, last: Callable[[int, int], bool]) -> n
 
 
 def _until(key_n: np.ndarray, cost_n: np.ndarray, target: int, last: Callable[[int, int], bool]) -> np.ndarray:
-    """The largest keys first while they fit; ``last`` decides on the one that does not."""
+    """Take the largest keys first while they fit. ``last`` decides on the first document that does not fit."""
     order = np.argsort(-key_n)
     reached = np.cumsum(cost_n[order])
     n = int(np.searchsorted(reached, target, side="right"))
@@ -148,8 +150,10 @@ RULES: dict[str, Rule] = {
 
 
 def target(pool: Pool, fitting: bool) -> np.ndarray:
-    """Probability of each document to be in, if nothing had an end, float64 (N,). ``fitting``: and if
-    the documents that are longer than the budget of their cluster were not there."""
+    """Probability of each document to be in under the target of this module, float64 (N,).
+
+    ``fitting``: without the documents that are longer than the budget of their cluster.
+    """
     found = []
     for part, budget in zip(pool.parts, pool.allocated_K, strict=True):
         weight_n, cost_n = pool.weight_N[part] / pool.weight_N[part].max(), pool.cost_N[part]
@@ -164,8 +168,12 @@ def target(pool: Pool, fitting: bool) -> np.ndarray:
 
 
 def compared(pool: Pool, seeds: int = SEEDS) -> dict[str, list[float]]:
-    """By rule: mean and worst distance of a cluster to its budget, distance of the whole; and in each band of lengths
-    the tokens taken over the target's, first over that of all documents, then over that of those that fit."""
+    """Numbers by rule.
+
+    First: mean and worst distance of a cluster to its budget, and distance of the total to its budget. Then, for each
+    band of lengths: the tokens taken, divided by the target of all documents. Then the same, divided by the target of
+    the documents that fit.
+    """
     budget_N = np.repeat(pool.allocated_K, pool.size_K)
     band_N = np.digitize(pool.cost_N / np.maximum(budget_N, 1), BANDS) - 1
     starts = [part.start for part in pool.parts]

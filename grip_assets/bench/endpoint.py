@@ -1,11 +1,11 @@
-"""A loopback endpoint that speaks chat completions and batches, misbehaves as told, and counts what it was asked.
+"""A fake endpoint on loopback that serves chat completions and batches, fails on demand, and counts its requests.
 
-For the tests, for ``grip bench judge``, and for trying out rates, caps and prices before money is spent:
+It is for the tests, for ``grip bench judge``, and for trying out rates, caps and prices before money is spent:
 
     python -m grip_assets.bench.endpoint --port 8000 --latency 0.05 --fault-rate 0.3
 
-Scores follow from a hash of the document. A question with another schema is answered by values that follow from the
-same hash and fit its schema. ``GET /stats`` says what was asked, by content.
+Scores are computed from a hash of the document. If a request has another schema, values that fit it are computed from
+the same hash. ``GET /stats`` returns the counts of requests by content.
 """
 
 import argparse
@@ -35,7 +35,7 @@ CONTENT_FAULTS = ("broken", "prose", "schema", "eleven")
 
 @dataclass
 class Behaviour:
-    """How it answers. ``faults`` are drawn by a hash of the content and of how often it was asked."""
+    """How the endpoint answers. A fault is chosen by a hash of the content and of the number of requests for it."""
 
     latency: float = 0.0
     slow: float = 0.3
@@ -43,7 +43,7 @@ class Behaviour:
     faults: tuple[str, ...] = FAULTS
     requests_per_minute: int | None = None
     retry_after: str = "0.05"
-    refuses: tuple[str, ...] = ()  # fields of a request, or passages of a document, that it does not take
+    refuses: tuple[str, ...] = ()  # fields of a request, or passages of a document, that are refused
     refusal: str = "Unexpected fields"
     most_slots: int | None = None
     away_until: float = 0.0
@@ -54,7 +54,7 @@ class Behaviour:
 
 @dataclass
 class Counts:
-    """What it was asked. ``at``: arrival times; ``answered``: good answers sent whole, by content."""
+    """Requests so far. ``at``: arrival times. ``answered``: good answers that were sent completely, by content."""
 
     asked: Counter = field(default_factory=Counter)
     answered: Counter = field(default_factory=Counter)
@@ -68,7 +68,7 @@ class Counts:
 
 
 class FakeEndpoint:
-    """An ASGI application; ``behaviour`` may be changed while it runs."""
+    """An ASGI application. ``behaviour`` may be changed while it runs."""
 
     def __init__(self, behaviour: Behaviour | None = None):
         self.behaviour, self.counts = behaviour or Behaviour(), Counts()
@@ -182,7 +182,7 @@ class FakeEndpoint:
 
 
 def answer_to(body: dict[str, Any], content: str) -> dict[str, Any]:
-    """The scores; for a request with a response format for other fields, values for these."""
+    """The answer: scores, or values for the fields of the request's response format if it names other fields."""
     schema = body.get("response_format", {}).get("json_schema", {}).get("schema", {})
     fields: dict[str, dict[str, Any]] = schema.get("properties") or {}
     if not fields or set(fields) == set(KEYS):
@@ -191,7 +191,7 @@ def answer_to(body: dict[str, Any], content: str) -> dict[str, Any]:
 
 
 def value_for(schema: dict[str, Any], text: str) -> Any:
-    """A value that fits a JSON schema (enum, integer, number, boolean, array or string), by a hash of the text."""
+    """A value from a hash of the text that fits a JSON schema (enum, integer, number, boolean, array or string)."""
     digest = hashlib.sha256(text.encode()).digest()
     if "enum" in schema:
         return schema["enum"][digest[0] % len(schema["enum"])]
@@ -257,7 +257,7 @@ def error(status: int, message: str, said: dict[str, Any], headers: dict[str, st
 
 
 class Cut(Response):
-    """Promises a body, sends half of it, and hangs up."""
+    """A response that announces a body, sends half of it, and closes the connection."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -267,7 +267,7 @@ class Cut(Response):
 
 @contextmanager
 def serving(endpoint: FakeEndpoint, port: int = 0) -> Iterator[str]:
-    """Run it in a thread of this process; yields the base URL."""
+    """Run the endpoint in a thread of this process, and yield its base URL."""
     with socket.create_server(("127.0.0.1", port)) as listener:
         config = uvicorn.Config(endpoint.app, log_level="critical", access_log=False, lifespan="off")
         server = uvicorn.Server(config)

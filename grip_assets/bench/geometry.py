@@ -1,4 +1,4 @@
-"""kmeans, assignment, density, draw: against faiss, hnswlib, scikit-learn and numpy, on all cores each."""
+"""Benches kmeans, assignment, density and draw: against faiss, hnswlib, scikit-learn and numpy, all on all cores."""
 
 import os
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ D, ITERATIONS = 384, 20
 
 
 def kmeans(quick: bool) -> Iterator[Result]:
-    """Spherical k-means on all rows, as many iterations; quality: our mean cosine less theirs."""
+    """Spherical k-means on all rows with the same number of iterations. Quality: our mean cosine minus theirs."""
     planted = mixture(20_000 if quick else 200_000, D, 1024, 0)
     yield from _kmeans("planted", planted, 256 if quick else 1024, quick)
     if not quick:
@@ -34,7 +34,7 @@ def kmeans(quick: bool) -> Iterator[Result]:
 
 def _kmeans(name: str, x_ND: np.ndarray, k: int, quick: bool) -> Iterator[Result]:
     found: dict[str, list[float]] = {"ours": [], "theirs": []}
-    lloyd.lloyd(lloyd.prepare(x_ND[:2000]), x_ND[:64], 3)  # compiled, and the machine measured
+    lloyd.lloyd(lloyd.prepare(x_ND[:2000]), x_ND[:64], 3)  # compiles the kernels and measures the machine
 
     def ours() -> None:
         start_KD = x_ND[np.sort(keyed_order(len(found["ours"]), "bench", len(x_ND))[:k])]
@@ -74,7 +74,7 @@ def _mean_cosine(x_ND: np.ndarray, centroids_KD: np.ndarray) -> float:
 
 
 def assignment(quick: bool) -> Iterator[Result]:
-    """Labels of new rows; quality: share that is that of an exhaustive search in float64."""
+    """Labels of new rows. Quality: share of labels equal to those of an exhaustive search in float64."""
     n, k = 20_000 if quick else 200_000, 1024
     x_ND = mixture(n + k, D, 1024, 1)
     x_ND, c_KD = x_ND[:n], x_ND[n:].copy()
@@ -100,7 +100,7 @@ def assignment(quick: bool) -> Iterator[Result]:
 
 
 def density(quick: bool) -> Iterator[Result]:
-    """Ten nearest neighbours inside clusters; quality: share of rows whose distances are as in float64."""
+    """Ten nearest neighbours inside clusters. Quality: share of rows whose distances equal those in float64."""
     for n in (500, 5000) if quick else (500, 2000, 20_000):
         clusters = [mixture(n, D, max(n // 100, 1), i) for i in range(max(20_000 // n, 1))]
         yield _density(clusters, 2 if quick else 5, "faiss IndexFlatIP")
@@ -156,7 +156,10 @@ def _density(clusters: list[np.ndarray], times: int, against: str) -> Result:
 
 
 def _split(x_ND: np.ndarray) -> Result:
-    """What a cluster above ``selection.split`` loses: searched in parts of at most a quarter, more or less."""
+    """The loss if a cluster is searched in parts, as clusters above ``selection.split`` are.
+
+    Quality: share of distances kept.
+    """
     n, format, found = len(x_ND), fastest()[0], {}
 
     def search(parts: list[np.ndarray]) -> np.ndarray:
@@ -185,7 +188,7 @@ def _split(x_ND: np.ndarray) -> Result:
 
 
 def _large(x_ND: np.ndarray) -> Result:
-    """A large cluster: a twentieth of its rows, each compared with all."""
+    """A large cluster: a twentieth of its rows, each compared with all rows."""
     n, some = len(x_ND), len(x_ND) // 20
     cluster = neighbours.Cluster.of(x_ND, fastest()[0])
 
@@ -203,8 +206,8 @@ def _large(x_ND: np.ndarray) -> Result:
 
 
 def draw(quick: bool) -> Iterator[Result]:
-    """Weighted draw without replacement, keys included; quality: largest error of inclusion over draws of a small case,
-    in standard errors (tests/method/test_selection.py tests the distribution)."""
+    """Weighted draw without replacement, including the keys. Quality: largest error of the inclusion probabilities in
+    draws of a small case, in standard errors (tests/method/test_selection.py tests the distribution)."""
     n, m = (1_000_000, 100_000) if quick else (10_000_000, 1_000_000)
     rng = np.random.default_rng(0)
     weight_N = rng.lognormal(0, 1, n)
@@ -226,7 +229,7 @@ def draw(quick: bool) -> Iterator[Result]:
 
 
 def _ids(n: int):
-    """Document ids: 32 hex digits each."""
+    """Document ids of 32 hex digits."""
     digits = np.frombuffer(b"0123456789abcdef", np.uint8)[np.frombuffer(os.urandom(n * 32), np.uint8) % 16]
     offsets = pa.py_buffer(np.arange(0, n * 32 + 1, 32, dtype=np.int64))
     return pl.Series(pa.LargeStringArray.from_buffers(n, offsets, pa.py_buffer(digits)))

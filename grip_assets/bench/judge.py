@@ -1,4 +1,4 @@
-"""judge: how near to slots / latency the LLM judge comes, with every answer synced to disk before the next."""
+"""judge: how near the LLM judge comes to slots / latency answers per second. Every answer is synced to disk."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ def judge(quick: bool) -> Iterator[Result]:
         runs = iter(range(1000))
 
         def ours() -> None:
-            answers = Answers(Path(folder) / f"{next(runs)}.sqlite")  # empty each time: nothing is known
+            answers = Answers(Path(folder) / f"{next(runs)}.sqlite")  # a new, empty store each time
             found = list(LlmJudge(settings, answers, "run").judge(documents))
             answers.close()
             assert all(verdict.status == "ok" for verdict in found)
@@ -44,7 +44,7 @@ SOURCE = "def area(width, height):\n    # in square metres\n    return width * h
 
 
 async def _plain_loop(url: str, prompts: list[Prompt]) -> None:
-    """What a user would write: the client, a semaphore, and the answers in memory."""
+    """The code that a user would write: the client, a semaphore, and the answers in memory."""
     import openai
 
     slots = asyncio.Semaphore(SLOTS)
@@ -60,7 +60,7 @@ async def _plain_loop(url: str, prompts: list[Prompt]) -> None:
 
 @contextmanager
 def _server() -> Iterator[str]:
-    """The loopback endpoint, in a process of its own."""
+    """The fake endpoint in its own process."""
     words = [sys.executable, "-m", "grip_assets.bench.endpoint", "--port", "0", "--latency", str(LATENCY)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None

@@ -1,4 +1,4 @@
-"""embedding and probe: against sentence-transformers and the loop that one would write, on all cores each."""
+"""Benches embedding and probe: against sentence-transformers and a plain training loop, all on all cores."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -21,7 +21,7 @@ LEARNING_RATE, STD = 3e-4, 0.02
 
 
 def embedding(quick: bool) -> Iterator[Result]:
-    """First windows of real files; quality: the lowest cosine to theirs."""
+    """First windows of real files. Quality: the lowest cosine of our vector to theirs."""
     from sentence_transformers import SentenceTransformer
 
     texts = real_texts(60 if quick else 250)
@@ -47,7 +47,7 @@ def embedding(quick: bool) -> Iterator[Result]:
 
 
 def probe(quick: bool) -> Iterator[Result]:
-    """Eight clusters of 2,048 tokens; the loop does two of them. Quality: largest relative difference of the drops."""
+    """Eight clusters of 2,048 tokens; the plain loop does two. Quality: largest relative difference of the drops."""
     proxy = load_proxy("SmolLM2-135M", data_root())
     n = 2
     ids = [proxy.tokenize(text) for text in real_texts(200)]
@@ -74,7 +74,7 @@ def probe(quick: bool) -> Iterator[Result]:
 
 
 def _plain(proxy: Proxy, windows: list[list[int]], depth: int, steps: int) -> float:
-    """A full forward pass each step, torch's cross entropy, AdamW on what was reset."""
+    """The plain loop: a full forward pass each step, torch's cross entropy, AdamW on the layers that were reset."""
     generator = torch.Generator().manual_seed(0)
     head = torch.empty(proxy.vocabulary, proxy.hidden).normal_(0, STD, generator=generator).requires_grad_()
     blocks = proxy.retrained(depth, STD, generator)

@@ -1,4 +1,7 @@
-"""recompute: what a changed hyperparameter costs against a full run, and what doing nothing costs; whole processes."""
+"""recompute: the time of a run after a changed setting, and of a run without a change, against a full run.
+
+All are timed as whole processes.
+"""
 
 import os
 import shutil
@@ -21,10 +24,10 @@ CHANGES = {
 
 
 def recompute(quick: bool) -> Iterator[Result]:
-    """The quickstart on the default corpus; quality: share of the full run."""
+    """The quickstart on the default corpus. Quality: share of the time of the full run."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        if (data_root() / ".models").exists():  # the proxy as safetensors, which is made once a machine
+        if (data_root() / ".models").exists():  # the proxy as safetensors, which is made once per machine
             shutil.copytree(data_root() / ".models", home / "data" / ".models")
         sample = ["--set", "corpus.max_documents=60"] if quick else []
         full = _curate(home, "--profile", "quickstart", *sample)
@@ -39,8 +42,8 @@ def recompute(quick: bool) -> Iterator[Result]:
         if quick:
             return
         several = _curate(home, GRIP_EXECUTOR="multiprocess")
-        note = "nothing changed, a process a step: share of one process"
-        yield Result("recompute", "one process a step", several / seconds, seconds, several, several / seconds, note)
+        note = "nothing changed, one process per step: times one process"
+        yield Result("recompute", "one process per step", several / seconds, seconds, several, several / seconds, note)
 
 
 def _curate(home: Path, *words: str, **environment: str) -> float:

@@ -1,7 +1,7 @@
-"""reading: a pool of JSON lines to documents, with and without tokens counted, against what a user would read it with.
+"""reading: a pool of JSON lines, with and without counting tokens, against the readers that a user would use.
 
-Ours names each document by its text, looks for benchmarks and for copies besides; theirs parses. ``quality`` is 1.0
-where both have the same number of documents, or of tokens.
+Our reader also hashes each document and looks for benchmarks and copies. The others only parse. ``quality`` is 1.0 if
+both find the same number of documents, or of tokens.
 """
 
 import json
@@ -22,7 +22,7 @@ from grip_assets.sources.pool import open_pool
 from grip_assets.stages.curation.corpus import read_rows
 from grip_assets.store.artifacts import data_root
 
-LINES = 200  # of a document: files in pieces, as most rows of pools are short
+LINES = 200  # per document: files are cut into pieces, since most rows of pools are short
 TOKENIZER = "SmolLM2-135M"
 MB = 1_000_000
 
@@ -44,7 +44,7 @@ def reading(quick: bool) -> Iterator[Result]:
             yield taken.result("reading", against, same, note)
         found: dict[str, int] = {}
 
-        def counted() -> None:  # from no word on; theirs counts every document
+        def counted() -> None:  # with an empty store of counted words; theirs counts every document
             opened.close(("counter", tokenizer))
             found["ours"] = sum(row["n_tokens"] for row in _ours(pool, tokenizer, []))
 
@@ -64,7 +64,7 @@ def reading(quick: bool) -> Iterator[Result]:
 
 
 def _write(path: Path, n_bytes: int) -> int:
-    """Distinct pieces of the files of this machine, as JSON lines of about ``n_bytes`` in all."""
+    """Write distinct pieces of this machine's files as JSON lines, about ``n_bytes`` in total."""
     pool = open_pool(Corpus(max_bytes=300_000))
     seen: set[str] = set()
     with path.open("w", encoding="utf-8") as file:
@@ -92,7 +92,7 @@ def _polars(pool: Path) -> list[str]:
 
 
 def _readers(pool: Path) -> dict[str, Callable[[], list]]:
-    """Readers of JSON lines that are installed."""
+    """The installed readers of JSON lines, by name."""
     readers: dict[str, Callable[[], list]] = {"polars": lambda: _polars(pool)}
     try:
         from datatrove.pipeline.readers import JsonlReader
