@@ -19,6 +19,8 @@ CASES = {
     "error": ({"total": 0.05, "overflow": "error"}, {}),
     "documents": ({"total": 0.3, "unit": "documents"}, {}),
     "left out": ({"total": 0.2}, {"max_tokens": 2000}),
+    "left out, a small budget": ({"total": 9000}, {"max_tokens": 2000}),
+    "left out, no weights": ({"total": 9000}, {"weight": "uniform", "max_tokens": 2000}),
     "documents, left out": ({"total": 0.3, "unit": "documents"}, {"max_tokens": 500}),
 }
 

@@ -3,13 +3,14 @@
 -- whole. In documents the draw is exact; in tokens the whole is within one document.
 -- A selection that knows no budgets of clusters has one row of thresholds, without a cluster: it is held to the same as
 -- one cluster. Where several budgets are summed in that row (exhausted is NULL), only the whole is looked at.
+-- (A column of a table wins over an alias of the same name: the alias is not called left_out, as in the thresholds.)
 WITH documents AS (
     SELECT
         t.cluster_id, w.n_tokens, w.repeats, b.unit, t.allocated, t.granted, t.drawn, t.exhausted,
         CASE b.unit WHEN 'tokens' THEN w.n_tokens ELSE 1 END AS cost,
-        w.n_tokens > coalesce(t.max_tokens, w.n_tokens) AS left_out,
-        cost <= greatest(t.allocated, t.granted) AND NOT left_out AS fits
-    FROM selection_weights AS w JOIN budgets AS b USING (cluster_id) 
+        w.n_tokens > coalesce(t.max_tokens, w.n_tokens) AS too_long,
+        cost <= greatest(t.allocated, t.granted) AND NOT too_long AS fits
+    FROM selection_weights AS w JOIN budgets AS b USING (cluster_id)
     JOIN selection_thresholds AS t ON t.cluster_id = w.cluster_id OR t.cluster_id IS NULL
 ),
 whole AS (SELECT sum(allocated) - sum(granted) AS unused, sum(granted) - sum(drawn) AS rest FROM selection_thresholds),
@@ -19,8 +20,8 @@ by_cluster AS (
         any_value(drawn) AS drawn, bool_or(exhausted) AS exhausted, sum(cost * repeats)::BIGINT AS counted,
         coalesce(max(cost) FILTER (fits), 0) AS longest,
         count(*) FILTER (fits AND repeats = 0) AS missed,
-        count(*) FILTER (left_out AND repeats > 0) AS wrongly_in,
-        min(cost) FILTER (repeats = 0 AND cost > 0 AND NOT left_out) AS next
+        count(*) FILTER (too_long AND repeats > 0) AS wrongly_in,
+        min(cost) FILTER (repeats = 0 AND cost > 0 AND NOT too_long) AS next
     FROM documents GROUP BY cluster_id
 ),
 violations AS (
@@ -41,5 +42,5 @@ violations AS (
 SELECT * FROM violations WHERE wrong IS NOT NULL
 UNION ALL
 SELECT NULL, NULL, NULL, rest, unused, 'the whole is more than a document off' FROM whole
-WHERE unused < 0 OR abs(rest) > (SELECT max(cost) FROM documents WHERE NOT left_out)
+WHERE unused < 0 OR abs(rest) > (SELECT max(cost) FROM documents WHERE NOT too_long)
 ORDER BY cluster_id
