@@ -25,7 +25,7 @@ from grip_assets.sources.languages import language_of
 from grip_assets.sources.pool import SKIPPED, Entry, list_files
 
 MAX_BYTES = 1_000_000
-LEFT_OUT = (".inc",)  # these are Pascal here, but languages.py takes them for another language
+LEFT_OUT = (".inc",)  # these are Pascal here, but languages.py takes them for C
 MARKER = ".made-from"  # a hidden file, so no pool reads it
 
 
