@@ -13,7 +13,9 @@ import pytest
 from conftest import small, write_pool
 
 from grip_assets.operations import read_assignments
+from grip_assets.settings import GROUPS
 from grip_assets.settings.changes import profiles, read_profile
+from grip_assets.stages import CURATED
 
 pytestmark = pytest.mark.run
 GRIP = Path(sys.executable).parent / "grip"
@@ -34,7 +36,8 @@ class Shell:
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory, models):
     home = tmp_path_factory.mktemp("cli")
-    write_pool(home / "pool") if (home / "pool").mkdir() is None else None
+    (home / "pool").mkdir()
+    write_pool(home / "pool")
     shell = Shell(home)
     settings = small(models, home / "pool", budget={"total": 0.3})
     words = [
@@ -60,8 +63,8 @@ def test_curate_says_what_went_in_what_came_out_and_why(shell):
     ):
         assert words in shell.first, shell.first
     assert (
-        "computed: corpus, embeddings, partition, clusters, sigma_k, probe_set, quality_scores, adaptation_deltas, budgets, subset"
-        in shell.first
+        "computed: corpus, embeddings, partition, clusters, sigma_k, probe_set, quality_scores, adaptation_deltas,"
+        " budgets, densities, subset" in shell.first
     )
     assert "grip.duckdb" in shell.first and "grip report" in shell.first
 
@@ -69,15 +72,16 @@ def test_curate_says_what_went_in_what_came_out_and_why(shell):
 def test_plan_says_what_would_happen_and_changes_nothing(shell):
     planned = shell.run("plan", "--set", "selection.beta=0.9")
     assert "subset             compute" in planned and "selection.beta: 0.3 → 0.9" in planned
-    assert "3 of 14 assets to compute" in planned, "the subset, knobs and stability"
-    assert "the report and the run itself: about " in planned and "measured here" in planned and "are free" in planned
-    assert "0 of 14 assets to compute" in shell.run("plan")
+    assert f"3 of {len(CURATED)} assets to compute" in planned, "the subset, knobs and stability"
+    assert "the report and the run itself: about " in planned and "measured here" in planned and "GB free)" in planned
+    assert f"0 of {len(CURATED)} assets to compute" in shell.run("plan")
 
 
 def test_status_is_a_table_and_json(shell):
     assert "budgets" in shell.run("status") and "selection.beta" in shell.run("status")
     status = json.loads(shell.run("status", "--json"))
-    assert len(status["assets"]) == 25 and all(a["fresh"] and a["version"] for a in status["assets"])
+    assert {a["asset"] for a in status["assets"]} == {*CURATED, "report", *(f"settings/{group}" for group in GROUPS)}
+    assert all(a["fresh"] and a["version"] for a in status["assets"])
     assert status["settings"]["budget.total"] == 0.3
 
 
@@ -95,6 +99,7 @@ def test_every_table_is_a_view_that_any_client_can_read(shell):
         "adaptation_deltas": "cluster_id loss_initial loss_final delta relative_delta n_tokens",
         "loss_curves": "cluster_id seed step loss",
         "budgets": "cluster_id n_docs n_tokens sigma quality delta base_budget replay_multiplier utility budget allocated",
+        "densities": "doc_id density",
         "subset": "doc_id cluster_id density length_weight selection_weight repeats",
         "diversity": "cluster_id n_docs n_selected corpus subset random",
         "corpus_map": "doc_id cluster_id x y",
@@ -192,7 +197,7 @@ def test_a_pool_of_json_lines_is_curated_by_the_same_command(shell, tmp_path):
 
 
 def test_profiles_are_complete_and_name_only_what_is_a_method():
-    from grip_assets.settings import GROUPS, Evaluation, trait, validate
+    from grip_assets.settings import Evaluation, trait, validate
 
     whole = {"paper", "robust", "quickstart", "evaluate_cpu", "evaluate_gpu"}
     assert set(profiles()) == whole | {*Evaluation().strategies} - {"in_force"}

@@ -223,6 +223,20 @@ def test_settings_that_a_run_refuses_are_not_left_in_force(lab):
 
 
 @pytest.mark.run
+def test_a_setting_that_does_not_apply_is_warned_of_and_computes_nothing(lab, capsys):
+    assert run(["plan", "--set", "adaptation.reset_depth=2", "--set", "quality.windows=2"]) == 0
+    said = capsys.readouterr()
+    assert said.err.splitlines() == [
+        "grip: warning: adaptation.reset_depth changes nothing: it applies with adaptation.form=steps.",
+        "grip: warning: quality.windows changes nothing: it applies with quality.judge=llm.",
+    ]
+    assert re.search(r"\b0 of \d+ assets to compute", said.out)
+    assert run(["plan", "--set", "adaptation.form=steps", "--set", "adaptation.reset_depth=2"]) == 0
+    said = capsys.readouterr()
+    assert said.err == "" and "adaptation.reset_depth: 0 → 2" in said.out
+
+
+@pytest.mark.run
 def test_a_run_of_the_ui_that_is_refused_goes_back_too(lab, tmp_path):
     before = settings_of(lab)
     job = defs.resolve_job_def("change_adaptation")

@@ -11,6 +11,7 @@ import pytest
 from conftest import small
 
 from grip_assets.runtime import caches
+from grip_assets.stages import CURATED
 
 pytestmark = pytest.mark.run
 GRIP = Path(sys.executable).parent / "grip"
@@ -85,7 +86,7 @@ def test_who_may_only_read_reads(lab):
     env = {"GRIP_DATA": str(lab.data), "DAGSTER_HOME": str(lab.home / "dagster"), "HF_HUB_OFFLINE": "1"}
     before = sorted((p, p.stat().st_mtime_ns) for p in lab.home.rglob("*"))
     for command, says in (
-        (["plan", "--set", "selection.beta=0.9"], "3 of 14 assets to compute"),
+        (["plan", "--set", "selection.beta=0.9"], f"3 of {len(CURATED)} assets to compute"),
         (["status"], "fresh"),
         (["sql", "SELECT count(*) AS n FROM corpus"], "120"),
         (["history"], "in force since"),
