@@ -178,3 +178,11 @@ def test_the_web_server_shows_the_graph_on_loopback(tmp_path):
         server.wait(30)
     shown = {"/".join(node["assetKey"]["path"]) for node in nodes}
     assert shown == {*STAGES, "report", *(f"settings/{g}" for g in GROUPS)}
+
+
+def test_a_stage_that_makes_its_inputs_again_reads_everything_that_they_read():
+    """``versions_under`` goes through the inputs in order, and each needs the versions of its own inputs."""
+    for stage in STAGES.values():
+        if stage.group != "curation" and {"versions_under", "measured_under"} & stage.compute.__globals__.keys():
+            missing = {n for name in stage.inputs for n in STAGES[name].inputs} - set(stage.inputs)
+            assert not missing, stage.name

@@ -48,8 +48,8 @@ class Run:
 
 
 def run_on(selected: Selected, rows: pl.DataFrame, seed: int) -> Run:
-    """The run on ``rows``, which are those of ``selected``, named by them and the seed."""
-    return Run(digest([seed, rows.select("doc_id", "repeats").rows()]), seed, selected)
+    """The run on ``rows``, which are those of ``selected``, named by them and the seed. Their order changes nothing."""
+    return Run(digest([seed, rows.select("doc_id", "repeats").sort("doc_id").rows()]), seed, selected)
 
 
 @dataclass(frozen=True)

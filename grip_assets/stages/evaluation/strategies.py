@@ -327,6 +327,7 @@ stage = Stage(
     inputs=(
         "corpus",
         "embeddings",
+        "partition",
         "clusters",
         "sigma_k",
         "probe_set",
