@@ -121,6 +121,13 @@ def test_a_stage_is_given_the_default_of_a_field_that_does_not_apply(tmp_path):
     assert not made(window_chars=500, judge="llm").reused and seen == [4000, 500]
 
 
+def test_a_device_is_in_no_name_and_names_made_before_stay():
+    cpu, cuda = validate("evaluation", {}), validate("evaluation", {"device": "cuda"})
+    assert hashed_values(cuda) == hashed_values(cpu) and hashed_values(cuda)["device"] == "cpu", "as it always was"
+    assert version(cuda) == version(cpu) and "device" not in counted_values(cuda), "a manifest names devices itself"
+    assert set(hashed_values(cuda, ("tokens",))) == {"tokens"}
+
+
 def test_a_field_that_was_added_leaves_everything_made_before_it_its_name():
     assert "later" not in hashed_values(Toy()) and hashed_values(Toy(later=4))["later"] == 4
     assert counted_values(Toy())["later"] == 3, "a manifest has it"

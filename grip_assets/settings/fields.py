@@ -32,6 +32,7 @@ def knob(
     description: str,
     symbol: str = "",
     hashed: bool = True,
+    hashed_as: Any = None,
     given: bool = False,
     when: Condition | list[Condition] | None = None,
     added: bool = False,
@@ -42,6 +43,7 @@ def knob(
 
     ``symbol``: its symbol in the paper.
     ``hashed=False``: the field changes how the work is done and not its result. It is in no version.
+    ``hashed_as``: such a field was once in versions; this value stands there now, whatever the field's own is.
     ``given=True``: the field describes the user's data or hardware. Profiles never set it.
     ``when``: the field applies only while other fields of its group have these values, for example
     ``when={"method": "column", "seeds": [1, 2], "model": Not("column")}``: all of them must hold. In a list of such
@@ -54,7 +56,8 @@ def knob(
     ways = [when] if isinstance(when, Mapping) else list(when or [])
     extra: dict[str, Any] = {
         "symbol": symbol,
-        "hashed": hashed,
+        "hashed": hashed and hashed_as is None,
+        "hashed_as": hashed_as,
         "given": given,
         "when": ways,
         "added": added,
@@ -64,7 +67,8 @@ def knob(
 
 
 def trait(field: FieldInfo, name: str) -> Any:
-    """``symbol``, ``hashed``, ``given``, ``when`` (a list of conditions; empty: always), ``added`` or ``part``."""
+    """``symbol``, ``hashed``, ``hashed_as``, ``given``, ``when`` (a list of conditions; empty: always), ``added`` or
+    ``part``."""
     return typing.cast("dict", field.json_schema_extra)[name]
 
 

@@ -91,11 +91,14 @@ def counted_values(settings: Group, only: Iterable[str] | None = None) -> dict[s
 
 def hashed_values(settings: Group, only: Iterable[str] | None = None, applying: bool = False) -> dict[str, Any]:
     """The values that a recipe or the name of a shard is made of: ``counted_values`` without the fields that were
-    ``added`` and are at their default. ``applying``: without those that do not apply, too."""
+    ``added`` and are at their default. A field with ``hashed_as`` has that value. ``applying``: without the fields that
+    do not apply, too."""
     known = type(settings).model_fields
+    fixed = {name: trait(known[name], "hashed_as") for name in (known if only is None else only)}
+    values = counted_values(settings, only) | {name: value for name, value in fixed.items() if value is not None}
     return {
         name: value
-        for name, value in counted_values(settings, only).items()
+        for name, value in values.items()
         if not (trait(known[name], "added") and value == default_of(known[name]))
         and (not applying or settings.applies(name))
     }

@@ -50,6 +50,7 @@ def compute(work: Work) -> dict[str, Any]:
         nonlocal fresh
         fresh = len(missing)
         device.must_be_there(settings.device, DEVICE)
+        device.note(settings.device)  # the models may be trained in other processes
         return to_train(_job(work, settings), list(runs.values()), missing)
 
     rows = pl.DataFrame(shards.completed(different, missing_ones, work.executor, work.log))
