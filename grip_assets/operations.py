@@ -17,7 +17,7 @@ import numpy as np
 from grip_assets.engine import plan as planning
 from grip_assets.engine.in_force import Run
 from grip_assets.engine.plan import Step
-from grip_assets.engine.stage import Stage, setting_changes
+from grip_assets.engine.stage import Stage, turned_since
 from grip_assets.errors import GripError
 from grip_assets.judges.choose import judge_for
 from grip_assets.method.budget.allocation import capacities, resolve_total
@@ -373,6 +373,6 @@ def _unsynced(
         return ["not used now" if is_unused else "it was not used before"]
     if not why:
         return []
-    changed = list(setting_changes(made["settings"], stage.values(settings)))
+    changed = list(turned_since(stage, made, settings))
     moved = [f"{name} is another" for name, v in made["inputs"].items() if in_force.get(name) != v]
     return changed + moved or why

@@ -12,6 +12,7 @@ import pytest
 
 from grip_assets.engine.inspect import inspect
 from grip_assets.engine.make import Chain
+from grip_assets.engine.stage import made_with
 from grip_assets.errors import GripError
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.partition import kmeans
@@ -172,6 +173,19 @@ def test_a_kept_partition_is_not_fitted_again(tmp_path, monkeypatch):
     )
     joined = old.join(new, on="doc_id", suffix="_now")
     assert len(joined) == 600 and joined["component"].equals(joined["component_now"]), "who was there stays"
+
+
+def test_a_partition_kept_for_an_unchanged_pool_keeps_its_name(tmp_path, monkeypatch):
+    small = Small(tmp_path, pool())
+    small.make()
+    first = dict(small.made)
+    monkeypatch.setattr(kmeans, "fit", None)
+    small.turn(keep=first["partition"].version)
+    small.make()
+    assert all(small.made[name].version == first[name].version and small.made[name].reused for name in first)
+    assert made_with(STAGES["partition"], first["partition"].manifest, small.settings), "reports go on from it"
+    small.turn(keep=None, seed=7)
+    assert not made_with(STAGES["partition"], first["partition"].manifest, small.settings)
 
 
 def test_a_kept_partition_survives_cleaning(tmp_path, monkeypatch):

@@ -158,7 +158,7 @@ def test_a_cluster_that_cannot_be_probed_is_not_replayed(new_lab, pool, tmp_path
 
 def test_inputs_from_different_clusterings_are_refused(lab):
     everything = list(defs.assets)
-    for key in (settings_key("clustering"), dg.AssetKey("clusters")):
+    for key in (settings_key("clustering"), dg.AssetKey("partition"), dg.AssetKey("clusters")):
         config = {"ops": {"settings__clustering": {"config": {"k": 4}}}} if key.path[0] == "settings" else None
         dg.materialize(everything, selection=[key], instance=lab.instance, resources=defs.resources, run_config=config)
     result = dg.materialize(

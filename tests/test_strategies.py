@@ -237,7 +237,7 @@ def test_documents_as_the_unit_are_refused(lab):
 @pytest.mark.run
 def test_settings_changed_since_are_refused(lab):
     lab.change("clustering", k=4)
-    assert "Materialize clusters first" in refusal(lab, strategies=["random"])
+    assert "Materialize partition first" in refusal(lab, strategies=["random"])
 
 
 @pytest.mark.run

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from grip_assets.engine.stage import Settings, Stage, known_version, setting_changes
+from grip_assets.engine.stage import Settings, Stage, known_version, turned_since
 from grip_assets.store.artifacts import ArtifactStore
 
 
@@ -63,7 +63,7 @@ def _why(
     manifest = store.manifest(stage.name, in_force[stage.name])
     if "unused" in manifest:
         return "it was not used before"
-    changed = list(setting_changes(manifest["settings"], stage.values(settings)))
+    changed = list(turned_since(stage, manifest, settings))
     moved = [name for name in stage.inputs if versions[name] is None or versions[name] != in_force.get(name)]
     damaged = store.damaged(stage.name, in_force[stage.name])
     reasons = [f"damaged: {damaged}"] if damaged else []

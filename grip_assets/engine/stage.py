@@ -42,6 +42,8 @@ class Stage:
     ``expensive``: whether it reads the whole pool, runs a model on documents, asks a judge or makes other stages again.
     ``unused`` says which setting makes the stage unnecessary ("settings/budget.base is neyman"), or "". It is given
     the groups in ``reads`` and in ``unused_by``; a group in ``unused_by`` goes into no recipe.
+    ``earlier`` says which artifact of the stage the settings name, to be used in the place of a new one. Where it was
+    made from the same inputs it keeps its version; for other inputs ``compute`` makes it anew.
     ``compute`` fills the draft and returns its metrics: numbers that are plotted over time. A stage that is
     ``named_by_content`` returns a ``Result``, which has the content too.
     """
@@ -61,6 +63,7 @@ class Stage:
     expensive: bool = False
     unused: Callable[[Settings], str] = lambda settings: ""
     unused_by: tuple[str, ...] = ()
+    earlier: Callable[[Settings], str | None] = lambda settings: None
     otherwise: str = "code, model or files changed"  # why it is computed when neither settings nor inputs say it
 
     @property
@@ -91,6 +94,9 @@ class Stage:
         if self.why_unused(settings):
             return digest([self.name, self.code_version, "unused"])
         versions = {name: inputs[name] for name in self.inputs}
+        earlier, store = self.earlier(settings), ArtifactStore(root)
+        if earlier and store.knows(self.name, earlier) and store.manifest(self.name, earlier)["inputs"] == versions:
+            return earlier
         hashed = {group: hashed_values(settings[group], fields) for group, fields in self.reads.items()}
         return digest([self.name, self.code_version, versions, hashed, self.facts(effective(settings), root)])
 
@@ -181,7 +187,13 @@ def made_with(stage: Stage, manifest: Mapping[str, Any], settings: Settings) -> 
     was_unused, is_unused = "unused" in manifest, bool(stage.why_unused(settings))
     if was_unused or is_unused:
         return was_unused == is_unused
-    return not any(setting_changes(manifest["settings"], stage.values(settings)))
+    return not any(turned_since(stage, manifest, settings))
+
+
+def turned_since(stage: Stage, manifest: Mapping[str, Any], settings: Settings) -> Iterator[str]:
+    """``setting_changes`` since an artifact of the stage was made; none where the settings name that very artifact."""
+    if stage.earlier(settings) != manifest["version"]:
+        yield from setting_changes(manifest["settings"], stage.values(settings))
 
 
 def setting_changes(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -6,11 +6,16 @@ import pytest
 from stub_stages import Stubs
 
 from grip_assets.engine.in_force import Run
+from grip_assets.engine.make import Chain
 from grip_assets.operations import _unsynced
 from grip_assets.orchestration.artifact_changes import causes
 from grip_assets.orchestration.metadata import metadata
 from grip_assets.report.terminal.summary import what_ran
+from grip_assets.settings import GROUPS, validate
+from grip_assets.stages import STAGES
 from grip_assets.stages.costs import forecast
+from grip_assets.stages.reports import rounds
+from grip_assets.store.artifacts import ArtifactStore
 
 UNIFORM = "settings/selection.weight is uniform"
 
@@ -111,3 +116,13 @@ def test_whether_a_stage_is_used_depends_on_declared_groups_only(stubs):
     stubs.stages["sketch"] = dataclasses.replace(stubs.stages["sketch"], unused=peeks)
     with pytest.raises(KeyError, match="budget"):
         stubs.plan()
+
+
+def test_a_probe_that_was_not_needed_is_no_round(tmp_path):
+    """Its manifest names no proxy: replay was off for a while, or a strategy that replays nothing was compared."""
+    store = ArtifactStore(tmp_path)
+    settings = {group: schema() for group, schema in GROUPS.items()}
+    settings["budget"] = validate("budget", {"replay": "none"})
+    assert "unused" in Chain(STAGES, store, print).make(STAGES["adaptation_deltas"], settings, {}).manifest
+    assert STAGES["rounds"].facts(settings, tmp_path) == {"measured": []}
+    assert rounds.measurements(store) == []

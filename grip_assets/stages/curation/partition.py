@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from grip_assets.engine.declarations import VECTOR32, Check, Column, Table
-from grip_assets.engine.stage import Result, Stage, Work
+from grip_assets.engine.stage import Result, Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.partition.base import MOST, PoolFacts, choose_k
 from grip_assets.method.sampling import keyed_uniform
@@ -232,6 +232,12 @@ CHECKS = (
     Check("improved", False, "The fit is better at its end than at its start, but for what was dissolved."),
 )
 
+
+def earlier(settings: Settings) -> str | None:
+    """The partition that settings/clustering.keep names."""
+    return Clustering.of(settings).keep
+
+
 stage = Stage(
     name="partition",
     code_version="1",
@@ -255,4 +261,5 @@ stage = Stage(
             "seed",
         )
     },
+    earlier=earlier,
 )

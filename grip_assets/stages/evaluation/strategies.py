@@ -108,6 +108,7 @@ def _needs(budget: Budget, selection: Selection) -> tuple[str, ...]:
     judged = drawn and budget.reads_quality
     wanted = {
         "embeddings": rule.clustered,
+        "partition": rule.clustered,
         "clusters": rule.clustered,
         "sigma_k": judged or (drawn and budget.base == "neyman" and budget.use_sigma),  # the probe set is drawn by it
         "probe_set": judged,

@@ -50,7 +50,7 @@ def _rounds(work: Work) -> list[dict[str, Any]]:
     now = work.store.manifest("adaptation_deltas", work.inputs["adaptation_deltas"])
     alike = [
         m
-        for m in work.store.manifests("adaptation_deltas")
+        for m in measurements(work.store)
         if _but_for_the_proxy(m) == _but_for_the_proxy(now)
         and (not m.get("made_for") or m["version"] == now["version"])
     ]
@@ -63,8 +63,12 @@ def _but_for_the_proxy(manifest: dict[str, Any]) -> list[Any]:
 
 
 def _measured(settings: Settings, root: Path) -> dict[str, Any]:
-    manifests = ArtifactStore(root).manifests("adaptation_deltas")
-    return {"measured": [m["version"] for m in manifests if not m.get("made_for")]}
+    return {"measured": [m["version"] for m in measurements(ArtifactStore(root)) if not m.get("made_for")]}
+
+
+def measurements(store: ArtifactStore) -> list[dict[str, Any]]:
+    """Manifests of the probe; an artifact of settings that did not need it measured nothing."""
+    return [m for m in store.manifests("adaptation_deltas") if "unused" not in m]
 
 
 TABLES = (
