@@ -56,8 +56,10 @@ def open_instance() -> dg.DagsterInstance:
 
 
 def bring_catalog_up_to_date() -> None:
-    """A run that was killed put things in force that the catalog does not show yet: show them. The same while a run
-    is going on. Who may only read sees what the last run has written."""
+    """Rebuild the catalog if it is outdated, because a run was killed or is in progress.
+
+    For a user who may only read, the catalog stays as the last run wrote it.
+    """
     if catalog.is_outdated(data_root()) and os.access(data_root(), os.W_OK) and may_write(make_home()):
         with open_instance() as instance:
             Data().show(instance)
