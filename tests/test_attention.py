@@ -81,7 +81,7 @@ def test_merged_clusters_and_warnings_of_checks_are_said():
             subset={"checks": [{"name": "x", "violations": 2}]},
         )
     )
-    assert "32 clusters were asked for, and 3 are left" in found["merged"].text
+    assert "Of 32 clusters, 3 are left" in found["merged"].text
     assert "hardly differs from a random draw" in found["merged"].text
     assert "20 documents (20% of the pool)" in found["copies"].text
     assert found["checks"].details == ("subset: expected: x (2 exceptions)",)

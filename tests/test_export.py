@@ -340,7 +340,7 @@ def test_the_pool_and_what_lies_in_it_or_holds_it_are_never_replaced(home, data,
         (home / POOL, {"format": "mds"}),
         (tmp_path / "folder", {"format": "mds"}),
     ):
-        with pytest.raises(GripError, match="belongs to the pool|is in the way of the data folder|is named like"):
+        with pytest.raises(GripError, match="belongs to the pool|would overwrite the data folder|ends like"):
             export(data, path, force=True, **options)
     assert one.read_bytes() == before
 
@@ -366,7 +366,7 @@ def test_an_export_into_the_pools_folder_is_marked_as_one(home, data, tmp_path):
 
 def test_nothing_is_written_into_the_data_folder(data):
     for name, format in (("out.jsonl", None), ("corpus", "mds"), ("reports/out.parquet", None)):
-        with pytest.raises(GripError, match="in the way of the data folder|there is no folder"):
+        with pytest.raises(GripError, match="would overwrite the data folder|there is no folder"):
             export(data, data / name, format, force=True)
 
 
@@ -476,7 +476,7 @@ def test_a_url_of_a_file_here_is_that_file(data, mine):
 @pytest.mark.parametrize(
     "url, message",
     [
-        ("s3://me:pa55@bucket/out.jsonl", "driver that is not here: Install s3fs"),
+        ("s3://me:pa55@bucket/out.jsonl", "driver that is not installed: Install s3fs"),
         ("nonsense://bucket/out.jsonl", "Protocol not known: nonsense"),
         ("http://127.0.0.1:9/out.jsonl", "http://127.0.0.1:9/out.jsonl"),
     ],
@@ -540,7 +540,7 @@ def test_two_processes_do_not_make_the_same_export(data, tmp_path, monkeypatch):
     "name, options, message",
     [
         ("out", {"format": "csv"}, "no export format 'csv'. Choose one of: parquet, jsonl"),
-        ("out.jsonl.gz", {"format": "jsonl"}, "named like jsonl.gz, and --format is jsonl"),
+        ("out.jsonl.gz", {"format": "jsonl"}, "ends like jsonl.gz, and --format is jsonl"),
         ("out.parquet", {"tokenizer": "SmolLM2-135M"}, "--tokenizer is for --format megatron"),
         ("nowhere/out.parquet", {}, "there is no folder"),
     ],

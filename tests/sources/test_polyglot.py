@@ -102,7 +102,7 @@ def test_a_package_that_cannot_be_had_is_named_with_the_newest_version(tmp_path,
     )
     monkeypatch.setitem(polyglot.NEWEST, "npm", (lambda p: ("echo", "4.18.1"), r"(\S+)"))
     with pytest.raises(
-        GripError, match=r"npm lodash 1\.0\.0 cannot be had .*No matching version.*newest.* is 4\.18\.1"
+        GripError, match=r"npm lodash 1\.0\.0 cannot be downloaded .*No matching version.*newest.* is 4\.18\.1"
     ):
         build(tmp_path, [LODASH], silent)
     monkeypatch.setitem(polyglot.GET, "npm", lambda p: ("no-such-program",))
