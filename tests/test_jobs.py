@@ -7,16 +7,20 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from conftest import small
 from spawned import Spawned, table_bytes
 
+from grip_assets.engine.inspect import inspect
+from grip_assets.engine.make import Chain
 from grip_assets.judges.base import Document
 from grip_assets.judges.jobs import JudgeDocuments, JudgeRows
 from grip_assets.models.files import locate, locate_tokenizer
 from grip_assets.models.opening import EncoderFiles, ProxyFiles, TokenizerFiles
 from grip_assets.runtime.executors import Local
-from grip_assets.settings import Adaptation, Corpus
+from grip_assets.settings import GROUPS, Adaptation, Corpus, validate
 from grip_assets.sources.jobs import CountTokens, ReadDocuments
 from grip_assets.sources.pool import open_pool
+from grip_assets.stages import CURATED, STAGES
 from grip_assets.stages.claims.length_slopes import EmbedBothWays
 from grip_assets.stages.claims.probe_variance import MeasureLosses
 from grip_assets.stages.curation.adaptation_deltas import ProbeClusters, ProbedCluster
@@ -156,6 +160,28 @@ def test_a_job_gives_the_same_bytes_in_a_process_started_anew(made, models, pool
     here, there = list(Local(2).map(job, shards)), list(spawned.map(job, shards))
     assert all(map(len, here))
     assert list(map(comparable, here)) == list(map(comparable, there))
+
+
+def chain_made(root: Path, changes: dict, executor) -> ArtifactStore:
+    """The small pool curated without Dagster, up to the subset, by an executor."""
+    store, versions = ArtifactStore(root), {}
+    values = {group: validate(group, changes.get(group, {})) for group in GROUPS}
+    chain = Chain(STAGES, store, print, "run", inspect, executor)
+    for stage in (stage for stage in CURATED.values() if stage.group == "curation"):
+        inputs = {name: versions[name] for name in stage.inputs}
+        versions[stage.name] = chain.make(stage, values, inputs).version
+    return store
+
+
+@pytest.mark.slow
+def test_a_chain_in_processes_started_anew_has_the_same_names_and_bytes(models, pool, tmp_path, spawned):
+    changes = small(models, pool)
+    here, there = chain_made(tmp_path / "a", changes, Local()), chain_made(tmp_path / "b", changes, spawned)
+    assert {"ReadDocuments", "EmbedDocuments", "Assign", "ProbeClusters", "JudgeDocuments"} <= spawned.jobs
+    files = sorted(file.relative_to(here.root) for file in here.root.glob("[!.]*/[!.]*/*/*.parquet"))
+    assert len({file.parts[0] for file in files}) == len(list(tmp_path.glob("b/[!.]*"))) >= 11
+    for file in files:
+        assert (here.root / file).read_bytes() == (there.root / file).read_bytes(), file
 
 
 def comparable(table) -> bytes:

@@ -14,6 +14,7 @@ import pytest
 from conftest import Lab
 
 from grip_assets.errors import GripError
+from grip_assets.report.pictures import of_stage
 from grip_assets.settings import Corpus, Evaluation
 from grip_assets.stages.evaluation import evaluation_set
 from tools.evidence import filled
@@ -247,6 +248,9 @@ def test_an_evaluation_that_cannot_be_is_refused_before_anything_is_done(lab, mo
 def test_the_page_of_evidence_is_filled_from_what_is_there(planted, tmp_path):
     blocks = ("run", "pool", "ladder", "costs", "slices", "predicted", "evaluation_picture", "sensitivity")
     text = "".join(f"<!-- mine:{name} -->\nold\n<!-- /mine:{name} -->\nwords\n" for name in blocks)
+    (folder,) = planted.sql("SELECT path FROM artifacts WHERE asset = 'evaluation' AND in_force")["path"]
+    tables = {name: f"{folder}/{name}/*.parquet" for name in ("evaluation", "ladder")}
+    (Path(folder) / "picture.png").write_bytes(of_stage("evaluation", tables))  # this module's runs draw nothing
     found, made = filled(text, "mine", planted.data, tmp_path)
     assert made == [*blocks[:-1]] and found.count("words") == len(blocks)
     assert "<!-- mine:sensitivity -->\nold\n" in found, "what was not measured keeps what it had"
