@@ -553,7 +553,7 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(data, tmp
 
 def test_without_megatron_core_it_says_what_to_install(data, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "megatron.core.datasets", None)
-    with pytest.raises(GripError, match=r"pip install '.\[export\]'"):
+    with pytest.raises(GripError, match=r"pip install 'grip-assets\[export\]'"):
         export(data, tmp_path / "out", "megatron")
 
 
