@@ -1,5 +1,6 @@
 """The report: it says what is in the tables, it does nothing that a document says, and it opens anywhere."""
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -8,12 +9,15 @@ from pathlib import Path
 import dagster as dg
 import numpy as np
 import pytest
+from conftest import small
 
 from grip_assets.errors import GripError
 from grip_assets.report.compare import as_text, compare
 from grip_assets.report.page import inert
 from grip_assets.report.page.build import SHORT, build
 from grip_assets.report.page.write import digest_of_page, page_path
+from grip_assets.report.terminal.explain import explain
+from grip_assets.report.terminal.summary import summary
 
 pytestmark = pytest.mark.draws
 
@@ -231,6 +235,29 @@ def test_compare_names_settings_budgets_and_documents(lab):
         compare(lab.data, "zz", left)
     with pytest.raises(GripError, match=r"\d subsets begin with|no subset ''"):
         compare(lab.data, "", left)
+
+
+@pytest.mark.run
+def test_clusters_by_a_column_are_called_by_their_values(new_lab, models, pool, tmp_path):
+    """A curation by a column of the pool with a weight for each value, as a user sees it."""
+    values = {"parse": "python", "matrix": IMAGE, "server": "go"}  # the fourth topic has none
+    files = sorted(pool.glob("*/*.py"))
+    rows = [{"text": file.read_text(), "language": values.get(file.parent.name)} for file in files]
+    (tmp_path / "pool.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "weights.json").write_text(json.dumps({"python": 3, IMAGE: 1, "go": 0, "(missing)": 1}))
+    lab = new_lab(first=False)
+    given = {"base": "given", "weights": str(tmp_path / "weights.json"), "replay": "none"}
+    changes = small(models, tmp_path / "pool.jsonl", clustering={"method": "column"}, budget=given)
+    said = summary(lab.data, lab.operations.curate(lab.instance, changes))
+    clusters = dict(lab.sql("SELECT value, allocated FROM budgets JOIN centroids USING (cluster_id)").iter_rows())
+    assert clusters.keys() == {"python", IMAGE, "go", "(missing)"}
+    assert clusters["go"] == 0 and clusters["python"] == pytest.approx(3 * clusters["(missing)"], rel=0.05)
+    assert all(f"  {value}: pool.jsonl:" in said for value in clusters) and "its weight in budget.weights" in said
+    page = page_path(lab.data).read_text()
+    assert all(re.search(rf"<h3>Cluster \d: {re.escape(html.escape(value))}<", page) for value in clusters)
+    (number,) = [n for n, file in enumerate(files, 1) if file.name == "server_07.py"]
+    reason = explain(lab.data, f"pool.jsonl:{number}")
+    assert "OUT of the subset: its cluster was given no budget" in reason and ", go: 30 documents" in reason
 
 
 @pytest.mark.run

@@ -131,7 +131,8 @@ def _clusters(connection: duckdb.DuckDBPyConnection, unit: str) -> list[str]:
     def row(s: Mapping[str, Any]) -> tuple:
         name = names[s["cluster_id"]]
         shown = (s["quality"], s["delta"], s["replay_multiplier"], name["language"], name["typical"])
-        return (s["cluster_id"], f"{s['pool_share']:.1%}", f"{s['subset_share']:.1%}", *shown)
+        cluster = s["cluster_id"] if name["value"] is None else f"{s['cluster_id']}: {name['value']}"
+        return (cluster, f"{s['pool_share']:.1%}", f"{s['subset_share']:.1%}", *shown)
 
     moved = {
         "grew": [s for s in shares if s["gain"] > 0][:MOVED],

@@ -59,7 +59,8 @@ def section(context: Context) -> Section:
         row["languages"] = languages[row["cluster_id"]]
         row["share_selected"] = row["n_selected"] / row["n_docs"]
         first = typical[row["cluster_id"]][:1]
-        row["about"] = f"{row['languages'][0]['language']}: {_name(first[0]['source'])}" if first else ""
+        about = row["languages"][0]["language"] if row["value"] is None else row["value"]
+        row["about"] = f"{about}: {_name(first[0]['source'])}" if first else row["value"] or ""
     ids = {r["cluster_id"] for r in shown}
     cards = [_card(r, typical[r["cluster_id"]]) for r in rows if r["cluster_id"] in ids]
     grown = sum(r["gain"] > 0 for r in rows)
@@ -93,7 +94,9 @@ def _card(row: dict[str, Any], documents: list[dict[str, Any]]) -> dict[str, Any
     top = max(row["pool_share"], row["budget_share"], row["subset_share"], 1e-12)
     return row | {
         "documents": documents,
-        "find": "\n".join([*(str(n["language"]) for n in row["languages"]), *(d["source"] for d in documents)]),
+        "find": "\n".join(
+            [row["value"] or "", *(str(n["language"]) for n in row["languages"]), *(d["source"] for d in documents)]
+        ),
         "sort": {name: "" if row[name] is None else repr(row[name]) for name, _ in SORTS},
         "bars": [
             ("pool", row["pool_share"], row["pool_share"] / top),

@@ -7,6 +7,7 @@ from typing import Any
 import duckdb
 
 from grip_assets.errors import GripError
+from grip_assets.report.page.inert import visible
 from grip_assets.store.catalog import connect
 from grip_assets.store.query import sql_text
 
@@ -73,7 +74,8 @@ def _document(d: dict[str, Any]) -> str:
     lines = [
         f"{d['source']} ({d['doc_id']}) is {verdict}: {why(d)}",
         f"  document    {d['language'] or 'unknown language'}, {d['n_bytes']:,} bytes, {d['n_tokens']:,} tokens",
-        f"  cluster     {d['cluster_id']}: {d['n_docs']:,} documents; cosine to its centre {d['cosine']:.3f}",
+        f"  cluster     {d['cluster_id']}{_value(d['value'])}: {d['n_docs']:,} documents;"
+        f" cosine to its centre {d['cosine']:.3f}",
         f"              σ_k {d['sigma']:.3f}   Q_k {quality}   δ_k {delta}   r_k {d['replay_multiplier']:.3f}",
         f"  budget      base {d['base_budget']:,.0f}, after replay {d['budget']:,.0f},"
         f" allocated {d['allocated']:,} of {d['whole' if d['of_the_pool'] else 'capacity']:,} {d['unit']}"
@@ -86,6 +88,11 @@ def _document(d: dict[str, Any]) -> str:
     elif d["status"]:
         lines.append(f"  judged      by {d['judge']}: failed, {d['reason']}")
     return "\n".join(lines)
+
+
+def _value(value: str | None) -> str:
+    """The cluster's value in the column of the partition. Under k-means it has none."""
+    return "" if value is None else f", {visible(value)}"
 
 
 def _draw(d: dict[str, Any]) -> list[str]:

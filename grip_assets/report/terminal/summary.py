@@ -100,8 +100,9 @@ def _clusters(rows: list[dict[str, Any]], names: dict[int, dict[str, Any]]) -> l
 def _cluster(r: dict[str, Any], name: dict[str, Any]) -> str:
     delta = f"{r['delta']:.4f}" if r["delta"] is not None else "-"
     quality = f"{r['quality']:.3f}" if r["quality"] is not None else "-"
+    value = f"{visible(name['value'])}: " if name["value"] is not None else ""
     return (
         f"  {r['cluster_id']:>7}  {r['pool_share']:>6.1%}  {r['subset_share']:>6.1%}  {r['gain']:>+6.1%}"
         f"  {quality:>7}  {delta:>6}  {r['sigma']:>6.3f}  {r['replay_multiplier']:>5.2f}"
-        f"  {visible(name['typical'])} ({visible(name['language'] or 'no language')})"
+        f"  {value}{visible(name['typical'])} ({visible(name['language'] or 'no language')})"
     )
