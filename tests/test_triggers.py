@@ -17,10 +17,9 @@ pytestmark = pytest.mark.run
 
 def look(lab, sensor: str, cursor: str | None = None):
     """One evaluation: what it asks for, why not, and its cursor."""
-    context = dg.build_sensor_context(
-        instance=lab.instance, cursor=cursor, definitions=defs, resources={"data": defs.resources["data"]}
-    )
-    return defs.get_sensor_def(sensor).evaluate_tick(context)
+    resources = {"data": defs.resources["data"]}
+    with dg.build_sensor_context(lab.instance, cursor=cursor, definitions=defs, resources=resources) as context:
+        return defs.get_sensor_def(sensor).evaluate_tick(context)
 
 
 def launch(lab, job: str, config: dict):

@@ -11,7 +11,7 @@ from grip_assets.errors import GripError
 from grip_assets.orchestration.metadata import markdown_table
 from grip_assets.orchestration.past import events
 from grip_assets.report.compare import counts, find
-from grip_assets.settings import default_of, group_type, trait
+from grip_assets.settings import default_of, group_type, trait, validate
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.query import query
 
@@ -48,6 +48,7 @@ def _causes(before: str, after: str, stage: Stage, stages: Mapping[str, Stage], 
 def settings_of_subset(store: ArtifactStore, version: str) -> dict[str, dict[str, Any]]:
     """The settings, by group, with which a subset and all its inputs were computed.
 
+    Fields that do not apply under them are left out, because a manifest has the default for these, whatever was set.
     ``version``: a version of the subset, or its first characters. GripError if there is no such subset.
     """
     found: dict[str, dict[str, Any]] = {}
@@ -55,7 +56,12 @@ def settings_of_subset(store: ArtifactStore, version: str) -> dict[str, dict[str
         for group, values in manifest["settings"].items():
             known = group_type(group).model_fields
             found.setdefault(group, {}).update({n: v for n, v in values.items() if n in known})
-    return {group: _added_since(group) | values for group, values in found.items()}
+    return {group: _applying(group, _added_since(group) | values) for group, values in found.items()}
+
+
+def _applying(group: str, values: dict[str, Any]) -> dict[str, Any]:
+    settings = validate(group, values)
+    return {name: value for name, value in values.items() if settings.applies(name)}
 
 
 def _added_since(group: str) -> dict[str, Any]:

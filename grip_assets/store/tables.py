@@ -254,7 +254,7 @@ def _all_row_groups(files: str) -> list[tuple[Path, int, int, int]]:
 def ranges_of(corpus: str, documents: pl.Series, rows: int, n_bytes: int) -> list[RowRange]:
     """Some documents of the table ``corpus``, in its order, as ``ranges`` of at most ``rows`` documents and about
     ``n_bytes`` bytes of text."""
-    columns = pl.concat([pl.read_parquet(part, columns=["doc_id", "n_bytes"]) for part in parts(corpus)])
+    columns = pl.concat([pl.read_parquet(part, columns=["doc_id", "n_bytes"], glob=False) for part in parts(corpus)])
     chosen_N = columns["doc_id"].is_in(documents.implode()).to_numpy()
     return ranges(columns["n_bytes"].to_numpy(), rows, n_bytes, chosen_N)
 
