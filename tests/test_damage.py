@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import duckdb
+import polars as pl
 import pyarrow as pa
 import pytest
 from conftest import small
 
+from grip_assets.engine.declarations import stored_schema
 from grip_assets.errors import GripError
 from grip_assets.llm.answers import Answers
 from grip_assets.runtime import notices
@@ -18,6 +20,7 @@ from grip_assets.runtime.executors import Local, ToDo
 from grip_assets.store import catalog
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.shards import SHARD_SECONDS, Shards
+from grip_assets.store.tables import ranges_of
 
 pytestmark = pytest.mark.run
 
@@ -165,12 +168,23 @@ def test_a_client_that_holds_the_catalog_stops_nobody(lab, said):
         assert len(connection.sql("SELECT * FROM subset").fetchall()), "what the client wrote is not replayed into it"
 
 
+ANY_NAME = 'it\'s a [b] "c" 100% {d,e} *#é'
+
+
+def test_tables_are_read_by_the_names_of_their_files_whatever_is_in_them(tmp_path):
+    with ArtifactStore(tmp_path / ANY_NAME).publish("corpus", {"stage": "corpus", "version": "v"}) as draft:
+        draft.write("corpus", pl.DataFrame({"doc_id": ["a", "b"], "n_bytes": [1, 2], "n_tokens": [1, 1]}))
+    files = ArtifactStore(tmp_path / ANY_NAME).parquet("corpus", "v", "corpus")
+    assert stored_schema(files)["n_bytes"] == pl.Int64
+    assert len(list(ranges_of(files, pl.Series(["b"]), 10, 10))) == 1
+    assert pl.read_parquet(files)["doc_id"].to_list() == ["a", "b"]
+
+
 def test_a_data_folder_may_have_any_name(tmp_path, monkeypatch, models, pool):
     from conftest import Lab
 
-    name = 'it\'s a [b] "c" 100% {d,e} *#é'
-    (tmp_path / name).mkdir()
-    lab = Lab(tmp_path / name, monkeypatch)
+    (tmp_path / ANY_NAME).mkdir()
+    lab = Lab(tmp_path / ANY_NAME, monkeypatch)
     assert "subset" in lab.curate(**small(models, pool))
     assert lab.curate() == set()
     assert len(lab.sql("SELECT * FROM budgets JOIN diversity USING (cluster_id)"))
