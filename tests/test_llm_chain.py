@@ -69,9 +69,9 @@ def test_a_changed_setting_pays_for_nothing_twice(lab, endpoint):
 @pytest.mark.run
 def test_what_failed_is_said_stops_what_follows_and_is_asked_again(lab, endpoint):
     before = lab.sql("SELECT * FROM budgets")
-    endpoint.behaviour = Behaviour(fault_rate=0.5, faults=("eleven",))
+    endpoint.behaviour = Behaviour(fault_rate=0.6, faults=("eleven",))
     with pytest.raises(GripError, match="few_failed"):
-        lab.curate(quality=LLM)
+        lab.curate(quality=LLM | {"max_failed": 0.05})
     scores = lab.sql("SELECT * FROM quality_scores")
     failed = scores.filter(pl.col("status") == "failed")
     assert len(failed) > 2 and failed["score"].is_null().all() and failed["syntax_integrity"].is_null().all()
