@@ -478,7 +478,9 @@ class Evaluation(Group):
     dtype: Literal["float32", "bfloat16"] = knob(
         "bfloat16", "Number format of products; weights are float32.", part="training"
     )
-    device: Literal["cpu", "cuda"] = knob("cpu", "Where models are trained.", hashed_as="cpu", part="training")
+    device: Literal["cpu", "cuda"] = knob(
+        "cpu", "Where models are trained; the results differ by rounding.", hashed_as="cpu", part="training"
+    )
     documents: int = knob(400, "Held-out documents that are predicted, at most.", gt=0)
     passage: int = knob(1000, "Bytes of a held-out document that are predicted, at most.", ge=100)
     target: str | None = knob(
