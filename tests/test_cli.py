@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from conftest import small, write_pool
 
+from grip_assets import cli
 from grip_assets.operations import read_assignments
 from grip_assets.settings import GROUPS
 from grip_assets.settings.changes import profiles, read_profile
@@ -21,33 +22,52 @@ pytestmark = pytest.mark.run
 GRIP = Path(sys.executable).parent / "grip"
 
 
-class Shell:
-    def __init__(self, home: Path):
-        self.home = home
-        self.env = os.environ | {"GRIP_DATA": str(home / "data"), "DAGSTER_HOME": str(home / "dagster")}
+class Home:
+    """A folder with a pool that a process of the program has curated, as a user types it."""
 
-    def run(self, *words: str, ok: bool = True) -> str:
-        done = subprocess.run([GRIP, *words], env=self.env, capture_output=True, text=True, timeout=200, cwd=self.home)
-        assert (done.returncode == 0) == ok, done.stdout + done.stderr
+    def __init__(self, folder: Path, models: Path):
+        self.folder = folder
+        self.env = {"GRIP_DATA": str(folder / "data"), "DAGSTER_HOME": str(folder / "dagster")}
+        (folder / "pool").mkdir()
+        settings = small(models, write_pool(folder / "pool"), budget={"total": 0.3})
+        del settings["corpus"]["path"]
+        words = [f"{g}.{n}={json.dumps(v)}" for g, values in settings.items() for n, v in values.items()]
+        self.first = self.of_a_process("curate", "--corpus", "pool", *(w for word in words for w in ("--set", word)))
+
+    def of_a_process(self, *words: str) -> str:
+        env = os.environ | self.env
+        done = subprocess.run([GRIP, *words], env=env, capture_output=True, text=True, timeout=600, cwd=self.folder)
+        assert done.returncode == 0, done.stdout + done.stderr
         assert "Traceback" not in done.stderr and "leaked" not in done.stderr, done.stderr
-        return done.stdout if ok else done.stderr
+        return done.stdout
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory, models):
-    home = tmp_path_factory.mktemp("cli")
-    (home / "pool").mkdir()
-    write_pool(home / "pool")
-    shell = Shell(home)
-    settings = small(models, home / "pool", budget={"total": 0.3})
-    words = [
-        f"{g}.{n}={json.dumps(v)}"
-        for g, values in settings.items()
-        for n, v in values.items()
-        if (g, n) != ("corpus", "path")
-    ]
-    shell.first = shell.run("curate", "--corpus", "pool", *(w for word in words for w in ("--set", word)))
-    return shell
+def typed(tmp_path_factory, models):
+    return Home(tmp_path_factory.mktemp("cli"), models)
+
+
+class Shell:
+    """Commands of the program in this process: a new one takes two seconds to start."""
+
+    def __init__(self, home: Home, capfd):
+        self.home, self.first, self.capfd = home.folder, home.first, capfd
+
+    def run(self, *words: str, ok: bool = True) -> str:
+        self.capfd.readouterr()
+        code = cli.run(list(words))
+        out, err = self.capfd.readouterr()
+        assert (code == 0) == ok, out + err
+        assert "Traceback" not in err, err
+        return out if ok else err
+
+
+@pytest.fixture
+def shell(typed, capfd, monkeypatch):
+    for name, value in typed.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(typed.folder)
+    return Shell(typed, capfd)
 
 
 def test_curate_says_what_went_in_what_came_out_and_why(shell):

@@ -6,10 +6,14 @@ import subprocess
 import sys
 
 import dagster as dg
+import duckdb
 import pytest
 from conftest import Lab, small
 
-from grip_assets.stages import CURATED
+from grip_assets.cli import run
+from grip_assets.orchestration import event_log
+from grip_assets.stages import CURATED, STAGES
+from grip_assets.store import catalog
 
 pytestmark = pytest.mark.run
 
@@ -51,6 +55,27 @@ def launch(home, victim, changes):
 
 
 @pytest.mark.slow
+def test_after_a_kill_the_catalog_can_be_read_and_the_next_query_brings_it_up_to_date(lab, capsys):
+    versions, query = (
+        catalog.shown_in_force(lab.data),
+        "SELECT version FROM artifacts WHERE asset = 'budgets' AND in_force",
+    )
+    killed = launch(lab.home, "subset", {"budget": {"tau": 0.8}})
+    assert killed.returncode == -9, killed.stderr[-2000:]
+    with duckdb.connect(catalog.catalog_path(lab.data), read_only=True) as client:
+        assert client.sql(query).fetchall() == [(versions["budgets"],)], "another client sees what was in force before"
+        assert client.sql("SELECT count(*) FROM subset").fetchone()[0]
+    assert catalog.is_outdated(lab.data)
+    lab.instance.dispose()
+    assert run(["sql", "--json", query]) == 0
+    made = event_log.versions_in_force(lab.operations.open_instance(), STAGES)
+    assert (
+        json.loads(capsys.readouterr().out) == {"version": made["budgets"]} and made["budgets"] != versions["budgets"]
+    )
+    assert made["subset"] == versions["subset"] and not catalog.is_outdated(lab.data)
+
+
+@pytest.mark.slow
 def test_a_kill_in_every_stage_and_a_restart_give_the_same_tables(tmp_path, new_lab, models, pool, monkeypatch):
     whole = new_lab("whole")
     home = tmp_path / "killed"
@@ -89,6 +114,6 @@ def test_a_kill_in_every_stage_and_a_restart_give_the_same_tables(tmp_path, new_
 
     lab = Lab(home, monkeypatch)
     assert lab.curate() == set(), "all is there"
-    statuses = [run.status for run in lab.instance.get_runs()]
+    statuses = [one.status for one in lab.instance.get_runs()]
     assert statuses.count(dg.DagsterRunStatus.FAILURE) == len(CURATED)
     assert statuses.count(dg.DagsterRunStatus.SUCCESS) == 1

@@ -17,6 +17,7 @@ from grip_assets.errors import GripError
 from grip_assets.llm.answers import Answers
 from grip_assets.runtime import notices
 from grip_assets.runtime.executors import Local, ToDo
+from grip_assets.stages.reports.judge_report import READERS, read_gold
 from grip_assets.store import catalog
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.shards import SHARD_SECONDS, Shards
@@ -189,6 +190,14 @@ def test_a_data_folder_may_have_any_name(tmp_path, monkeypatch, models, pool):
     assert lab.curate() == set()
     assert len(lab.sql("SELECT * FROM budgets JOIN diversity USING (cluster_id)"))
     assert (lab.data / "report" / "index.html").exists()
+
+
+@pytest.mark.parametrize("ending", READERS)
+def test_labels_may_lie_in_a_folder_of_any_name(tmp_path, ending):
+    (tmp_path / ANY_NAME).mkdir()
+    labels, file = pl.DataFrame({"source": ["a"], "score": [0.5]}), tmp_path / ANY_NAME / f"labels{ending}"
+    {".csv": labels.write_csv, ".jsonl": labels.write_ndjson, ".parquet": labels.write_parquet}[ending](file)
+    assert read_gold(str(file)).equals(labels)
 
 
 def test_work_that_is_stopped_has_kept_all_but_the_last_seconds(tmp_path, monkeypatch):

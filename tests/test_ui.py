@@ -110,7 +110,8 @@ def test_materialize_unsynced_never_starts_the_evaluation(lab):
 
 
 @pytest.mark.run
-def test_one_asset_of_the_evaluation_chosen_alone_is_asked_for(lab):
+def test_one_asset_of_the_evaluation_chosen_alone_is_asked_for(lab, models):
+    lab.change("evaluation", other_encoder=str(models / "encoder"))  # the default takes a minute
     result = materialize(lab, "probe_variance")
     assert result.success and materialized(lab, result.run_id) == {"probe_variance"}
     again = materialize(lab, "subset", "probe_variance")

@@ -88,7 +88,8 @@ def _ours(pool: Path, tokenizer: TokenizerFiles | None, benchmarks: list[Any]) -
 
 
 def _polars(pool: Path) -> list[str]:
-    return pl.read_ndjson(pool)["text"].to_list()
+    with pool.open("rb") as opened:  # a path would be read as a glob
+        return pl.read_ndjson(opened)["text"].to_list()
 
 
 def _readers(pool: Path) -> dict[str, Callable[[], list]]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import polars as pl
 
@@ -23,7 +23,7 @@ from grip_assets.store.query import query
 THIS_RUN = "this run"
 REPEATS = "judge_repeats"
 STATIC_SAMPLE = 1_000  # documents that both judges read
-READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
+READERS: dict[str, Callable[[BinaryIO], pl.DataFrame]] = {  # of open files: a path would be read as a glob
     ".csv": pl.read_csv,
     ".jsonl": pl.read_ndjson,
     ".parquet": pl.read_parquet,
@@ -108,7 +108,8 @@ def read_gold(path: str) -> pl.DataFrame:
     if not file.is_file() or file.suffix not in READERS:
         raise GripError(f"settings/quality.gold is '{path}': name a file that ends in {', '.join(READERS)}.")
     try:
-        labels = READERS[file.suffix](file)
+        with file.open("rb") as opened:
+            labels = READERS[file.suffix](opened)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise GripError(f"settings/quality.gold: {file} cannot be read ({type(error).__name__}).") from None
     given = [c for c in (*DIMENSIONS, "score") if c in labels.columns]

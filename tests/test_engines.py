@@ -1,0 +1,56 @@
+"""Dagster's SQLite files are opened once, as long as an instance lives; the way to connect is private to Dagster."""
+
+from collections import Counter
+
+import dagster as dg
+import pytest
+from conftest import Lab
+from dagster._core.storage.event_log.sqlite import sqlite_event_log
+from dagster._core.storage.runs.sqlite import sqlite_run_storage
+
+from grip_assets.orchestration import engines, event_log
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """How often each file was opened by us, and by Dagster itself, by the place that does so."""
+    found = {"ours": Counter(), "events": Counter(), "runs": Counter()}
+
+    def count(module, whose):
+        create = module.create_engine
+
+        def counted(address, **how):
+            found[whose][address] += 1
+            return create(address, **how)
+
+        monkeypatch.setattr(module, "create_engine", counted)
+
+    count(engines, "ours")
+    count(sqlite_event_log, "events")
+    count(sqlite_run_storage, "runs")
+    return found
+
+
+def test_each_file_is_opened_once_in_all_runs_of_an_instance(tmp_path, monkeypatch, opened):
+    lab = Lab(tmp_path, monkeypatch)
+    made = [opened["runs"].total(), opened["events"].total()]
+    for tau in (0.6, 0.7, 0.8):
+        lab.change("budget", tau=tau)
+    assert event_log.settings_in_force(lab.instance)["budget"].tau == 0.8
+    assert [opened["runs"].total(), opened["events"].total()] == made, (
+        "Dagster connects in a way of which we know nothing"
+    )
+    runs = {f"{run.run_id}.db" for run in lab.instance.get_runs()}
+    assert {address.rpartition("/")[2] for address in opened["ours"]} == runs | {"runs.db", "index.db"}
+    assert set(opened["ours"].values()) == {1}
+
+
+def test_another_instance_reads_what_was_written_and_a_closed_one_holds_no_file(tmp_path, monkeypatch, opened):
+    lab = Lab(tmp_path, monkeypatch)
+    lab.change("budget", tau=0.6)
+    with dg.DagsterInstance.from_config(str(tmp_path / "dagster")) as plain:
+        assert event_log.settings_in_force(plain)["budget"].tau == 0.6
+        assert plain.get_runs()[0].is_success
+    lab.instance.dispose()
+    before = opened["ours"].total()
+    assert len(lab.instance.get_runs()) == 1 and opened["ours"].total() == before + 1, "it is opened anew"
