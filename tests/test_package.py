@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -96,10 +97,28 @@ def installed_alone(wheel: Path, venv: Path) -> Path:
     (site,) = venv.glob("lib/python*/site-packages")
     (site / "only_what_is_required.py").write_text(FINDER.format(modules=hidden, packages=ours | {PROJECT["name"]}))
     (site / "only_what_is_required.pth").write_text(f"import only_what_is_required\n{sysconfig.get_path('purelib')}\n")
+    share_compiled(site / "grip_assets")
     for program in ("dagster", "dagster-webserver"):
         (venv / "bin" / program).write_text(f"#!{venv}/bin/python\n" + PROGRAM.format(module=program.replace("-", "_")))
         (venv / "bin" / program).chmod(0o755)
     return venv / "bin"
+
+
+def share_compiled(installed: Path) -> None:
+    """Give the installed package what numba has compiled for the repository: to compile it anew takes half a minute.
+
+    Numba knows a file by its size and the time of its last change.
+    """
+    for folder in (REPOSITORY / "grip_assets").rglob("__pycache__"):
+        there = installed / folder.parent.relative_to(REPOSITORY / "grip_assets")
+        for compiled in (*folder.glob("*.nbi"), *folder.glob("*.nbc")):
+            name = f"{compiled.name.partition('.')[0]}.py"
+            if not (there / name).exists() or (there / name).read_bytes() != (folder.parent / name).read_bytes():
+                continue
+            (there / "__pycache__").mkdir(exist_ok=True)
+            shutil.copyfile(compiled, there / "__pycache__" / compiled.name)
+            source = (folder.parent / name).stat()
+            os.utime(there / name, ns=(source.st_atime_ns, source.st_mtime_ns))
 
 
 PROGRAM = "import sys\nfrom {module}.cli import main\nsys.exit(main())\n"
