@@ -1,8 +1,11 @@
 """The two binary formats of trainers: MosaicML's MDS and Megatron's .bin/.idx."""
 
+import gc
 import json
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -152,12 +155,24 @@ class Megatron(Format):
     def assemble(self, parts: list[Path], out: Path) -> None:
         out.mkdir()
         builder = self._builder(out)
-        for part in parts:
-            builder.add_index(str(part / PREFIX))
+        with _few_to_collect():
+            for part in parts:
+                builder.add_index(str(part / PREFIX))
         builder.finalize(str(out / f"{PREFIX}.idx"))
 
     def _builder(self, folder: Path) -> Any:
         return self.library.IndexedDatasetBuilder(str(folder / f"{PREFIX}.bin"), dtype=self.dtype)
+
+
+@contextmanager
+def _few_to_collect() -> Iterator[None]:
+    """Garbage is looked for among new objects only. The builder collects it for each part, and to look through all
+    that is loaded would take up to a second each time."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _megatron() -> Any:

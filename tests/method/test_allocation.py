@@ -36,7 +36,7 @@ def test_water_filling_agrees_with_bisection():
 
 
 @given(utilities, st.data())
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_water_filling_keeps_caps_and_sums_for_extreme_utilities(utility, data):
     cap = np.array(data.draw(st.lists(st.integers(0, 10**9), min_size=len(utility), max_size=len(utility))))
     total = data.draw(st.integers(0, int(cap.sum()) + 10))
