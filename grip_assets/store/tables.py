@@ -169,8 +169,10 @@ def vector_rows(files: str, start: int, stop: int) -> np.ndarray:
 
 
 def parts(files: str) -> list[Path]:
-    """The files of a glob, in the order of their names, which is that of the rows. Each is a name and no glob: who reads
-    one with polars says ``glob=False``."""
+    """The files of a glob, in the order of their names, which is that of the rows.
+
+    Each is a name and no glob: who reads one with polars says ``glob=False``.
+    """
     found = sorted(map(Path, glob.glob(files)))  # noqa: PTH207
     if not found:
         raise GripError(f"{files} is not there. Materialize {Path(files).parents[2].name} again.")
