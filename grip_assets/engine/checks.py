@@ -27,6 +27,6 @@ def run(stage: Stage, tables: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def stopping(stage: Stage, outcomes: list[dict[str, Any]]) -> list[str]:
-    """Names of the checks that stop what follows."""
+    """Names of the blocking checks that failed: the stages that follow must not run."""
     blocking = {check.name for check in stage.checks if check.blocking}
     return [o["name"] for o in outcomes if o["violations"] and o["name"] in blocking]

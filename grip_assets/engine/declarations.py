@@ -1,8 +1,7 @@
-"""What a stage says about its tables and checks: names, column types, descriptions, and where each column comes from.
+"""How a stage declares its tables and checks: names, column types, descriptions, and the sources of each column.
 
-Everything that shows columns reads these declarations: the schema and lineage in the UI, the reference page, an empty
-table of a stage that is not used. A finished draft is held to them (``verify``), so they cannot be wrong for long.
-Running a check is in checks.py.
+The schema and lineage in the UI, the reference page and the empty tables of an unused stage are made from these
+declarations. ``verify`` compares every finished draft with them. Checks are run in checks.py.
 """
 
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from grip_assets.store.artifacts import Draft
 from grip_assets.store.tables import parts
 
 VECTOR32 = pl.Array(pl.Float32, 1)
-"""A vector. The declared width is not compared: the encoder or the pool decides it."""
+"""A vector. The declared width means nothing and is not compared: the encoder or the pool decides the width."""
 VECTOR16 = pl.Array(pl.Float16, 1)
 
 DataType = pl.DataType | DataTypeClass
@@ -26,7 +25,7 @@ DataType = pl.DataType | DataTypeClass
 
 @dataclass(frozen=True)
 class Column:
-    """``sources``: columns of other tables that it is computed from, each as "table.column"."""
+    """``sources``: the columns of other tables from which it is computed, each as "table.column"."""
 
     name: str
     dtype: DataType
@@ -54,13 +53,16 @@ class Table:
         return pl.DataFrame(schema=self.schema)
 
     def typed(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """``frame`` with the declared types where values have none of their own: the width of a whole number depends
-        on the number, and a column of nulls alone has no type. Other differences stay, for ``difference`` to tell."""
+        """``frame`` with two kinds of columns cast to their declared types: whole numbers, and columns of nulls only.
+
+        Polars infers the width of a whole number from its value, and no type at all from nulls. All other differences
+        stay, so that ``difference`` can report them.
+        """
         loose = {name: self.schema[name] for name, found in frame.schema.items() if name in self.schema}
         return frame.cast({n: t for n, t in loose.items() if _has_no_type_of_its_own(frame.schema[n], t)})
 
     def difference(self, found: pl.Schema) -> str:
-        """The first difference between the declaration and a stored schema, as a sentence; empty where none is."""
+        """The first difference between the declaration and a stored schema, as a sentence; "" if they agree."""
         if missing := [name for name in self.schema if name not in found]:
             return f"column {missing[0]} is declared and was not written"
         if unknown := [name for name in found if name not in self.schema]:
@@ -75,7 +77,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Check:
-    """A query whose rows are violations: ``sql/checks/<stage>__<name>.sql``. A blocking one stops what follows."""
+    """A query whose rows are violations: ``sql/checks/<stage>__<name>.sql``.
+
+    If a ``blocking`` check fails, the stages that follow do not run.
+    """
 
     name: str
     blocking: bool
@@ -83,7 +88,7 @@ class Check:
 
 
 class DeclaredDraft(Draft):
-    """A draft that stores the tables of a stage with the types that the stage declares."""
+    """A draft that writes the tables of a stage with their declared types (see ``Table.typed``)."""
 
     def __init__(self, folder: Path, tables: tuple[Table, ...]):
         super().__init__(folder)
@@ -96,7 +101,7 @@ class DeclaredDraft(Draft):
 
 
 def verify(stage: str, tables: tuple[Table, ...], draft: Draft) -> None:
-    """Hold a finished draft to what its stage declares. GripError names the table, the column and the difference."""
+    """Compare a finished draft with the declared tables. GripError names the table, the column and the difference."""
     written = {folder.name for folder in draft.folder.iterdir() if folder.is_dir()}
     for name in sorted(written - {table.name for table in tables}):
         raise _broken(stage, name, "it was written and is not declared")
@@ -115,7 +120,7 @@ def stored_schema(files: str) -> pl.Schema:
 def _broken(stage: str, table: str, difference: str) -> GripError:
     return GripError(
         f"Table {table} of stage {stage}: {difference}. Nothing was published. This is a fault of the program: the"
-        f" declaration is in the module of the stage, and it and what `compute` writes must agree."
+        f" tables that `compute` writes must agree with the declaration in the stage's module."
     )
 
 
@@ -124,7 +129,7 @@ def _has_no_type_of_its_own(found: pl.DataType, declared: pl.DataType) -> bool:
 
 
 def _same_type(declared: DataType, found: DataType) -> bool:
-    """Whether two types are the same, the widths of vectors aside."""
+    """Whether two types are the same; widths of vectors are not compared."""
     if isinstance(declared, pl.Array) and isinstance(found, pl.Array):
         return declared.inner == found.inner
     return declared == found

@@ -1,4 +1,4 @@
-"""What is in force and what a run did, as plain values that know no Dagster."""
+"""Plain values for two questions: which artifact of an asset is in force, and what did a run do. No Dagster here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Run:
-    """``computed``, ``reused`` and ``unused`` (the settings do not need them): stages, in pipeline order."""
+    """What a run did with each stage: names in pipeline order. The settings do not need the ``unused`` ones."""
 
     run_id: str
     computed: list[str]

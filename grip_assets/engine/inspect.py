@@ -1,7 +1,7 @@
 """A look at a finished draft, before it is published: checks, the most extreme clusters, a small picture.
 
-What is found is kept with the artifact, so that a reused one shows the same in the UI. Drawing belongs to the report,
-which the engine does not know: whoever starts a run passes the function in.
+The findings are kept with the artifact, so a reused artifact shows the same in the UI. The engine does not know the
+report, which draws: whoever starts a run passes the drawing function in.
 """
 
 import json
@@ -15,12 +15,14 @@ from grip_assets.engine.stage import Work
 from grip_assets.store.query import has_query, query
 
 Draw = Callable[[str, Mapping[str, Any]], bytes]
-"""Draws the picture of a stage, by its name, from its tables; PNG."""
+"""Takes a stage's name and its tables, returns its picture as PNG."""
 
 
 def inspect(work: Work, draw: Draw | None = None) -> dict[str, Any]:
-    """Keys ``checks`` and ``extremes`` of a manifest; writes ``picture.png`` into the draft where the stage has one
-    and ``draw`` is given."""
+    """Returns the keys ``checks`` and ``extremes`` of a manifest.
+
+    Also writes ``picture.png`` into the draft, if the stage declares a picture and ``draw`` is given.
+    """
     stage = work.stage
     tables: dict[str, Any] = {**work.tables(), "settings": settings_frame(work)}
     outcomes = checks.run(stage, tables)
@@ -31,7 +33,7 @@ def inspect(work: Work, draw: Draw | None = None) -> dict[str, Any]:
 
 
 def settings_frame(work: Work) -> pl.DataFrame:
-    """Settings as the table ``settings`` (group, name, value as JSON)."""
+    """The table ``settings`` that checks can query: columns group, name, value (as JSON)."""
     rows = [
         {"group": group, "name": name, "value": json.dumps(value)}
         for group, values in work.settings.items()

@@ -1,4 +1,7 @@
-"""Make an artifact: reuse it where its recipe was computed before, or compute and publish it."""
+"""Make an artifact: reuse it if its recipe was computed before, otherwise compute and publish it.
+
+A stage and its recipe are in stage.py. What a run would make, without making it, is in plan.py.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +21,7 @@ Inspect = Callable[[Work], dict[str, Any]]
 
 
 def look_at_nothing(work: Work) -> dict[str, Any]:
-    """No checks and no picture, as if the stage had none."""
+    """The default ``inspect``: runs no checks and draws no picture."""
     return {"checks": [], "extremes": []}
 
 
@@ -26,8 +29,8 @@ def look_at_nothing(work: Work) -> dict[str, Any]:
 class Chain:
     """The stages of one run, and the data folder that it works in.
 
-    ``inspect`` looks at the finished draft (checks, pictures) and returns what the manifest keeps of it.
-    ``made_for`` names the report that asks what other settings would do: what it makes, nobody put in force.
+    ``inspect`` is called with the finished draft. It runs checks, draws the picture, and returns keys for the manifest.
+    ``made_for`` names the report that tries other settings. Its artifacts are never put in force.
     """
 
     stages: Mapping[str, Stage]
@@ -39,9 +42,9 @@ class Chain:
     made_for: str | None = None
 
     def make(self, stage: Stage, settings: Settings, inputs: Mapping[str, str]) -> Made:
-        """Reuse the artifact that ``stage`` makes of these settings and versions of its inputs, or compute it.
+        """Reuse or compute the artifact that ``stage`` makes of these settings and versions of its inputs.
 
-        GripError where the inputs do not belong together, or one of them is not there any more.
+        GripError if two inputs were made from different versions of one ancestor, or if an input was removed.
         """
         variables.check(["run"])
         started, settings = time.monotonic(), effective(settings)
@@ -56,11 +59,11 @@ class Chain:
         return replace(made, seconds=time.monotonic() - started)
 
     def made_for_a_report(self, report: str) -> "Chain":
-        """The same chain, for artifacts that ``report`` compares with."""
+        """The same chain, with artifacts marked as made for ``report``."""
         return replace(self, made_for=self.made_for or report)
 
     def _reused(self, stage: Stage, version: str | None) -> Made | None:
-        """The artifact, where it is there and whole."""
+        """The stored artifact; None if it does not exist or is damaged."""
         if version is None:
             return None
         if self.store.has(stage.name, version):
@@ -86,13 +89,13 @@ class Chain:
             manifest |= self.inspect(work)
             version = manifest["version"] = _name(stage, inputs, recipe, result)
             manifest["seconds"] = time.monotonic() - started
-            unchanged = self.store.has(stage.name, version)  # the pool was read again and is the same
+            unchanged = self.store.has(stage.name, version)  # for example a pool that was read again and is the same
         if stage.named_by_content and result.complete:
             self.store.set_alias(stage.name, recipe, version)
         return Made(version, unchanged, 0.0, self.store.manifest(stage.name, version))
 
     def _run(self, work: Work) -> Result:
-        """Compute; memory that ran out on the way is told in the metrics."""
+        """Compute. If memory ran out on the way, the metrics say so."""
         memory.ran_out.clear()
         returned = work.stage.compute(work)
         result = returned if isinstance(returned, Result) else Result(returned)
@@ -105,7 +108,7 @@ class Chain:
     def _empty(self, stage: Stage, reason: str, settings: Settings) -> Made:
         """The artifact of a stage that the settings do not need: its tables without rows.
 
-        Its recipe is the same whatever the reason, so ``Made.manifest`` has the reason of now.
+        All reasons share one artifact. ``Made.manifest`` has the reason of this run, not the stored one.
         """
         version = stage.recipe(settings, {}, self.store.root)
         there = self.store.has(stage.name, version)
@@ -120,7 +123,7 @@ class Chain:
         return Made(version, there, 0.0, manifest)
 
     def _begun(self, stage: Stage, inputs: Mapping[str, str], values: dict[str, Any]) -> dict[str, Any]:
-        """What a manifest says before anything is computed."""
+        """The keys of a manifest that are known before the stage is computed."""
         return {
             "stage": stage.name,
             "main": stage.tables[0].name if stage.tables else stage.name,
@@ -134,7 +137,7 @@ class Chain:
 
 
 def _name(stage: Stage, inputs: Mapping[str, str], recipe: str, result: Result) -> str:
-    """The artifact's version: its recipe, or for a stage named by its content a digest of that."""
+    """The artifact's version: its recipe or, for a stage named by its content, a digest of the content."""
     if stage.named_by_content != (result.content is not None):
         raise AssertionError(f"{stage.name}: `named_by_content` and the `content` of its result do not agree.")
     return recipe if result.content is None else digest([stage.code_version, dict(inputs), result.content])
@@ -146,15 +149,15 @@ def _must_be_there(stage: Stage, inputs: Mapping[str, str], store: ArtifactStore
         what = "is damaged" if store.damaged(gone[0], inputs[gone[0]]) else "was removed"
         raise GripError(
             f"{stage.name} cannot be made: {store.folder(gone[0], inputs[gone[0]])} {what}. Materialize {gone[0]}"
-            " first, or run `grip curate`: it is computed again, and gets the same name."
+            " first, or run `grip curate`. Either computes it again, under the same name."
         )
 
 
 def _consistent(stage: Stage, inputs: Mapping[str, str], store: ArtifactStore) -> None:
     """Refuse inputs that were made from different versions of the same ancestor.
 
-    Cluster 7 of one clustering is not cluster 7 of another; without this, materializing only some assets
-    would join them.
+    Cluster 7 of one clustering is not cluster 7 of another. Without this check, materializing only some of the assets
+    could join the two.
     """
     seen: dict[str, tuple[str, str]] = {}
 
@@ -174,15 +177,15 @@ def _consistent(stage: Stage, inputs: Mapping[str, str], store: ArtifactStore) -
 
 
 def _last_bytes(stage: str, store: ArtifactStore) -> int | None:
-    """Of the largest artifact of the stage so far."""
+    """Bytes of the largest artifact that the stage has made so far; None if it has made none."""
     return max((sum(t["bytes"] for t in m["tables"].values()) for m in store.ever_made(stage)), default=None)
 
 
 def versions_under(settings: Settings, work: Work) -> dict[str, str]:
-    """Versions that the inputs of ``work`` would have under other settings; missing ones are computed.
+    """Versions that the inputs of ``work`` have under other ``settings``. Missing artifacts are computed.
 
-    Nothing is put in force. Inputs that the settings do not touch keep their version. ``work`` must read every stage
-    that one of its inputs reads.
+    Nothing is put in force. An input that the settings do not touch keeps its version. ``work`` must have as inputs all
+    stages that its inputs read.
     """
     versions: dict[str, str] = {}
     for stage in work.stages.values():

@@ -1,4 +1,7 @@
-"""What a run would compute and reuse, and why, without running it."""
+"""The plan of a run: which stages it would compute or reuse, and why. Nothing is run.
+
+Seconds and disk of a plan are forecast in stages/costs.py. Making artifacts is in make.py.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,17 +17,17 @@ class Step:
     asset: str
     action: str  # "compute", "reuse" or "unused"
     why: str
-    seconds: float | None  # what it cost when it was last computed
+    seconds: float | None  # of its last computation
     version: str | None
-    in_force: bool = False  # whether the artifact is there and is the one in force
+    in_force: bool = False  # the artifact exists and is the one in force
 
 
 def plan(
     stages: Mapping[str, Stage], settings: Settings, in_force: Mapping[str, str], store: ArtifactStore
 ) -> list[Step]:
-    """What a run with ``settings`` would compute and reuse, without running it.
+    """One step per stage, in the order of ``stages``: what a run with ``settings`` would do with it.
 
-    ``in_force`` maps each materialized asset to its version now.
+    ``in_force`` maps each materialized asset to its version in force.
     """
     versions: dict[str, str | None] = {}
     steps = []
@@ -43,7 +46,7 @@ def plan(
 
 
 def _version(stage: Stage, settings: Settings, versions: Mapping[str, str | None], store: ArtifactStore) -> str | None:
-    """What the stage would make of these versions of its inputs; None where that is not known before it is made."""
+    """The version that the stage would make of these versions of its inputs; None if only a run can tell."""
     inputs = {name: version for name in stage.inputs if (version := versions[name]) is not None}
     if len(inputs) < len(stage.inputs) and not stage.why_unused(settings):
         return None
@@ -57,7 +60,7 @@ def _why(
     versions: Mapping[str, str | None],
     store: ArtifactStore,
 ) -> str:
-    """What differs from the artifact in force: settings it was made with, inputs, or the world outside."""
+    """What differs from the artifact in force: its settings, its inputs, or facts outside of both."""
     if stage.name not in in_force or not store.knows(stage.name, in_force[stage.name]):
         return "never computed in this data folder"
     manifest = store.manifest(stage.name, in_force[stage.name])

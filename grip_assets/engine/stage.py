@@ -1,12 +1,16 @@
-"""A stage, its recipe, and what its ``compute`` is given. No Dagster here.
+"""A stage, its recipe, and the ``Work`` that its ``compute`` takes. No Dagster here.
 
 A recipe names an artifact before it is computed: recipe = digest(stage, code version, versions of its inputs, the
-settings it reads, facts about the outside world). Nothing else goes in, so batch sizes, thread counts and the
-position of the data folder change no recipe. Two kinds of stages are named by their content instead, and their recipe
-is an alias of that name: the root (a touched file with the same text changes nothing), and what an outside judge
-answers (no recipe says what it will say, and what it did not answer is asked for again).
+settings it reads, facts about the outside world). Batch sizes, thread counts and the place of the data folder change
+no recipe.
 
-A stage that the settings do not need is not used: its tables are empty, and its recipe depends on nothing but itself.
+A few stages are named by their content instead. Their recipe is then an alias of that name. Two examples:
+- ``corpus``: a file that was touched and has the same text changes nothing.
+- ``quality_scores``: no recipe can foretell the answers of an outside judge, and a later run asks again for those that
+  are missing.
+
+If the settings do not need a stage, it is unused: its tables are empty, and its recipe depends only on its name and
+code version.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -32,20 +36,21 @@ LOCAL = Local()
 
 @dataclass(frozen=True)
 class Stage:
-    """One asset of the chain, whole in its module: settings read, tables, checks, picture.
+    """One asset of the chain. Its module declares all of it: settings read, tables, checks, picture.
 
-    ``code_version`` is bumped when the stage's result changes for the same inputs; a golden test holds it to that.
-    ``tables``: the first is the main one; mostly it has the stage's name.
-    ``reads`` maps a settings group to the fields that the stage reads (None: all of them).
-    ``facts`` are what a result depends on outside of settings and inputs: content of model files, the pool.
-    ``picture``: whether report/pictures.py draws one of this stage.
+    ``code_version``: bump it when the stage's result changes for the same inputs. A golden test asks for that.
+    ``tables``: the first is the main table. It usually has the stage's name.
+    ``reads``: maps a settings group to the fields that the stage reads (None: all of them).
+    ``facts``: what the result depends on beside settings and inputs, such as the content of model files or the pool.
+    ``picture``: whether report/pictures.py draws a picture of this stage.
     ``expensive``: whether it reads the whole pool, runs a model on documents, asks a judge or makes other stages again.
-    ``unused`` says which setting makes the stage unnecessary ("settings/budget.base is neyman"), or "". It is given
-    the groups in ``reads`` and in ``unused_by``; a group in ``unused_by`` goes into no recipe.
-    ``earlier`` says which artifact of the stage the settings name, to be used in the place of a new one. Where it was
-    made from the same inputs it keeps its version; for other inputs ``compute`` makes it anew.
-    ``compute`` fills the draft and returns its metrics: numbers that are plotted over time. A stage that is
-    ``named_by_content`` returns a ``Result``, which has the content too.
+    ``unused``: names the setting that makes the stage unnecessary ("settings/budget.replay is none"), or returns "".
+    It sees the groups in ``reads`` and in ``unused_by``. A group that is only in ``unused_by`` is in no recipe.
+    ``earlier``: the version of an earlier artifact of the stage that the settings name instead of a new one, or None. If
+    that was made from the same inputs, it keeps its version. For other inputs ``compute`` makes a new artifact from it.
+    ``compute``: fills the draft and returns metrics, numbers that are plotted over time. A stage that is
+    ``named_by_content`` returns a ``Result``, which also has the content.
+    ``otherwise``: the reason that a plan gives if neither settings nor inputs explain why the stage is computed.
     """
 
     name: str
@@ -64,7 +69,7 @@ class Stage:
     unused: Callable[[Settings], str] = lambda settings: ""
     unused_by: tuple[str, ...] = ()
     earlier: Callable[[Settings], str | None] = lambda settings: None
-    otherwise: str = "code, model or files changed"  # why it is computed when neither settings nor inputs say it
+    otherwise: str = "code, model or files changed"
 
     @property
     def table_names(self) -> tuple[str, ...]:
@@ -72,7 +77,7 @@ class Stage:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """Settings groups that it depends on: those that it reads, and those that say whether it is used."""
+        """Settings groups that the stage depends on: those that it reads, and those that decide whether it is used."""
         return tuple(dict.fromkeys([*self.reads, *self.unused_by]))
 
     def table(self, name: str) -> Table:
@@ -82,15 +87,15 @@ class Stage:
         return self.table(table).schema
 
     def why_unused(self, settings: Settings) -> str:
-        """The reason why these settings do not need the stage; "" where they do."""
+        """The reason why these settings do not need the stage; "" if they need it."""
         return self.unused({group: settings[group].effective() for group in self.groups if group in settings})
 
     def values(self, settings: Settings) -> dict[str, dict[str, Any]]:
-        """The values that it reads, by group; a field that does not apply has its default."""
+        """The values that the stage reads, by group. A field that does not apply has its default."""
         return {group: counted_values(settings[group], fields) for group, fields in self.reads.items()}
 
     def recipe(self, settings: Settings, inputs: Mapping[str, str], root: Path) -> str:
-        """The name of what the stage makes of these; of a stage that is not used, one name whatever they are."""
+        """The recipe: 16 hex digits. An unused stage has the same one for all settings and inputs."""
         if self.why_unused(settings):
             return digest([self.name, self.code_version, "unused"])
         versions = {name: inputs[name] for name in self.inputs}
@@ -103,11 +108,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Result:
-    """What a stage found out, beside its tables.
+    """What ``compute`` returns beside the tables in the draft.
 
     ``content``: the text that is hashed into the artifact's name, for a stage named by its content.
     ``complete``: if true, the next run with this recipe reuses the artifact without running the stage.
-    ``keeps``: further artifacts, (stage, version), that `grip clean` leaves there as long as it leaves this one.
+    ``keeps``: further artifacts, as (stage, version). `grip clean` does not remove them as long as it keeps this one.
     """
 
     metrics: dict[str, Any]
@@ -117,9 +122,9 @@ class Result:
 
 
 class Work:
-    """What ``compute`` is given: settings, input tables, a draft to fill, a log, an executor for jobs over shards.
+    """The argument of ``compute``: settings, input tables, a draft to fill, a log, an executor for jobs over shards.
 
-    ``inputs`` maps each input stage to the version that is read.
+    ``inputs`` maps each input stage to the version that this stage reads.
     """
 
     def __init__(self, chain: "Chain", stage: Stage, settings: Settings, inputs: Mapping[str, str], draft: Draft):
@@ -128,11 +133,11 @@ class Work:
         self.executor, self.owners = chain.executor, owners(chain.stages)
 
     def make(self, stage: Stage, settings: Settings, inputs: Mapping[str, str]) -> "Made":
-        """Make (or reuse) another artifact of the chain, for a report that compares."""
+        """Make or reuse another artifact of the chain, with which this report compares."""
         return self.chain.made_for_a_report(self.stage.name).make(stage, settings, inputs)
 
     def files(self, table: str) -> str:
-        """Glob of a table of one of the inputs, or of the draft itself."""
+        """Glob of the Parquet files of a table, which belongs to an input or to the draft."""
         owner = self.owners[table]
         if owner == self.stage.name:
             return self.draft.parquet(table)
@@ -146,23 +151,23 @@ class Work:
         return {t: self.files(t) for t, owner in self.owners.items() if owner in (self.stage.name, *self.inputs)}
 
     def must_be_in_force(self) -> None:
-        """GripError where an input was made with other settings than those in force.
+        """GripError if an input was made with other settings than those in force.
 
-        A report that changes one setting at a time asks this first: its inputs must have been made with the current
-        settings. Inputs named by their content are skipped: their name does not depend on settings.
+        A report that changes one setting at a time calls this first: its inputs must have been made with the current
+        settings. Inputs named by their content are skipped, since their name does not depend on settings.
         """
         for name, version in self.inputs.items():
             stage, manifest = self.stages[name], self.store.manifest(name, version)
             if not stage.named_by_content and not made_with(stage, manifest, self.settings):
                 raise GripError(
-                    f"{self.stage.name} asks what other settings would do, and {name} was not made with those in"
-                    f" force. Materialize {name} first, or run `curate`."
+                    f"{self.stage.name} compares the settings in force with others, and {name} was not made with those"
+                    f" in force. Materialize {name} first, or run `curate`."
                 )
 
 
 @dataclass(frozen=True)
 class Made:
-    """An artifact after a run of its stage. ``seconds``: what reusing or computing it took."""
+    """An artifact after a run of its stage. ``seconds``: how long reusing or computing it took."""
 
     version: str
     reused: bool
@@ -171,12 +176,12 @@ class Made:
 
 
 def owners(stages: Mapping[str, Stage]) -> dict[str, str]:
-    """Which stage makes each table."""
+    """Table name to the name of the stage that makes it."""
     return {table: stage.name for stage in stages.values() for table in stage.table_names}
 
 
 def known_version(stage: Stage, settings: Settings, recipe: str, store: ArtifactStore) -> str | None:
-    """The version of a recipe; None for one named by its content that was not made from it yet."""
+    """The version that a recipe leads to; None for a stage named by its content, if this recipe was never run."""
     if stage.named_by_content and not stage.why_unused(settings):
         return store.alias(stage.name, recipe)
     return recipe
@@ -197,8 +202,10 @@ def turned_since(stage: Stage, manifest: Mapping[str, Any], settings: Settings) 
 
 
 def setting_changes(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """``group.field: old → new`` for each value of ``new`` that differs. A manifest from before a field was there had
-    the field's default."""
+    """``group.field: old → new`` for each value of ``new`` that differs from ``old``.
+
+    A field that is missing in ``old`` was introduced later, and counts as its default.
+    """
     for group, values in new.items():
         for name, value in values.items():
             was = old.get(group, {}).get(name, _default(group, name))

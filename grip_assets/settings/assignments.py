@@ -1,4 +1,4 @@
-"""``group.field=value`` as it is typed, and the value that is meant. No Dagster here: shell completion reads it too."""
+"""Read ``group.field=value`` as a user types it. No Dagster here, since shell completion must start fast."""
 
 import json
 import re
@@ -17,7 +17,7 @@ EXAMPLE = "budget.tau=0.7"
 
 
 def read_assignments(assignments: Iterable[str]) -> Changes:
-    """The changes by group; UsageMistake names what is wrong. A field that is given twice is refused."""
+    """The changes by group. UsageMistake for a malformed assignment, an unknown field, or a field that is set twice."""
     changes: Changes = {}
     for assignment in assignments:
         group, name, value = _parts(assignment)
@@ -41,7 +41,7 @@ def _parts(assignment: str) -> tuple[str, str, str]:
 
 
 def known_field(group: str, name: str) -> None:
-    """UsageMistake where there is no such setting, with the nearest name there is."""
+    """UsageMistake for an unknown setting; it names the nearest known one."""
     if group not in GROUPS:
         raise UsageMistake(f"There is no settings group '{group}'. {nearest(group, GROUPS)}")
     known = GROUPS[group].model_fields
@@ -53,8 +53,11 @@ def known_field(group: str, name: str) -> None:
 
 
 def read_value(group: str, name: str, typed: str) -> Any:
-    """The value that ``typed`` stands for, by the field's type: text is taken as it is typed, but for quotes around
-    all of it; numbers, true and false, lists and null are read. Its range is checked later, with all of the group."""
+    """The value that ``typed`` means for a field of this type.
+
+    Text stays as typed, without quotes around it. Numbers, true and false, lists and null become values. The range is
+    checked later, with the whole group.
+    """
     annotation, typed = GROUPS[group].model_fields[name].annotation, typed.strip()
     if nullable(annotation) and typed in ("null", ""):
         return None
@@ -88,7 +91,7 @@ def _list(group: str, name: str, typed: str, of: Any) -> list[Any]:
 
 
 def _scalar(typed: str) -> Any:
-    """A number or a truth value; what is neither stays text, and the field says what it takes."""
+    """A number or a truth value. Anything else stays text, and validation refuses it later."""
     words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
     if typed.lower() in words:
         return words[typed.lower()]
@@ -101,7 +104,7 @@ def _scalar(typed: str) -> Any:
 
 
 def complete(incomplete: str) -> list[str]:
-    """Settings whose name begins so; after the equals sign, the values that a choice has."""
+    """Completions: names of settings that begin with ``incomplete`` or, after the equals sign, values of a choice."""
     target, equals, value = incomplete.partition("=")
     group, _, name = target.partition(".")
     if not equals:

@@ -1,7 +1,7 @@
-"""Changes of settings, by group: as a profile or a run config has them, merged, and what they change.
+"""Changes of settings, by group: read them from a profile or a run config, merge them, make them.
 
-A profile without a ``base`` is a run config in a file: it works in the Launchpad as it is. assignments.py reads values
-as they are typed (``group.field=value``). No Dagster here, so that a stage may ask for a profile.
+A profile without a ``base`` is a run config in a file, so it works in the Launchpad as it is. Typed values
+(``group.field=value``) are read in assignments.py. No Dagster here, since stages read profiles too.
 """
 
 from collections.abc import Mapping
@@ -39,16 +39,16 @@ def merge(*layers: Changes) -> Changes:
 
 
 def changed(settings: Mapping[str, Group], changes: Changes) -> dict[str, Group]:
-    """All groups with the changes made. Only groups that change are validated: the others were, when they were made.
+    """All groups, with the changes made. Only changed groups are validated; the others are valid already.
 
-    UsageMistake for a value that is refused, and for a group that there is not.
+    UsageMistake for a value that is refused, and for an unknown group.
     """
     known = {group: settings[group_type(group).name].model_dump() for group in changes}
     return {**settings, **{group: validate(group, known[group] | values) for group, values in changes.items()}}
 
 
 def without_effect(settings: Mapping[str, Group], changes: Changes) -> list[str]:
-    """A sentence for each change of a field that does not apply under ``settings`` (those with the changes made)."""
+    """A sentence for each changed field that does not apply. ``settings`` are those after the changes."""
     return [
         f"{group}.{name} changes nothing: it {applies_with(GROUPS[group], name)}."
         for group, values in changes.items()
@@ -58,7 +58,7 @@ def without_effect(settings: Mapping[str, Group], changes: Changes) -> list[str]
 
 
 def read_profile(name: str) -> Changes:
-    """The fields that a profile sets, by group, with those of its base. UsageMistake where there is no such profile."""
+    """The fields that a profile and its base set, by group. UsageMistake for an unknown profile."""
     if name not in profiles():
         raise UsageMistake(f"There is no profile '{name}'. {nearest(name, dict.fromkeys(profiles()))}")
     return fields_of(name)

@@ -1,6 +1,6 @@
-"""One field of a settings group: what it knows of itself, when it applies, how a size is written.
+"""One field of a settings group: its traits, the condition under which it applies, and how sizes are read.
 
-The groups and their values are in groups.py; what a group can do with its fields is in group.py.
+The groups and their fields are in groups.py. The base class of the groups is in group.py.
 """
 
 import difflib
@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 @dataclass(frozen=True)
 class Not:
-    """In a condition: any value but this one (or these)."""
+    """In a condition: any value except this one, or except all of this list."""
 
     value: Any
 
@@ -39,19 +39,19 @@ def knob(
     part: str = "",
     **bounds: Any,
 ) -> Any:
-    """A field of a settings group: a pydantic field that also knows what follows.
+    """A field of a settings group: a pydantic field with these traits.
 
     ``symbol``: its symbol in the paper.
-    ``hashed=False``: the field changes how the work is done and not its result. It is in no version.
-    ``hashed_as``: such a field was once in versions; this value stands there now, whatever the field's own is.
+    ``hashed=False``: the field changes how the work is done, not its result. It is in no version.
+    ``hashed_as``: such a field that used to be in versions. This value now stands in them, whatever the field's value.
     ``given=True``: the field describes the user's data or hardware. Profiles never set it.
-    ``when``: the field applies only while other fields of its group have these values, for example
-    ``when={"method": "column", "seeds": [1, 2], "model": Not("column")}``: all of them must hold. In a list of such
-    conditions one must hold. A condition on a field that does not apply itself does not hold. A field that does not
-    apply counts as its default, in every hash and in every computation.
-    ``added=True``: the field came after data folders had been made. At its default it is left out of every hash, so
-    that everything made before it keeps its name.
-    ``part``: a name for some fields of a group that are read together (see ``group.field_names``).
+    ``when``: the field applies only if other fields of its group have these values, for example
+    ``when={"method": "column", "seeds": [1, 2], "model": Not("column")}``. All of these must hold. In a list of such
+    conditions, one of them must hold. A condition on a field that does not apply itself never holds. A field that does
+    not apply counts as its default, in every hash and in every computation.
+    ``added=True``: the field is newer than existing data folders. At its default it is left out of every hash, so that
+    older artifacts keep their names.
+    ``part``: the name of a part of the group, whose fields are read together (see ``group.field_names``).
     """
     ways = [when] if isinstance(when, Mapping) else list(when or [])
     extra: dict[str, Any] = {
@@ -73,24 +73,24 @@ def trait(field: FieldInfo, name: str) -> Any:
 
 
 def holds(value: Any, wanted: Any) -> bool:
-    """Whether a value is what a condition wants."""
+    """Whether ``value`` meets ``wanted``: a value, a list of allowed values, or a ``Not``."""
     if isinstance(wanted, Not):
         return not holds(value, wanted.value)
     return value in wanted if isinstance(wanted, list) else value == wanted
 
 
 def in_words(group: str, ways: list[Condition]) -> str:
-    """``applies with clustering.method=column``; empty for a field that always applies."""
-    said = " or ".join(_condition_in_words(group, condition) for condition in ways)
-    return f"applies {said}" if said else ""
+    """For example ``applies with clustering.method=column``; "" for a field that always applies."""
+    words = " or ".join(_condition_in_words(group, condition) for condition in ways)
+    return f"applies {words}" if words else ""
 
 
 def _condition_in_words(group: str, condition: Condition) -> str:
-    """The values wanted, then the values not wanted."""
+    """First the values that must be, then those that must not be."""
     wanted = [f"{group}.{n}={_values(v)}" for n, v in condition.items() if not isinstance(v, Not)]
     refused = [f"{group}.{n}={_values(v.value)}" for n, v in condition.items() if isinstance(v, Not)]
-    said = [f"with {' and '.join(wanted)}"] * bool(wanted) + [f"unless {' or '.join(refused)}"] * bool(refused)
-    return ", ".join(said)
+    words = [f"with {' and '.join(wanted)}"] * bool(wanted) + [f"unless {' or '.join(refused)}"] * bool(refused)
+    return ", ".join(words)
 
 
 def _values(wanted: Any) -> str:
@@ -114,8 +114,11 @@ UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T":
 
 
 def size(value: str, annotation: Any, of_bytes: bool) -> Any:
-    """The number that ``500M``, ``2B``, ``1.5T`` or ``10%`` stands for. Any other text is returned as it is. A share is
-    no whole number; bytes may be written ``10MB``, and there ``B`` is a byte."""
+    """The number that ``500M``, ``2B``, ``1.5T`` or ``10%`` stands for. Any other text is returned unchanged.
+
+    ``of_bytes``: ``10MB`` is allowed too, and ``B`` means byte, not billion. ValueError for a share above 100%, or for
+    a share where the field takes only whole numbers.
+    """
     match = SIZE.fullmatch(value.strip())
     if match is None:
         return value
@@ -136,7 +139,7 @@ def size(value: str, annotation: Any, of_bytes: bool) -> Any:
 
 
 def choices(annotation: Any) -> tuple[str, ...]:
-    """The strings that a field (or each item of it) takes, where only some are allowed; empty otherwise."""
+    """The allowed strings of a field, or of each item of a list; empty if any string is allowed."""
     inner = typing.get_args(annotation)
     if typing.get_origin(annotation) is Literal:
         return inner

@@ -1,6 +1,6 @@
-"""What a settings group can do: read sizes, say which of its fields apply, and name its values by a hash.
+"""The base class of settings groups: it reads sizes, knows which fields apply, and hashes values.
 
-The groups themselves are in groups.py, one field's traits in fields.py.
+The groups themselves are in groups.py. Traits of a single field are in fields.py.
 """
 
 import hashlib
@@ -15,8 +15,9 @@ from grip_assets.settings.fields import holds, in_words, size, trait
 
 
 class Group(BaseModel):
-    """A settings group. Unknown names, values out of range, infinity and NaN are refused. Numbers may be written as
-    sizes: ``500M``, ``2B``, ``10%``; the values are numbers.
+    """A settings group. Unknown names, values out of range, infinity and NaN are refused.
+
+    A number may be written as a size: ``500M``, ``2B``, ``10%``. The value is then the number.
 
     ``name`` is the group's key: in ``GROUPS``, in ``group.field``, and in the asset ``settings/<name>``.
     """
@@ -40,7 +41,7 @@ class Group(BaseModel):
         return found
 
     def applies(self, name: str) -> bool:
-        """Whether the field counts, given the values of the fields that it depends on."""
+        """Whether the field makes a difference, given the values of the fields that its ``when`` names."""
         ways = trait(type(self).model_fields[name], "when")
         return not ways or any(self._hold(condition) for condition in ways)
 
@@ -48,8 +49,10 @@ class Group(BaseModel):
         return all(self.applies(name) and holds(getattr(self, name), wanted) for name, wanted in condition.items())
 
     def effective(self) -> Self:
-        """The same settings with each field that does not apply at its default: what every stage is given, so that
-        such a field can change no result."""
+        """The same settings, with each field that does not apply at its default.
+
+        Every stage gets these settings, so a field that does not apply cannot change a result.
+        """
         fields = type(self).model_fields
         unused = {name: field.get_default() for name, field in fields.items() if not self.applies(name)}
         return self.model_copy(update=unused) if unused else self
@@ -60,12 +63,12 @@ def _is_number(annotation: Any) -> bool:
 
 
 def effective(settings: Mapping[str, Group]) -> dict[str, Group]:
-    """All groups, each as ``Group.effective`` has it."""
+    """``Group.effective`` of all groups."""
     return {name: group.effective() for name, group in settings.items()}
 
 
 def applies_with(schema: type[Group], name: str) -> str:
-    """``applies with clustering.method=column``; empty for a field that always applies."""
+    """For example ``applies with clustering.method=column``; "" for a field that always applies."""
     return in_words(schema.name, trait(schema.model_fields[name], "when"))
 
 
@@ -82,7 +85,8 @@ def field_names(schema: type[Group], *parts: str, but: Iterable[str] = ()) -> tu
 
 
 def counted_values(settings: Group, only: Iterable[str] | None = None) -> dict[str, Any]:
-    """The values that change a result, of the fields ``only`` (default: all): JSON values, effective, hashed."""
+    """JSON values of the fields ``only`` (default: all) that can change a result: ``hashed`` fields, after
+    ``effective``."""
     known = type(settings).model_fields
     wanted = known.keys() if only is None else set(only)
     values = settings.effective().model_dump(mode="json")
@@ -90,9 +94,11 @@ def counted_values(settings: Group, only: Iterable[str] | None = None) -> dict[s
 
 
 def hashed_values(settings: Group, only: Iterable[str] | None = None, applying: bool = False) -> dict[str, Any]:
-    """The values that a recipe or the name of a shard is made of: ``counted_values`` without the fields that were
-    ``added`` and are at their default. A field with ``hashed_as`` has that value. ``applying``: without the fields that
-    do not apply, too."""
+    """The values that go into a recipe or the name of a shard.
+
+    These are the ``counted_values`` without fields that are ``added`` and at their default. A field with ``hashed_as``
+    has that value. With ``applying``, fields that do not apply are left out too.
+    """
     known = type(settings).model_fields
     fixed = {name: trait(known[name], "hashed_as") for name in (known if only is None else only)}
     values = counted_values(settings, only) | {name: value for name, value in fixed.items() if value is not None}
@@ -105,7 +111,7 @@ def hashed_values(settings: Group, only: Iterable[str] | None = None, applying: 
 
 
 def default_of(field: pydantic.fields.FieldInfo) -> Any:
-    """The default as JSON has it; None where it has none of its own."""
+    """The default as a JSON value; None if the field has no fixed default."""
     return json.loads(json.dumps(field.get_default()))
 
 

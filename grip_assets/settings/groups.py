@@ -1,8 +1,8 @@
-"""Every hyperparameter, one group per stage: symbol in the paper, unit, range, default, effect.
+"""Every hyperparameter, in groups: symbol in the paper, unit, range, default, effect.
 
-Only values and their validation belong here. What a field knows of itself is in fields.py, what a group can do is in
-group.py; orchestration/settings_assets.py makes each group a Dagster asset. Names of spec/grip.md that differ are given
-as its decision numbers (A1 to A29).
+Only fields and their validation belong here. Traits of a field are in fields.py, the base class of the groups is in
+group.py. orchestration/settings_assets.py makes each group a Dagster asset. Numbers such as A12 are decisions in
+spec/grip.md.
 """
 
 from typing import Any, Literal
@@ -22,40 +22,46 @@ class Corpus(Group):
 
     path: str | None = knob(
         None,
-        "Folder, file or URL of the pool; null: the source code installed on this machine.",
+        "Folder, file or URL of the pool. null: the source code installed on this machine.",
         "D",
         given=True,
     )
     format: str | None = knob(
         None,
-        "Format: folder, jsonl, parquet, huggingface or environment; null: seen from the path.",
+        "Format: folder, jsonl, parquet, huggingface or environment. null: recognised from the path.",
         given=True,
     )
-    text_field: str | None = knob(None, "Column of the text; null: text, content or code.", given=True)
-    id_field: str | None = knob(None, "Column that names a document; null: file and line.", given=True)
+    text_field: str | None = knob(None, "Column with the text. null: the first of text, content and code.", given=True)
+    id_field: str | None = knob(None, "Column with the document's name. null: file and line.", given=True)
     max_bytes: int = knob(10_000_000, "Longer documents are rejected, with the reason.", gt=0)
-    max_documents: int | None = knob(None, "Random sample of the pool; null: all of it.", "N", gt=0)
-    tokenizer: str = knob("SmolLM2-135M", "Model whose tokenizer counts n_tokens (the proxy's).", given=True)
-    seed: int = knob(0, "Seed of the sample and of what is held out.", ge=0)
+    max_documents: int | None = knob(
+        None, "Size of a random sample that is read instead of the whole pool. null: the whole pool.", "N", gt=0
+    )
+    tokenizer: str = knob("SmolLM2-135M", "Model whose tokenizer counts tokens, usually the proxy.", given=True)
+    seed: int = knob(0, "Seed of the sample and of the choice of held-out projects.", ge=0)
     held_out: float = knob(
-        0.0, "Share of the projects set aside for evaluation, out of the pool.", given=True, ge=0, lt=1
+        0.0, "Share of the projects that is taken out of the pool for evaluation.", given=True, ge=0, lt=1
     )
-    project_depth: int = knob(2, "Folders of a file's path that name its project.", given=True, ge=1)
-    project_field: str | None = knob(None, "Column of the project; null: a row is a project of its own.", given=True)
+    project_depth: int = knob(2, "Number of folders of a file's path that name its project.", given=True, ge=1)
+    project_field: str | None = knob(
+        None, "Column with the project. null: each row is a project of its own.", given=True
+    )
     language_field: str | None = knob(
-        None, "Column of the language; null: language, lang or programming_language.", given=True
+        None, "Column with the language. null: the first of language, lang and programming_language.", given=True
     )
-    keep: list[str] = knob([], "Columns of tables that are kept through to the export; '*': all.", given=True)
+    keep: list[str] = knob([], "Columns of the pool that the export should have too. '*': all of them.", given=True)
     benchmarks: list[Literal["humaneval"]] = knob(
-        ["humaneval"], "Benchmarks whose problems must not be in the pool.", given=True
+        ["humaneval"],
+        "Benchmarks. A document that contains one of their problems is rejected.",
+        given=True,
     )
     title: str = knob("", "Name of the pool in reports.", hashed=False, given=True)
 
     @field_validator("path")
     @classmethod
     def no_password(cls, value: str | None) -> str | None:
-        if value and urlsplit(value).password:  # it would stand in the event log, in tags and in reports
-            raise ValueError("holds a password; leave it out, and give it to the driver as FSSPEC_<PROTOCOL>_PASSWORD")
+        if value and urlsplit(value).password:  # the path is written to the event log, to tags and to reports
+            raise ValueError("holds a password; leave it out, and set the variable FSSPEC_<PROTOCOL>_PASSWORD instead")
         return value
 
 
@@ -63,8 +69,7 @@ NOT_OF_A_POOL = {"path", "tokenizer", "held_out", "benchmarks"}
 
 
 def pool_fields() -> list[str]:
-    """Fields of settings/corpus that describe one pool (its columns, its format, its title) and go with it: all that
-    the user has, but the pool itself and what is asked of any pool."""
+    """Fields of settings/corpus that describe one pool: its columns, its format, its title."""
     fields = Corpus.model_fields.items()
     return [name for name, field in fields if trait(field, "given") and name not in NOT_OF_A_POOL]
 
@@ -79,23 +84,28 @@ class Embedding(Group):
 
     model: str = knob(
         "all-MiniLM-L6-v2",
-        "Encoder: a packaged name, a local path or a hub name; column: the pool brings its own vectors.",
+        "Encoder: a packaged name, a local path or a hub name. column: the pool has vectors of its own.",
         "f_θ",
         given=True,
     )
     column: str | None = knob(
-        None, "Column of the pool with vectors (lists of numbers).", given=True, when={"model": "column"}
+        None, "Column of the pool that has the vectors (lists of numbers).", given=True, when={"model": "column"}
     )
     pooling: Literal["mean", "cls", "last"] | None = knob(
-        None, "Token vectors to one; null: as the model says.", when=ENCODED
+        None,
+        "How the vectors of the tokens become one: mean, first token or last token. null: as the model declares.",
+        when=ENCODED,
     )
-    window: int | None = knob(None, "Tokens of a window; null: the model's own.", when=ENCODED, gt=2)
+    window: int | None = knob(None, "Tokens per window. null: the model's limit.", when=ENCODED, gt=2)
     max_windows: int | None = knob(
-        None, "Windows embedded of one document, evenly spaced, recorded; null: all.", when=ENCODED, gt=0
+        None,
+        "Most windows per document, evenly spaced. The table embeddings says which documents are affected. null: all.",
+        when=ENCODED,
+        gt=0,
     )
     dtype: Literal["float32", "bfloat16"] = knob("float32", "Number format of the forward pass.", when=ENCODED)
     batch_windows: int = knob(
-        1, "Windows of one forward pass; more than 1 pays on a GPU.", hashed=False, when=ENCODED, gt=0
+        1, "Windows per forward pass. More than 1 is faster on a GPU.", hashed=False, when=ENCODED, gt=0
     )
 
 
@@ -110,34 +120,44 @@ class Clustering(Group):
 
     method: Literal["kmeans", "column"] = knob(
         "kmeans",
-        "Spherical k-means on the embeddings, or a column of the pool: each of its values is a cluster.",
+        "Method. kmeans: spherical k-means on the embeddings. column: each value of a column of the pool is a cluster.",
         when=FITTED,
         added=True,
     )
     column: str = knob(
         "language",
-        "Column: language, source, pool, or one that corpus.keep names. Rare values become one cluster, (other), and"
-        " documents without a value another one, (missing).",
+        "Column to cluster by: language, source, pool, or a column that corpus.keep names. Rare values become one"
+        " cluster, (other). Documents without a value become the cluster (missing).",
         given=True,
         when={"method": "column", "keep": None},
         added=True,
     )
     keep: str | None = knob(
         None,
-        "Version of an earlier partition, or in_force: new documents are assigned to it, and nothing is fitted; null:"
-        " fitted anew for every pool.",
+        "An earlier partition to keep: its version, or in_force. Documents are assigned to it, and nothing is fitted."
+        " null: a partition is fitted for every pool.",
         given=True,
         added=True,
     )
     k: int | None = knob(
-        None, "Clusters before small ones are dissolved; null: √N, from 16 to 1,024.", "K", when=BY_KMEANS, gt=0
+        None,
+        "Number of clusters, before small ones are dissolved. null: √N, but from 16 to 1,024.",
+        "K",
+        when=BY_KMEANS,
+        gt=0,
     )
-    iterations: int = knob(20, "Lloyd iterations of a start; the best one goes on to rest.", when=BY_KMEANS, gt=0)
-    seeds: int = knob(3, "Starts; the one with the highest mean cosine is kept.", when=BY_KMEANS, gt=0)
-    min_cluster_docs: int = knob(50, "Smaller clusters are dissolved: their documents go to the others.", ge=1)
-    fit_sample: int = knob(262_144, "Documents that the partition is fitted on, at most.", when=FITTED, gt=0)
-    seed: int = knob(0, "First seed of the starts and of the sample.", when=FITTED, ge=0)
-    sigma_center: Literal["unit", "mean"] = knob("unit", "Centre that σ_k is measured from.", "μ_k")
+    iterations: int = knob(
+        20, "Lloyd iterations of each start. The best start then goes on until nothing changes.", when=BY_KMEANS, gt=0
+    )
+    seeds: int = knob(3, "Number of starts. The one with the highest mean cosine is kept.", when=BY_KMEANS, gt=0)
+    min_cluster_docs: int = knob(
+        50, "Clusters with fewer documents are dissolved: their documents go to other clusters.", ge=1
+    )
+    fit_sample: int = knob(262_144, "Most documents that the partition is fitted on.", when=FITTED, gt=0)
+    seed: int = knob(0, "Seed of the sample and of the first start.", when=FITTED, ge=0)
+    sigma_center: Literal["unit", "mean"] = knob(
+        "unit", "Centre for σ_k. unit: the centroid, which has length 1. mean: the mean of the members.", "μ_k"
+    )
 
     @field_validator("keep")
     @classmethod
@@ -146,15 +166,16 @@ class Clustering(Group):
 
 
 class Probe(Group):
-    """How large the sample is that stands for each cluster: the probe set, by Neyman's allocation [paper eq. 4]."""
+    """The size of the probe set, and its share of each cluster by Neyman's allocation [paper eq. 4]."""
 
     name = "probe"
 
     fraction: float = knob(0.005, "Size of the probe set as a share of the documents.", "|P|/N", gt=0, le=1)
-    min_per_cluster: int = knob(8, "Documents of a cluster at least (or all it has).", ge=1)
+    min_per_cluster: int = knob(8, "Least number of probe documents per cluster (or all that it has).", ge=1)
     min_for_adaptation: int = knob(
         40,
-        "Documents of a cluster that the proxy reads at least (or all it has). Those beyond the probe are not judged.",
+        "Least number of documents per cluster that the proxy reads (or all that it has). Documents beyond the probe"
+        " set are not judged.",
         ge=1,
     )
     seed: int = knob(0, "Seed of the draw.", ge=0)
@@ -170,56 +191,81 @@ class Quality(Group):
     name = "quality"
 
     judge: Literal["static", "llm", "column"] = knob(
-        "static", "Static analysis, a language model over HTTP, or a column of the pool with scores."
+        "static",
+        "Who scores documents. static: static analysis. llm: a language model over HTTP. column: a column of the pool.",
     )
     column: str | None = knob(
         None,
-        "Column with a number for each document; corpus.keep must name it too.",
+        "Column with a number for each document. corpus.keep must name it too.",
         given=True,
         when=SCORED_BY_COLUMN,
     )
     column_range: list[float] = knob(
         [],
-        "Two values of the column, those that are scores 0 and 1; between them it is linear, outside it is cut off."
-        " Empty: a score is the value's quantile in the pool.",
+        "Two values of the column: the first is score 0, the second is score 1. Values between them are scaled"
+        " linearly, values outside are cut off. Empty: a score is the value's quantile in the pool.",
         given=True,
         when=SCORED_BY_COLUMN,
     )
     model: str = knob("", "Model that the endpoint serves.", given=True, when=ASKED)
-    temperature: float | None = knob(0.0, "Sampling temperature; null: the model's own.", when=ASKED, ge=0, le=2)
-    max_tokens: int = knob(512, "Tokens of an answer at most; more for a model that thinks aloud.", when=ASKED, gt=0)
-    rubric: str = knob("code", "Rubric: code (the paper's), prose, or a file of yours.", when=ASKED)
+    temperature: float | None = knob(0.0, "Sampling temperature. null: the endpoint's default.", when=ASKED, ge=0, le=2)
+    max_tokens: int = knob(512, "Most tokens of an answer. A model that thinks aloud needs more.", when=ASKED, gt=0)
+    rubric: str = knob("code", "Rubric: code (the paper's), prose, or the path of your own.", when=ASKED)
     windows: int = knob(
-        3, "Parts of a long document that are shown: start, end, and between them by hash.", when=ASKED, gt=0
+        3,
+        "Number of parts of a long document that the model sees: the start, the end, and others chosen by a hash.",
+        when=ASKED,
+        gt=0,
     )
-    window_chars: int = knob(4000, "Characters of a part.", when=ASKED, ge=100)
+    window_chars: int = knob(4000, "Characters per part.", when=ASKED, ge=100)
     dimensions: list[Literal["syntax_integrity", "architecture", "educational_value", "technical_depth"]] = knob(
         ["syntax_integrity", "architecture", "educational_value", "technical_depth"],
         "Rubric scores whose mean is the document's score.",
         when={"judge": ["static", "llm"]},
         min_length=1,
     )
-    shrinkage: float = knob(4.0, "Pseudo-documents of the overall mean in Q_k; 0 in the paper.", "m_0", ge=0)
-    target_error: float | None = knob(
-        None, "More documents are judged until every cluster's standard error is below; null: only the probe.", gt=0
+    shrinkage: float = knob(
+        4.0,
+        "Pulls Q_k towards the overall mean, as if the cluster had so many more documents of mean quality. The paper"
+        " has 0.",
+        "m_0",
+        ge=0,
     )
-    min_judged: int = knob(2, "A cluster with fewer judged documents is reported.", ge=1)
-    max_failed: float = knob(0.1, "Share of failed documents above which nothing follows.", ge=0, le=1)
-    seed: int = knob(0, "Seed of the parts shown and of the further documents.", ge=0)
-    mode: Literal["live", "batch"] = knob("live", "One request a document, or the Batch API.", hashed=False, when=ASKED)
+    target_error: float | None = knob(
+        None,
+        "Judge more documents until the standard error of every cluster's quality is below this. null: judge only the"
+        " probe set.",
+        gt=0,
+    )
+    min_judged: int = knob(2, "Clusters with fewer judged documents are reported.", ge=1)
+    max_failed: float = knob(
+        0.1, "Largest share of documents whose judging may fail. Above it the run stops.", ge=0, le=1
+    )
+    seed: int = knob(0, "Seed of the parts of documents that are shown, and of the further documents.", ge=0)
+    mode: Literal["live", "batch"] = knob(
+        "live", "How the model is asked. live: a request per document. batch: the Batch API.", hashed=False, when=ASKED
+    )
     max_calls: int | None = knob(
-        None, "Requests of a run at most; the next run goes on.", hashed=False, when=ASKED, ge=0
+        None,
+        "Most requests per run. The next run continues where this one stopped.",
+        hashed=False,
+        when=ASKED,
+        ge=0,
     )
     max_cost: float | None = knob(
-        None, "Cost of a run at most, in the unit of the prices.", hashed=False, when=ASKED, ge=0
+        None, "Highest cost per run, in the currency of the prices.", hashed=False, when=ASKED, ge=0
     )
-    price_in: float | None = knob(None, "Price of a million prompt tokens.", hashed=False, given=True, when=ASKED, ge=0)
+    price_in: float | None = knob(
+        None, "Price of one million prompt tokens.", hashed=False, given=True, when=ASKED, ge=0
+    )
     price_out: float | None = knob(
-        None, "Price of a million answer tokens.", hashed=False, given=True, when=ASKED, ge=0
+        None, "Price of one million answer tokens.", hashed=False, given=True, when=ASKED, ge=0
     )
-    repeats: int = knob(20, "Documents that are judged twice, for judge_report.", when=ASKED, ge=0)
+    repeats: int = knob(20, "Number of documents that are judged twice, for judge_report.", when=ASKED, ge=0)
     gold: str | None = knob(
-        None, "Your own scores, for judge_report: CSV, JSONL or Parquet with doc_id or source.", given=True
+        None,
+        "File with your own scores, for judge_report: CSV, JSONL or Parquet, with a column doc_id or source.",
+        given=True,
     )
 
     @field_validator("column_range")
@@ -230,7 +276,7 @@ class Quality(Group):
         return value
 
     def cost(self, prompt_tokens: float, completion_tokens: float) -> float:
-        """In the unit of the prices; 0 where they are not set."""
+        """The cost in the currency of the prices; a price that is not set counts as 0."""
         return ((self.price_in or 0.0) * prompt_tokens + (self.price_out or 0.0) * completion_tokens) / 1e6
 
 
@@ -239,40 +285,51 @@ A_MODEL = {"proxy": Not("unigram")}
 
 
 class Adaptation(Group):
-    """What a small model still learns from each cluster: the Rapid Adaptation Probe [paper eq. 6]."""
+    """How fast a small model learns each cluster: the Rapid Adaptation Probe [paper eq. 6]."""
 
     name = "adaptation"
 
     proxy: str = knob(
         "SmolLM2-135M",
-        "Proxy model: a packaged name, a local path or a hub name; or unigram: counts of settings/corpus.tokenizer's"
-        " tokens, and no model.",
+        "Proxy model: a packaged name, a local path or a hub name. unigram: no model, only counts of the tokens of"
+        " settings/corpus.tokenizer.",
         given=True,
     )
     form: Literal["closed", "steps"] = knob(
         "closed",
-        "How drops are found; closed: AdamW's first step from a head of zeros, by formula; steps: training.",
+        "How drops are measured. closed: a formula for AdamW's first step from a head of zeros. steps: training.",
         when=A_MODEL,
     )
-    folds: int = knob(5, "Parts of a cluster's documents, each held out once.", ge=2, le=20)
+    folds: int = knob(5, "Parts into which a cluster's documents are split. Each is held out once.", ge=2, le=20)
     reset_depth: int = knob(
-        0, "Last blocks that are reset with the head, which alone has a closed form.", "N", when=STEPS, ge=0, le=64
+        0, "Number of last blocks that are reset together with the head.", "N", when=STEPS, ge=0, le=64
     )
     learning_rate: float = knob(
-        3e-4, "Learning rate of AdamW. With form: closed it only scales the drops.", "lr", when=A_MODEL, gt=0
+        3e-4, "Learning rate of AdamW. With form=closed it only scales the drops.", "lr", when=A_MODEL, gt=0
     )
-    epochs: int = knob(10, "Full-batch steps.", "n", when=STEPS, gt=0)
-    seeds: int = knob(1, "Shared initialisations averaged; one is enough at depth 0.", when=STEPS, ge=1)
-    evaluate: Literal["held_out", "train"] = knob("held_out", "Documents that the loss is measured on.")
-    delta: Literal["relative", "absolute"] = knob("relative", "Form of the drop that the budget uses.", "ΔL or δL")
-    tokens_per_cluster: int | None = knob(20480, "Probe tokens of a cluster; null: all.", gt=1)
-    window: int = knob(512, "Tokens of a training window.", gt=1)
+    epochs: int = knob(10, "Number of full-batch steps.", "n", when=STEPS, gt=0)
+    seeds: int = knob(
+        1,
+        "Number of initialisations, the same for all clusters, whose drops are averaged. One is enough at"
+        " reset_depth=0.",
+        when=STEPS,
+        ge=1,
+    )
+    evaluate: Literal["held_out", "train"] = knob("held_out", "Documents on which the loss is measured.")
+    delta: Literal["relative", "absolute"] = knob(
+        "relative", "Drop that the budget uses: relative to the first loss, or the plain difference.", "ΔL or δL"
+    )
+    tokens_per_cluster: int | None = knob(20480, "Most tokens per cluster that the proxy reads. null: all.", gt=1)
+    window: int = knob(512, "Tokens per training window.", gt=1)
     init_std: float = knob(0.02, "Standard deviation of the reset weights.", "θ_init", when=STEPS, gt=0)
-    seed: int = knob(0, "Seed of passages and folds; first seed of the initialisations.", ge=0)
+    seed: int = knob(0, "Seed of passages and folds, and of the first initialisation.", ge=0)
     checkpoints: str | None = knob(
-        None, "Folder whose newest checkpoint becomes the proxy (sensor new_checkpoint).", hashed=False, given=True
+        None,
+        "Folder that the sensor new_checkpoint watches. Its newest checkpoint becomes the proxy.",
+        hashed=False,
+        given=True,
     )
-    micro_batch: int = knob(256, "Tokens whose logits are held at once.", hashed=False, when=STEPS, gt=0)
+    micro_batch: int = knob(256, "Tokens whose logits are in memory at the same time.", hashed=False, when=STEPS, gt=0)
 
     @property
     def passes(self) -> int:
@@ -291,38 +348,46 @@ class Budget(Group):
 
     total: float = knob(
         0.25,
-        "Size. Up to 1.0: a share of the pool (10%, 1.0 is all of it); otherwise a count (200000, 500M, 2B).",
+        "Size of the subset. Up to 1.0: a share of the pool (10%; 1.0 is the whole pool). Otherwise a count (200000,"
+        " 500M, 2B).",
         "B_total",
         gt=0,
         given=True,
     )
-    unit: Literal["tokens", "documents"] = knob("tokens", "Unit of N_k and of the budget.", given=True)
+    unit: Literal["tokens", "documents"] = knob(
+        "tokens", "Unit of the budget and of N_k, the size of a cluster.", given=True
+    )
     base: Literal["neyman", "proportional", "given"] = knob(
         "neyman",
-        "What the budget is shared by before replay. neyman: size, spread and quality; proportional: size alone; given:"
-        " your weights.",
+        "How the budget is shared out before replay. neyman: by size, spread and quality. proportional: by size alone."
+        " given: by your weights.",
         added=True,
     )
     weights: str | None = knob(
         None,
-        "File of a weight for each cluster (JSON, YAML or CSV), by its id or by its value in the column of the"
-        " partition.",
+        "File with a weight for each cluster (JSON, YAML or CSV). It names a cluster by its id or by its value in"
+        " clustering.column.",
         given=True,
         when={"base": "given"},
         added=True,
     )
     tau: float = knob(0.5, "Exponent of a cluster's size and spread, N_k σ_k.", "τ", when=NEYMAN, ge=0, le=4)
     temperature: float = knob(1.0, "Temperature of the quality term.", "T", when={"use_quality": True}, gt=0)
-    use_sigma: bool = knob(True, "Spread σ_k in the base budget.", "σ_k", when=NEYMAN)
-    use_quality: bool = knob(True, "Quality term in the base budget.", "exp(Q_k/T)", when=NEYMAN)
+    use_sigma: bool = knob(True, "Whether the base budget has the spread σ_k.", "σ_k", when=NEYMAN)
+    use_quality: bool = knob(True, "Whether the base budget has the quality term.", "exp(Q_k/T)", when=NEYMAN)
     quality_scale: Literal["unit", "raw", "zscore"] = knob(
         "unit", "Scale of Q_k in the quality term.", "Q_k", when={"use_quality": True}
     )
-    replay: Literal["none", "quality", "loss"] = knob("loss", "What the multiplier follows.", "r_k")
-    alpha: float = knob(2.0, "Largest addition to the multiplier.", "α", when=REPLAYED, ge=0)
+    replay: Literal["none", "quality", "loss"] = knob(
+        "loss",
+        "What raises the budget of a cluster above the gate. none: nothing. quality: a high quality. loss: a drop, see"
+        " direction.",
+        "r_k",
+    )
+    alpha: float = knob(2.0, "The largest factor on a budget is 1 + α.", "α", when=REPLAYED, ge=0)
     gate: float = knob(
         0.4,
-        "Quality that a cluster needs for replay, from 0 to 1.",
+        "Quality, from 0 to 1, that a cluster needs before its budget is raised.",
         "τ_th",
         when={**REPLAYED, "gate_quantile": None},
         ge=0,
@@ -330,32 +395,45 @@ class Budget(Group):
     )
     quality_bound: float = knob(
         0.0,
-        "Standard errors taken off Q_k: budget by a lower confidence bound.",
+        "Number of standard errors by which Q_k is lowered, so that the budget uses a lower confidence bound.",
         "z",
         when=[{"use_quality": True}, REPLAYED],
         ge=0,
     )
-    gate_quantile: float | None = knob(None, "Gate at this quantile of Q_k instead.", when=REPLAYED, ge=0, le=1)
-    direction: Literal["deficit", "learnable"] = knob(
-        "deficit", "Replay small drops, or large ones.", when={"replay": "loss"}
+    gate_quantile: float | None = knob(
+        None, "Put the gate at this quantile of Q_k. null: at the value of gate.", when=REPLAYED, ge=0, le=1
     )
-    norm_weights: Literal["uniform", "size"] = knob("uniform", "Weights of the mean drop.", "τ_norm", when=REPLAYED)
-    overflow: Literal["waterfill", "repeat", "error"] = knob("waterfill", "What a budget above its cluster does.")
-    max_repeats: int = knob(1, "Copies of a document at most.", when={"overflow": "repeat"}, ge=1)
+    direction: Literal["deficit", "learnable"] = knob(
+        "deficit",
+        "Which clusters are raised. deficit: those with small drops. learnable: those with large drops.",
+        when={"replay": "loss"},
+    )
+    norm_weights: Literal["uniform", "size"] = knob(
+        "uniform",
+        "Weights of the clusters in the mean with which a cluster's drop is compared.",
+        "τ_norm",
+        when=REPLAYED,
+    )
+    overflow: Literal["waterfill", "repeat", "error"] = knob(
+        "waterfill",
+        "What happens to a budget above its cap. waterfill: the rest goes to other clusters. repeat: documents are"
+        " repeated, up to max_repeats times. error: the run stops.",
+    )
+    max_repeats: int = knob(1, "Most copies of a document in the subset.", when={"overflow": "repeat"}, ge=1)
 
     @property
     def reads_quality(self) -> bool:
-        """Whether Q_k makes a difference: in the base, or as the gate of replay."""
+        """Whether Q_k makes a difference: in the base budget, or as the gate of replay."""
         return self.replay != "none" or (self.applies("use_quality") and self.use_quality)
 
     @property
     def reads_drops(self) -> bool:
-        """Whether the probe's drops make a difference."""
+        """Whether the drops of the adaptation probe make a difference."""
         return self.replay == "loss"
 
     @property
     def pure(self) -> str:
-        """These settings in words, where nothing is replayed: why a measurement is not used."""
+        """The reason, in words, why quality is not measured. It is true only if ``reads_quality`` is false."""
         quality = f"{self.name}.use_quality is false and " if self.base == "neyman" else ""
         return f"settings/{self.name}.base is {self.base}, {quality}{self.name}.replay is none"
 
@@ -364,7 +442,7 @@ class Budget(Group):
     def a_share_or_a_count(cls, value: Any) -> Any:
         value = size(value, float, False) if isinstance(value, str) else value
         if isinstance(value, int) and not isinstance(value, bool) and value == 1:
-            raise ValueError("1 is a count of one, which is hardly meant: write 100% or 1.0 for the whole pool")
+            raise ValueError("1 would be a budget of a single token or document; write 100% or 1.0 for the whole pool")
         if isinstance(value, float) and 1 < value < 2:
             raise ValueError("it is neither a share (at most 1.0, or 100%) nor a count")
         return value
@@ -375,7 +453,7 @@ BY_DENSITY = {"weight": "density"}
 
 
 class Selection(Group):
-    """Which documents of a cluster are drawn: by how unusual and how long they are [paper eq. 9, 10]."""
+    """How documents are selected: by default those of a cluster that are unusual and long [paper eq. 9, 10]."""
 
     name = "selection"
 
@@ -392,25 +470,34 @@ class Selection(Group):
         "shortest",
     ] = knob(
         "draw",
-        "What selects: draw, to the budget of each cluster, by weights; by_cluster and by_language, the same of each;"
-        " the others, to the whole budget.",
+        "How documents are selected. draw: by weights, to the budget of each cluster. by_cluster, by_language: the same"
+        " amount of each. The others: to the whole budget.",
         added=True,
     )
     weight: Literal["uniform", "length", "density"] = knob(
-        "density", "Weights of the draw: all alike, the length term alone, or both terms.", when={"rule": "draw"}
+        "density",
+        "Weights of the draw. uniform: all the same. length: the length term. density: length and density terms.",
+        when={"rule": "draw"},
     )
-    beta: float = knob(0.3, "Exponent of the length.", "β", when=WEIGHTED, ge=0, le=3)
-    neighbours: int = knob(10, "Nearest neighbours in the density.", "k", when=BY_DENSITY, ge=1)
+    beta: float = knob(0.3, "Exponent of a document's length in its weight.", "β", when=WEIGHTED, ge=0, le=3)
+    neighbours: int = knob(
+        10, "Number of nearest neighbours from which density is measured.", "k", when=BY_DENSITY, ge=1
+    )
     bandwidth: str = knob(
-        "median", "Width: median (of the neighbour distances of the cluster) or a number.", "h", when=BY_DENSITY
+        "median",
+        "Bandwidth of the density: a number, or median (of the neighbour distances in the cluster).",
+        "h",
+        when=BY_DENSITY,
     )
     bandwidth_scale: float = knob(1.0, "Factor on the bandwidth.", when=BY_DENSITY, gt=0)
-    split: int = knob(200_000, "Larger clusters are split for the search of neighbours.", when=BY_DENSITY, ge=1000)
-    rho_floor: float = knob(0.01, "Least density, as a share of k; 0 in the paper.", "ρ", when=BY_DENSITY, ge=0, lt=1)
-    clip_quantile: float = knob(
-        0.995, "Weights above this quantile are clipped; 1 in the paper.", when=WEIGHTED, gt=0, le=1
+    split: int = knob(
+        200_000, "Clusters with more documents are split before neighbours are searched.", when=BY_DENSITY, ge=1000
     )
-    max_tokens: int | None = knob(None, "Longer documents are left out; null: none is.", gt=0)
+    rho_floor: float = knob(0.01, "Lowest density, as a share of k. The paper has 0.", "ρ", when=BY_DENSITY, ge=0, lt=1)
+    clip_quantile: float = knob(
+        0.995, "Weights above this quantile are lowered to it. The paper has 1.", when=WEIGHTED, gt=0, le=1
+    )
+    max_tokens: int | None = knob(None, "Documents with more tokens are never selected. null: no limit.", gt=0)
     seed: int = knob(0, "Seed of the draw.", when={"rule": Not(["semdedup", "d4"])}, ge=0)
 
     @field_validator("bandwidth", mode="before")
@@ -428,14 +515,14 @@ class Selection(Group):
 
 
 class Reports(Group):
-    """What the reports look into."""
+    """How much the reports compute."""
 
     name = "reports"
 
     stability_seeds: int = knob(
         0,
-        "Other seeds of clustering and probe that the chain is made again with, for stability. Each costs what these"
-        " parts of the chain cost, an LLM judge's calls included; 0: only other seeds of the draw, which cost nothing.",
+        "Number of other seeds of clustering and probe for the report stability. Each seed runs these parts of the"
+        " chain again, and pays for the calls of an LLM judge again. 0: only other seeds of the draw, which is cheap.",
         given=True,
         ge=0,
         le=20,
@@ -443,7 +530,7 @@ class Reports(Group):
 
 
 STRATEGIES = [
-    *("random", "static", "quality_replay", "loss_replay", "diversity", "grip"),  # the rungs of Panel B
+    *("random", "static", "quality_replay", "loss_replay", "diversity", "grip"),  # Panel B of the paper
     "in_force",
     *("proportional", "by_cluster", "by_language", "top_quality", "semdedup", "d4", "dsir", "longest", "shortest"),
     *("no_sigma", "no_quality", "no_replay", "no_gate", "no_density", "no_length"),
@@ -451,50 +538,61 @@ STRATEGIES = [
 
 
 class Evaluation(Group):
-    """A small language model, trained from nothing on what each strategy selects, and how well it then predicts."""
+    """A small language model is trained from scratch on the selection of each strategy, and its losses are compared."""
 
     name = "evaluation"
 
     strategies: list[str] = knob(
         STRATEGIES,
-        "What is compared: profiles of budget and selection (Panel B, baselines, GRIP without one part), and in_force,"
-        " your settings.",
+        "Strategies that are compared: profiles of budget and selection (Panel B of the paper, baselines, GRIP without"
+        " one part), and in_force, which means your settings.",
         min_length=1,
     )
-    seeds: int = knob(3, "Draws and trainings of each strategy, under the same seeds for all.", ge=2, le=50)
+    seeds: int = knob(
+        3, "Number of draws and trainings of each strategy. All strategies use the same seeds.", ge=2, le=50
+    )
     seed: int = knob(0, "First seed.", ge=0)
     tokens: int = knob(
-        600_000, "Tokens that a model is trained on; a smaller subset is read more than once.", part="training", gt=0
+        600_000,
+        "Tokens that each model is trained on. A smaller subset is read more than once.",
+        part="training",
+        gt=0,
     )
-    vocabulary: int = knob(4096, "Tokens of the byte-level BPE that is learned on the pool.", part="model", ge=300)
+    vocabulary: int = knob(
+        4096, "Size of the vocabulary: a byte-level BPE that is learned on the pool.", part="model", ge=300
+    )
     hidden: int = knob(192, "Width of the model, a Llama.", part="model", gt=0)
-    layers: int = knob(4, "Blocks.", part="model", gt=0)
-    heads: int = knob(3, "Attention heads; they divide the width.", part="model", gt=0)
-    context: int = knob(256, "Tokens of a training window.", part="model", ge=16)
-    batch_tokens: int = knob(1024, "Tokens of a step.", part="training", gt=0)
+    layers: int = knob(4, "Number of blocks of the model.", part="model", gt=0)
+    heads: int = knob(3, "Number of attention heads. It must divide hidden.", part="model", gt=0)
+    context: int = knob(256, "Tokens per training window.", part="model", ge=16)
+    batch_tokens: int = knob(1024, "Tokens per training step.", part="training", gt=0)
     learning_rate: float = knob(
-        1e-3, "Peak rate: a tenth of the steps warms up, then a cosine to a tenth.", part="training", gt=0
+        1e-3,
+        "Peak learning rate. It rises over the first tenth of the steps, then falls by a cosine to a tenth.",
+        part="training",
+        gt=0,
     )
     dtype: Literal["float32", "bfloat16"] = knob(
-        "bfloat16", "Number format of products; weights are float32.", part="training"
+        "bfloat16", "Number format of matrix products. Weights are float32.", part="training"
     )
     device: Literal["cpu", "cuda"] = knob(
-        "cpu", "Where models are trained; the results differ by rounding.", hashed_as="cpu", part="training"
+        "cpu", "Device on which models are trained. Results differ by rounding.", hashed_as="cpu", part="training"
     )
-    documents: int = knob(400, "Held-out documents that are predicted, at most.", gt=0)
-    passage: int = knob(1000, "Bytes of a held-out document that are predicted, at most.", ge=100)
+    documents: int = knob(400, "Most held-out documents on which the loss is measured.", gt=0)
+    passage: int = knob(1000, "Most bytes of each held-out document on which the loss is measured.", ge=100)
     target: str | None = knob(
         None,
-        "Your target set (folder, JSONL, Parquet): predicted too, and what DSIR selects for; null: the benchmarks.",
+        "Your target set (folder, JSONL, Parquet). The loss is measured on it too, and DSIR selects for it. null: the"
+        " benchmarks.",
         given=True,
     )
     pass_at_1: bool = knob(
-        False, "Run what the models write for the benchmarks' problems, in a process of its own: only in a sandbox."
+        False, "Run the programs that the models write for the benchmarks, in another process. Use a sandbox."
     )
     other_proxy: str | None = knob(
-        None, "Proxy that `sensitivity` compares with; null: a model trained here on a random subset.", given=True
+        None, "Proxy with which `sensitivity` compares. null: a model trained here on a random subset.", given=True
     )
-    other_encoder: str = knob("SmolLM2-135M", "Encoder that `length_slopes` compares with.", given=True)
+    other_encoder: str = knob("SmolLM2-135M", "Encoder with which `length_slopes` compares.", given=True)
 
     @field_validator("strategies")
     @classmethod
@@ -503,7 +601,7 @@ class Evaluation(Group):
             known = dict.fromkeys(profiles.strategies())
             raise ValueError(f"there is no strategy '{unknown[0]}'. {nearest(unknown[0], known)}".rstrip("."))
         if "random" not in value:
-            raise ValueError("must have 'random', which all others are compared with")
+            raise ValueError("must contain 'random', with which all others are compared")
         return list(dict.fromkeys(value))
 
 

@@ -1,4 +1,5 @@
-"""Paths in settings: relative to where they are said, stored whole, since a run may have another working folder."""
+"""Paths in settings. A user writes them relative to the working folder, and they are stored absolute, since a run may
+have another working folder."""
 
 import os
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ PATHS = {
     ("adaptation", "checkpoints"),
     ("budget", "weights"),
 }
-PATH_OR_NAME = {  # a name of a model (or rubric) where there is no such file
+PATH_OR_NAME = {  # a path if there is such a file, otherwise the name of a model or rubric
     ("corpus", "tokenizer"),
     ("embedding", "model"),
     ("adaptation", "proxy"),
@@ -26,7 +27,7 @@ NAMES = {*PACKAGED, "code", "prose"}
 
 
 def placed(changes: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The changes by group, with the paths of this machine whole. URLs stay as they are."""
+    """The changes by group, with local paths made absolute. URLs stay as they are."""
     return {g: {name: _placed(g, name, value) for name, value in values.items()} for g, values in changes.items()}
 
 
@@ -40,5 +41,5 @@ def _placed(group: str, name: str, value: Any) -> Any:
 
 
 def whole(path: str) -> str:
-    """Links are kept: the name by which somebody calls a file may say what it is."""
+    """The absolute path. Links are not followed, since the name of the link may say what the file is."""
     return os.path.abspath(Path(path).expanduser())  # noqa: PTH100  (Path.resolve would follow links)

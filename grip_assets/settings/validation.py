@@ -1,4 +1,5 @@
-"""Values in, a settings group out, or a sentence that names the field, what is wrong, and the nearest known name."""
+"""Make a settings group from plain values, or refuse them with a sentence that names the field, the fault and the
+nearest known name."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from grip_assets.settings.groups import GROUPS
 def validate(group: str, values: Mapping[str, Any]) -> Group:
     """Settings of ``group`` from plain values.
 
-    Raises UsageMistake naming ``settings/<group>.<field>``, what is wrong with it, and the nearest known name.
+    UsageMistake names ``settings/<group>.<field>``, the fault, and the nearest known name.
     """
     try:
         return group_type(group)(**values)
@@ -39,7 +40,7 @@ def _complaint(group: str, error: Mapping[str, Any]) -> str:
         return f"settings/{group}.{name} cannot be {error['input']!r}. {nearest(str(error['input']), allowed)}"
     return (
         f"settings/{group}.{name} cannot be {error['input']!r}: {error['msg'].removeprefix('Value error, ')}."
-        f" It is: {field.description} Default: {json.dumps(field.get_default())}."
+        f" Meaning: {field.description} Default: {json.dumps(field.get_default())}."
     )
 
 
