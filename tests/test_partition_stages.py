@@ -148,7 +148,7 @@ def test_a_column_that_is_not_there_is_refused_with_those_that_are(tmp_path):
 
 def test_a_value_without_a_document_is_refused(tmp_path):
     small = Small(tmp_path, pool().with_columns(language=pl.lit(None, pl.String)), method="column")
-    with pytest.raises(GripError, match=r"no document of the pool has a value in it. Choose one of"):
+    with pytest.raises(GripError, match=r"no document of the pool has a value there. Choose one of"):
         small.make()
 
 

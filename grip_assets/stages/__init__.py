@@ -1,4 +1,4 @@
-"""The chain: one module a stage, in pipeline order, named after its asset; then what reports on it."""
+"""The stages in pipeline order. Each has a module of the same name, in curation/, reports/, evaluation/ or claims/."""
 
 from grip_assets.stages.claims import length_by_beta, length_slopes, probe_variance, sensitivity
 from grip_assets.stages.curation import (
@@ -46,4 +46,4 @@ STAGES = {
         probe_variance,
     )
 }
-CURATED = {name: stage for name, stage in STAGES.items() if stage.group != "evaluation"}  # what the job curate makes
+CURATED = {name: stage for name, stage in STAGES.items() if stage.group != "evaluation"}  # stages of the job curate

@@ -1,8 +1,8 @@
-"""What a run would take: seconds and disk, for each asset, before anything is computed.
+"""A forecast of the seconds and the disk that a run will take, for each asset.
 
-A stage that was computed in this data folder has a measured cost, which grows with what drives it: bytes read, tokens
-embedded, documents, tokens probed. Over another pool it is scaled, and says from how many documents. A stage that was
-never computed, or only on a pool too small to say anything, has a guess: rates measured once on two cores (GUESS).
+A stage that was computed in this data folder has a measured cost. For another pool this cost is scaled by its driver
+(bytes read, tokens embedded, documents, tokens probed). A stage that was never computed, or only on a tiny pool, has a
+guess: rates that were measured once on two cores.
 """
 
 import math
@@ -23,14 +23,14 @@ from grip_assets.store.disk import existing
 MAPPED = 3_000  # documents of the map at most
 WINDOW = 256  # tokens of a window of the packaged encoder
 BYTES_A_TOKEN, BYTES_A_ROW = 3.5, 4_000  # of source code and prose; of a row of a table
-FAR = 4  # times as much as was measured; beyond it what fewer than TELLING documents took is mostly start-up
+FAR = 4  # a measurement of fewer than TELLING documents is mostly start-up: it is scaled by this factor at most
 TELLING = 1_000
 GUESS = "guess"
 
 
 @dataclass(frozen=True)
 class Size:
-    """Of a pool. ``known``: read before, else from the listing of its files."""
+    """The size of a pool. ``known``: whether the pool was read before; if not, its files were only listed."""
 
     documents: int
     tokens: int
@@ -40,7 +40,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Rate:
-    """``driver``: what the cost grows with. Seconds and bytes on the disk: fixed, and for each unit of the driver."""
+    """Seconds and bytes on the disk: a fixed part, and a part for each unit of the ``driver``."""
 
     driver: str
     fixed: float
@@ -73,8 +73,11 @@ A_RUN = Rate("documents", 8, 0, fixed_bytes=1_000_000)  # starting, the event lo
 
 @dataclass(frozen=True)
 class Cost:
-    """One line. ``basis`` says what the figures are: "measured here", "scaled from N documents", "guess"; empty for
-    what is reused and costs nothing."""
+    """The forecast of one asset.
+
+    ``basis``: where the figures come from, "measured here", "scaled from N documents" or "guess"; "" if the asset is
+    reused or unused, which costs nothing.
+    """
 
     asset: str
     action: str
@@ -87,7 +90,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Forecast:
-    """``costs``: of the stages, the page and the run itself, in their order."""
+    """``costs``: of the stages, then of the page, then of the run itself."""
 
     costs: list[Cost]
     size: Size | None
@@ -113,7 +116,7 @@ def forecast(
     store: ArtifactStore,
     records: Mapping[str, Record],
 ) -> Forecast:
-    """What the ``steps`` of a plan take. ``records``: the latest materializations, for what the page took."""
+    """The cost of the ``steps`` of a plan. ``records``: the latest materializations; the page's own has its seconds."""
     free = shutil.disk_usage(existing(store.root)).free
     if all(step.action != "compute" for step in steps):
         return Forecast([_free(step) for step in steps], None, free)
@@ -127,7 +130,7 @@ def forecast(
 
 
 def pool_size(settings: Settings, steps: Sequence[Step], store: ArtifactStore) -> Size:
-    """Of the pool in these settings: what was read of it before, or what its listing says."""
+    """The size of the pool of these settings: as it was read before, or estimated from the listing of its files."""
     version = next((step.version for step in steps if step.asset == "corpus"), None)
     if version and store.knows("corpus", version):
         return _size_of(store.manifest("corpus", version))
@@ -162,7 +165,7 @@ def _drivers(settings: Settings, size: Size) -> dict[str, float]:
 
 
 def _embedded(size: Size, embedding: Mapping[str, Any]) -> int:
-    """Tokens that the encoder reads: all, or as many windows of each document as the settings allow."""
+    """Tokens that the encoder reads: all of them, or fewer if the settings limit the windows of a document."""
     if embedding["max_windows"] is None:
         return size.tokens
     return min(size.tokens, size.documents * embedding["max_windows"] * (embedding["window"] or WINDOW))
@@ -189,7 +192,7 @@ def _cost(
 
 
 def _measured_units(rate: Rate, manifest: Mapping[str, Any], at: Size) -> float:
-    """Units of the driver in a computation before. Embeddings count what was embedded then, not what was there."""
+    """Units of the driver in an earlier computation. Documents that were not embedded then do not count."""
     metrics = manifest["metrics"]
     if rate.driver == "probed":
         return metrics.get("probe_tokens") or 1
@@ -205,7 +208,7 @@ def _measured_units(rate: Rate, manifest: Mapping[str, Any], at: Size) -> float:
 
 
 def _nearest(stage: Stage, settings: Settings, store: ArtifactStore, size: Size) -> tuple[dict[str, Any], Size] | None:
-    """The computation before that says most: with the same settings, and of a pool of nearly this size."""
+    """The best earlier computation to scale from, and its pool: same settings first, then the nearest size."""
     found = []
     for manifest in store.ever_made(stage.name):
         if (

@@ -137,9 +137,9 @@ def test_weights_may_name_the_ids_of_clusters_that_have_values(weights):
         ('{"0":0,"1":0,"2":0,"3":0,"4":0,"5":0,"6":0}', "all weights are 0"),
         ('{"0": "much"}', "the weight of '0' is 'much', which is no number"),
         ('{"0": 1, "0": 2}', "'0' is there twice"),
-        ("[1, 2]", "no mapping of names to weights"),
+        ("[1, 2]", "not a mapping of names to weights"),
         ("{", "cannot be read as JSON or YAML"),
-        ("", "no mapping of names to weights"),
+        ("", "not a mapping of names to weights"),
         ("{}", "it has no weights"),
     ],
 )

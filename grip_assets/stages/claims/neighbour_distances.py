@@ -1,7 +1,7 @@
-"""Distance of a few documents to their neighbours in the cluster: exact, in two passes over the vectors.
+"""Distances of a sample of documents to their nearest neighbours in the cluster. Exact, in two passes over the vectors.
 
-``selection_weights`` keeps the density, which has each cluster's own bandwidth in it and so cannot be compared between
-clusters. Memory: the vectors of the sample and one block. Cost: sample x mean cluster size x dimensions.
+The density in ``selection_weights`` depends on each cluster's own bandwidth, so it cannot be compared between clusters.
+These distances can. Memory: the vectors of the sample and one block. Cost: sample x mean cluster size x dimensions.
 """
 
 from collections.abc import Iterator
@@ -17,8 +17,12 @@ SAMPLE = 2000
 
 
 def neighbour_distances(documents: pl.DataFrame, vectors: str, k: int, sample: int = SAMPLE) -> pl.DataFrame:
-    """Of ``documents`` (cluster_id; in the order of the rows of ``vectors``) some, with ``distance``: the mean to their
-    ``k`` nearest in the cluster. Without those that have fewer neighbours."""
+    """``sample`` of the ``documents``, with the column ``distance``: the mean distance to their ``k`` nearest
+    neighbours in the cluster.
+
+    ``documents`` has doc_id and cluster_id, in the order of the rows of ``vectors`` (a glob). Documents with fewer
+    than ``k`` neighbours are left out.
+    """
     some = documents.with_row_index("row").with_columns(
         u=pl.Series(keyed_uniform(0, "report/neighbours", documents["doc_id"]))
     )
@@ -44,14 +48,14 @@ def neighbour_distances(documents: pl.DataFrame, vectors: str, k: int, sample: i
 
 
 def squared(unit_AD: np.ndarray, b_BD: np.ndarray) -> np.ndarray:
-    """Squared distances of unit rows to other rows as if these were unit, too; from 0 to 4."""
+    """Squared distances (A, B) between unit rows and the normalised rows of ``b_BD``; from 0 to 4."""
     b_BD = b_BD.astype(np.float32)
     norm_B = np.sqrt(np.einsum("bd,bd->b", b_BD, b_BD))
     return np.clip(2 - 2 * (unit_AD @ b_BD.T) / norm_B, 0, 4)
 
 
 def _blocks(vectors: str) -> Iterator[tuple[int, np.ndarray]]:
-    """Blocks of rows, float16, each with the number of its first row."""
+    """Blocks of rows, float16. Each comes with the number of its first row."""
     start = 0
     for block_ND in vector_blocks(vectors):
         yield start, block_ND

@@ -1,6 +1,6 @@
-"""budgets: what each cluster may put into the subset [G4, G6, G7, A3, A17].
+"""budgets: how much of each cluster goes into the subset [G4, G6, G7, A3, A17].
 
-The base budget is one of method/budget/registry.py; replay is in sql/equations/budgets.sql; caps and rounding are in
+Base budgets are in method/budget/registry.py, replay is in sql/equations/budgets.sql, caps and rounding are in
 method/budget/allocation.py.
 """
 
@@ -26,8 +26,11 @@ MEASURED = ("sigma_k", "cluster_quality", "adaptation_deltas", "centroids")
 
 
 def budgets_under(tables: Mapping[str, pl.DataFrame], settings: Budget, delta: str) -> pl.DataFrame:
-    """Real and whole budgets of the clusters; ``tables``: those in ``MEASURED``. GripError where the settings read
-    what was not measured."""
+    """The table ``budgets`` under ``settings``: budgets as real numbers and as whole numbers, one row per cluster.
+
+    ``tables``: those in ``MEASURED``. ``delta``: settings/adaptation.delta. GripError if the settings need a table that
+    was not measured.
+    """
     _must_be_measured(tables, settings)
     tables = {**tables, "sigma_k": tables["sigma_k"].sort("cluster_id")}
     sizes = tables["sigma_k"]["n_tokens" if settings.unit == "tokens" else "n_docs"].to_numpy()
@@ -56,7 +59,7 @@ def _domains(
 
 
 def _names(tables: Mapping[str, pl.DataFrame]) -> list[str] | None:
-    """The value of each cluster, where a column of the pool is the partition."""
+    """The value of each cluster if the partition is by a column; otherwise None."""
     centroids = tables["centroids"]
     if "value" not in centroids.columns or centroids["value"].null_count():
         return None
@@ -69,21 +72,20 @@ def _must_be_measured(tables: Mapping[str, pl.DataFrame], settings: Budget) -> N
     if missing:
         stage = {"cluster_quality": "quality_scores"}.get(missing[0], missing[0])
         raise GripError(
-            f"These budget settings read {missing[0]}, and the settings in force do not: {stage} was not made. Curate"
-            " with settings/budget.replay and settings/budget.base as they are to be compared."
+            f"These budget settings need {missing[0]}. The settings in force do not, so {stage} was not made. First"
+            " curate with the settings/budget.replay and settings/budget.base that you want to compare."
         )
 
 
 def measured_under(work: Work, settings: Settings) -> dict[str, pl.DataFrame]:
-    """The tables in ``MEASURED`` as they are under other settings of the budget: a comparison may need a measurement
-    that the settings in force do not use."""
+    """The tables in ``MEASURED`` under other budget settings. Tables that those settings need are made if missing."""
     versions = versions_under(settings, work)
     owner = {table: work.owners[table] for table in MEASURED}
     return {t: pl.read_parquet(work.store.parquet(owner[t], versions[owner[t]], t)) for t in MEASURED}
 
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
-    """The content of the file of weights, where they are given."""
+    """The content of the file of weights, if the budget uses one."""
     budget = Budget.of(settings)
     return {"weights": content_of(budget)} if budget.base == "given" else {}
 
@@ -93,7 +95,7 @@ def compute(work: Work) -> dict[str, Any]:
     budgets = budgets_under({name: work.frame(name) for name in MEASURED}, settings, adaptation.delta)
     work.draft.write("budgets", budgets)
     if settings.replay == "loss" and not (budgets["tau_norm"][0] or 0) >= 1e-8:
-        work.log("the mean drop is not above 0: nothing is replayed (all r_k = 1)")
+        work.log("the mean drop is not above 0, so no budget is raised (all r_k = 1)")
     return {
         "budget": budgets["total"][0],
         "utility_Z": budgets["utility"].sum(),
@@ -108,14 +110,14 @@ TABLES = (
         "budgets",
         (
             Column("cluster_id", pl.Int32, "Cluster.", ("sigma_k.cluster_id",)),
-            Column("n_docs", pl.Int64, "Documents N_k.", ("sigma_k.n_docs",)),
+            Column("n_docs", pl.Int64, "Documents in the cluster, N_k.", ("sigma_k.n_docs",)),
             Column("n_tokens", pl.Int64, "Tokens of its documents.", ("sigma_k.n_tokens",)),
             Column("sigma", pl.Float64, "Spread σ_k.", ("sigma_k.sigma",)),
-            Column("quality", pl.Float64, "Q_k.", ("cluster_quality.quality",)),
+            Column("quality", pl.Float64, "Quality Q_k.", ("cluster_quality.quality",)),
             Column(
                 "quality_used",
                 pl.Float64,
-                "Q_k, or its lower confidence bound where budget.quality_bound asks for it.",
+                "Q_k, or its lower confidence bound if budget.quality_bound is above 0.",
                 ("cluster_quality.quality", "cluster_quality.standard_error"),
             ),
             Column(
@@ -127,62 +129,62 @@ TABLES = (
             Column(
                 "base_budget",
                 pl.Float64,
-                "Base budget; by neyman n_base ∝ (N_k σ_k)^τ exp(Q_k/T).",
+                "Base budget. For base=neyman it is n_base ∝ (N_k σ_k)^τ exp(Q_k/T).",
                 ("sigma_k.n_tokens", "sigma_k.n_docs", "sigma_k.sigma", "cluster_quality.quality"),
             ),
             Column("gate_open", pl.Boolean, "Whether Q_k is above the gate τ_th.", ("cluster_quality.quality",)),
             Column(
                 "tau_norm",
                 pl.Float64,
-                "Mean drop over the clusters.",
+                "Mean over the clusters of the drop or, for replay=quality, of the distance to the best quality.",
                 ("adaptation_deltas.delta", "adaptation_deltas.relative_delta"),
             ),
             Column(
                 "replay_multiplier",
                 pl.Float64,
-                "r_k = 1 + α exp(−ΔL_k/τ_norm) where the gate is open.",
+                "r_k = 1 + α exp(−ΔL_k/τ_norm) if the gate is open, otherwise 1.",
                 ("adaptation_deltas.delta", "adaptation_deltas.relative_delta", "cluster_quality.quality"),
             ),
             Column(
                 "utility",
                 pl.Float64,
-                "n_base r_k.",
+                "Base budget times replay multiplier, n_base r_k.",
                 ("sigma_k.sigma", "cluster_quality.quality", "adaptation_deltas.delta"),
             ),
             Column(
                 "budget",
                 pl.Float64,
-                "The real budget n_k, before caps.",
+                "The budget n_k as a real number, before caps.",
                 ("sigma_k.sigma", "cluster_quality.quality", "adaptation_deltas.delta"),
             ),
             Column(
                 "allocated",
                 pl.Int64,
-                "The budget after caps and rounding, in units.",
+                "The budget after caps and rounding: tokens or documents, see unit.",
                 ("sigma_k.sigma", "cluster_quality.quality", "adaptation_deltas.delta"),
             ),
             Column("capacity", pl.Int64, "The most that the cluster can give.", ("sigma_k.n_tokens", "sigma_k.n_docs")),
-            Column("total", pl.Int64, "B_total in units.", ("sigma_k.n_tokens", "sigma_k.n_docs")),
-            Column("unit", pl.String, "tokens or documents."),
-            Column("base", pl.String, "What made base_budget: settings/budget.base."),
+            Column("total", pl.Int64, "B_total, the budget of all clusters.", ("sigma_k.n_tokens", "sigma_k.n_docs")),
+            Column("unit", pl.String, "Unit of the budgets: tokens or documents."),
+            Column("base", pl.String, "The settings/budget.base with which base_budget was made."),
         ),
     ),
 )
 CHECKS = (
-    Check("sum_exact", True, "Allocated and real budgets sum to the total, or to all there is."),
-    Check("within_caps", True, "No cluster is given more than it has (times max_repeats)."),
+    Check("sum_exact", True, "Allocated budgets sum to the total, or to all that the clusters can give."),
+    Check("within_caps", True, "No budget is above what the cluster has, times max_repeats."),
     Check("multiplier_in_range", True, "1 <= r_k <= 1 + alpha."),
-    Check("mean_drop_positive", False, "The mean drop τ_norm is above 0; otherwise nothing is replayed."),
+    Check("mean_drop_positive", False, "The mean drop τ_norm is above 0. Otherwise no budget is raised."),
 )
 
 stage = Stage(
     name="budgets",
     code_version="3",
     compute=compute,
-    description="How many tokens (or documents) each cluster may put into the subset: more where it is large, varied,"
-    " good and not yet learned. n_base ∝ (N_k σ_k)^τ exp(Q_k/T), r_k = 1 + α exp(−ΔL_k/τ_norm) 1[Q_k > τ_th], n_k ∝"
-    " n_base r_k [paper eq. 5, 7, 8], then caps by water-filling and exact rounding. settings/budget.base may"
-    " make n_base from sizes or from your weights instead.",
+    description="How many tokens (or documents) of each cluster the subset should have: more if the cluster is large,"
+    " varied, good and hard to learn. n_base ∝ (N_k σ_k)^τ exp(Q_k/T), r_k = 1 + α exp(−ΔL_k/τ_norm) 1[Q_k > τ_th],"
+    " n_k ∝ n_base r_k [paper eq. 5, 7, 8]. Then come caps, by water-filling, and exact rounding. With"
+    " settings/budget.base, n_base follows sizes or your weights instead.",
     tables=TABLES,
     checks=CHECKS,
     picture=True,

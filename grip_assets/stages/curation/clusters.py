@@ -1,7 +1,7 @@
-"""clusters: every document in one cluster [G1, A18, A18b], by the fit of the stage partition.
+"""clusters: assigns every document to one cluster, with the components of the stage partition [G1, A18, A18b].
 
-What is common to all methods is in method/partition/finish.py. Here it runs over files: labels, sums and cosines are
-jobs over row groups. Vectors are rewritten sorted by cluster: a cluster is a range of rows.
+The mathematics is in method/partition/finish.py. Here it runs over files: labels, sums and cosines are jobs over row
+groups. The vectors are rewritten sorted by cluster, so that a cluster is a range of rows.
 """
 
 import tempfile
@@ -40,14 +40,16 @@ if TYPE_CHECKING:
 
 BLOCK = 16_384  # rows that a job reads at a time
 Rows = tuple[int, int]
-"""A shard: rows from and to."""
+"""A shard of work: its first row, and the row after its last."""
 
 
 @dataclass(frozen=True)
 class Assign:
-    """A job: the component that claims each document most. ``embeddings``, ``components``: files of these tables.
-    ``live``: the components that are left; None: all. ``column``: the one that the partition is by, read from
-    ``corpus``; None: there is none."""
+    """A job: finds the component of each document.
+
+    ``embeddings``, ``components``, ``corpus``: globs of these tables. ``live``: the components that were not dissolved;
+    None: all. ``column``: the column of ``corpus`` by which the pool is partitioned; None for k-means.
+    """
 
     embeddings: str
     components: str
@@ -56,7 +58,7 @@ class Assign:
     column: str | None = None
 
     def run(self, rows: Rows) -> pa.Table:
-        """Columns label, confidence and by of ``Assigned``."""
+        """A table with the fields of ``Assigned`` as columns: label, confidence, by."""
         fitted = _fitted(self.components, self.live)
         found = [fitted.assign(x, self._values(*place)) for place, x in _vectors(self.embeddings, *rows)]
         label, confidence, by = (pa.array(np.concatenate(column)) for column in zip(*found, strict=True))
@@ -69,7 +71,7 @@ class Assign:
 
 
 def _fitted(components: str, live: tuple[int, ...] | None) -> Fitted:
-    """The fit with the components that are left, opened once in a process."""
+    """The fit, with only the ``live`` components. It is opened once in a process."""
     from grip_assets.method.partition.registry import read  # compiled
 
     def open() -> Fitted:
@@ -81,14 +83,16 @@ def _fitted(components: str, live: tuple[int, ...] | None) -> Fitted:
 
 @dataclass(frozen=True)
 class Sums:
-    """A job: sums of the unit vectors of each cluster. ``vectors``: a table sorted by cluster; ``ends``: the row after
-    the last of each cluster."""
+    """A job: sums of the unit vectors of each cluster.
+
+    ``vectors``: glob of a table sorted by cluster. ``ends``: for each cluster the row after its last.
+    """
 
     vectors: str
     ends: tuple[int, ...]
 
     def run(self, rows: Rows) -> pa.Table:
-        """Columns cluster_id and sum, of the clusters that have rows among these."""
+        """A table of cluster_id and sum, for the clusters that have some of these ``rows``."""
         from grip_assets.method.partition.finish import sums  # compiled
 
         ids, start = _ids(self.ends, *rows), rows[0]
@@ -104,15 +108,18 @@ class Sums:
 
 @dataclass(frozen=True)
 class Cosines:
-    """A job: cosine of each document to the centroid of its cluster. ``centroids``: files with the column centroid,
-    float64, in the order of the clusters; the others as for Sums."""
+    """A job: the cosine of each document to the centroid of its cluster.
+
+    ``centroids``: glob of a table with the column centroid, float64, in the order of the clusters. ``vectors`` and
+    ``ends``: see ``Sums``.
+    """
 
     vectors: str
     ends: tuple[int, ...]
     centroids: str
 
     def run(self, rows: Rows) -> pa.Table:
-        """Column cosine."""
+        """A table of cosine, one row per document."""
         from grip_assets.method.partition.finish import cosines  # compiled
 
         ids, start = _ids(self.ends, *rows), rows[0]
@@ -131,7 +138,7 @@ def _ids(ends: tuple[int, ...], start: int, stop: int) -> np.ndarray:
 
 
 def _vectors(files: str, start: int, stop: int) -> Iterator[tuple[Rows, np.ndarray]]:
-    """Rows of the column embedding in blocks, with where each begins and ends."""
+    """Blocks of the column embedding. Each comes with its first row and the row after its last."""
     for block in rows_between(files, ["embedding"], start, stop, BLOCK):
         yield (start, start + len(block)), matrix(block["embedding"])
         start += len(block)
@@ -142,7 +149,7 @@ def _shards(files: str) -> list[Rows]:
 
 
 class OnDisk:
-    """``finish.Documents``: those of a table of embeddings, labelled by an executor."""
+    """Implements ``finish.Documents`` for a table of embeddings, with jobs of an executor."""
 
     def __init__(self, job: Assign, executor: Executor, bytes_each: int):
         self.job, self.executor, self.bytes_each = job, executor, bytes_each
@@ -207,13 +214,15 @@ def _job(work: Work) -> Assign:
 
 
 def _block_bytes(k: int, d: int) -> int:
-    """A block of rows in float16, float32, their unit rows and int8; sums of the clusters."""
+    """Memory of a job: a block of rows in float16, float32, as unit rows and in int8, and the sums of the clusters."""
     return BLOCK * d * 11 + k * d * 8
 
 
 def _centred(work: Work, found: "Finished") -> tuple[np.ndarray, np.ndarray]:
-    """(centroids, float64 (K, d); cosine of each document, float64 (N,)), from the sorted vectors: sums run in the
-    order of clusters and documents, whatever the order of the pool."""
+    """Centroids, float64 (K, d), and the cosine of each document to its centroid, float64 (N,).
+
+    Sums run over the sorted vectors, so the order of the pool changes no bit.
+    """
     from grip_assets.method.partition.finish import directions
 
     files = work.draft.parquet("cluster_embeddings")
@@ -246,7 +255,7 @@ def _write_centroids(work: Work, table: pl.DataFrame, found: "Finished", centroi
 
 
 def _write_sorted(work: Work, files: str, table: pl.DataFrame) -> None:
-    """All vectors in the order of ``table``, through a file: in memory are a block and what the system caches."""
+    """Write all vectors in the order of ``table``. They are sorted in a scratch file, so memory holds only a block."""
     place_N = np.empty(len(table), np.int64)
     place_N[table["row"].to_numpy()] = np.arange(len(table))
     doc_ids, start = table["doc_id"], 0
@@ -274,43 +283,43 @@ TABLES = (
         (
             Column("doc_id", pl.String, "Document.", ("embeddings.doc_id",)),
             Column("cluster_id", pl.Int32, "Cluster of the document.", SOURCES),
-            Column("cosine", pl.Float64, "Cosine to the centroid.", ("embeddings.embedding",)),
+            Column("cosine", pl.Float64, "Cosine of the document to the centroid.", ("embeddings.embedding",)),
             Column(
                 "confidence",
                 pl.Float32,
-                "How clearly the document is of this cluster, from 0 to 1. Where vectors decide: 1 - a / b, a and b the"
-                " distances to the nearest and the second nearest component (the simplified silhouette), 0 half-way"
-                " between two. Where a column decides: 1.",
+                "How clearly the document belongs to this cluster, from 0 to 1. If labelled_by is embedding: 1 - a / b,"
+                " where a and b are the distances to the nearest and the second nearest component (simplified"
+                " silhouette); 0 means half-way between two. If it is column: 1.",
                 SOURCES,
             ),
-            Column("labelled_by", pl.String, "What decided: embedding or column.", SOURCES),
+            Column("labelled_by", pl.String, "What decided the cluster: embedding or column.", SOURCES),
             Column("n_tokens", pl.Int64, "Tokens ℓ(x).", ("embeddings.n_tokens",)),
         ),
     ),
     Table(
         "centroids",
         (
-            Column("cluster_id", pl.Int32, "Cluster; the largest is 0.", SOURCES),
-            Column("n_docs", pl.Int64, "Documents N_k.", ("embeddings.doc_id",)),
+            Column("cluster_id", pl.Int32, "Cluster. The largest is 0.", SOURCES),
+            Column("n_docs", pl.Int64, "Documents in the cluster, N_k.", ("embeddings.doc_id",)),
             Column("n_tokens", pl.Int64, "Tokens of its documents.", ("embeddings.n_tokens",)),
-            Column("component", pl.Int32, "Its row of the table components.", ("components.cluster_id",)),
-            Column("value", pl.String, "Its value in the column; null under k-means.", ("components.value",)),
+            Column("component", pl.Int32, "Its cluster_id in the table components.", ("components.cluster_id",)),
+            Column("value", pl.String, "Its value in the column. Null for k-means.", ("components.value",)),
             Column("centroid", VECTOR32, "Normalised sum of the vectors of its documents.", ("embeddings.embedding",)),
         ),
     ),
     Table(
         "cluster_embeddings",
         (
-            Column("doc_id", pl.String, "Document, in the order of clusters.", ("embeddings.doc_id",)),
+            Column("doc_id", pl.String, "Document, in the order of the table clusters.", ("embeddings.doc_id",)),
             Column("embedding", VECTOR16, "Its vector.", ("embeddings.embedding",)),
         ),
     ),
 )
 CHECKS = (
     Check("every_document_in_one_cluster", True, "Each embedded document is in exactly one cluster."),
-    Check("no_empty_cluster", True, "Every centroid has documents, and as many as it says."),
-    Check("none_small", True, "No cluster has fewer documents than clustering.min_cluster_docs, unless it has all."),
-    Check("confidence_in_range", True, "Confidences are from 0 to 1, and every one says what decided."),
+    Check("no_empty_cluster", True, "Every cluster has documents, and centroids.n_docs counts them right."),
+    Check("none_small", True, "Every cluster has at least clustering.min_cluster_docs documents, or all documents."),
+    Check("confidence_in_range", True, "Confidences are from 0 to 1, and labelled_by is never null."),
     Check("balanced", False, "The largest cluster has at most 50 times the documents of the median one."),
 )
 
@@ -318,9 +327,9 @@ stage = Stage(
     name="clusters",
     code_version="3",
     compute=compute,
-    description="Groups of documents that are about the same: every document in one cluster, by the fit in `partition`."
-    " Small clusters are dissolved, and their documents go to the nearest others. Ids run by falling size. `centroids`"
-    " has the centres, `cluster_embeddings` the vectors in the order of `clusters`.",
+    description="Groups of documents about similar things. Every document is in one cluster, a component of"
+    " `partition`. Small clusters are dissolved, and their documents go to the nearest others. Cluster 0 is the"
+    " largest. `centroids` has the centres, `cluster_embeddings` the vectors in the order of `clusters`.",
     tables=TABLES,
     checks=CHECKS,
     inputs=("corpus", "embeddings", "partition"),

@@ -1,7 +1,8 @@
-"""corpus: the pool as documents named by their content, exact duplicates and problems of benchmarks rejected, projects
-held out for evaluation, tokens counted.
+"""corpus: reads the pool, names each document by its content, and counts its tokens.
 
-What is held out is decontaminated too, and no text is on both sides: the copy that is read first stands for the others.
+Exact duplicates and documents with a benchmark's problem are rejected. Some projects are held out for evaluation. Held
+out documents are decontaminated too. No text is both in the corpus and held out: of several copies, only the one that
+is read first is kept. Readers and steps are in sources/.
 """
 
 import hashlib
@@ -63,15 +64,15 @@ REJECTED = pa.schema(
 )
 TO_COUNT = pa.schema([("text", pa.large_string()), ("project", pa.string())])
 SCHEMAS = {"corpus": CORPUS, "held_out": HELD_OUT, "rejected": REJECTED}
-IN_PARTS = ("corpus", "held_out")  # tables with texts: versions share what is the same
-NAMED_BY = {  # the columns that the version, and the parts of a table, are named by
+IN_PARTS = ("corpus", "held_out")  # tables with texts; versions share files with the same rows
+NAMED_BY = {  # columns whose hash names the version, and the parts of a table
     "corpus": tuple(name for name in CORPUS.names if name != "text"),
     "held_out": tuple(name for name in HELD_OUT.names if name != "text"),
     "rejected": ("source", "reason", "doc_id"),
 }
 TOKENIZER = "settings/corpus.tokenizer"
-FIRST = 3  # rejected documents that are shown
-ALL_REJECTED = "rejected.parquet"  # in the data folder, where a run had nothing else to keep
+FIRST = 3  # rejected documents that the log shows
+ALL_REJECTED = "rejected.parquet"  # in the data folder, written if a run rejected every document
 
 
 def pool(settings: Settings) -> DocumentPool:
@@ -92,12 +93,12 @@ def compute(work: Work) -> Result:
 
     settings = Corpus.of(work.settings)
     counted_by = TokenizerFiles(located(settings.tokenizer, TOKENIZER, work.store.root, work.log), TOKENIZER)
-    counted_by.counter()  # one that cannot be loaded is refused before anything is read
+    counted_by.counter()  # a tokenizer that cannot be loaded is refused before anything is read
     source = pool(work.settings)
     progress = Progress(f"reading {source.label}", source.size(), "bytes", work.log)
     for note in source.notes:
         work.log(note)
-    if source.n_listed > len(source.rejected):  # of tables the rows are not counted yet
+    if source.n_listed > len(source.rejected):  # rows of tables are not counted yet
         enough_documents(source.n_listed - len(source.rejected), work)
     seen: Counter[str] = Counter(dict.fromkeys(("read", "kept", "held_out", "rejected", "decoded", "unknown_kind"), 0))
     refused = Refused()
@@ -118,7 +119,7 @@ def compute(work: Work) -> Result:
     _refuse_nothing(seen, source, refused, work)
     for line in refused.lines():
         work.log(line)
-    more = ("decoded", "unknown_kind")  # told where there are any
+    more = ("decoded", "unknown_kind")  # outcomes that are listed only if there are any
     intake = {"listed": source.n_listed} | {what: n for what, n in seen.items() if n or what not in more}
     work.draft.write("intake", pl.DataFrame({"outcome": list(intake), "n": list(intake.values())}))
     found = contamination(settings.benchmarks, findings)
@@ -132,9 +133,10 @@ def compute(work: Work) -> Result:
 def read_rows(
     source: DocumentPool, settings: Corpus, tokenizer: TokenizerFiles | None, executor: Executor
 ) -> Iterator[dict[str, list[dict[str, Any]]]]:
-    """Rows of each table, batch by batch, in the order of the pool. ``tokenizer`` None: no tokens are counted.
+    """Rows of each table, batch by batch, in the order of the pool. ``tokenizer`` None: tokens are not counted.
 
-    Which copy of a text stands depends on which was read first, so that is decided between two jobs, in order.
+    Of several copies the first in the order of the pool is kept. So duplicates are found here, in order, between the
+    job that reads and the job that counts.
     """
     clean = in_pool_order(steps_of(settings), read_pool(source, settings, executor))
     waiting: deque[list[RawDocument | Rejected]] = deque()
@@ -152,7 +154,7 @@ def read_rows(
 
 
 def _rows(batch: list[RawDocument | Rejected], counted: pa.Table) -> dict[str, list[dict[str, Any]]]:
-    """Rows of the tables ``corpus``, ``held_out`` and ``rejected``. ``counted`` has a row for each document."""
+    """Rows of the tables ``corpus``, ``held_out`` and ``rejected``. ``counted`` has a row per document of ``batch``."""
     rows: dict[str, list[dict[str, Any]]] = {"corpus": [], "held_out": [], "rejected": []}
     of_documents = zip(counted["n_tokens"].to_pylist(), counted["held_out"].to_pylist(), strict=True)
     for document in batch:
@@ -165,7 +167,7 @@ def _rows(batch: list[RawDocument | Rejected], counted: pa.Table) -> dict[str, l
 
 
 class Tables:
-    """Writes the tables of documents, and names them by their rows."""
+    """Writes the tables of documents, and hashes their rows for the name of the version."""
 
     def __init__(self, work: Work, pool_bytes: int):
         self.draft, self.stack = work.draft, ExitStack()
@@ -185,7 +187,7 @@ class Tables:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if kind is None and self.vectors is None:
-            self._vectors(1)  # none; the table is there all the same
+            self._vectors(1)  # the table must exist, even without rows
         self.stack.__exit__(kind, error, trace)
 
     def write(self, rows: dict[str, list[dict[str, Any]]]) -> None:
@@ -218,8 +220,10 @@ class Tables:
 
 @dataclass
 class Refused:
-    """What was rejected: how many for each reason, and the first of them. Files of an unknown kind are none that were
-    looked into, so they are not among the first."""
+    """Rejected documents: the count for each reason, and the first few rows.
+
+    Files of an unknown kind were never opened, so they are not among the first few.
+    """
 
     reasons: Counter[str] = field(default_factory=Counter)
     first: list[dict[str, Any]] = field(default_factory=list)
@@ -230,7 +234,7 @@ class Refused:
         self.first += islice(looked_into, max(FIRST - len(self.first), 0))
 
     def lines(self) -> list[str]:
-        """Nothing where only copies were rejected."""
+        """Lines for the log; none if only duplicates were rejected."""
         if not self.reasons.keys() - {Reason.DUPLICATE}:
             return []
         return [f"rejected: {self.counts()}", *self.examples()]
@@ -242,7 +246,7 @@ class Refused:
         return [f"  {row['source']}: {row['reason']}, {row['detail']}" for row in self.first]
 
     def would_read(self) -> str:
-        """What to do about the most common reason."""
+        """Advice on the most common reason."""
         reasons = [r for r, _ in self.reasons.most_common() if r in WOULD_READ]
         return WOULD_READ[Reason(reasons[0])] if reasons else "Check settings/corpus.path."
 
@@ -250,8 +254,8 @@ class Refused:
 def _refuse_nothing(seen: Counter[str], source: DocumentPool, refused: Refused, work: Work) -> None:
     if seen["held_out"] and not seen["kept"]:
         raise GripError(
-            f"Every document of {source.label} is held out. Lower settings/corpus.held_out, or raise"
-            " settings/corpus.project_depth where all lie in one project."
+            f"Every document of {source.label} is held out. Lower settings/corpus.held_out. If all documents lie in one"
+            " project, raise settings/corpus.project_depth."
         )
     if seen["kept"]:
         (work.store.root / ALL_REJECTED).unlink(missing_ok=True)
@@ -272,7 +276,7 @@ def _refuse_nothing(seen: Counter[str], source: DocumentPool, refused: Refused, 
 
 
 def contamination(names: list[Any], findings: list[Finding]) -> pl.DataFrame:
-    """One row a benchmark and rule; problems and documents may be none."""
+    """The table ``contamination``: one row per benchmark and rule, even if nothing was found."""
     return pl.DataFrame(
         [
             {
@@ -293,19 +297,17 @@ TABLES = (
     Table(
         "corpus",
         (
-            Column("doc_id", pl.String, "Hash of the text; names the document in every table."),
+            Column("doc_id", pl.String, "Hash of the text. It names the document in every table."),
             Column("text", pl.String, "The document."),
-            Column("language", pl.String, "Language by file name, or as the pool says."),
+            Column("language", pl.String, "Language, from a column of the pool or from the file name."),
             Column("source", pl.String, "Path, address or row in the pool."),
             Column("n_bytes", pl.Int64, "Bytes of the text in UTF-8."),
-            Column("n_tokens", pl.Int64, "Tokens ℓ(x), by the tokenizer of settings/corpus."),
-            Column(
-                "decoded_from", pl.String, "Encoding that the file was decoded from, by detection; empty for UTF-8."
-            ),
+            Column("n_tokens", pl.Int64, "Tokens ℓ(x), counted by settings/corpus.tokenizer."),
+            Column("decoded_from", pl.String, "Detected encoding of the file. Null for UTF-8."),
             Column(
                 "kept",
                 pl.String,
-                "The user's own columns (settings/corpus.keep) as JSON; each is a column of an export.",
+                "The columns that settings/corpus.keep names, as JSON. An export has each as a column.",
             ),
         ),
     ),
@@ -316,16 +318,16 @@ TABLES = (
             Column(
                 "reason",
                 pl.String,
-                "Why it is not in the corpus (duplicate, contaminated, binary, invalid utf-8, empty, too large,"
-                " unreadable, unknown kind, bad json, missing field).",
+                "Why it is not in the corpus: duplicate, contaminated, binary, invalid utf-8, empty, too large,"
+                " unreadable, unknown kind, bad json or missing field.",
             ),
-            Column("detail", pl.String, "More about the reason."),
-            Column("n_bytes", pl.Int64, "Bytes as read."),
-            Column("doc_id", pl.String, "Hash of the text, where there is one."),
+            Column("detail", pl.String, "Details of the reason."),
+            Column("n_bytes", pl.Int64, "Bytes that were read."),
+            Column("doc_id", pl.String, "Hash of the text. Null if no text could be read."),
             Column(
                 "stands_for",
                 pl.String,
-                "The document, in the corpus or held out, that is kept instead of this duplicate.",
+                "For a duplicate: the document, in the corpus or held out, that is kept instead.",
             ),
         ),
     ),
@@ -335,41 +337,42 @@ TABLES = (
             Column(
                 "outcome",
                 pl.String,
-                "listed, read, kept, held_out or rejected; decoded (from another encoding than UTF-8) and unknown_kind"
-                " where there are any.",
+                "listed, read, kept, held_out or rejected. If there are any, also decoded (from another encoding than"
+                " UTF-8) and unknown_kind.",
             ),
-            Column("n", pl.Int64, "Documents."),
+            Column("n", pl.Int64, "Number of documents."),
         ),
     ),
     Table(
         "held_out",
         (
             Column("doc_id", pl.String, "Hash of the text."),
-            Column("text", pl.String, "The document, of a project that is set aside for evaluation."),
-            Column("language", pl.String, "Language by file name, or as the pool says."),
+            Column("text", pl.String, "The document. Its project is set aside for evaluation."),
+            Column("language", pl.String, "Language, from a column of the pool or from the file name."),
             Column("source", pl.String, "Path, address or row in the pool."),
             Column("n_bytes", pl.Int64, "Bytes of the text in UTF-8."),
-            Column("n_tokens", pl.Int64, "Tokens, by the tokenizer of settings/corpus."),
-            Column(
-                "decoded_from", pl.String, "Encoding that the file was decoded from, by detection; empty for UTF-8."
-            ),
+            Column("n_tokens", pl.Int64, "Tokens, counted by settings/corpus.tokenizer."),
+            Column("decoded_from", pl.String, "Detected encoding of the file. Null for UTF-8."),
             Column(
                 "kept",
                 pl.String,
-                "The user's own columns (settings/corpus.keep) as JSON; each is a column of an export.",
+                "The columns that settings/corpus.keep names, as JSON. An export has each as a column.",
             ),
-            Column("project", pl.String, "What is held out as a whole."),
+            Column("project", pl.String, "The document's project. A project is held out as a whole."),
         ),
     ),
     Table(
         "contamination",
         (
-            Column("benchmark", pl.String, "Benchmark whose problems were looked for."),
+            Column("benchmark", pl.String, "Benchmark whose problems were searched."),
             Column(
-                "rule", pl.String, "exact (a whole prompt or solution, white space aside) or 13-gram (13 words of one)."
+                "rule",
+                pl.String,
+                "How they were found. exact: a whole prompt or solution, ignoring white space. 13-gram: 13 words of"
+                " one, in a row.",
             ),
-            Column("problems", pl.Int64, "Problems found."),
-            Column("documents", pl.Int64, "Documents rejected."),
+            Column("problems", pl.Int64, "Number of problems found."),
+            Column("documents", pl.Int64, "Number of documents rejected."),
         ),
     ),
     Table(
@@ -379,8 +382,8 @@ TABLES = (
             Column(
                 "vector",
                 VECTOR32,
-                "The pool's own vector of it (settings/embedding.column), float32, as it came; none where no column is"
-                " named.",
+                "Vector from the column of the pool that settings/embedding.column names, float32, not normalised. No"
+                " rows if no column is named.",
             ),
         ),
     ),
@@ -389,16 +392,16 @@ CHECKS = (
     Check("unique_documents", True, "No document is in the corpus twice."),
     Check("nothing_lost", True, "Documents read = kept + held out + rejected."),
     Check("held_out_apart", True, "No document is both held out and in the corpus."),
-    Check("few_rejected", False, "At most a fifth of the documents is rejected other than as duplicates."),
+    Check("few_rejected", False, "At most a fifth of the documents is rejected, not counting duplicates."),
 )
 
 stage = Stage(
     name="corpus",
     code_version="4",
     compute=compute,
-    description="The pool to choose from: one row a document, named by its content. Exact duplicates and unusable"
-    " documents are in the table `rejected`, with the reason and the document that stands for them; so are documents"
-    " that hold a benchmark's problem. Projects set aside for evaluation are in `held_out`.",
+    description="The pool to choose from: one row per document, named by its content. The table `rejected` has exact"
+    " duplicates, unusable documents and documents that contain a benchmark's problem, each with the reason. Projects"
+    " set aside for evaluation are in `held_out`.",
     tables=TABLES,
     checks=CHECKS,
     expensive=True,

@@ -1,7 +1,7 @@
 """densities: how crowded the surroundings of each document are in its cluster [G8, A12 to A14].
 
-The search of neighbours is the costliest part of a selection, so it is a stage of its own: a change of beta, of a
-budget or of a seed reads this table and searches nothing. The weights and the draw are in subset.py.
+The search for neighbours is the costliest part of a selection. It is a stage of its own, so that a new beta, budget or
+seed reads this table and searches nothing. The weights and the draw are in subset.py.
 """
 
 import math
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from grip_assets.method.neighbours import Cluster
     from grip_assets.method.screening import Format
 
-NEAR_COPY = 0.97  # cosine of embeddings from which two documents are near copies
-LARGE = 8192  # rows of a cluster above which it is searched in several parts, each of this many rows
-TOGETHER = 4096  # rows of small clusters that are one part
-SPLIT_SEED = 0  # of the parts of a cluster above selection.split; no setting, so that no seed searches again
+NEAR_COPY = 0.97  # two documents are near copies from this cosine of their embeddings
+LARGE = 8192  # a cluster with more rows is searched in several parts, each of this many rows
+TOGETHER = 4096  # small clusters are searched together, up to this many rows
+SPLIT_SEED = 0  # seed for splitting a cluster above selection.split; not a setting, so no seed repeats the search
 VECTORS = ("cluster_embeddings.embedding",)
 TABLES = (
     Table(
@@ -39,25 +39,28 @@ TABLES = (
         (
             Column("doc_id", pl.String, "Document.", ("clusters.doc_id",)),
             Column("cluster_id", pl.Int32, "Cluster.", ("clusters.cluster_id",)),
-            Column("density", pl.Float64, "ρ(x), from the distances to its neighbours in the cluster.", VECTORS),
-            Column("bandwidth", pl.Float64, "h of its cluster.", VECTORS),
-            Column("nearest", pl.Float64, "Distance to its nearest neighbour; null in a cluster of one.", VECTORS),
+            Column("density", pl.Float64, "Density ρ(x), from the distances to its nearest neighbours.", VECTORS),
+            Column("bandwidth", pl.Float64, "Bandwidth h of its cluster.", VECTORS),
+            Column("nearest", pl.Float64, "Distance to its nearest neighbour. Null in a cluster of one.", VECTORS),
             Column("mean_distance", pl.Float64, "Mean distance to its k nearest neighbours.", VECTORS),
-            Column("farthest", pl.Float64, "Distance to the farthest of them.", VECTORS),
+            Column("farthest", pl.Float64, "Distance to the farthest of these neighbours.", VECTORS),
         ),
     ),
 )
 CHECKS = (
     Check("every_document", True, "Every document has one density."),
-    Check("in_range", True, "Densities are from 0 to k, distances from 0 to 2, and in order."),
+    Check("in_range", True, "Densities are from 0 to k, distances from 0 to 2, and nearest <= mean <= farthest."),
 )
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one job searches. ``bounds``: the rows of ``cluster_embeddings`` at which its clusters begin, and the row
-    after the last. ``first`` and ``last``: of one large cluster only these rows are searched for, in the order of the
-    pieces that it is split into; None for whole clusters."""
+    """The documents for which one job searches neighbours: some whole clusters, or a range of a large one.
+
+    ``bounds``: the rows of ``cluster_embeddings`` at which its clusters begin, and the row after the last.
+    ``first`` and ``last``: a range of documents of one large cluster, counted through the pieces into which the cluster
+    is split; None for whole clusters.
+    """
 
     bounds: tuple[int, ...]
     first: int | None = None
@@ -68,8 +71,9 @@ class Part:
 class Search:
     """A job: distances of documents to their nearest neighbours in their cluster.
 
-    ``files``: glob of ``cluster_embeddings``. A table of ``row`` (int64) and ``distance`` (k float64, ascending;
-    infinity where the cluster has fewer neighbours). Exact, so neither parts nor the format change a bit.
+    ``files``: glob of ``cluster_embeddings``. ``run`` returns a table of ``row`` (int64) and ``distance`` (k float64,
+    ascending; infinity if the cluster has fewer neighbours). The search is exact: neither parts nor format change a
+    bit.
     """
 
     files: str
@@ -92,7 +96,7 @@ class Search:
         return self._table(np.concatenate(rows), np.concatenate(distances))
 
     def _small(self, bounds: tuple[int, ...]) -> Iterator[np.ndarray]:
-        """Distances of all documents of one cluster after the other."""
+        """Distances of all documents, cluster by cluster."""
         from grip_assets.method import neighbours  # compiled
 
         x_ND = vector_rows(self.files, bounds[0], bounds[-1])
@@ -117,13 +121,15 @@ class Search:
 
 
 Pieces = list[tuple[np.ndarray, "Cluster"]]
-"""Of a large cluster: numbers of the rows in the cluster, and their vectors, coded."""
+"""The pieces of a large cluster. Each has the numbers of its rows in the cluster, and their vectors, coded."""
 _opening = threading.Lock()
 
 
 def _opened(files: str, bounds: tuple[int, int], split: int, format: "Format") -> Pieces:
-    """The pieces of a large cluster. Its jobs follow each other, so the last one opened is kept; while one thread opens
-    it, the others wait for it."""
+    """The pieces of a large cluster. The last cluster stays in memory, since its jobs follow each other.
+
+    While one thread opens a cluster, the others wait for it.
+    """
     with _opening:
         return _pieces(files, bounds, split, format)
 
@@ -138,8 +144,10 @@ def _pieces(files: str, bounds: tuple[int, int], split: int, format: "Format") -
 
 
 def parts(sizes_K: list[int], whole: bool = False) -> Iterator[Part]:
-    """Small clusters together, large ones in ranges of rows; or alone, if all are to be ``whole``. ``sizes_K``:
-    documents of the clusters, in their order."""
+    """Parts of the work: small clusters together, large ones cut into ranges of rows.
+
+    ``sizes_K``: number of documents of each cluster. With ``whole``, no cluster is cut.
+    """
     bounds = [0]
     for size in sizes_K:
         start, stop = bounds[-1], bounds[-1] + size
@@ -156,7 +164,7 @@ def parts(sizes_K: list[int], whole: bool = False) -> Iterator[Part]:
 
 
 def unused(settings: Settings) -> str:
-    """Why a selection by these settings reads no densities; "" where it does."""
+    """Why a selection with these settings needs no densities; "" if it needs them."""
     selection = Selection.of(settings)
     if selection.rule != "draw":
         return f"settings/selection.rule is {selection.rule}"
@@ -164,8 +172,10 @@ def unused(settings: Settings) -> str:
 
 
 def densities_under(work: Work, settings: Settings) -> tuple[pl.DataFrame, str]:
-    """Documents in the order of ``clusters`` with the densities that these settings ask for, and the version of the
-    table: stored, or made now where no run had them. For what compares settings, and for that alone."""
+    """Documents in the order of ``clusters`` with their densities under ``settings``, and the version of ``densities``.
+
+    The densities are made now if no run made them before. Only for stages that compare settings.
+    """
     dense = Selection.of(settings).model_copy(update={"rule": "draw", "weight": "density"})
     made = work.make(stage, {**settings, "selection": dense}, {"clusters": work.inputs["clusters"]})
     density = pl.read_parquet(work.store.parquet(stage.name, made.version, "densities"), columns=["density"])
@@ -202,7 +212,7 @@ def compute(work: Work) -> dict[str, Any]:
 
 
 def _clusters(found: Iterator[pa.Table], sizes_K: list[int], k: int) -> Iterator[np.ndarray]:
-    """Distances (N_k, at most k) of one cluster after the other, from what the jobs found."""
+    """Distances (N_k, at most k) cluster by cluster, from the tables that the jobs returned."""
     held: list[tuple[np.ndarray, np.ndarray]] = []
     start = 0
     for size in sizes_K:
@@ -220,8 +230,10 @@ def _clusters(found: Iterator[pa.Table], sizes_K: list[int], k: int) -> Iterator
 
 
 def described(distance_NK: np.ndarray, settings: Selection) -> dict[str, pl.Series]:
-    """Density of the documents of one cluster, its bandwidth, and the distances to their neighbours in short; these are
-    null where a document has none."""
+    """Columns of the table ``densities`` for the documents of one cluster.
+
+    ``distance_NK``: as ``Search`` returns it. The columns of distances are null for a document without neighbours.
+    """
     h = selection.bandwidth(distance_NK, settings.bandwidth, settings.bandwidth_scale)
     known_NK = np.isfinite(distance_NK)
     some_N = known_NK.any(1) if distance_NK.size else np.zeros(len(distance_NK), bool)
@@ -239,7 +251,10 @@ def described(distance_NK: np.ndarray, settings: Selection) -> dict[str, pl.Seri
 
 
 def _format(sizes: list[int]) -> tuple["Format", dict[str, float]]:
-    """The machine's fastest format; small clusters are done before torch, which can tell, is loaded."""
+    """The machine's fastest number format, and the speeds that were measured.
+
+    Small clusters take float32 without measuring: loading torch would take longer than the search.
+    """
     if sum(n * n for n in sizes) < 3e8:
         return "float32", {}
     from grip_assets.method.screening import fastest  # compiled
@@ -252,7 +267,8 @@ stage = Stage(
     code_version="1",
     compute=compute,
     description="How crowded the surroundings of each document are: ρ(x) = Σ exp(−‖e(x) − e(z)‖² / 2h²) over its k"
-    " nearest neighbours z in the cluster [paper eq. 9], with the cluster's bandwidth h and the distances in short.",
+    " nearest neighbours z in the cluster, with the cluster's bandwidth h [paper eq. 9]. The table also has the"
+    " distances to the nearest and the farthest of these neighbours, and their mean.",
     tables=TABLES,
     checks=CHECKS,
     inputs=("clusters",),

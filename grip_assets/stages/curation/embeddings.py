@@ -1,4 +1,7 @@
-"""embeddings: every document as a unit vector e(x) [paper 2.2, A19]. A document is embedded once, ever."""
+"""embeddings: every document as a unit vector e(x) [paper 2.2, A19]. Each document is embedded only once, in shards.
+
+The encoder itself is in models/encoder.py.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -25,7 +28,7 @@ from grip_assets.store.tables import RowRange, blocks, matrix, ranges_of, read_r
 if TYPE_CHECKING:
     from grip_assets.models.encoder import Encoder
 
-AT_ONCE, BYTES_AT_ONCE = 64, 64 << 10  # documents of a shard of work: some seconds of a processor
+AT_ONCE, BYTES_AT_ONCE = 64, 64 << 10  # most documents and bytes of a shard of work: some seconds of a processor
 COUNTS = ("n_encoder_tokens", "n_windows", "n_windows_embedded")
 
 
@@ -38,7 +41,7 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class EmbedDocuments:
-    """The job: documents of the table ``corpus``, given as rows, become vectors. It works in documents."""
+    """The job: embeds a range of rows of the table ``corpus``. Its unit of progress is a document."""
 
     corpus: str
     encoder: EncoderFiles
@@ -99,11 +102,11 @@ def _encoder(settings: Embedding) -> EncoderFiles:
 
 
 def _of_the_pool(work: Work, settings: Embedding) -> dict[str, Any]:
-    """The pool's own vectors, normalised. Both tables have the documents in the same order."""
+    """Write the pool's own vectors, normalised. ``own_vectors`` and ``corpus`` have the same order."""
     if settings.column is None:
         raise GripError(
-            "settings/embedding.model is 'column', and settings/embedding.column is not set. Set it to the name of a"
-            " column of the pool that holds a vector for each document."
+            "settings/embedding.model is 'column', and settings/embedding.column is not set. Set it to the name of the"
+            " column that has a vector for each document."
         )
     own = blocks(work.files("own_vectors"), ["doc_id", "vector"])
     n = 0
@@ -114,8 +117,8 @@ def _of_the_pool(work: Work, settings: Embedding) -> dict[str, Any]:
             given = next(own, None)
             if given is None or given["doc_id"] != block["doc_id"]:
                 raise GripError(
-                    f"settings/embedding.column is '{settings.column}', and the pool has no such column: folders of"
-                    " files have none. Name an encoder in settings/embedding.model."
+                    f"settings/embedding.column is '{settings.column}', and the pool has no such column. Folders of"
+                    " files have no columns at all: name an encoder in settings/embedding.model instead."
                 )
             n += len(block)
             x_BD = matrix(given["vector"]).astype(np.float64)
@@ -140,14 +143,14 @@ TABLES = (
                 "Tokens by the encoder's tokenizer, without special tokens.",
                 ("corpus.text",),
             ),
-            Column("n_windows", pl.Int64, "Windows of the document.", ("corpus.text",)),
-            Column("n_windows_embedded", pl.Int64, "Windows that went into the vector.", ("corpus.text",)),
+            Column("n_windows", pl.Int64, "Windows that the document has.", ("corpus.text",)),
+            Column("n_windows_embedded", pl.Int64, "Windows that were embedded.", ("corpus.text",)),
             Column("n_tokens", pl.Int64, "Tokens ℓ(x).", ("corpus.n_tokens",)),
         ),
     ),
 )
 CHECKS = (
-    Check("unit_norms", True, "Every embedding has norm 1 within float16."),
+    Check("unit_norms", True, "Every embedding has norm 1, up to float16 rounding."),
     Check("every_document_embedded", True, "One embedding for each document of the corpus."),
 )
 
@@ -155,9 +158,9 @@ stage = Stage(
     name="embeddings",
     code_version="1",
     compute=compute,
-    description="Each document as a vector of its meaning, e(x), of length 1. Long documents are embedded window by"
-    " window and pooled by token count. A document whose vector is there is not embedded again. With"
-    " settings/embedding.model: column these are the pool's own vectors, normalised.",
+    description="Each document as a vector of its meaning, e(x), of length 1. A long document is embedded window by"
+    " window, and the vectors of its windows are averaged by their tokens. A document is never embedded twice. With"
+    " settings/embedding.model=column these are the pool's own vectors, normalised.",
     tables=TABLES,
     checks=CHECKS,
     expensive=True,

@@ -1,7 +1,7 @@
-"""What selections ask of the documents of a pool (method/selection/base.Features), measured where the files are.
+"""Features of documents that selections read, computed from files: ``method.selection.base.Features``.
 
-Each feature is made when a selection asks for it, and kept as shards named by what it depends on: curating with
-SemDeDup, comparing it as a strategy and D4 share one search. Densities are a stage of their own (densities.py).
+A feature is computed when a selection first asks for it. It is stored as a shard, named by its inputs, so that SemDeDup
+in a curation, SemDeDup as a strategy and D4 share one search. Densities are a stage of their own (densities.py).
 """
 
 import math
@@ -36,13 +36,16 @@ from grip_assets.store.shards import DAMAGED, Shards
 from grip_assets.store.tables import blocks, vector_blocks, vector_rows, width
 
 TEXTS_AT_ONCE = 512
-VERSION = "1"  # of the kept features; raised when one of them changes for the same inputs
+VERSION = "1"  # of the stored features; raise it when one of them changes for the same inputs
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """A job: SemDeDup's likeness of the documents of some clusters. ``files``: glob of ``cluster_embeddings``;
-    ``clusters``: glob of ``clusters``, whose cosines it reads. A table of ``value`` in the order of the rows."""
+    """A job: SemDeDup's likeness of the documents of some clusters.
+
+    ``files``: glob of ``cluster_embeddings``. ``clusters``: glob of ``clusters``, for its cosines. ``run`` returns a
+    table with the column ``value``, in the order of the rows.
+    """
 
     files: str
     clusters: str
@@ -57,19 +60,22 @@ class Likeness:
 
 
 class PoolFeatures:
-    """The features of ``documents`` (in the order of the table ``clusters``, with ``density`` where a selection reads
-    it). ``seconds``: what each took when it was made, by name."""
+    """Implements ``Features`` for ``documents``, which are in the order of the table ``clusters``.
+
+    ``documents`` need the column ``density`` only for a selection that reads it. ``seconds``: name of a feature to the
+    time that its computation took.
+    """
 
     def __init__(self, work: Work, documents: pl.DataFrame):
         self.work, self.documents = work, documents
         self.seconds: dict[str, float] = {}
-        self._held: dict[str, Any] = {}  # what was asked for before: under another seed it is the same
+        self._held: dict[str, Any] = {}  # features that were asked for before; no feature depends on the seed
 
     def density(self) -> np.ndarray:
         return self.documents["density"].to_numpy()
 
     def quality(self) -> np.ndarray:
-        """By the dimensions that the chain scores by."""
+        """The static judge's score, by settings/quality.dimensions; -1 for a document without one."""
         if "quality" not in self._held:
             found = static_scores(self.work)
             self.seconds["quality"] = float(found["seconds"].sum())
@@ -94,7 +100,7 @@ class PoolFeatures:
         return weight.to_numpy(), long.to_numpy()
 
     def _kept(self, name: str, how: list[Any], make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
-        """A feature of the whole pool: kept from an earlier run with the same ``how``, or made and kept."""
+        """A feature of the whole pool: read from an earlier run with the same ``how``, or computed and stored."""
         named = f"{name}-{digest([VERSION, *how])}"
         if named in self._held:
             return self._held[named]
@@ -140,7 +146,7 @@ class PoolFeatures:
         return finish.centre(kept.blocks, found.cluster_N, len(found.component_K))[1]
 
     def _target(self) -> pl.DataFrame:
-        """DSIR's weights of every document of the corpus."""
+        """DSIR's weight of every document of the corpus."""
         from grip_assets.method.selection.dsir import log_weights
 
         work, files, n = self.work, self.work.files("corpus"), len(self.documents)
@@ -158,7 +164,7 @@ class PoolFeatures:
 
 
 def _read(folder: Path) -> pl.DataFrame | None:
-    """The one shard of a feature; None where it is not there or cannot be read."""
+    """The only shard of a feature; None if it is missing or damaged."""
     for file in sorted(folder.glob("*.parquet")):
         try:
             found = pl.from_arrow(pq.read_table(file))
@@ -170,7 +176,7 @@ def _read(folder: Path) -> pl.DataFrame | None:
 
 
 def must_be_ready(features: tuple[str, ...], settings: Settings) -> None:
-    """GripError for a feature whose package or target is not there, before an hour is spent on others."""
+    """GripError if the package or the target of a feature is missing. Call it before long computations."""
     if "target" in features:
         from grip_assets.method.selection.dsir import must_be_there
 
@@ -179,7 +185,7 @@ def must_be_ready(features: tuple[str, ...], settings: Settings) -> None:
 
 
 def target_texts(settings: Settings) -> list[str]:
-    """The user's target set, or the benchmarks' problems as they stand when solved."""
+    """The user's target set, or the benchmarks' problems with their solutions. GripError if there is neither."""
     evaluation, corpus = Evaluation.of(settings), Corpus.of(settings)
     if evaluation.target is None:
         found = [p.prompt + p.solution for name in corpus.benchmarks for p in problems(name)]
@@ -187,14 +193,14 @@ def target_texts(settings: Settings) -> list[str]:
         found = [document.text for document in target_documents(evaluation.target, corpus)]
     if not found:
         raise GripError(
-            "The selection 'dsir' selects for a target, and there is none. Set settings/evaluation.target to documents"
-            " of yours, or name a benchmark in settings/corpus.benchmarks."
+            "The selection 'dsir' needs a target, and there is none. Set settings/evaluation.target to your documents,"
+            " or name a benchmark in settings/corpus.benchmarks."
         )
     return found
 
 
 def target_documents(path: str, corpus: Corpus) -> Iterator[RawDocument]:
-    """Documents of the target set, read as a pool is."""
+    """Documents of the target set, read in the same way as a pool."""
     return (d for d in target_pool(path, corpus).read() if isinstance(d, RawDocument))
 
 
@@ -203,7 +209,7 @@ def target_pool(path: str, corpus: Corpus) -> DocumentPool:
 
 
 def target_set_facts(settings: Settings) -> dict[str, Any]:
-    """The content of the user's target set, and how it is read."""
+    """The content of the user's target set, and the settings with which it is read; empty if there is no set."""
     evaluation, corpus = Evaluation.of(settings), Corpus.of(settings)
     if evaluation.target is None:
         return {}
@@ -212,7 +218,7 @@ def target_set_facts(settings: Settings) -> dict[str, Any]:
 
 
 def target_facts(settings: Settings) -> dict[str, Any]:
-    """What DSIR depends on outside of the corpus: its package, and what it selects for."""
+    """What DSIR depends on outside of the corpus: the version of its package, and its target."""
     from grip_assets.method.selection.dsir import package_version
 
     benchmarks = Corpus.of(settings).benchmarks if Evaluation.of(settings).target is None else []
@@ -221,13 +227,13 @@ def target_facts(settings: Settings) -> dict[str, Any]:
 
 
 def clustering_of(settings: Settings) -> dict[str, Any]:
-    """The settings that D4 clusters by."""
+    """The settings with which D4 clusters."""
     fields = partition.stage.reads["clustering"]
     return hashed_values(Clustering.of(settings), fields)
 
 
 def feature_facts(features: tuple[str, ...], settings: Settings) -> dict[str, Any]:
-    """What these features depend on outside of the tables: it goes into the recipe of what is selected by them."""
+    """What these features depend on outside of the tables. It goes into the recipe of a stage that selects by them."""
     facts: dict[str, Any] = {}
     if "target" in features:
         facts |= target_facts(settings)

@@ -1,16 +1,19 @@
-"""Which measurements settings/budget reads. A stage that nothing reads is not used, and says why."""
+"""Which measurements settings/budget needs. Stages that measure something else are unused, and these are the reasons.
+
+Each function is a ``Stage.unused``: it returns a reason, or "" if the stage is needed.
+"""
 
 from grip_assets.engine.stage import Settings
 from grip_assets.settings import Budget
 
 
 def no_drops(settings: Settings) -> str:
-    """Why nothing reads the probe's drops; "" where replay does."""
+    """Why drops are not needed; "" if replay follows them."""
     budget = Budget.of(settings)
     return "" if budget.reads_drops else f"settings/budget.replay is {budget.replay}"
 
 
 def no_quality(settings: Settings) -> str:
-    """Why nothing reads the quality of the clusters, and so no probe is drawn for it; "" where base or replay does."""
+    """Why the quality of clusters is not needed, nor a probe set; "" if the base budget or replay needs it."""
     budget = Budget.of(settings)
     return "" if budget.reads_quality else budget.pure

@@ -1,7 +1,7 @@
-"""partition: components fitted on a sample of the pool, by the method in settings/clustering [G1, E1 to E13].
+"""partition: fits components on a sample of the pool, by the method in settings/clustering [G1, E1 to E13].
 
-The methods are in method/partition/. Here: the sample, the column, and what is kept instead of fitted. clusters.py
-decides which document is in which cluster.
+This module draws the sample, reads the column, and copies a kept partition. The methods are in method/partition/.
+clusters.py assigns every document to a cluster.
 """
 
 import json
@@ -26,15 +26,18 @@ from grip_assets.store.artifacts import ArtifactStore, parquet_files
 from grip_assets.store.query import query
 from grip_assets.store.tables import TableWriter, blocks, rows_between, rows_of, width
 
-LEAST = 2  # documents that there is anything to choose between
-OF_THE_POOL = ("language", "source", "pool")  # columns of the table ``corpus`` that a partition can be by
-IN_FORCE = "in_force"  # for settings/clustering.keep: the version in force when the setting is made
+LEAST = 2  # documents; with fewer there is nothing to choose between
+OF_THE_POOL = ("language", "source", "pool")  # columns of the table ``corpus`` that can be a partition
+IN_FORCE = "in_force"  # for settings/clustering.keep: the partition in force at the moment the setting is changed
 LISTED = 5  # earlier partitions that an error lists
 
 
 def enough_documents(n: int, work: Work) -> int | None:
-    """settings/clustering.k for a pool of ``n`` documents: a profile's k follows a smaller pool. Stages ask before they
-    do anything costly. GripError where there is nothing to choose between, or where the user's k is above ``n``."""
+    """settings/clustering.k for a pool of ``n`` documents. A k that a profile sets is lowered to ``n``.
+
+    Stages call this before they do anything costly. GripError for a pool of fewer than two documents, or if the user's
+    own k is above ``n``.
+    """
     settings = Clustering.of(work.settings)
     if n < LEAST:
         raise GripError(
@@ -45,7 +48,7 @@ def enough_documents(n: int, work: Work) -> int | None:
     if k is None or k <= n or settings.method != "kmeans" or settings.keep:
         return k
     if k in _of_profiles():
-        work.log(f"settings/clustering.k is {k:,} and the pool has {n:,} documents: {n:,} clusters at first")
+        work.log(f"settings/clustering.k is {k:,} and the pool has only {n:,} documents: k is lowered to {n:,}")
         return n
     raise GripError(
         f"settings/clustering.k is {k}, and the corpus has only {n} documents."
@@ -54,7 +57,7 @@ def enough_documents(n: int, work: Work) -> int | None:
 
 
 def _of_profiles() -> set[int]:
-    """Every k that a profile sets: it was chosen for no particular pool."""
+    """Every k that a profile sets. These were not chosen for a particular pool."""
     return {k for name in profiles() if (k := read_profile(name).get("clustering", {}).get("k"))}
 
 
@@ -84,14 +87,16 @@ def compute(work: Work) -> Result | dict[str, Any]:
 
 
 def sample(documents: pl.Series, settings: Clustering) -> np.ndarray:
-    """Places of the documents that the partition is fitted on, in the order of their numbers: the same documents give
-    the same fit, in whatever order the pool has them."""
+    """Rows of the documents that the partition is fitted on, int64 (S,), in the order of a keyed hash of their ids.
+
+    So the same documents give the same fit, in whatever order the pool has them.
+    """
     u_N = keyed_uniform(settings.seed, "clusters", documents)
     return np.argsort(u_N, kind="stable")[: settings.fit_sample]
 
 
 def sampled(files: str, place_S: np.ndarray, n: int) -> np.ndarray:
-    """Vectors of the documents at ``place_S``, in that order, float16."""
+    """Vectors of the documents at rows ``place_S`` of ``n``, in that order, float16 (S, D)."""
     # float16, float32, their unit rows and int8 codes, and the bounds of Lloyd's iterations
     need(
         len(place_S) * (13 * width(files) + 88),
@@ -115,7 +120,7 @@ def _facts(work: Work, settings: Clustering, place_S: np.ndarray, n: int, scratc
     counts = query("stages/column_values", {"column_values": files}, most=MOST)
     if counts["value"].null_count() == len(counts):
         raise GripError(
-            f"settings/clustering.column is '{settings.column}', and no document of the pool has a value in it."
+            f"settings/clustering.column is '{settings.column}', and no document of the pool has a value there."
             f" {_choose(work.files('corpus'), Corpus.of(work.settings).keep)}"
         )
     every = pl.scan_parquet(files).select(pl.col("value").gather(place_S)).collect()["value"]
@@ -125,8 +130,10 @@ def _facts(work: Work, settings: Clustering, place_S: np.ndarray, n: int, scratc
 def column_values(
     files: str, column: str, keep: list[str] | None = None, start: int = 0, stop: int | None = None
 ) -> Iterator[pl.Series]:
-    """Texts of a column for rows ``start`` to ``stop`` of the table ``corpus``, block by block; null where a document
-    has none. GripError for a column that is not there."""
+    """Values of a column for rows ``start`` to ``stop`` of the table ``corpus``, block by block, as text.
+
+    A document without a value has null. GripError for an unknown column.
+    """
     own = column in OF_THE_POOL and column in _columns(files)
     if not own and keep is not None and column not in keep and "*" not in keep:
         raise GripError(
@@ -153,13 +160,13 @@ def _kept_value(row: str | None, column: str) -> str | None:
 def _choose(files: str, keep: list[str]) -> str:
     there = [name for name in OF_THE_POOL if name in _columns(files)]
     return (
-        f"Choose one of: {', '.join([*there, *(name for name in keep if name != '*')])}; or name a column of the pool's"
-        " tables in settings/corpus.keep too."
+        f"Choose one of: {', '.join([*there, *(name for name in keep if name != '*')])}. To use another column of the"
+        " pool, name it in settings/corpus.keep too."
     )
 
 
 def _kept(work: Work, version: str) -> Result:
-    """The tables of an earlier partition, as they are. Nothing is fitted."""
+    """Copy the tables of an earlier partition. Nothing is fitted."""
     must_be_there(work.store, version)
     work.log(f"keeping partition {version}: nothing is fitted")
     for table in TABLES:
@@ -172,20 +179,22 @@ def _kept(work: Work, version: str) -> Result:
 
 
 def must_be_there(store: ArtifactStore, version: str) -> None:
-    """GripError for a settings/clustering.keep that names no partition of this data folder."""
+    """GripError if settings/clustering.keep names a version that is not in this data folder."""
     if store.has(stage.name, version):
         return
     made = sorted(store.manifests(stage.name), key=lambda manifest: manifest["computed_at"], reverse=True)
     there = ", ".join(manifest["version"] for manifest in made[:LISTED]) or "none yet; run `grip curate` first"
     raise GripError(
-        f"settings/clustering.keep is '{version}', and there is no such partition in {store.root}. Those there are, the"
-        f" latest first: {there}. Name one of them, or in_force, or null to fit anew."
+        f"settings/clustering.keep is '{version}', and there is no such partition in {store.root}. Partitions there,"
+        f" the latest first: {there}. Name one of them, or in_force, or null to fit a new one."
     )
 
 
 def resolved(keep: str | None, in_force: str | None, store: ArtifactStore) -> str | None:
-    """The version that settings/clustering.keep stands for: in_force is the partition in force, and of a kept one the
-    fit that it keeps. GripError where there is none."""
+    """The version that settings/clustering.keep means.
+
+    ``in_force`` means the partition in force or, if that one is a copy, its original. GripError if there is none.
+    """
     if keep != IN_FORCE:
         if keep is not None:
             must_be_there(store, keep)
@@ -205,31 +214,31 @@ TABLES = (
     Table(
         "components",
         (
-            Column("cluster_id", pl.Int32, "Component; before small clusters are dissolved.", EMBEDDED),
-            Column("method", pl.String, "How it was fitted: kmeans or column."),
-            Column("column", pl.String, "Column of the pool that the partition is by; null under k-means."),
+            Column("cluster_id", pl.Int32, "Number of the component, before small ones are dissolved.", EMBEDDED),
+            Column("method", pl.String, "Method of the fit: kmeans or column."),
+            Column("column", pl.String, "Column of the pool whose values are the components. Null for k-means."),
             Column(
                 "value",
                 pl.String,
-                "Value in the column. (missing): documents that have none. (other): all values that have no component"
-                " of their own. Null under k-means.",
+                "Value in the column. (missing): documents without a value. (other): all values that have no component"
+                " of their own. Null for k-means.",
                 OF_COLUMN,
             ),
-            Column("centroid", VECTOR32, "Its direction.", EMBEDDED),
+            Column("centroid", VECTOR32, "Centre of the component, of length 1.", EMBEDDED),
         ),
     ),
     Table(
         "fit_trace",
         (
             Column("seed", pl.Int64, "Seed of the start."),
-            Column("iteration", pl.Int64, "Iteration, from 0; the best start has more, in which it comes to rest."),
-            Column("objective", pl.Float64, "Mean cosine of the sample's documents to their components.", EMBEDDED),
+            Column("iteration", pl.Int64, "Iteration, from 0. The best start goes on until nothing changes."),
+            Column("objective", pl.Float64, "Mean cosine of the sample's documents to their centroids.", EMBEDDED),
         ),
     ),
 )
 CHECKS = (
-    Check("unit_centroids", True, "Every component has a direction, of length 1; an empty value has none."),
-    Check("improved", False, "The fit is better at its end than at its start, but for what was dissolved."),
+    Check("unit_centroids", True, "Every centroid has length 1, or 0 for a value that no sampled document has."),
+    Check("improved", False, "No start ends with a lower mean cosine than it began with."),
 )
 
 
@@ -242,9 +251,9 @@ stage = Stage(
     name="partition",
     code_version="1",
     compute=compute,
-    description="The fit that clusters are made by: components of the pool, by spherical k-means on a sample of its"
-    " vectors or by the values of a column. `components` has one row for each, `fit_trace` how the fit went. With"
-    " settings/clustering.keep it is an earlier one, and new documents are assigned to it.",
+    description="How the pool is parted into clusters: components, fitted by spherical k-means on a sample of the"
+    " vectors, or the values of a column. `components` has one row per component, `fit_trace` the course of the fit."
+    " With settings/clustering.keep this is a copy of an earlier partition.",
     tables=TABLES,
     checks=CHECKS,
     inputs=("corpus", "embeddings"),

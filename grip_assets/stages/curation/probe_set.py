@@ -1,4 +1,4 @@
-"""probe_set: a small sample that estimates each cluster with least variance [G3, A27]."""
+"""probe_set: a small sample of each cluster, sized by Neyman's allocation [G3, A27]."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def compute(work: Work) -> dict[str, Any]:
         .with_columns(rank=pl.int_range(pl.len()).over("cluster_id"))
         .join(allocation.select("cluster_id", "n_probe"), on="cluster_id", maintain_order="left")
     )
-    # One order for both, so that what the judge and the proxy say of a cluster is said of the same documents.
+    # The judge and the proxy take documents in the same order, so both measure the same documents of a cluster.
     read = in_order.filter(pl.col("rank") < pl.max_horizontal("n_probe", pl.lit(settings.min_for_adaptation)))
     drawn = read.filter(pl.col("rank") < pl.col("n_probe")).select("doc_id", "cluster_id", "rank")
     work.draft.write("probe_allocation", allocation)
@@ -41,15 +41,17 @@ def compute(work: Work) -> dict[str, Any]:
     _write_texts(work, read, drawn)
     bound = int(allocation["floor_binds"].sum())
     work.log(
-        f"probe of {len(drawn):,} documents; the floor of {settings.min_per_cluster} binds in {bound} clusters;"
-        f" the proxy reads {len(read):,}"
+        f"probe set: {len(drawn):,} documents; {bound} clusters were raised to the minimum of"
+        f" {settings.min_per_cluster}; the proxy reads {len(read):,} documents"
     )
     return {"probe_documents": len(drawn), "clusters_at_the_floor": bound, "adaptation_documents": len(read)}
 
 
 def _write_texts(work: Work, read: pl.DataFrame, drawn: pl.DataFrame) -> None:
-    """The tables ``adaptation_documents`` and ``probe_documents``. The corpus is streamed: in memory are the chosen
-    texts, and one block of the tables."""
+    """Write the tables ``adaptation_documents`` and ``probe_documents``.
+
+    The corpus is streamed. Only the chosen texts and one block of the tables are in memory.
+    """
     files = work.files("corpus")
     chosen = query("stages/probe_documents", {"probe_set": read, "corpus": files})
     text_of = dict(texts(files, set(chosen["doc_id"])))
@@ -77,19 +79,19 @@ TABLES = (
         "probe_allocation",
         (
             Column("cluster_id", pl.Int32, "Cluster.", ("sigma_k.cluster_id",)),
-            Column("n_docs", pl.Int64, "Documents N_k.", ("sigma_k.n_docs",)),
+            Column("n_docs", pl.Int64, "Documents in the cluster, N_k.", ("sigma_k.n_docs",)),
             Column("sigma", pl.Float64, "Spread σ_k.", ("sigma_k.sigma",)),
             Column(
                 "target",
                 pl.Float64,
-                "Neyman's share ∝ N_k σ_k, before floors and rounding.",
+                "Neyman's share, ∝ N_k σ_k, before minimum and rounding.",
                 ("sigma_k.n_docs", "sigma_k.sigma"),
             ),
             Column("n_probe", pl.Int64, "Probe documents.", ("sigma_k.n_docs", "sigma_k.sigma")),
             Column(
                 "floor_binds",
                 pl.Boolean,
-                "Whether the floor of settings/probe gave it more than its share.",
+                "Whether settings/probe.min_per_cluster raised the number above its share.",
                 ("sigma_k.n_docs", "sigma_k.sigma"),
             ),
         ),
@@ -114,7 +116,7 @@ TABLES = (
             Column(
                 "rank",
                 pl.Int64,
-                "Place in the draw of its cluster, from 0; those of the probe come first.",
+                "Place in the draw of its cluster, from 0. Documents of the probe set come first.",
                 ("clusters.doc_id",),
             ),
             Column("language", pl.String, "Language.", ("corpus.language",)),
@@ -125,17 +127,18 @@ TABLES = (
     ),
 )
 CHECKS = (
-    Check("within_clusters", True, "min(8, N_k) <= n_k <= N_k, for the floor in settings/probe."),
-    Check("sums_to_budget", True, "The probe set has as many documents as its allocation says."),
+    Check("within_clusters", True, "min(m, N_k) <= n_k <= N_k, where m is probe.min_per_cluster."),
+    Check("sums_to_budget", True, "The probe set has as many documents as were allocated."),
 )
 
 stage = Stage(
     name="probe_set",
     code_version="3",
     compute=compute,
-    description="A small sample of every cluster, which the judge scores and the proxy learns from: more documents of"
-    " large and varied clusters, n_k ∝ N_k σ_k, at least 8 (Neyman's allocation) [paper eq. 4]. `probe_documents` has"
-    " their texts, `adaptation_documents` those that the proxy reads: at least 40 of a cluster.",
+    description="A small sample of every cluster. The judge scores it and the proxy is tried on it. Large and varied"
+    " clusters get more documents: n_k ∝ N_k σ_k (Neyman's allocation), but at least 8 [paper eq. 4]."
+    " `probe_documents` has the texts that are judged, `adaptation_documents` those that the proxy reads: at least 40"
+    " per cluster.",
     tables=TABLES,
     checks=CHECKS,
     inputs=("corpus", "clusters", "sigma_k"),

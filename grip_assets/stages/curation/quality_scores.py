@@ -1,4 +1,7 @@
-"""quality_scores: the paper's four scores of each probe document, and the quality of each cluster [A9 to A11]."""
+"""quality_scores: the paper's four scores of each probe document, and the quality of each cluster [A9 to A11].
+
+The judges are in judges/. The quality of a cluster is computed in sql/equations/cluster_quality.sql.
+"""
 
 import hashlib
 import json
@@ -25,8 +28,8 @@ from grip_assets.store.query import query
 from grip_assets.store.shards import Shards
 from grip_assets.store.tables import ranges_of, texts
 
-JUDGED_AT_ONCE, BYTES_AT_ONCE = 16, 256 << 10  # documents of a shard of work, where the whole pool is judged
-ROUNDS = 20  # of further documents; each at most doubles what a cluster has
+JUDGED_AT_ONCE, BYTES_AT_ONCE = 16, 256 << 10  # most documents and bytes of a shard, when the whole pool is judged
+ROUNDS = 20  # of further documents; each round at most doubles the judged documents of a cluster
 SCHEMA = {
     "doc_id": pl.String,
     **dict.fromkeys(DIMENSIONS, pl.Float64),
@@ -39,7 +42,7 @@ SCHEMA = {
 
 
 def rubric_facts(settings: Settings, root: Path) -> dict[str, Any]:
-    """The text of the rubric, where a judge reads one."""
+    """The text of the rubric, if the judge is a language model."""
     quality = Quality.of(settings)
     if quality.judge != "llm":
         return {}
@@ -57,8 +60,8 @@ def compute(work: Work) -> Result:
         if capped:
             done = int(scores["status"].is_not_null().sum())
             raise Unfinished(
-                f"{capped}. {done:,} of {len(probe):,} documents are judged, and their scores are kept: run again to"
-                " go on, or raise the cap."
+                f"{capped}. {done:,} of {len(probe):,} documents are judged, and their scores are kept. Run again to"
+                " continue, or raise the cap."
             )
         if not (scores["status"] == "ok").any():
             raise GripError(
@@ -73,9 +76,9 @@ def compute(work: Work) -> Result:
     work.draft.write("cluster_quality", quality)
     n_failed = int((scores["status"] != "ok").sum())
     if n_text := int(scores["parts"].str.contains('"not_read_as"', literal=True).sum()):
-        work.log(f"judged as plain text: {n_text:,} that could not be parsed (quality_scores.parts says why)")
+        work.log(f"{n_text:,} documents could not be parsed and were judged as text (reasons: quality_scores.parts)")
     if n_failed:
-        work.log(f"not judged: {n_failed:,} (quality_scores.reason says why); a new run asks again")
+        work.log(f"{n_failed:,} documents were not judged (reasons: quality_scores.reason); a new run tries again")
     metrics = {
         "mean_quality": quality["quality"].mean(),
         "largest_standard_error": quality["standard_error"].max(),
@@ -87,7 +90,7 @@ def compute(work: Work) -> Result:
 
 @contextmanager
 def judge_of(work: Work, settings: Quality) -> Iterator[Judge]:
-    """The judge in force; one that reads a column reads it in the work's corpus."""
+    """The judge that ``settings`` choose. A judge that reads a column reads the corpus of ``work``."""
     corpus = work.files("corpus") if settings.judge == "column" else ""
     with judge_for(settings, work.store.root, work.run_id, work.log, corpus, work.executor) as judge:
         yield judge
@@ -96,7 +99,10 @@ def judge_of(work: Work, settings: Quality) -> Iterator[Judge]:
 def judged(
     judge: Judge, settings: Quality, documents: pl.DataFrame, log: Log, **how: Any
 ) -> tuple[pl.DataFrame, GripError | None]:
-    """One row a document, in the order of ``documents``; and the cap that ended it, which leaves the rest null."""
+    """One row per document, in the order of ``documents``; and the error if a cap ended the judging, otherwise None.
+
+    After a cap, the documents that were not judged have null scores.
+    """
     progress = Progress("judging", len(documents), "documents", log)
     rows, capped = [], None
     try:
@@ -111,10 +117,12 @@ def judged(
 
 
 def static_scores(work: Work) -> pl.DataFrame:
-    """What the static judge says of every document of the corpus, not of the probe alone: what the evaluation compares
-    with. doc_id, ``score`` (0 to 10, the mean over settings/quality.dimensions; null where it has none), and the
-    ``seconds`` that it took when it was judged: kept by document and the language it is read as, what was judged once
-    is not judged again."""
+    """Scores of the static judge for every document of the corpus, not only of the probe set.
+
+    The evaluation needs them for selections by quality. Columns: doc_id, ``score`` (0 to 10, the mean over
+    settings/quality.dimensions; null if a dimension has no score), ``seconds`` that the judging took. Scores are stored
+    by document and language, so no document is judged twice.
+    """
     from grip_assets.judges.jobs import JudgeRows
     from grip_assets.judges.static import StaticJudge
 
@@ -158,10 +166,10 @@ def _quality(scores: pl.DataFrame, allocation: pl.DataFrame, settings: Quality) 
 def _further(
     judge: Judge, settings: Quality, scores: pl.DataFrame, allocation: pl.DataFrame, work: Work
 ) -> tuple[pl.DataFrame, bool]:
-    """Neyman again, now with the spread of the scores: judge more documents where the standard error is large [A28].
+    """Judge more documents of clusters whose standard error is large: Neyman, with the variance of the scores [A28].
 
-    Ends when every cluster's is at most the target, when there is nothing left to draw, or at a cap: what was
-    judged by then stands, and the next run goes on. Returns all scores, and whether no cap ended it.
+    Stops when the standard error of every cluster is at most the target, when no documents are left, or at a cap. After
+    a cap, the next run continues. Returns all scores, and whether it ended without a cap.
     """
     members = work.frame("clusters").select("doc_id", "cluster_id")
     u = pl.Series("u", keyed_uniform(settings.seed, "further_probe", members["doc_id"]))
@@ -178,7 +186,7 @@ def _further(
         more = more.filter(pl.col("status").is_not_null()).with_columns(round=pl.lit(number, pl.Int32))
         scores = pl.concat([scores, more])
         if capped:
-            work.log(f"{capped}: errors stay above the target; a new run goes on")
+            work.log(f"{capped}: some standard errors are still above the target; a new run continues")
             return scores, False
     return scores, True
 
@@ -186,7 +194,7 @@ def _further(
 def _draw(
     order: pl.DataFrame, scores: pl.DataFrame, quality: pl.DataFrame, allocation: pl.DataFrame, settings: Quality
 ) -> pl.DataFrame:
-    """The documents of the next round: of each cluster the next ones in ``order`` that were not asked about."""
+    """The documents of the next round: for each cluster, the next ones in ``order`` that were not judged yet."""
     assert settings.target_error is not None
     sizes = quality.join(allocation.select("cluster_id", "n_docs"), on="cluster_id", maintain_order="left")
     size, asked, done, variance = (sizes[c].to_numpy() for c in ("n_docs", "n_asked", "n_judged", "score_variance"))
@@ -202,14 +210,14 @@ def _draw(
 
 
 def _name(scores: pl.DataFrame, settings: Quality) -> str:
-    """What the artifact is named by: every score, and the settings that the judge, its checks or Q_k follow."""
+    """The content that names the artifact: every score, and the settings of the judge, of the checks and of Q_k."""
     rows = scores.select("doc_id", *DIMENSIONS, "status").rows()
     how = hashed_values(settings, stage.reads["quality"], applying=True)
     return digest([rows, how])
 
 
 def spent(work: Work, settings: Quality) -> dict[str, Any]:
-    """What the run asked and used, where a judge is paid."""
+    """Calls, tokens and cost of this run, if the judge is a language model; otherwise empty. Also logs them."""
     if settings.judge != "llm":
         return {}
     answers = Answers(answers_path(work.store.root))
@@ -239,19 +247,21 @@ TABLES = (
             Column(
                 "score",
                 pl.Float64,
-                "Mean of the dimensions in settings/quality, from 0 to 1; of a column, its value on that scale.",
+                "Score from 0 to 1: the mean of quality.dimensions or, for judge=column, the column's scaled value.",
                 ("probe_documents.text", "corpus.kept"),
             ),
-            Column("judge", pl.String, "Who judged."),
+            Column("judge", pl.String, "Name and version of the judge."),
             Column("status", pl.String, "ok or failed."),
-            Column("reason", pl.String, "Why it failed."),
+            Column("reason", pl.String, "Why judging failed."),
             Column(
                 "parts",
                 pl.String,
-                "What the score is made of, or what the judge was shown, as JSON.",
+                "What the score is computed from, or which parts of the text the judge saw, as JSON.",
                 ("probe_documents.text",),
             ),
-            Column("round", pl.Int32, "0 for the probe; 1 and up for documents judged to reach quality.target_error."),
+            Column(
+                "round", pl.Int32, "1 for the probe set. 2 and up for documents judged to reach quality.target_error."
+            ),
         ),
     ),
     Table(
@@ -261,41 +271,47 @@ TABLES = (
             Column(
                 "quality",
                 pl.Float64,
-                "Q_k from 0 to 1, drawn towards the overall mean by the shrinkage.",
+                "Quality Q_k from 0 to 1, pulled towards the overall mean by quality.shrinkage.",
                 ("quality_scores.score",),
             ),
-            Column("standard_error", pl.Float64, "Of the cluster's mean score.", ("quality_scores.score",)),
+            Column("standard_error", pl.Float64, "Standard error of the mean score.", ("quality_scores.score",)),
             Column("n_judged", pl.Int64, "Documents with a score.", ("quality_scores.status",)),
             Column("mean_score", pl.Float64, "Mean score without shrinkage.", ("quality_scores.score",)),
-            Column("n_asked", pl.Int64, "Documents that were to be judged.", ("quality_scores.doc_id",)),
+            Column("n_asked", pl.Int64, "Documents that were given to the judge.", ("quality_scores.doc_id",)),
             Column(
                 "score_variance",
                 pl.Float64,
-                "Variance that further documents are planned with.",
+                "Variance of the scores from which the number of further documents is computed.",
                 ("quality_scores.score",),
             ),
-            Column("status", pl.String, "ok, or too few judged.", ("quality_scores.status",)),
+            Column(
+                "status",
+                pl.String,
+                "ok, or too few judged (fewer than quality.min_judged).",
+                ("quality_scores.status",),
+            ),
         ),
     ),
 )
 CHECKS = (
-    Check("in_range", True, "Scores from 0 to 10, their mean from 0 to 1."),
-    Check("few_failed", True, "At most the share of documents in quality.max_failed has no score."),
-    Check("judged", False, "Every cluster has as many judged documents as quality.min_judged says."),
+    Check("in_range", True, "Scores are from 0 to 10, their mean from 0 to 1."),
+    Check("few_failed", True, "The share of documents without a score is at most quality.max_failed."),
+    Check("judged", False, "Every cluster has at least quality.min_judged judged documents."),
 )
 
 stage = Stage(
     name="quality_scores",
     code_version="4",
     compute=compute,
-    description="How good the documents of each cluster are: four rubric scores from 0 to 10 for each probe document,"
-    " and their mean over the cluster's probe, Q_k in [0, 1], with its standard error [paper 3.2 and appendix A.1].",
+    description="How good the documents of each cluster are: four rubric scores from 0 to 10 for each probe document."
+    " `cluster_quality` has their mean over the cluster, Q_k in [0, 1], and its standard error [paper 3.2, appendix"
+    " A.1].",
     tables=TABLES,
     checks=CHECKS,
     picture=True,
     expensive=True,
     inputs=("corpus", "clusters", "probe_set"),
-    reads={"quality": field_names(Quality, but=["repeats", "gold"])},  # those are judge_report's
+    reads={"quality": field_names(Quality, but=["repeats", "gold"])},  # only judge_report reads these two
     facts=rubric_facts,
     named_by_content=True,
     otherwise="the rubric changed, or documents could not be judged the last time",

@@ -1,4 +1,4 @@
-"""sigma_k: how far the documents of a cluster lie from its centre [G2, A20].
+"""sigma_k: the spread of each cluster, which is how far its documents lie from its centre [G2, A20].
 
 The equation is in sql/equations/sigma_k.sql.
 """
@@ -29,13 +29,13 @@ TABLES = (
         "sigma_k",
         (
             Column("cluster_id", pl.Int32, "Cluster.", ("clusters.cluster_id",)),
-            Column("n_docs", pl.Int64, "Documents N_k.", ("clusters.doc_id",)),
+            Column("n_docs", pl.Int64, "Documents in the cluster, N_k.", ("clusters.doc_id",)),
             Column("n_tokens", pl.Int64, "Tokens of its documents.", ("clusters.n_tokens",)),
             Column("sigma", pl.Float64, "Spread σ_k = sqrt(mean ‖e(x) − μ_k‖²).", ("clusters.cosine",)),
         ),
     ),
 )
-CHECKS = (Check("spread", False, "No cluster is a point (σ_k below 0.02)."),)
+CHECKS = (Check("spread", False, "Every cluster has some spread: σ_k is at least 0.02."),)
 
 stage = Stage(
     name="sigma_k",

@@ -1,4 +1,7 @@
-"""The file of settings/budget.weights: a weight for each cluster, by its id or by its value in the column."""
+"""Reads the file of settings/budget.weights: a weight for each cluster.
+
+A cluster is named by its id, or by its value if the partition is by a column. budgets.py uses the weights.
+"""
 
 import csv
 import hashlib
@@ -16,12 +19,12 @@ FORMATS = "It takes JSON or YAML ({name: weight, ...}) or CSV (name,weight in ea
 
 
 def content_of(settings: Budget) -> str:
-    """Digest of the file's content, for the recipe. GripError where there is no such file."""
+    """Digest of the file's content, for the recipe. GripError if the file is missing."""
     return hashlib.sha256(_bytes(settings)).hexdigest()[:16]
 
 
 def read_weights(settings: Budget) -> dict[str, float]:
-    """Name of a cluster to its weight, in the order of the file. GripError for a file that cannot be read as such."""
+    """Name of a cluster to its weight, in the order of the file. GripError if the file is missing or malformed."""
     text = _bytes(settings).decode("utf-8-sig", errors="replace")
     csv_file = Path(str(settings.weights)).suffix.lower() == ".csv"
     weights: dict[str, float] = {}
@@ -47,19 +50,19 @@ def _bytes(settings: Budget) -> bytes:
 
 
 def _mapping(text: str, settings: Budget) -> Iterable[tuple[str, Any]]:
-    """JSON is YAML, but for numbers such as 1e-3, which YAML takes for text: so JSON first."""
+    """JSON is tried first: YAML reads JSON too, but takes numbers such as 1e-3 for text."""
     try:
         found = json.loads(text, object_pairs_hook=list)
         pairs = found if isinstance(found, list) and all(isinstance(pair, tuple) for pair in found) else None
     except ValueError:
         pairs = _yaml_pairs(text, settings)
     if pairs is None:
-        raise _wrong(settings, "it is no mapping of names to weights")
+        raise _wrong(settings, "it is not a mapping of names to weights")
     return ((str(name), weight) for name, weight in pairs)
 
 
 def _yaml_pairs(text: str, settings: Budget) -> list[tuple[str, Any]] | None:
-    """Names as they are written: 'no' and 007 are names of clusters, too. Keys that stand twice stay twice."""
+    """Names as they are written, so that 'no' and 007 stay names. A key that is there twice is returned twice."""
     try:
         node = yaml.compose(text, yaml.SafeLoader)
     except yaml.YAMLError:
@@ -70,7 +73,7 @@ def _yaml_pairs(text: str, settings: Budget) -> list[tuple[str, Any]] | None:
 
 
 def _csv_pairs(text: str, settings: Budget) -> Iterable[tuple[str, Any]]:
-    """Two columns; a first line whose second column is no number is the header."""
+    """Rows of two columns. If the second column of the first line is not a number, that line is the header."""
     rows = [row for row in csv.reader(text.splitlines()) if row]
     for i, row in enumerate(rows):
         if len(row) != 2:
@@ -82,7 +85,7 @@ def _csv_pairs(text: str, settings: Budget) -> Iterable[tuple[str, Any]]:
 
 def _number(settings: Budget, name: str, weight: Any) -> float:
     if isinstance(weight, bool) or not _is_number(weight):
-        raise _wrong(settings, f"the weight of '{name}' is {weight!r}, which is no number")
+        raise _wrong(settings, f"the weight of '{name}' is {weight!r}, which is not a number")
     return float(weight)
 
 
