@@ -222,7 +222,7 @@ def test_labels_that_cannot_be_used_are_refused(tmp_path):
         ("a.txt", "x", "name a file that ends in .csv, .jsonl, .parquet"),
         ("a.csv", "source,grade\nx,1\n", "it needs doc_id or source, and at least one of"),
         ("b.csv", "score\n1\n", "it needs doc_id or source"),
-        ("c.csv", "source,score\nx,good\n", "labels that are no numbers"),
+        ("c.csv", "source,score\nx,good\n", "labels that are not numbers"),
         ("a.parquet", "no parquet", "cannot be read"),
     ]:
         (tmp_path / name).write_text(text)

@@ -1,8 +1,10 @@
 """adaptation_deltas: how far the proxy's loss falls on each cluster [G5, A1, A4 to A7, A30 to A33].
 
-A cluster is one shard, named by its documents. Whatever the form of the drop, two things stand beside it: the drops of
-two halves of the documents, which say how much of the ranking is the luck of which documents were drawn, and the drop
-of a unigram, which says how much of it a language model is needed for.
+A cluster is one shard, named by its documents. Beside the drop, two more measurements are made in any form:
+- The drops of two halves of the documents. Do they rank the clusters alike, or is the ranking luck of the draw?
+- The drop of a unigram. Does counting tokens rank the clusters alike, without a language model?
+
+The mathematics is in training/closed_form.py and training/adaptation.py.
 """
 
 from collections.abc import Callable
@@ -35,15 +37,15 @@ from grip_assets.training.closed_form import Measured, Passages, measured
 if TYPE_CHECKING:
     from grip_assets.models.proxy import Proxy
 
-LUCK = 0.5  # below, as sql/checks/adaptation_deltas__more_than_luck.sql has it
-BYTES_A_STATE = 32  # a hidden state in float32, and its sums in float64 some times over
+LUCK = 0.5  # as in sql/checks/adaptation_deltas__more_than_luck.sql: below it, the ranking is mostly luck
+BYTES_A_STATE = 32  # per number of a hidden state: float32, and several sums in float64
 Documents = list[tuple[str, list[int]]]
 Advance = Callable[[float], None]
 BESIDE = ("first_half_delta", "second_half_delta", "unigram_delta")
 
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
-    """Content of the proxy, or of the tokenizer where a unigram takes its place."""
+    """Content of the proxy or, for a unigram, of the tokenizer."""
     adaptation = Adaptation.of(settings)
     if adaptation.proxy == UNIGRAM:
         name, setting = Corpus.of(settings).tokenizer, "settings/corpus.tokenizer"
@@ -68,7 +70,10 @@ def compute(work: Work) -> dict[str, Any]:
     keys = [cluster.key for cluster in clusters]
     placed = shards.ready(keys, to_probe, work.executor, work.log, optional=True)
     if not len(placed.at):
-        raise GripError("No cluster has probe documents of two tokens, so nothing can be learned from them.")
+        raise GripError(
+            "No document of the probe has two tokens or more, so a proxy has nothing to predict. Name a pool with"
+            " longer documents in settings/corpus.path."
+        )
     columns = {"cluster_id": [c.cluster_id for c in clusters], "key": [c.key for c in clusters]}
     names = pl.DataFrame(columns, {"cluster_id": pl.Int32, "key": pl.String})
     curves = names.join(pl.DataFrame(placed.read()), on="key", maintain_order="left_right")
@@ -76,7 +81,7 @@ def compute(work: Work) -> dict[str, Any]:
 
 
 def _written(work: Work, curves: pl.DataFrame) -> dict[str, Any]:
-    """Write the tables of the stage, and return its numbers."""
+    """Write the tables of the stage, and return its metrics."""
     work.draft.write("loss_curves", curves.select("cluster_id", "seed", "step", "loss", "train_loss"))
     beside = curves.unique("cluster_id", keep="first", maintain_order=True).select("cluster_id", *BESIDE)
     deltas = query("equations/adaptation_deltas", {"curves": curves})
@@ -95,7 +100,7 @@ def _written(work: Work, curves: pl.DataFrame) -> dict[str, Any]:
 
 
 def _how(work: Work) -> str:
-    """What the shards of a cluster depend on, but for its documents: no setting that the form does not use."""
+    """Digest of what a shard depends on beside its documents. Settings that the form does not use are left out."""
     settings = Adaptation.of(work.settings)
     used = hashed_values(settings, stage.reads["adaptation"], applying=True)
     unigram = settings.proxy == UNIGRAM
@@ -103,7 +108,7 @@ def _how(work: Work) -> str:
 
 
 def _agreement(deltas: pl.DataFrame) -> dict[str, Any]:
-    """How far the ranking of the clusters can be trusted, and how far the unigram's is the same [A32, A33]."""
+    """The table ``probe_agreement``: how well two halves, and drop and unigram, rank the clusters alike [A32, A33]."""
     both = deltas.drop_nulls(BESIDE[:2])
     halves = rank_correlation(*(both[name].to_numpy() for name in BESIDE[:2]))
     unigram = rank_correlation(deltas["delta"].to_numpy(), deltas["unigram_delta"].to_numpy())
@@ -116,21 +121,21 @@ def _agreement(deltas: pl.DataFrame) -> dict[str, Any]:
 
 
 def how_sure(draw_to_draw: float | None, with_unigram: float | None) -> str:
-    """What ``probe_agreement`` says, in a sentence for a reader who has not seen the paper."""
+    """The result of ``probe_agreement`` in a sentence, for a reader who does not know the paper."""
     if draw_to_draw is None:
-        return "how far the drops are luck cannot be said: too few clusters, or too few documents in them"
-    sure = f"two draws of documents rank the clusters' drops alike by {minus(draw_to_draw)} (1: the same, 0: by luck)"
+        return "too few clusters or documents to tell how much of the drops is luck"
+    sure = f"rank correlation of the drops between two draws of documents: {minus(draw_to_draw)} (1: the same, 0: luck)"
     if draw_to_draw < LUCK:
-        sure += "; replay then follows noise: raise probe.min_for_adaptation, or set budget.replay=none"
-    beside = f"; counts of tokens, without a model, agree by {minus(with_unigram)}" if with_unigram is not None else ""
+        sure += "; replay follows noise: raise probe.min_for_adaptation, or set budget.replay=none"
+    beside = f"; with counts of tokens, without a model: {minus(with_unigram)}" if with_unigram is not None else ""
     return sure + beside
 
 
 @dataclass(frozen=True)
 class ProbedCluster:
-    """A shard of work: the probe documents of a cluster as rows of ``adaptation_documents``.
+    """A shard of work: the documents of a cluster, as rows of ``adaptation_documents``.
 
-    ``key`` is made of their ids; ``n_tokens`` is their sum as settings/corpus.tokenizer counts.
+    ``key``: digest of their ids. ``n_tokens``: their tokens, counted by settings/corpus.tokenizer.
     """
 
     key: str
@@ -146,9 +151,9 @@ class ProbedCluster:
 
 @dataclass(frozen=True)
 class ProbeClusters:
-    """The job: the loss curves of one cluster. It works in tokens, or in tokens times steps.
+    """The job: the loss curves of one cluster. Its unit of progress is a token or, with form=steps, a token step.
 
-    ``reader``: a language model; or a tokenizer, whose tokens are then counted in place of a model.
+    ``reader``: a language model, or a tokenizer whose tokens are counted instead.
     """
 
     documents: str
@@ -171,7 +176,7 @@ class ProbeClusters:
         return _Probe(s, partial(tokenize, tokenizer), len(tokenizer), s.window, None)
 
     def run(self, shard: ProbedCluster) -> pa.Table:
-        """The table has no rows where nothing can be learned."""
+        """The loss curves as a table; it has no rows if the documents have nothing to predict."""
         probe = self.open()
         rows = read_range(self.documents, ["doc_id", "text"], shard.rows)
         texts = zip(rows["doc_id"].to_pylist(), rows["text"].to_pylist(), strict=True)
@@ -183,7 +188,7 @@ class ProbeClusters:
 
 @dataclass(frozen=True)
 class _Probe:
-    """What measures a cluster: a proxy and its settings; without a proxy, the counts of a tokenizer's tokens."""
+    """Measures clusters, with a proxy or, if ``proxy`` is None, with counts of a tokenizer's tokens."""
 
     settings: Adaptation
     tokenize: Callable[[str], list[int]]
@@ -196,8 +201,10 @@ class _Probe:
         return _stepwise(self.settings)
 
     def curves(self, documents: Documents, advance: Advance) -> pl.DataFrame | None:
-        """Rows of ``loss_curves`` with what stands beside the drop in ``adaptation_deltas``; None where nothing can be
-        learned: documents of one token predict nothing, and such a cluster is not replayed."""
+        """Rows of ``loss_curves``, with the columns ``BESIDE`` of ``adaptation_deltas``.
+
+        None if there is nothing to predict, since all documents have a single token. Such a cluster is not replayed.
+        """
         from grip_assets.training.adaptation import hidden_states, passages
 
         s = self.settings
@@ -223,13 +230,13 @@ class _Probe:
         return found if hidden_TH is None else found.times(s.learning_rate)
 
     def _one_step(self, read: Passages, found: Measured) -> pl.DataFrame:
-        """Before AdamW's first step and after it."""
+        """The losses before and after AdamW's first step."""
         start = log(self.vocabulary)
         losses = [start, start - found.drop.held_out]
         if not losses[1] > 0:
             raise GripError(
-                f"settings/adaptation.learning_rate is {self.settings.learning_rate:g}, and a first step would take off"
-                " more than the whole loss. Lower it: with form: closed it scales all drops alike."
+                f"settings/adaptation.learning_rate is {self.settings.learning_rate:g}, and the first step would lower"
+                " the loss below zero. Lower it. With form=closed it scales all drops by the same factor."
             )
         return pl.DataFrame(
             {
@@ -301,7 +308,7 @@ TABLES = (
                 "loss_initial", pl.Float64, "Loss per token L(θ_init; C_k), in nats.", ("adaptation_documents.text",)
             ),
             Column("loss_final", pl.Float64, "Loss per token after the last step.", ("adaptation_documents.text",)),
-            Column("delta", pl.Float64, "Drop ΔL_k, in nats per token.", ("adaptation_documents.text",)),
+            Column("delta", pl.Float64, "Drop of the loss, ΔL_k, in nats per token.", ("adaptation_documents.text",)),
             Column(
                 "relative_delta",
                 pl.Float64,
@@ -316,14 +323,14 @@ TABLES = (
             Column(
                 "first_half_delta",
                 pl.Float64,
-                "Drop of half of the documents, in closed form; null with fewer than four.",
+                "Drop on half of the documents, in closed form. Null with fewer than four documents.",
                 ("adaptation_documents.text",),
             ),
-            Column("second_half_delta", pl.Float64, "Drop of the other half.", ("adaptation_documents.text",)),
+            Column("second_half_delta", pl.Float64, "Drop on the other half.", ("adaptation_documents.text",)),
             Column(
                 "unigram_delta",
                 pl.Float64,
-                "Drop from ln V to the cross entropy under a unigram, in nats per token.",
+                "Drop from ln V, V tokens in the vocabulary, to the cross entropy under a unigram, in nats per token.",
                 ("adaptation_documents.text",),
             ),
         ),
@@ -333,17 +340,17 @@ TABLES = (
         (
             Column("cluster_id", pl.Int32, "Cluster.", ("adaptation_documents.cluster_id",)),
             Column("seed", pl.Int64, "Seed of the initialisation."),
-            Column("step", pl.Int64, "Steps taken."),
+            Column("step", pl.Int64, "Number of steps taken."),
             Column(
                 "loss",
                 pl.Float64,
-                "Loss per token that the drop is measured on, in nats.",
+                "Loss per token on the documents of adaptation.evaluate, in nats. The drop is measured with it.",
                 ("adaptation_documents.text",),
             ),
             Column(
                 "train_loss",
                 pl.Float64,
-                "Loss per token on the documents trained on, in nats.",
+                "Loss per token on the documents that the proxy learns from, in nats.",
                 ("adaptation_documents.text",),
             ),
         ),
@@ -354,23 +361,27 @@ TABLES = (
             Column(
                 "n_clusters",
                 pl.Int64,
-                "Clusters with a drop of each half of their documents.",
+                "Number of clusters that have a drop of each half.",
                 ("adaptation_documents.cluster_id",),
             ),
             Column(
                 "halves_correlation",
                 pl.Float64,
-                "Spearman's rank correlation of the two halves' drops over clusters.",
+                "Spearman's rank correlation over clusters between the drops of the two halves.",
                 ("adaptation_documents.text",),
             ),
             Column(
                 "draw_to_draw",
                 pl.Float64,
-                "The same of two whole draws, by Spearman and Brown; below 0.5 replay follows noise.",
+                "Rank correlation to expect between two whole draws, by the Spearman-Brown formula. Below 0.5 replay"
+                " follows noise.",
                 ("adaptation_documents.text",),
             ),
             Column(
-                "with_unigram", pl.Float64, "Spearman's of the drops and the unigram's.", ("adaptation_documents.text",)
+                "with_unigram",
+                pl.Float64,
+                "Spearman's rank correlation over clusters between drop and unigram_delta.",
+                ("adaptation_documents.text",),
             ),
         ),
     ),
@@ -381,8 +392,8 @@ CHECKS = (
     Check(
         "more_than_luck",
         False,
-        "Two samples of documents rank the drops of the clusters alike, at least at 0.5. Below, the drops are"
-        " mostly noise: budget.replay=none leaves them out.",
+        "Drops from two draws of documents have a rank correlation of at least 0.5. Below it, drops are mostly noise:"
+        " set budget.replay=none.",
     ),
 )
 
@@ -390,15 +401,15 @@ stage = Stage(
     name="adaptation_deltas",
     code_version="3",
     compute=compute,
-    description="How much a small model still learns from each cluster: how far the loss of a proxy with a new"
-    " head falls on the cluster's probe documents, ΔL_k = L(θ_init; C_k) − L(θ_n; C_k) [paper eq. 6]. `loss_curves` has"
-    " every step and seed, `probe_agreement` how far the ranking of the clusters is more than luck.",
+    description="How fast a small model learns each cluster: how far the loss of a proxy with a new head falls on the"
+    " cluster's probe documents, ΔL_k = L(θ_init; C_k) − L(θ_n; C_k) [paper eq. 6]. `loss_curves` has every step and"
+    " seed. `probe_agreement` says whether the ranking of the clusters is more than luck.",
     tables=TABLES,
     checks=CHECKS,
     expensive=True,
     inputs=("probe_set",),
     reads={
-        "adaptation": field_names(Adaptation, but=["delta"]),  # the form of the drop is chosen in budgets
+        "adaptation": field_names(Adaptation, but=["delta"]),  # only the stage budgets reads it
         "corpus": ("tokenizer",),
     },
     facts=facts,

@@ -250,7 +250,7 @@ TABLES = (
                 "Score from 0 to 1: the mean of quality.dimensions or, for judge=column, the column's scaled value.",
                 ("probe_documents.text", "corpus.kept"),
             ),
-            Column("judge", pl.String, "Name and version of the judge."),
+            Column("judge", pl.String, "Name of the judge or of its model."),
             Column("status", pl.String, "ok or failed."),
             Column("reason", pl.String, "Why judging failed."),
             Column(

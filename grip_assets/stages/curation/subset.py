@@ -1,4 +1,7 @@
-"""subset: the documents to train on [G8, G9]. The tables say why each document of the pool is in or out."""
+"""subset: the documents to train on [G8, G9]. The tables say why each document of the pool is in or out.
+
+The selections themselves are in method/selection/, their features in features.py.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,13 +45,13 @@ COLUMNS = [
 ]
 WORDS = {"corpus": "the_corpus", "subset": "the_subset", "random": "a_random_subset"}
 COMPARED = list(WORDS)
-# Of settings/selection; what is not here matters to the densities alone.
+# Fields of settings/selection that this stage reads. The others matter only to the stage densities.
 READS = ("rule", "weight", "beta", "neighbours", "rho_floor", "clip_quantile", "max_tokens", "seed")
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Documents of one cluster and their vectors, in the order of the table ``clusters``."""
+    """Documents of one cluster and their vectors (N, D), in the order of the table ``clusters``."""
 
     documents: pl.DataFrame
     x_ND: np.ndarray
@@ -56,7 +59,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Subset:
-    """Budgets of the clusters, and copies of each document in the order of ``selection_weights``."""
+    """``budgets``: the table. ``repeats_N``: copies of each document, in the order of ``selection_weights``."""
 
     budgets: pl.DataFrame
     repeats_N: np.ndarray
@@ -65,7 +68,10 @@ class Subset:
 def subset_under(
     settings: Settings, documents: pl.DataFrame, measured: dict[str, pl.DataFrame], features: Features | None = None
 ) -> Subset:
-    """What the stages ``budgets`` and ``subset`` make under ``settings``, from what was measured and the densities."""
+    """The budgets and the subset under ``settings``, from the tables ``measured`` and the densities in ``documents``.
+
+    This is what the stages ``budgets`` and ``subset`` compute, without writing artifacts.
+    """
     budgets = budgets_under(measured, Budget.of(settings), Adaptation.of(settings).delta)
     return Subset(budgets, drawn_under(budgets, documents, Selection.of(settings), features))
 
@@ -73,16 +79,16 @@ def subset_under(
 def drawn_under(
     budgets: pl.DataFrame, documents: pl.DataFrame, settings: Selection, features: Features | None = None
 ) -> np.ndarray:
-    """Copies of each document as this stage takes them, int64 (N,).
+    """Copies of each document in the subset, int64 (N,).
 
-    ``documents``: with their densities, in the order of ``selection_weights``. ``features``: needed for a rule other
-    than the draw.
+    ``documents``: with their densities, in the order of ``selection_weights``. ``features``: only a rule other than
+    ``draw`` needs them.
     """
     return selected(budgets, documents, settings, features or Densities(documents)).repeats_N
 
 
 def selected(budgets: pl.DataFrame, documents: pl.DataFrame, settings: Selection, features: Features) -> Selected:
-    """``documents``: doc_id and n_tokens, in the order of the table ``clusters``; ``budgets``: the table."""
+    """Select by ``settings.rule``. ``documents``: doc_id and n_tokens, in the order of the table ``clusters``."""
     return SELECTIONS[settings.rule].select(
         _documents(documents, budgets, settings), _budgets(budgets), features, settings
     )
@@ -100,7 +106,7 @@ def _budgets(budgets: pl.DataFrame) -> Budgets:
 
 
 class Densities:
-    """The features of documents whose densities are known, and nothing else: enough for a draw."""
+    """Features that have only the densities. That is enough for the rule ``draw``."""
 
     def __init__(self, documents: pl.DataFrame):
         self.documents = documents
@@ -109,12 +115,15 @@ class Densities:
         return self.documents["density"].to_numpy()
 
     def __getattr__(self, name: str) -> Any:
-        raise GripError(f"The feature {name} is not measured here; only densities are.")
+        raise GripError(f"The feature {name} is not available here, only densities are.")
 
 
 def diversity(work: Work, everything: pl.DataFrame, budgets: pl.DataFrame, settings: Selection) -> pl.DataFrame:
-    """The table ``diversity``: Rao's entropy [G0] of all documents of a cluster, of the chosen ones, and of a uniform
-    draw to the same budget; the same for the whole (``cluster_id`` NULL), whose uniform draw knows no clusters."""
+    """The table ``diversity``: Rao's entropy [G0] of all documents of a cluster, of the selected ones, and of a uniform
+    draw to the same budget.
+
+    The first row (``cluster_id`` NULL) has the same for the whole pool; its uniform draw ignores clusters.
+    """
     in_clusters, from_pool = _uniform_draws(everything, budgets, settings)
     weights_N = (np.ones(len(everything)), everything["repeats"].to_numpy(), in_clusters, from_pool)
 
@@ -150,7 +159,7 @@ def diversity(work: Work, everything: pl.DataFrame, budgets: pl.DataFrame, setti
 def _uniform_draws(
     everything: pl.DataFrame, budgets: pl.DataFrame, settings: Selection
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Copies of each document in a uniform draw to what each cluster may take, and in one that knows no clusters."""
+    """Copies of each document in two uniform draws: one to the budget of each cluster, one that ignores clusters."""
     whole = budgets.select(pl.col("n_docs", "n_tokens", "capacity", "allocated", "utility").sum(), pl.first("unit"))
     key_N = keys(keyed_uniform(settings.seed, "diversity", everything["doc_id"]), np.ones(1))
     in_clusters, from_pool = (
@@ -161,7 +170,7 @@ def _uniform_draws(
 
 
 def inside_clusters(diversity: pl.DataFrame) -> dict[str, float]:
-    """Mean over clusters by their documents: what paper eq. 1 compares."""
+    """The means over clusters, weighted by their documents, which paper eq. 1 compares."""
     rows = diversity.filter(pl.col("cluster_id").is_not_null()).fill_null(0)
     means = rows.select((pl.col(COMPARED) * pl.col("n_docs")).sum() / pl.col("n_docs").sum())
     return {f"diversity_of_{WORDS[name]}": value for name, value in means.row(0, named=True).items()}
@@ -200,7 +209,7 @@ def compute(work: Work) -> dict[str, Any]:
 
 
 def documents_of(work: Work) -> pl.DataFrame:
-    """Documents in the order of ``clusters`` with their densities; 1 where the selection in force reads none."""
+    """Documents in the order of ``clusters`` with their densities; all 1 if the selection in force needs none."""
     documents = work.frame("clusters").select("doc_id", "cluster_id", "n_tokens")
     density = work.frame("densities")["density"]
     return documents.with_columns(density=density if len(density) else pl.lit(1.0))
@@ -215,7 +224,10 @@ def _nothing_fits(budgets: pl.DataFrame, documents: pl.DataFrame, settings: Sele
 
 
 def _followed(found: Selected, budgets: pl.DataFrame, everything: pl.DataFrame) -> pl.DataFrame:
-    """The table ``budgets`` with what was followed; where a rule knows no budgets of clusters, what it took there."""
+    """The table ``budgets`` with the budgets that the selection followed as ``allocated``.
+
+    If a rule has no budgets of clusters, ``allocated`` is what it took from each cluster.
+    """
     if found.budgets == CLUSTERS:
         return budgets.with_columns(allocated=pl.Series(found.allocated_S))
     cost = pl.col("n_tokens") if budgets["unit"][0] == "tokens" else pl.lit(1)
@@ -226,9 +238,9 @@ def _followed(found: Selected, budgets: pl.DataFrame, everything: pl.DataFrame) 
 def thresholds_of(
     found: Selected, budgets: pl.DataFrame, documents: pl.DataFrame, max_tokens: int | None
 ) -> pl.DataFrame:
-    """The table ``selection_thresholds``: what was taken of each budget, and what was not and why.
+    """The table ``selection_thresholds``: how much of each budget was used, and which documents could not be taken.
 
-    One row a cluster; one row without a cluster where a rule follows no budgets of clusters.
+    One row per cluster. If a rule has no budgets of clusters, there is one row without a cluster.
     """
     drawn = found.drawn
     rows = pl.DataFrame(
@@ -251,7 +263,7 @@ def thresholds_of(
     else:
         of = documents.select(left_out=left_out[0], left_out_tokens=left_out[1])
         rows = rows.sum().with_columns(pl.lit(None, pl.Int32).alias("cluster_id"), **of.to_dict())
-        if found.budgets != POOL:  # several budgets: no one threshold
+        if found.budgets != POOL:  # several budgets have no common threshold
             ends = dict.fromkeys(ends, pl.Series([None]))
     return rows.with_columns(max_tokens=pl.lit(max_tokens, pl.Int64), **ends).select(
         pl.col(column.name).cast(column.dtype) for column in stage.table("selection_thresholds").columns
@@ -259,7 +271,7 @@ def thresholds_of(
 
 
 def _short(thresholds: pl.DataFrame, budgets: pl.DataFrame) -> str | None:
-    """A sentence for the log where no document fits into what is left of the budget."""
+    """A warning for the log if part of the budget could not be used because documents are too long; else None."""
     total = thresholds.select(pl.exclude("cluster_id", "exhausted", "threshold").sum()).row(0, named=True)
     if total["granted"] == total["allocated"]:
         return None
@@ -277,7 +289,7 @@ def _short(thresholds: pl.DataFrame, budgets: pl.DataFrame) -> str | None:
 
 
 def clusters_of(work: Work, documents: pl.DataFrame) -> Iterator[Cluster]:
-    """Clusters one after the other, without more of the vectors in memory than one cluster and one block."""
+    """Clusters one after the other. Memory holds the vectors of one cluster and of one block."""
     sizes = documents.group_by("cluster_id", maintain_order=True).len()["len"].to_list()
     rows, held, start = vector_blocks(work.files("cluster_embeddings")), np.zeros((0, 0), np.float16), 0
     for size in sizes:
@@ -290,7 +302,7 @@ def clusters_of(work: Work, documents: pl.DataFrame) -> Iterator[Cluster]:
 
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
-    """What the features of the rule depend on outside of the tables."""
+    """What the features of the rule depend on outside of the input tables."""
     return feature_facts(SELECTIONS[Selection.of(settings).rule].features, settings)
 
 
@@ -301,26 +313,26 @@ DRAWN = (
     Column(
         "density",
         pl.Float64,
-        "ρ(x), from the distances to its neighbours in the cluster; 1 where the weights need none.",
+        "Density ρ(x), from the distances to its neighbours in the cluster. 1 if the weights do not use it.",
         ("densities.density",),
     ),
-    Column("length_weight", pl.Float64, "(ℓ(x)/ℓ_avg)^β.", ("clusters.n_tokens",)),
+    Column("length_weight", pl.Float64, "Length term of the weight, (ℓ(x)/ℓ_avg)^β.", ("clusters.n_tokens",)),
     Column(
         "selection_weight",
         pl.Float64,
-        "ρ(x)⁻¹ (ℓ(x)/ℓ_avg)^β, floored and clipped.",
+        "Weight in the draw, ρ(x)⁻¹ (ℓ(x)/ℓ_avg)^β, with selection.rho_floor and selection.clip_quantile.",
         ("densities.density", "clusters.n_tokens"),
     ),
     Column(
         "key",
         pl.Float64,
-        "Key of the draw; documents are taken from the largest key down.",
+        "Key of the draw. The documents with the largest keys are taken.",
         ("densities.density", "clusters.n_tokens", "clusters.doc_id"),
     ),
     Column(
         "repeats",
         pl.Int64,
-        "Copies of the document to train on; 0 where it is not selected.",
+        "Copies of the document in the subset. 0 if it is not selected.",
         ("budgets.allocated", "densities.density", "clusters.n_tokens"),
     ),
 )
@@ -330,42 +342,52 @@ TABLES = (
     Table(
         "selection_thresholds",
         (
-            Column("cluster_id", pl.Int32, "Cluster.", ("budgets.cluster_id",)),
-            Column("allocated", pl.Int64, "The cluster's budget, in its unit.", ("budgets.allocated",)),
+            Column(
+                "cluster_id",
+                pl.Int32,
+                "Cluster. Null if the selection has no budgets of clusters.",
+                ("budgets.cluster_id",),
+            ),
+            Column("allocated", pl.Int64, "The cluster's budget, in tokens or documents.", ("budgets.allocated",)),
             Column(
                 "granted",
                 pl.Int64,
-                "What of the budgets the cluster can use, after what others left was spread.",
+                "Budget that the cluster can use, with its part of what other clusters cannot use.",
                 ("budgets.allocated", "budgets.utility", "clusters.n_tokens"),
             ),
             Column(
                 "drawn",
                 pl.Int64,
-                "What was drawn, in the unit of the budget, repeats counted.",
+                "Size of the documents drawn, in the unit of the budget. Copies count.",
                 ("budgets.allocated", "clusters.n_tokens", "densities.density"),
             ),
             Column(
                 "passed_over",
                 pl.Int64,
-                "Documents that are longer than the cluster's whole budget; none of them can be drawn.",
+                "Documents that cannot be drawn because they are longer than the cluster's whole budget.",
                 ("budgets.allocated", "clusters.n_tokens"),
             ),
-            Column("passed_over_tokens", pl.Int64, "Their tokens.", ("budgets.allocated", "clusters.n_tokens")),
+            Column(
+                "passed_over_tokens",
+                pl.Int64,
+                "Tokens of the documents in passed_over.",
+                ("budgets.allocated", "clusters.n_tokens"),
+            ),
             Column(
                 "left_out", pl.Int64, "Documents that are longer than selection.max_tokens.", ("clusters.n_tokens",)
             ),
-            Column("left_out_tokens", pl.Int64, "Their tokens.", ("clusters.n_tokens",)),
-            Column("max_tokens", pl.Int64, "selection.max_tokens; null where no length is too long."),
+            Column("left_out_tokens", pl.Int64, "Tokens of the documents in left_out.", ("clusters.n_tokens",)),
+            Column("max_tokens", pl.Int64, "Value of selection.max_tokens. Null if there is no limit."),
             Column(
                 "exhausted",
                 pl.Boolean,
-                "Whether every document that fits is taken, as often as it may be.",
+                "Whether every document that fits is taken, as often as allowed.",
                 ("budgets.allocated", "clusters.n_tokens"),
             ),
             Column(
                 "threshold",
                 pl.Float64,
-                "Key of the last document taken; of those that fit, all with a larger one are in.",
+                "Smallest key that was taken. All documents that fit and have a larger key are in the subset.",
                 ("budgets.allocated", "densities.density"),
             ),
         ),
@@ -373,48 +395,48 @@ TABLES = (
     Table(
         "diversity",
         (
-            Column("cluster_id", pl.Int32, "Cluster; null for the whole.", ("clusters.cluster_id",)),
-            Column("n_docs", pl.Int64, "Documents.", ("clusters.doc_id",)),
-            Column("n_selected", pl.Int64, "Documents of the subset.", ("budgets.allocated",)),
+            Column("cluster_id", pl.Int32, "Cluster. Null for the whole pool.", ("clusters.cluster_id",)),
+            Column("n_docs", pl.Int64, "Number of documents.", ("clusters.doc_id",)),
+            Column("n_selected", pl.Int64, "Number of documents in the subset.", ("budgets.allocated",)),
             Column(
                 "corpus", pl.Float64, "Rao's quadratic entropy of all documents.", ("cluster_embeddings.embedding",)
             ),
             Column(
                 "subset",
                 pl.Float64,
-                "The same of the subset, repeats counted.",
+                "Rao's quadratic entropy of the subset. Copies count.",
                 ("cluster_embeddings.embedding", "budgets.allocated"),
             ),
             Column(
                 "random",
                 pl.Float64,
-                "The same of a uniform draw to the same budget.",
+                "Rao's quadratic entropy of a uniform draw to the same budget.",
                 ("cluster_embeddings.embedding", "budgets.allocated"),
             ),
         ),
     ),
 )
 CHECKS = (
-    Check("within_budgets", True, "Every cluster is drawn to its budget, within a document that fits."),
-    Check("budget_met", False, "At least 99% of the budget could be used."),
+    Check("within_budgets", True, "Every cluster meets its budget, up to the length of a document."),
+    Check("budget_met", False, "At least 99% of the budget is used."),
     Check("nothing_lost", True, "Documents read = selected + not selected + held out + rejected."),
-    Check("diversity_in_range", True, "Entropies are from 0 to 2, and of as many documents as there are."),
+    Check("diversity_in_range", True, "Entropies are from 0 to 2, and counts of documents agree with the subset."),
 )
 
 stage = Stage(
     name="subset",
     code_version="4",
     compute=compute,
-    description="The documents to train on. Each cluster's are drawn without replacement to its budget, unusual ones"
-    " rather than common ones and longer rather than shorter: P(x) ∝ ρ(x)⁻¹ (ℓ(x)/ℓ_avg)^β [paper eq. 9, 10]."
-    " `selection_thresholds`: budget, what was drawn and what was passed over as too long, by cluster."
-    " `selection_weights` has density, weights and key of every document, chosen or not; `diversity` Rao's entropy of"
-    " pool, subset and a random draw, by cluster and (`cluster_id` NULL) as a whole [paper eq. 1].",
+    description="The documents to train on. Documents of each cluster are drawn without replacement until its budget is"
+    " met. Unusual and long documents are preferred: P(x) ∝ ρ(x)⁻¹ (ℓ(x)/ℓ_avg)^β [paper eq. 9, 10]."
+    " `selection_weights` has density, weights and key of every document, selected or not. `selection_thresholds` has"
+    " for each cluster its budget, what was drawn, and what was too long. `diversity` compares Rao's entropy of the"
+    " pool, of the subset and of a random draw, for each cluster and (`cluster_id` NULL) for the whole [paper eq. 1].",
     tables=TABLES,
     checks=CHECKS,
     picture=True,
     inputs=("corpus", "clusters", "budgets", "densities"),
     reads={"selection": READS},
     facts=facts,
-    otherwise="code changed, or what the selection asks for: a target, a package, how quality or clusters are made",
+    otherwise="code changed, or a feature of the selection: its target, its package, or how it is computed",
 )

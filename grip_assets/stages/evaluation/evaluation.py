@@ -1,5 +1,8 @@
-"""evaluation: does the subset train a better model? Bits per byte of each strategy's models, with intervals over seeds,
-the paired difference to a random subset and to the rung before, and a verdict in words beside the cost."""
+"""evaluation: does the subset train a better model?
+
+For each strategy: bits per byte of its models with intervals over seeds, paired differences to a random subset and to
+the rung before, a verdict in words, and the cost.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +15,7 @@ from grip_assets.method.statistics import mean, verdict
 from grip_assets.stages.evaluation.evaluation_set import COPIED
 from grip_assets.store.query import query
 
-FEWEST = 5  # items of a slice that is shown
+FEWEST = 5  # a slice with fewer items is left out
 SLICES = ("language", "quality_band", "length_band")
 
 
@@ -34,7 +37,7 @@ def compute(work: Work) -> dict[str, Any]:
 
 
 def _parts(measured: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """One row a strategy and seed: what was measured on a set, and on each slice of the held-out documents."""
+    """Frames with one row per strategy and seed: one frame per set, and one per slice of the held-out documents."""
     held_out = measured.filter(set="held_out")
     slices = [held_out.with_columns(slice_by=pl.lit(by), slice=pl.col(by)).drop_nulls("slice") for by in SLICES]
     whole = measured.with_columns(slice_by=pl.lit("all"), slice=pl.lit("all"))
@@ -75,7 +78,7 @@ def _compared(part: pl.DataFrame, before: dict[str, str | None]) -> Iterator[dic
 def _paired(
     values: dict[str, dict[int, float]], strategy: str, other: str | None, column: str, words: str, less: bool
 ) -> dict[str, Any]:
-    """The difference to another strategy, seed by seed; nothing where there is none to compare with."""
+    """Columns of the difference to another strategy, paired by seed; empty if there is no other strategy."""
     if other == strategy or other not in values:
         return {}
     base = values[other]
@@ -84,98 +87,116 @@ def _paired(
     return difference.columns(column, f"{column}_low", f"{column}_high") | {words: said}
 
 
+COMPARED_WITH = "Other strategy to compare with: the rung before; for an ablation and for your settings, grip."
 TABLES = (
     Table(
         "evaluation",
         (
-            Column("strategy", pl.String, "What selected the training documents.", ("trainings.strategy",)),
-            Column("set", pl.String, "humaneval, held_out or target.", ("evaluation_set.set",)),
+            Column("strategy", pl.String, "Strategy that selected the training documents.", ("trainings.strategy",)),
+            Column("set", pl.String, "Set of items: humaneval, held_out or target.", ("evaluation_set.set",)),
             Column(
                 "slice_by",
                 pl.String,
-                "all, language, quality_band or length_band.",
+                "Property by which the set is sliced: all (no slices), language, quality_band or length_band.",
                 ("evaluation_set.language", "evaluation_set.quality_band", "evaluation_set.length_band"),
             ),
             Column(
                 "slice",
                 pl.String,
-                "Its value.",
+                "Value of that property.",
                 ("evaluation_set.language", "evaluation_set.quality_band", "evaluation_set.length_band"),
             ),
-            Column("measure", pl.String, "bits_per_byte (less is better) or pass_at_1 (more is).", ("trainings.bits",)),
-            Column("n_items", pl.Int64, "Items.", ("evaluation_set.item_id",)),
-            Column("n_bytes", pl.Int64, "Bytes.", ("evaluation_set.n_bytes",)),
-            Column("seeds", pl.Int64, "Seeds.", ("trainings.seed",)),
-            Column("value", pl.Float64, "Mean over seeds.", ("trainings.bits", "evaluation_set.n_bytes")),
-            Column("low", pl.Float64, "Its 95% interval, Student's.", ("trainings.bits",)),
-            Column("high", pl.Float64, "Its 95% interval, Student's.", ("trainings.bits",)),
+            Column(
+                "measure",
+                pl.String,
+                "Measure: bits_per_byte (less is better) or pass_at_1 (more is better).",
+                ("trainings.bits",),
+            ),
+            Column("n_items", pl.Int64, "Number of items.", ("evaluation_set.item_id",)),
+            Column("n_bytes", pl.Int64, "Bytes of the items.", ("evaluation_set.n_bytes",)),
+            Column("seeds", pl.Int64, "Number of seeds.", ("trainings.seed",)),
+            Column(
+                "value", pl.Float64, "Mean of the measure over seeds.", ("trainings.bits", "evaluation_set.n_bytes")
+            ),
+            Column("low", pl.Float64, "Lower end of its 95% interval (Student's t).", ("trainings.bits",)),
+            Column("high", pl.Float64, "Upper end of its 95% interval (Student's t).", ("trainings.bits",)),
             Column("to_random", pl.Float64, "Mean over seeds of the difference to random.", ("trainings.bits",)),
-            Column("to_random_low", pl.Float64, "Its interval.", ("trainings.bits",)),
-            Column("to_random_high", pl.Float64, "Its interval.", ("trainings.bits",)),
-            Column("verdict", pl.String, "The same in words.", ("trainings.bits",)),
-            Column("compared_with", pl.String, "The rung before; of an ablation, grip.", ("strategy_costs.previous",)),
-            Column("to_previous", pl.Float64, "Mean over seeds of the difference to that.", ("trainings.bits",)),
-            Column("to_previous_low", pl.Float64, "Its interval.", ("trainings.bits",)),
-            Column("to_previous_high", pl.Float64, "Its interval.", ("trainings.bits",)),
-            Column("previous_verdict", pl.String, "The same in words.", ("trainings.bits",)),
+            Column("to_random_low", pl.Float64, "Lower end of its 95% interval.", ("trainings.bits",)),
+            Column("to_random_high", pl.Float64, "Upper end of its 95% interval.", ("trainings.bits",)),
+            Column("verdict", pl.String, "The difference to random in words.", ("trainings.bits",)),
+            Column("compared_with", pl.String, COMPARED_WITH, ("strategy_costs.previous",)),
+            Column("to_previous", pl.Float64, "Mean over seeds of the difference to it.", ("trainings.bits",)),
+            Column("to_previous_low", pl.Float64, "Lower end of its 95% interval.", ("trainings.bits",)),
+            Column("to_previous_high", pl.Float64, "Upper end of its 95% interval.", ("trainings.bits",)),
+            Column("previous_verdict", pl.String, "This difference in words.", ("trainings.bits",)),
         ),
     ),
     Table(
         "ladder",
         (
-            Column("set", pl.String, "humaneval, held_out or target.", ("evaluation_set.set",)),
-            Column("strategy", pl.String, "What selected the training documents.", ("trainings.strategy",)),
+            Column("set", pl.String, "Set of items: humaneval, held_out or target.", ("evaluation_set.set",)),
+            Column("strategy", pl.String, "Strategy that selected the training documents.", ("trainings.strategy",)),
             Column(
                 "kind",
                 pl.String,
-                "rung (of Panel B), yours (your settings in force), baseline or ablation (grip without one part).",
+                "Kind: rung (of Panel B), yours (your settings in force), baseline, or ablation (grip without one"
+                " part).",
                 ("strategy_costs.kind",),
             ),
-            Column("seeds", pl.Int64, "Seeds.", ("trainings.seed",)),
-            Column("bits_per_byte", pl.Float64, "Mean over seeds.", ("trainings.bits", "evaluation_set.n_bytes")),
-            Column("low", pl.Float64, "Its 95% interval, Student's.", ("trainings.bits",)),
-            Column("high", pl.Float64, "Its 95% interval, Student's.", ("trainings.bits",)),
-            Column("to_random", pl.Float64, "Mean over seeds of the difference to random.", ("trainings.bits",)),
-            Column("to_random_low", pl.Float64, "Its interval.", ("trainings.bits",)),
-            Column("to_random_high", pl.Float64, "Its interval.", ("trainings.bits",)),
-            Column("verdict", pl.String, "The same in words.", ("trainings.bits",)),
-            Column("compared_with", pl.String, "The rung before; of an ablation, grip.", ("strategy_costs.previous",)),
-            Column("to_previous", pl.Float64, "Mean over seeds of the difference to that.", ("trainings.bits",)),
-            Column("to_previous_low", pl.Float64, "Its interval.", ("trainings.bits",)),
-            Column("to_previous_high", pl.Float64, "Its interval.", ("trainings.bits",)),
-            Column("previous_verdict", pl.String, "The same in words.", ("trainings.bits",)),
+            Column("seeds", pl.Int64, "Number of seeds.", ("trainings.seed",)),
             Column(
-                "n_docs", pl.Float64, "Documents selected, copies counted, mean over seeds.", ("strategy_costs.n_docs",)
+                "bits_per_byte",
+                pl.Float64,
+                "Mean bits per byte over seeds.",
+                ("trainings.bits", "evaluation_set.n_bytes"),
             ),
-            Column("n_tokens", pl.Float64, "Tokens selected.", ("strategy_costs.n_tokens",)),
-            Column("mean_tokens", pl.Float64, "Tokens of a document.", ("strategy_costs.mean_tokens",)),
+            Column("low", pl.Float64, "Lower end of its 95% interval (Student's t).", ("trainings.bits",)),
+            Column("high", pl.Float64, "Upper end of its 95% interval (Student's t).", ("trainings.bits",)),
+            Column("to_random", pl.Float64, "Mean over seeds of the difference to random.", ("trainings.bits",)),
+            Column("to_random_low", pl.Float64, "Lower end of its 95% interval.", ("trainings.bits",)),
+            Column("to_random_high", pl.Float64, "Upper end of its 95% interval.", ("trainings.bits",)),
+            Column("verdict", pl.String, "The difference to random in words.", ("trainings.bits",)),
+            Column("compared_with", pl.String, COMPARED_WITH, ("strategy_costs.previous",)),
+            Column("to_previous", pl.Float64, "Mean over seeds of the difference to it.", ("trainings.bits",)),
+            Column("to_previous_low", pl.Float64, "Lower end of its 95% interval.", ("trainings.bits",)),
+            Column("to_previous_high", pl.Float64, "Upper end of its 95% interval.", ("trainings.bits",)),
+            Column("previous_verdict", pl.String, "This difference in words.", ("trainings.bits",)),
+            Column(
+                "n_docs",
+                pl.Float64,
+                "Documents selected, mean over seeds. Copies count.",
+                ("strategy_costs.n_docs",),
+            ),
+            Column("n_tokens", pl.Float64, "Tokens selected, mean over seeds.", ("strategy_costs.n_tokens",)),
+            Column("mean_tokens", pl.Float64, "Mean tokens of a selected document.", ("strategy_costs.mean_tokens",)),
             Column(
                 "seconds",
                 pl.Float64,
-                "What the selection took, with the stages that it needs.",
+                "Time of the selection, with the stages that it needs.",
                 ("strategy_costs.seconds",),
             ),
-            Column("encoder_tokens", pl.Int64, "Tokens through the encoder.", ("strategy_costs.encoder_tokens",)),
+            Column("encoder_tokens", pl.Int64, "Tokens that the encoder read.", ("strategy_costs.encoder_tokens",)),
             Column(
                 "proxy_tokens",
                 pl.Int64,
-                "Tokens of the probe, times its steps and seeds.",
+                "Tokens that the proxy read, over all steps and seeds.",
                 ("strategy_costs.proxy_tokens",),
             ),
             Column("judged_documents", pl.Int64, "Documents that were judged.", ("strategy_costs.judged_documents",)),
         ),
     ),
 )
-CHECKS = (Check("in_their_intervals", True, "Every mean lies in its interval; verdicts are what these say."),)
+CHECKS = (Check("in_their_intervals", True, "Every mean lies in its interval, and verdicts agree with the intervals."),)
 
 stage = Stage(
     name="evaluation",
     code_version="4",
     compute=compute,
-    description="Does the subset train a better model? Bits per byte (and pass@1 where asked for) of the models of each"
-    " strategy on benchmark solutions, held-out documents and your target set: mean and 95% interval over seeds, paired"
-    " differences to `random` and to the rung before (of your settings and of an ablation: to `grip`), and a verdict."
-    " `ladder` has one row a strategy and set, with the cost of the selection.",
+    description="Does the subset train a better model? The table has bits per byte (and pass@1, with"
+    " evaluation.pass_at_1) of the models of each strategy on benchmark solutions, held-out documents and your target"
+    " set: means and 95% intervals over seeds, and paired differences to `random` and to the rung before (for your"
+    " settings and for an ablation: to `grip`), with a verdict. `ladder` has one row per strategy and set, with the"
+    " cost of the selection.",
     tables=TABLES,
     checks=CHECKS,
     picture=True,

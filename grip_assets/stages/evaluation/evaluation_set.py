@@ -1,8 +1,9 @@
-"""evaluation_set: what the models of the evaluation have to predict, and the tokenizer that they share.
+"""evaluation_set: the items that the models of the evaluation must predict, and the tokenizer that they share.
 
-Solutions of the benchmarks after their prompts; passages of documents whose projects were set aside before curation
-(settings/corpus.held_out); and passages of your own target set. No document of it is in the pool: a check blocks. Near
-copies may be: ``in_pool`` says how much of a passage one document of the pool has.
+There are three sets: solutions of benchmarks after their prompts, passages of projects that were set aside before
+curation (settings/corpus.held_out), and passages of the user's target set. A blocking check makes sure that no
+predicted held-out document is in the pool. Near copies may be there: ``in_pool`` says how much of a passage one
+document of the pool has.
 """
 
 from pathlib import Path
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 
 
 LANGUAGES = {"humaneval": "python"}
-LEARNED_FROM = 20_000_000  # bytes that the tokenizer is learned from
-COPIED = 0.3  # in_pool of a passage that is not measured with: a fork or a vendored copy of it is in the pool
+LEARNED_FROM = 20_000_000  # most bytes from which the tokenizer is learned
+COPIED = 0.3  # a passage with more in_pool has a copy in the pool (a fork, vendored code) and is not used
 BANDS = ("low", "middle", "high")
-LENGTHS = {"short": 0, "medium": 500, "long": 2000}  # tokens, from
+LENGTHS = {"short": 0, "medium": 500, "long": 2000}  # least tokens of each band
 
 
 def compute(work: Work) -> dict[str, Any]:
@@ -54,8 +55,9 @@ def compute(work: Work) -> dict[str, Any]:
     copied = int((items["in_pool"] > COPIED).sum())
     if copied == len(items):
         raise GripError(
-            f"Each of the {len(items):,} passages stands in a document of the pool, so none can measure anything."
-            " Set other projects aside (settings/corpus.held_out, project_depth), or give another target."
+            f"Each of the {len(items):,} passages has a copy in the pool, so none can measure anything."
+            " Set other projects aside (settings/corpus.held_out, project_depth), or name another target in"
+            " settings/evaluation.target."
         )
     sizes = {f"items_of_{name}": n for name, n in items.group_by("set", maintain_order=True).len().iter_rows()}
     return sizes | {"left_out_as_copies": copied}
@@ -84,19 +86,22 @@ def _benchmark(name: str) -> pl.DataFrame:
 
 
 def _held_out(work: Work, settings: Evaluation) -> pl.DataFrame:
-    """Passages of documents that were set aside: of each project one, then of each a second one, until there are
-    enough, so that no large project is the measure of all."""
+    """Passages of documents that were set aside.
+
+    First one document of each project is taken, then a second one of each, until there are enough. So no large project
+    dominates the set.
+    """
     documents = work.frame("held_out")
     if documents.is_empty():
         raise GripError(
             "No document was set aside for the evaluation. Set settings/corpus.held_out to the share of the projects to"
-            " set aside, for example 0.05; where it is set, raise it or settings/corpus.project_depth."
+            " set aside, for example 0.05. If it is set already, raise it or settings/corpus.project_depth."
         )
     ids = documents["doc_id"]
     drawn = documents.with_columns(
         pl.Series("u", keyed_uniform(settings.seed, "held out", ids)),
         pl.Series("of_project", keyed_uniform(settings.seed, "held out", documents["project"])),
-        pl.Series("place", keyed_uniform(settings.seed, "passage", ids)),  # its own: small u are chosen
+        pl.Series("place", keyed_uniform(settings.seed, "passage", ids)),  # not u, which is small for chosen documents
     ).with_columns(turn=pl.col("u").rank("ordinal").over("project"))
     chosen = drawn.sort("turn", "of_project", "u").head(settings.documents)
     described = _described(work, chosen)
@@ -110,12 +115,15 @@ def _held_out(work: Work, settings: Evaluation) -> pl.DataFrame:
 
 
 def passage(text: str, longest: int, u: float) -> str:
-    """A document, or of a longer one the whole lines from a place that ``u`` in (0, 1) names, to ``longest`` bytes."""
+    """A passage of at most ``longest`` bytes: the whole text, or a part of it.
+
+    The part begins at the place that ``u`` in (0, 1) names, moved to the next beginning of a line.
+    """
     data = text.encode()
     if len(data) <= longest:
         return text
     start = int(u * (len(data) - longest))
-    line = data.find(b"\n", start, start + longest // 2) + 1  # 0: a line that is longer than half a passage
+    line = data.find(b"\n", start, start + longest // 2) + 1  # 0: no line begins within half a passage
     cut = data[line or start :][:longest]
     return cut.decode(errors="ignore")
 
@@ -125,7 +133,10 @@ def _length_band(tokens: int) -> str:
 
 
 def _described(work: Work, documents: pl.DataFrame) -> pl.DataFrame:
-    """The cluster that each document would be in, and in which third of the documents the quality of that one lies."""
+    """``documents`` with the columns cluster_id and quality_band.
+
+    cluster_id: the nearest cluster. quality_band: the third of the documents, by the quality of their clusters.
+    """
     from grip_assets.models.encoder import load_encoder
 
     settings = Embedding.of(work.settings)
@@ -162,14 +173,17 @@ def _target(settings: Evaluation, corpus: Corpus) -> pl.DataFrame:
         for d in target_documents(settings.target, corpus)
     ]
     if not rows:
-        raise GripError(f"settings/evaluation.target '{settings.target}' has no document that can be read.")
+        raise GripError(
+            f"settings/evaluation.target is '{settings.target}', and no document there can be read. Name a folder, or a"
+            " JSONL or Parquet file, with text documents."
+        )
     found = pl.DataFrame(rows, infer_schema_length=None).unique("item_id", maintain_order=True)
     u = pl.Series("u", keyed_uniform(settings.seed, "target", found["item_id"]))
     return found.with_columns(u).sort("u").drop("u").head(settings.documents)
 
 
 def learned_tokenizer(work: Work, settings: Evaluation) -> "Tokenizer":
-    """A byte-level BPE of a sample of the pool."""
+    """A byte-level BPE, learned on a sample of the pool."""
     from grip_assets.training.small import learn_tokenizer
 
     sizes = pl.read_parquet(work.files("corpus"), columns=["doc_id", "n_bytes"])
@@ -187,37 +201,37 @@ TABLES = (
     Table(
         "evaluation_set",
         (
-            Column("item_id", pl.String, "Set, and the problem or document in it."),
-            Column("set", pl.String, "humaneval, held_out or target."),
-            Column("source", pl.String, "Problem, or path of the document."),
-            Column("project", pl.String, "Project that was set aside.", ("held_out.project",)),
+            Column("item_id", pl.String, "Name of the item: its set, then the problem or document."),
+            Column("set", pl.String, "Set of items: humaneval, held_out or target."),
+            Column("source", pl.String, "Name of the problem, or path of the document."),
+            Column("project", pl.String, "Project of a held-out document.", ("held_out.project",)),
             Column("language", pl.String, "Language.", ("held_out.language",)),
             Column(
                 "cluster_id",
                 pl.Int32,
-                "Cluster that the document would be in.",
+                "Nearest cluster of a held-out document.",
                 ("clusters.cluster_id", "held_out.text"),
             ),
             Column(
                 "quality_band",
                 pl.String,
-                "Third of the held-out documents by the quality of that cluster.",
+                "Third of the held-out documents by the quality of their cluster: low, middle or high.",
                 ("cluster_quality.quality",),
             ),
             Column(
                 "length_band",
                 pl.String,
-                "short, medium (from 500 tokens) or long (from 2,000).",
+                "Length of the document: short, medium (from 500 tokens) or long (from 2,000).",
                 ("held_out.n_tokens",),
             ),
-            Column("prompt", pl.String, "What the models are given."),
-            Column("text", pl.String, "What they have to predict.", ("held_out.text",)),
+            Column("prompt", pl.String, "Text that the models read before they predict."),
+            Column("text", pl.String, "Text that the models predict.", ("held_out.text",)),
             Column("n_bytes", pl.Int64, "Bytes of the text.", ("held_out.text",)),
             Column(
                 "in_pool",
                 pl.Float64,
-                "Largest share of its runs of 13 words that one document of the pool has; above 0.3 it is not measured"
-                " with.",
+                "Largest share of the text's runs of 13 words that one document of the pool has. Items above 0.3 are"
+                " not used.",
                 ("corpus.text",),
             ),
         ),
@@ -225,22 +239,23 @@ TABLES = (
     Table(
         "tokenizer",
         (
-            Column("vocabulary", pl.Int64, "Tokens.", ("corpus.text",)),
-            Column("json", pl.String, "The byte-level BPE, as the library tokenizers reads it.", ("corpus.text",)),
+            Column("vocabulary", pl.Int64, "Size of the vocabulary.", ("corpus.text",)),
+            Column("json", pl.String, "The byte-level BPE as JSON, for the library tokenizers.", ("corpus.text",)),
         ),
     ),
 )
 CHECKS = (
-    Check("apart", True, "No held-out document that is predicted is in the pool."),
-    Check("something_to_predict", True, "Every item has a text, and is there once."),
+    Check("apart", True, "No predicted held-out document is in the pool."),
+    Check("something_to_predict", True, "Every item has a text, and no item is there twice."),
 )
 
 stage = Stage(
     name="evaluation_set",
     code_version="3",
     compute=compute,
-    description="What the models of the evaluation have to predict: solutions of the benchmarks, passages of held-out"
-    " projects, your target set. `tokenizer` is the one they share, learned on the pool.",
+    description="The texts that the models of the evaluation must predict: solutions of the benchmarks, passages of"
+    " held-out projects, and passages of your target set. `tokenizer` is the tokenizer that all models share, learned"
+    " on the pool.",
     tables=TABLES,
     checks=CHECKS,
     expensive=True,

@@ -1,10 +1,13 @@
-"""strategies: what each way of selecting takes of the pool, all to the same tokens, and what the selection costs.
+"""strategies: the documents that each strategy selects, all to the same number of tokens, and the cost of selecting.
 
-A strategy is a profile: its budget and its selection, over the settings in force. What it takes is made by the same
-code as a curation with that profile. Rungs are the rows of the paper's Panel B, but for `random`, which is drawn from
-the whole pool; the paper's own random row, drawn in every cluster in proportion, is `proportional`. Ablations are the
-last rung without one part; the other profiles are baselines, which a sceptic would name. Under one seed all draw with
-the same random numbers, so that two strategies differ by what they do and less by luck.
+A strategy is a profile: its budget and its selection replace those in force. The same code selects for a strategy and
+for a curation with that profile. There are three kinds:
+- Rungs are the rows of the paper's Panel B. One differs: `random` draws from the whole pool. The paper draws in every
+  cluster in proportion to its size, which is `proportional` here.
+- Ablations are the last rung without one part.
+- Baselines are all other profiles.
+
+Under one seed, all strategies draw with the same random numbers, so that luck adds little to their differences.
 """
 
 import time
@@ -55,8 +58,8 @@ COSTS = pl.Schema(
 
 @dataclass(frozen=True)
 class Strategy:
-    """``kind``: rung, ablation, baseline or yours. ``settings``: those in force with the profile's budget and
-    selection. ``needs``: stages that it cannot do without."""
+    """``kind``: rung, ablation, baseline or yours. ``settings``: those in force, with the profile's budget and
+    selection. ``needs``: the stages whose tables its selection reads."""
 
     name: str
     kind: str
@@ -70,8 +73,11 @@ class Strategy:
 
 @dataclass
 class Taken:
-    """What a strategy took: copies of each document, int64 (N,), under each seed. ``seconds``: of its own rule.
-    ``versions``: of the stages that it was made from."""
+    """The selection of one strategy.
+
+    ``draws``: seed to the copies of each document, int64 (N,). ``seconds``: time of the selection itself, without the
+    stages before it. ``versions``: versions of those stages.
+    """
 
     versions: Mapping[str, str]
     draws: dict[int, np.ndarray] = field(default_factory=dict)
@@ -79,7 +85,7 @@ class Taken:
 
 
 def strategy(name: str, now: Settings) -> Strategy:
-    """What a name means under the settings in force."""
+    """The strategy of that name, under the settings in force."""
     settings = now if name == IN_FORCE else _over(read_profile(name), now)
     return Strategy(name, _kind(name), settings, _needs(Budget.of(settings), Selection.of(settings)))
 
@@ -102,7 +108,7 @@ def _over(profile: Mapping[str, Mapping[str, Any]], now: Settings) -> Settings:
 
 
 def _needs(budget: Budget, selection: Selection) -> tuple[str, ...]:
-    """Stages without which these settings cannot be followed."""
+    """The stages whose tables a selection with these settings reads."""
     rule = SELECTIONS[selection.rule]
     drawn = selection.rule == "draw"
     judged = drawn and budget.reads_quality
@@ -143,7 +149,7 @@ def compute(work: Work) -> dict[str, Any]:
 
 
 def budget_of_all(settings: Settings, available: int) -> int:
-    """Tokens of every strategy."""
+    """The number of tokens that every strategy selects. GripError if the budget counts documents."""
     budget = Budget.of(settings)
     if budget.unit != "tokens":
         raise GripError(
@@ -151,12 +157,12 @@ def budget_of_all(settings: Settings, available: int) -> int:
             " Set it to 'tokens'."
         )
     total = resolve_total(budget.total, available)
-    capacities(np.array([available]), total, budget.overflow, budget.max_repeats)  # refuses what the pool has not
+    capacities(np.array([available]), total, budget.overflow, budget.max_repeats)  # GripError if the pool is too small
     return total
 
 
 def take(work: Work, s: Strategy, seeds: range) -> Taken:
-    """What a curation with the strategy's settings would take, under each seed of the draw."""
+    """The selection that a curation with the strategy's settings would make, under each seed of the draw."""
     documents, versions, measured = (
         work.frame("clusters"),
         versions_under(s.settings, work),
@@ -171,23 +177,23 @@ def take(work: Work, s: Strategy, seeds: range) -> Taken:
         selection = Selection.of(s.settings).model_copy(update={"seed": seed})
         try:
             found = subset_under({**s.settings, "selection": selection}, documents, measured, features)
-        except GripError as refused:  # with overflow: error, budgets above their cluster
+        except GripError as refused:  # with overflow=error: a budget is above its cap
             raise GripError(f"The strategy '{s.name}': {refused}") from None
         taken.draws[seed] = found.repeats_N
-        taken.seconds = time.monotonic() - started  # of the last one, which has its features at hand
+        taken.seconds = time.monotonic() - started  # only the last draw counts: its features are in memory already
     taken.seconds += sum(features.seconds.values())
     return taken
 
 
 def _rows(name: str, seed: int, documents: pl.DataFrame, repeats_N: np.ndarray) -> pa.Table:
-    """What one draw took."""
+    """Rows of the table ``strategies`` for one draw."""
     copies = pl.Series("repeats", repeats_N, WHOLE)
     rows = documents.with_columns(copies, strategy=pl.lit(name), seed=pl.lit(seed, WHOLE)).filter(copies > 0)
     return rows.select(CHOSEN).to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def _cost(work: Work, s: Strategy, names: list[str], documents: pl.DataFrame, taken: Taken) -> dict[str, Any]:
-    """One row of ``strategy_costs``; what was taken is the mean over the seeds.
+    """One row of ``strategy_costs``. Documents and tokens are means over the seeds.
 
     ``seconds``: the strategy's own time plus the recorded times of the stages that it needs.
     """
@@ -229,7 +235,7 @@ def _sum(work: Work, table: str, column: str) -> int:
 
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
-    """The profiles that are compared, which are files, and what their selections depend on."""
+    """The content of the profiles that are compared, and the facts behind the features of their selections."""
     chosen = [strategy(name, settings) for name in Evaluation.of(settings).strategies]
     features = tuple(dict.fromkeys(name for s in chosen for name in s.features))
     profiles = {s.name: read_profile(s.name) for s in chosen if s.name != IN_FORCE}
@@ -240,13 +246,13 @@ TABLES = (
     Table(
         "strategies",
         (
-            Column("strategy", pl.String, "Way of selecting."),
+            Column("strategy", pl.String, "Strategy."),
             Column("seed", pl.Int64, "Seed of its draw."),
-            Column("doc_id", pl.String, "Document that it takes.", ("clusters.doc_id",)),
+            Column("doc_id", pl.String, "Document that it selects.", ("clusters.doc_id",)),
             Column(
                 "repeats",
                 pl.Int64,
-                "How often.",
+                "Copies of the document.",
                 (
                     "clusters.cluster_id",
                     "sigma_k.sigma",
@@ -257,35 +263,37 @@ TABLES = (
                     "corpus.language",
                 ),
             ),
-            Column("n_tokens", pl.Int64, "Tokens of the document, once.", ("clusters.n_tokens",)),
+            Column("n_tokens", pl.Int64, "Tokens of one copy of the document.", ("clusters.n_tokens",)),
         ),
     ),
     Table(
         "strategy_costs",
         (
-            Column("strategy", pl.String, "Way of selecting."),
+            Column("strategy", pl.String, "Strategy."),
             Column(
                 "kind",
                 pl.String,
-                "Rung of Panel B, yours (your settings in force), baseline, or ablation (the last rung without one"
-                " part).",
+                "Kind: rung (of Panel B), yours (your settings in force), baseline, or ablation (the last rung without"
+                " one part).",
             ),
             Column(
                 "previous",
                 pl.String,
-                "The rung before, among those compared; null for the first, and for what is no rung.",
+                "The rung before, among the strategies that are compared. Null for the first rung, and for strategies"
+                " of another kind.",
             ),
-            Column(
-                "n_docs", pl.Float64, "Documents taken, copies counted, the mean over seeds.", ("strategies.repeats",)
-            ),
+            Column("n_docs", pl.Float64, "Documents selected, mean over seeds. Copies count.", ("strategies.repeats",)),
             Column(
                 "n_tokens",
                 pl.Float64,
-                "Their tokens, the mean over seeds.",
+                "Tokens selected, mean over seeds.",
                 ("strategies.repeats", "strategies.n_tokens"),
             ),
             Column(
-                "mean_tokens", pl.Float64, "Tokens of a document taken.", ("strategies.repeats", "strategies.n_tokens")
+                "mean_tokens",
+                pl.Float64,
+                "Mean tokens of a selected document.",
+                ("strategies.repeats", "strategies.n_tokens"),
             ),
             Column(
                 "encoder_tokens", pl.Int64, "Tokens that the encoder read for it.", ("embeddings.n_encoder_tokens",)
@@ -293,7 +301,7 @@ TABLES = (
             Column(
                 "proxy_tokens",
                 pl.Int64,
-                "Tokens that the proxy was trained on for it, over all steps and seeds.",
+                "Tokens that the proxy read for it, over all steps and seeds.",
                 ("adaptation_deltas.n_tokens",),
             ),
             Column(
@@ -305,23 +313,23 @@ TABLES = (
             Column(
                 "seconds",
                 pl.Float64,
-                "Time of the stages that it needs, as they were when computed, and of its own rule.",
+                "Time of the selection, plus the recorded times of the stages that it needs.",
             ),
         ),
     ),
 )
 CHECKS = (
-    Check("same_budget", True, "Every strategy takes the same tokens, within a document."),
-    Check("of_the_pool", True, "Every strategy takes documents of the corpus, each in one row."),
+    Check("same_budget", True, "Every strategy selects the same number of tokens, up to the length of a document."),
+    Check("of_the_pool", True, "Every strategy selects documents of the corpus, each in one row."),
 )
 
 stage = Stage(
     name="strategies",
     code_version="6",
     compute=compute,
-    description="What each strategy of settings/evaluation selects, under each seed, all to the same tokens: the steps"
-    " from random to GRIP that the paper's Panel B compares, baselines, GRIP without one part. `strategy_costs`: what"
-    " each needs of encoder, proxy, judge and time.",
+    description="The documents that each strategy of settings/evaluation selects, under each seed, all to the same"
+    " number of tokens. Strategies are the steps from random to GRIP in the paper's Panel B, baselines, and GRIP"
+    " without one part. `strategy_costs` has how much encoder, proxy, judge and time each needs.",
     tables=TABLES,
     checks=CHECKS,
     expensive=True,

@@ -1,7 +1,8 @@
-"""trainings: a model from nothing for each strategy and seed, and the bits it needs for every item to predict.
+"""trainings: one small model per strategy and seed, trained from scratch, and the bits that it needs for every item.
 
-A training is one shard, named by what is selected: killed, it goes on with the next; a strategy more trains its own
-models only, and two strategies that select the same documents share theirs.
+Each training is one shard, named by the documents that it reads. So a run that was killed continues with the next
+training, adding a strategy trains only its own models, and two strategies that select the same documents share theirs.
+The training loop is in training/.
 """
 
 from pathlib import Path
@@ -78,8 +79,10 @@ def _shape_and_recipe(settings: Evaluation, tokenizer: "Tokenizer") -> tuple[Sha
 
 
 def proxy_of_our_own(work: Work) -> Path:
-    """Folder of a model trained on random documents of the pool with settings/evaluation: a second proxy, where there
-    is no other. Made once."""
+    """Folder of a model trained on random documents of the pool, with settings/evaluation.
+
+    It is the second proxy if the user names no other. It is trained once and kept in the data folder.
+    """
     from transformers import PreTrainedTokenizerFast  # heavy
 
     from grip_assets.training.small import END
@@ -111,19 +114,19 @@ TABLES = (
     Table(
         "trainings",
         (
-            Column("strategy", pl.String, "What selected the training documents.", ("strategies.strategy",)),
+            Column("strategy", pl.String, "Strategy that selected the training documents.", ("strategies.strategy",)),
             Column("seed", pl.Int64, "Seed of draw, initialisation and order.", ("strategies.seed",)),
-            Column("item_id", pl.String, "What is predicted.", ("evaluation_set.item_id",)),
+            Column("item_id", pl.String, "Item that the model predicts.", ("evaluation_set.item_id",)),
             Column(
                 "bits",
                 pl.Float64,
-                "Bits that the model needs for it.",
+                "Bits that the model needs for the item.",
                 ("strategies.doc_id", "corpus.text", "evaluation_set.text"),
             ),
             Column(
                 "solved",
                 pl.Boolean,
-                "Whether what the model writes passes the problem's test; null where it was not run.",
+                "Whether the model's program passes the problem's test. Null if it was not run.",
                 ("strategies.doc_id", "corpus.text"),
             ),
         ),
@@ -131,10 +134,15 @@ TABLES = (
     Table(
         "training_curves",
         (
-            Column("strategy", pl.String, "What selected the training documents.", ("strategies.strategy",)),
+            Column("strategy", pl.String, "Strategy that selected the training documents.", ("strategies.strategy",)),
             Column("seed", pl.Int64, "Seed of draw, initialisation and order.", ("strategies.seed",)),
             Column("part", pl.Int64, "Tenth of the training, from 0.", ("strategies.doc_id",)),
-            Column("loss", pl.Float64, "Mean training loss there, nats a token.", ("strategies.doc_id", "corpus.text")),
+            Column(
+                "loss",
+                pl.Float64,
+                "Mean training loss in that tenth, in nats per token.",
+                ("strategies.doc_id", "corpus.text"),
+            ),
         ),
     ),
 )
@@ -144,8 +152,9 @@ stage = Stage(
     name="trainings",
     code_version="2",
     compute=compute,
-    description="A small language model trained from nothing on what each strategy selects, under each seed: the bits"
-    " that it needs for every item of the evaluation set. `training_curves` has the training loss by tenths.",
+    description="A small language model is trained from scratch on the selection of each strategy, under each seed. The"
+    " table has the bits that it needs for every item of the evaluation set. `training_curves` has the training loss in"
+    " each tenth of the training.",
     tables=TABLES,
     checks=CHECKS,
     expensive=True,

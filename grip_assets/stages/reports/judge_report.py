@@ -1,4 +1,5 @@
-"""judge_report: how far the judge can be trusted. It is itself judged: against itself, the static judge, and you."""
+"""judge_report: how far the judge can be trusted. It is compared with itself, with the static judge, and with your own
+scores."""
 
 import hashlib
 import json
@@ -22,7 +23,7 @@ from grip_assets.store.query import query
 
 THIS_RUN = "this run"
 REPEATS = "judge_repeats"
-STATIC_SAMPLE = 1_000  # documents that both judges read
+STATIC_SAMPLE = 1_000  # documents that the static judge scores too, at most
 READERS: dict[str, Callable[[BinaryIO], pl.DataFrame]] = {  # of open files: a path would be read as a glob
     ".csv": pl.read_csv,
     ".jsonl": pl.read_ndjson,
@@ -35,7 +36,7 @@ def compute(work: Work) -> Result:
     scores = work.frame("quality_scores").filter(pl.col("status") == "ok")
     described = query("stages/judged_documents", {"quality_scores": scores, "corpus": work.files("corpus")})
     others, whole = [], True
-    if settings.judge == "llm":  # the static judge repeats itself by its nature, and is what an LLM is held against
+    if settings.judge == "llm":  # the static judge is deterministic, and is the one that an LLM is compared with
         judged_ids = scores.select("doc_id")
         probe = work.frame("probe_documents").join(judged_ids, on="doc_id", how="semi", maintain_order="left")
         repeated, whole = _repeated(work, settings, scores, probe)
@@ -56,7 +57,7 @@ def compute(work: Work) -> Result:
 
 
 def _repeated(work: Work, settings: Quality, scores: pl.DataFrame, probe: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
-    """A sample of the probe, judged a second time; and whether all of it was."""
+    """Pairs for a sample of the probe that is judged a second time; and whether all of it was judged."""
     if not settings.repeats:
         return stage.table("judge_pairs").empty(), True
     documents = sample(probe, settings.seed, settings.repeats, REPEATS)
@@ -64,7 +65,7 @@ def _repeated(work: Work, settings: Quality, scores: pl.DataFrame, probe: pl.Dat
         again, capped = judged(judge, settings, documents, work.log, repeat=1)
     whole = not capped and bool((again["status"] == "ok").all())
     if not whole:
-        work.log(f"{capped or 'some documents failed'}: fewer documents were judged twice; a new run goes on")
+        work.log(f"{capped or 'some documents failed'}: fewer documents were judged twice; a new run continues")
     return _pairs("repeat", scores, again), whole
 
 
@@ -77,14 +78,16 @@ def _static(work: Work, settings: Quality, scores: pl.DataFrame, probe: pl.DataF
 
 
 def sample(documents: pl.DataFrame, seed: int, size: int, name: str) -> pl.DataFrame:
-    """``size`` documents at most, drawn by hash."""
+    """At most ``size`` documents, drawn by a keyed hash of their ids."""
     u = pl.Series("u", keyed_uniform(seed, name, documents["doc_id"]))
     return documents.with_columns(u).sort("u", "doc_id").head(size).drop("u")
 
 
 def _gold(work: Work, settings: Quality) -> tuple[pl.DataFrame, bool]:
-    """Your labels beside the judge's scores; and whether no spending cap left one out. Labelled documents that are not
-    in the probe are judged for this."""
+    """Pairs of the judge's scores and the user's; and whether all were judged (False after a spending cap).
+
+    Labelled documents outside of the probe are judged here.
+    """
     if settings.gold is None:
         return stage.table("judge_pairs").empty(), True
     labels = read_gold(settings.gold)
@@ -103,7 +106,10 @@ def _gold(work: Work, settings: Quality) -> tuple[pl.DataFrame, bool]:
 
 
 def read_gold(path: str) -> pl.DataFrame:
-    """Labels by ``doc_id`` or ``source``: any of the four dimensions (0 to 10), or ``score`` (0 to 1)."""
+    """The user's labels: ``doc_id`` or ``source``, and any of the four dimensions (0 to 10) or ``score`` (0 to 1).
+
+    GripError for a file that is missing, cannot be read, or lacks these columns.
+    """
     file = Path(path).expanduser()
     if not file.is_file() or file.suffix not in READERS:
         raise GripError(f"settings/quality.gold is '{path}': name a file that ends in {', '.join(READERS)}.")
@@ -119,11 +125,11 @@ def read_gold(path: str) -> pl.DataFrame:
     try:
         return labels.with_columns(pl.col(given).cast(pl.Float64))
     except pl.exceptions.PolarsError:
-        raise GripError(f"settings/quality.gold: {file} has labels that are no numbers.") from None
+        raise GripError(f"settings/quality.gold: {file} has labels that are not numbers.") from None
 
 
 def _pairs(other: str, scores: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
-    """Both judgements of each document that has both, one row a dimension."""
+    """The table ``judge_pairs``: for each document that has both scores, one row per dimension."""
     columns = [c for c in (*DIMENSIONS, "score") if c in others.columns]
     long = [
         scores.select("doc_id", score=c)
@@ -165,7 +171,7 @@ def _bias(described: pl.DataFrame) -> list[tuple]:
 
 
 def _cost(work: Work, settings: Quality, scores: pl.DataFrame) -> list[tuple]:
-    """What the scores cost: the answers that they are made of, and what all runs asked of the model so far."""
+    """The cost of the answers behind these scores, and the cost of this run; empty if no language model judges."""
     if settings.judge != "llm":
         return []
     said = [json.loads(parts) for parts in scores["parts"]]
@@ -187,11 +193,26 @@ TABLES = (
     Table(
         "judge_report",
         (
-            Column("section", pl.String, "What the judge is compared with, or what its score follows, or cost."),
-            Column("dimension", pl.String, "Rubric dimension, or score.", ("quality_scores.score",)),
-            Column("measure", pl.String, "Name of the number."),
-            Column("value", pl.Float64, "The number.", ("quality_scores.score",)),
-            Column("n", pl.Int64, "Documents it is made from.", ("quality_scores.doc_id",)),
+            Column(
+                "section",
+                pl.String,
+                "repeat, static or gold: the scores with which the judge's are compared. bias by ...: a property that"
+                " its scores may follow. cost.",
+            ),
+            Column(
+                "dimension",
+                pl.String,
+                "Rubric dimension, or score (their mean). For cost: answers, or this run.",
+                ("quality_scores.score",),
+            ),
+            Column("measure", pl.String, "Name of the measure."),
+            Column("value", pl.Float64, "Value of the measure.", ("quality_scores.score",)),
+            Column(
+                "n",
+                pl.Int64,
+                "Number of documents behind the value. For cost: of answers or calls.",
+                ("quality_scores.doc_id",),
+            ),
         ),
     ),
     Table(
@@ -216,24 +237,25 @@ TABLES = (
         "judge_pairs",
         (
             Column("doc_id", pl.String, "Document.", ("quality_scores.doc_id",)),
-            Column("other", pl.String, "The other judgement (repeat, static, gold)."),
-            Column("dimension", pl.String, "Rubric dimension, or score."),
-            Column("score", pl.Float64, "What the judge said.", ("quality_scores.score",)),
-            Column("other_score", pl.Float64, "What the other said.", ("probe_documents.text",)),
+            Column("other", pl.String, "Source of the other score: repeat, static or gold."),
+            Column("dimension", pl.String, "Rubric dimension, or score (their mean)."),
+            Column("score", pl.Float64, "Score of the judge.", ("quality_scores.score",)),
+            Column("other_score", pl.Float64, "The other score.", ("probe_documents.text",)),
         ),
     ),
 )
 CHECKS = (
-    Check("repeats_itself", False, "Judged twice, the score has a weighted kappa of at least 0.6."),
-    Check("not_by_length", False, "Length explains at most half of the score's variance."),
+    Check("repeats_itself", False, "The weighted kappa of documents judged twice is at least 0.6."),
+    Check("not_by_length", False, "Length explains at most half of the variance of the scores."),
 )
 
 stage = Stage(
     name="judge_report",
     code_version="2",
     compute=compute,
-    description="How far the judge can be trusted: the same documents judged twice, by the static judge and by you"
-    " (weighted κ, rank correlation), and how much of the score follows length, language and source.",
+    description="How far the judge can be trusted. Its scores are compared (weighted κ, rank correlation) with its own"
+    " second scores, with the static judge's and with yours. It also has how much of the score follows length, language"
+    " and source, and the cost.",
     tables=TABLES,
     checks=CHECKS,
     picture=True,

@@ -1,7 +1,7 @@
-"""knobs: what turning each knob would do to the subset, from stored tables alone: nothing of the chain is run again.
+"""knobs: how the subset would change with other values of τ, T, α and β. Only stored tables are read.
 
-τ, T and α [G4, G6] move the budgets of the clusters, β [G9] the weights of the documents. Each is halved and doubled
-(within its range) while the others stay; the draw keeps its random numbers, so that what differs is the knob's doing.
+τ, T and α [G4, G6] change the budgets of clusters, β [G9] the weights of documents. Each is halved and doubled, within
+its range, while the others stay. The draw keeps its random numbers, so every difference is an effect of the knob.
 """
 
 from collections.abc import Iterator
@@ -33,8 +33,8 @@ def compute(work: Work) -> dict[str, Any]:
     for knob, factor, value, settings in one_knob_changed(work.settings):
         try:
             then = subset_under(settings, documents, measured)
-        except GripError as refused:  # with overflow: error, budgets above their cluster
-            work.log(f"{knob} = {value:g} cannot be: {refused}")
+        except GripError as refused:  # with overflow=error: a budget is above its cap
+            work.log(f"{knob} = {value:g} is not possible: {refused}")
             then = None
         rows.append({**_named(knob, factor, value, work.settings), **_compared(documents, now, then)})
         if then is not None:
@@ -52,13 +52,13 @@ def compute(work: Work) -> dict[str, Any]:
 
 
 def unused(settings: Settings) -> str:
-    """The knobs turn budgets of clusters and weights of a draw; other selections read neither."""
+    """Why the report is not made; "" for rule=draw. Other rules read neither budgets of clusters nor weights."""
     rule = Selection.of(settings).rule
     return "" if rule == "draw" else f"settings/selection.rule is {rule}"
 
 
 def one_knob_changed(now: Settings) -> Iterator[tuple[str, float, float, Settings]]:
-    """(knob, factor, value, settings with that value); a value beyond the field's range is its end."""
+    """(knob, factor, value, settings with that value). A value above the field's range is cut to its upper end."""
     for knob in KNOBS:
         group, _, name = knob.partition(".")
         for factor in FACTORS:
@@ -79,7 +79,10 @@ def _named(knob: str, factor: float, value: float, now: Settings) -> dict[str, A
 
 
 def _compared(documents: pl.DataFrame, now: Subset, then: Subset | None) -> dict[str, Any]:
-    """What the subset would be, beside what it is; only the latter where the value is refused."""
+    """The columns that compare the subset under another value with the present one.
+
+    ``then`` None: the value was refused, and only the column about the present subset is returned.
+    """
     lengths_N = documents["n_tokens"].to_numpy()
     mean_now = {"mean_tokens_now": _mean(lengths_N, now.repeats_N)}
     if then is None:
@@ -107,15 +110,15 @@ TABLES = (
     Table(
         "knobs",
         (
-            Column("knob", pl.String, "Setting that is turned."),
-            Column("symbol", pl.String, "Its symbol."),
-            Column("factor", pl.Float64, "Half or double."),
+            Column("knob", pl.String, "Setting that is changed."),
+            Column("symbol", pl.String, "Its symbol in the paper."),
+            Column("factor", pl.Float64, "Factor on its value: 0.5 or 2."),
             Column("value_now", pl.Float64, "Its value in force."),
-            Column("value", pl.Float64, "Its value turned, within its range."),
+            Column("value", pl.Float64, "Its other value, within its range."),
             Column(
                 "documents",
                 pl.Int64,
-                "Documents of the subset that follows.",
+                "Documents in the subset under the other value.",
                 ("selection_weights.density", "budgets.allocated"),
             ),
             Column(
@@ -133,36 +136,43 @@ TABLES = (
             Column(
                 "overlap",
                 pl.Float64,
-                "Tokens in both subsets as a share of those in either.",
+                "Tokens in both subsets as a share of the tokens in either.",
                 ("selection_weights.repeats",),
             ),
-            Column("budget_moved", pl.Float64, "Share of the budget that changes its cluster.", ("budgets.allocated",)),
+            Column(
+                "budget_moved", pl.Float64, "Share of the budget that moves to other clusters.", ("budgets.allocated",)
+            ),
             Column(
                 "mean_tokens",
                 pl.Float64,
-                "Mean length of a document in the subset that follows.",
+                "Mean tokens of a document in the subset under the other value.",
                 ("selection_weights.n_tokens",),
             ),
-            Column("mean_tokens_now", pl.Float64, "The same of the subset in force.", ("selection_weights.n_tokens",)),
+            Column(
+                "mean_tokens_now",
+                pl.Float64,
+                "Mean tokens of a document in the subset in force.",
+                ("selection_weights.n_tokens",),
+            ),
         ),
     ),
     Table(
         "knob_budgets",
         (
-            Column("knob", pl.String, "Setting that is turned."),
-            Column("factor", pl.Float64, "Half or double."),
+            Column("knob", pl.String, "Setting that is changed."),
+            Column("factor", pl.Float64, "Factor on its value: 0.5 or 2."),
             Column("cluster_id", pl.Int32, "Cluster.", ("budgets.cluster_id",)),
             Column(
                 "allocated",
                 pl.Int64,
-                "Its budget then, in units.",
+                "Budget of the cluster under the other value, in tokens or documents.",
                 ("sigma_k.sigma", "cluster_quality.quality", "adaptation_deltas.delta"),
             ),
         ),
     ),
 )
 CHECKS = (
-    Check("budget_conserved", True, "Whatever knob is turned, the clusters' budgets sum to the same."),
+    Check("budget_conserved", True, "The budgets of all clusters have the same sum under every value."),
     Check("in_range", True, "Overlaps and moved shares are from 0 to 1."),
 )
 
@@ -170,9 +180,8 @@ stage = Stage(
     name="knobs",
     code_version="2",
     compute=compute,
-    description="What the subset would be with another value of each knob: τ, T, α and β at half and at double, the"
-    " budgets and the subset that follow, and how far they overlap with those in force. `knob_budgets` has the"
-    " clusters' budgets.",
+    description="How the subset would change with other settings: τ, T, α and β, each at half and at double its value,"
+    " and the overlap of the new subset with the one in force. `knob_budgets` has the new budgets of the clusters.",
     tables=TABLES,
     checks=CHECKS,
     picture=True,

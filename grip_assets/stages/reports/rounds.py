@@ -1,5 +1,8 @@
-"""rounds: the loop with a model in training [paper 3.3]. Each checkpoint that was the proxy is a round: its drops, and
-the share of the budget that follows from them under the budget settings in force."""
+"""rounds: curation in a loop with a model in training [paper 3.3].
+
+Each checkpoint that was the proxy is a round. It has its drops, and the budget shares that follow from them under the
+budget settings in force.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -43,9 +46,9 @@ def compute(work: Work) -> Result:
 
 
 def _rounds(work: Work) -> list[dict[str, Any]]:
-    """Measurements of the same probe that differ in the proxy only, in the order in which they were made.
+    """Manifests of ``adaptation_deltas`` that differ from the one in force only in the proxy, by time.
 
-    What a report made to compare with, and nobody put in force, is no round.
+    Artifacts that a report made for a comparison are not rounds.
     """
     now = work.store.manifest("adaptation_deltas", work.inputs["adaptation_deltas"])
     alike = [
@@ -77,15 +80,15 @@ TABLES = (
         (
             Column("round", pl.Int32, "Round t, from 0."),
             Column("proxy", pl.String, "Checkpoint that was the proxy."),
-            Column("deltas_version", pl.String, "Its artifact of adaptation_deltas."),
+            Column("deltas_version", pl.String, "Version of the adaptation_deltas that were made with it."),
             Column("cluster_id", pl.Int32, "Cluster.", ("sigma_k.cluster_id",)),
-            Column("n_docs", pl.Int64, "Documents N_k.", ("sigma_k.n_docs",)),
+            Column("n_docs", pl.Int64, "Documents in the cluster, N_k.", ("sigma_k.n_docs",)),
             Column("n_tokens", pl.Int64, "Tokens of its documents.", ("sigma_k.n_tokens",)),
             Column("delta", pl.Float64, "Drop that replay follows, with this proxy.", ("adaptation_deltas.delta",)),
             Column(
                 "replay_multiplier",
                 pl.Float64,
-                "r_k with this proxy.",
+                "Replay multiplier r_k with this proxy.",
                 ("adaptation_deltas.delta", "cluster_quality.quality"),
             ),
             Column(
@@ -97,19 +100,18 @@ TABLES = (
         ),
     ),
 )
-CHECKS = (Check("shares_sum_to_one", True, "In every round the clusters' shares of the budget sum to 1."),)
+CHECKS = (Check("shares_sum_to_one", True, "In every round the budget shares of the clusters sum to 1."),)
 
 stage = Stage(
     name="rounds",
     code_version="1",
     compute=compute,
-    description="How the budget moves from checkpoint to checkpoint of the model in training: each checkpoint that was"
-    " the proxy, the drops ΔL_k that it showed on the same probe, and the share of the budget of every cluster that"
-    " follows from them.",
+    description="How the budget moves from checkpoint to checkpoint of the model in training. For each checkpoint that"
+    " was the proxy it has the drops ΔL_k on the same probe, and the budget shares that follow from them.",
     tables=TABLES,
     checks=CHECKS,
     picture=True,
-    # budgets: that they cannot be made is said once, by their own stage
+    # budgets is an input so that an error of its settings is reported once, by its own stage
     inputs=("clusters", "sigma_k", "quality_scores", "adaptation_deltas", "budgets"),
     reads={"budget": None, "adaptation": ("delta",)},
     facts=_measured,

@@ -1,8 +1,8 @@
-"""stability: how much of the subset is luck. It is drawn again with other seeds of the draw, from stored densities;
-and where ``reports.stability_seeds`` asks for it, the chain is made again with other seeds of clustering and probe.
+"""stability: how much of the subset is luck. The subset is made again with other seeds, and compared.
 
-The latter costs what these parts of the chain cost. Each artifact on the way is an ordinary one: a run that was killed
-goes on, and what is in force stays.
+Other seeds of the draw use stored densities, so they are cheap. Other seeds of clustering and probe run these parts of
+the chain again, if ``reports.stability_seeds`` is above 0. Their artifacts are kept as usual, so a run that was killed
+continues. Nothing is put in force.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from grip_assets.stages.curation.quality_scores import stage as quality_scores
 from grip_assets.stages.curation.subset import subset_under
 from grip_assets.store.query import query
 
-VARIED = {"clustering": "clustering", "probe": "probe", "draw": "selection"}  # what is varied: the group of its seed
+VARIED = {"clustering": "clustering", "probe": "probe", "draw": "selection"}  # value of `varied` to its settings group
 DRAWS = 3  # other seeds of the draw
 
 
@@ -42,15 +42,15 @@ def compute(work: Work) -> dict[str, Any]:
 
 
 def other_seeds(now: Settings) -> Iterator[tuple[str, int, Settings]]:
-    """(what is varied, seed, settings with that seed and all else as it is)."""
+    """(value of the column ``varied``, seed, settings that differ only in that seed)."""
     reports = Reports.of(now)
     for varied, group in VARIED.items():
         values: Any = now[group]
-        step = values.seeds if isinstance(values, Clustering) else 1  # no initialisation is used twice
+        step = values.seeds if isinstance(values, Clustering) else 1  # so that no start of k-means is used twice
         for i in range(1, 1 + (DRAWS if varied == "draw" else reports.stability_seeds)):
             seed = values.seed + i * step
             other = values.model_copy(update={"seed": seed})
-            if other.effective() != values.effective():  # a partition that is kept knows no seed
+            if other.effective() != values.effective():  # the seed of a kept partition changes nothing
                 yield varied, seed, {**now, group: other}
 
 
@@ -64,7 +64,7 @@ def _drawn(work: Work, settings: Settings, now: pl.DataFrame) -> pl.DataFrame:
 
 
 def _chained(work: Work, settings: Settings, what: str) -> pl.DataFrame:
-    """The chain with other settings."""
+    """The chain, made with other settings."""
     work.log(f"the chain again with {what}")
     versions = versions_under(settings, work)
     _must_have_passed(work, versions)
@@ -72,15 +72,15 @@ def _chained(work: Work, settings: Settings, what: str) -> pl.DataFrame:
 
 
 def _must_have_passed(work: Work, versions: dict[str, str]) -> None:
-    """What stops a run of the chain stops this too."""
+    """GripError if a blocking check fails with the other settings, as it would in a curation."""
     for name, version in versions.items():
         manifest = work.store.manifest(name, version)
         if failed := checks.stopping(work.stages[name], manifest["checks"]):
-            raise GripError(f"{name} fails the check {failed[0]} with other seeds. Curate with these to see more.")
+            raise GripError(f"{name} fails the check {failed[0]} with other seeds. Curate with these seeds to see why.")
 
 
 def _described(work: Work, versions: dict[str, str]) -> pl.DataFrame:
-    """One row a document, in the order of their ids: how often it is taken, and what is said of its cluster."""
+    """One row per document, in the order of their ids: its copies, and budget, quality and drop of its cluster."""
     tables = {
         "selection_weights": work.store.parquet("subset", versions["subset"], "selection_weights"),
         "budgets": work.store.parquet("budgets", versions["budgets"], "budgets"),
@@ -104,7 +104,7 @@ def _compared(now: pl.DataFrame, then: pl.DataFrame) -> dict[str, Any]:
 
 
 def _correlation(one: pl.Series, other: pl.Series) -> float | None:
-    """Spearman's, over the documents of which both are known; None where one of the two is constant."""
+    """Spearman's rank correlation over the documents that have both values; None if one of the two is constant."""
     known = (one.is_not_null() & other.is_not_null()).to_numpy()
     found = rank_correlation(one.to_numpy()[known], other.to_numpy()[known])
     return None if np.isnan(found) else found
@@ -114,28 +114,38 @@ TABLES = (
     Table(
         "stability",
         (
-            Column("varied", pl.String, "What had another seed (clustering, probe or draw)."),
-            Column("seed", pl.Int64, "The seed."),
+            Column("varied", pl.String, "Part that had another seed: clustering, probe or draw."),
+            Column("seed", pl.Int64, "The other seed."),
             Column(
                 "overlap",
                 pl.Float64,
-                "Tokens in both subsets as a share of those in either.",
+                "Tokens in both subsets as a share of the tokens in either.",
                 ("selection_weights.repeats",),
             ),
             Column(
                 "overlap_by_chance",
                 pl.Float64,
-                "The same for two uniform draws of these sizes.",
+                "Overlap to expect between two uniform draws of these sizes.",
                 ("selection_weights.repeats",),
             ),
             Column(
                 "budget_correlation",
                 pl.Float64,
-                "Rank correlation over documents of their cluster's budget per unit.",
+                "Rank correlation, over documents, of the budget share of their cluster: budget by size.",
                 ("budgets.allocated",),
             ),
-            Column("quality_correlation", pl.Float64, "The same of Q_k.", ("budgets.quality",)),
-            Column("delta_correlation", pl.Float64, "The same of the drops.", ("budgets.delta",)),
+            Column(
+                "quality_correlation",
+                pl.Float64,
+                "Rank correlation, over documents, of the quality Q_k of their cluster.",
+                ("budgets.quality",),
+            ),
+            Column(
+                "delta_correlation",
+                pl.Float64,
+                "Rank correlation, over documents, of the drop of their cluster.",
+                ("budgets.delta",),
+            ),
             Column("documents_in", pl.Int64, "Documents that would enter.", ("selection_weights.repeats",)),
             Column("documents_out", pl.Int64, "Documents that would leave.", ("selection_weights.repeats",)),
         ),
@@ -143,16 +153,16 @@ TABLES = (
 )
 CHECKS = (
     Check("in_range", True, "Overlaps are from 0 to 1, correlations from -1 to 1."),
-    Check("above_chance", False, "Other clusters or another probe leave more of the subset than chance."),
+    Check("above_chance", False, "With other clusters or another probe, the overlap is above chance."),
 )
 
 stage = Stage(
     name="stability",
     code_version="2",
     compute=compute,
-    description="How much of the subset is luck: its overlap with those that other seeds of the clustering, of the"
-    " probe and of the draw give, beside the overlap of uniform draws; and how far budgets, quality and losses agree."
-    " Runs parts of the chain again, so it is made only when you ask for it.",
+    description="How much of the subset is luck: its overlap with subsets made with other seeds of the clustering, of"
+    " the probe and of the draw, compared with the overlap of uniform draws. Also how well budgets, quality and drops"
+    " agree. It runs parts of the chain again, so it is made only when you ask for it.",
     tables=TABLES,
     checks=CHECKS,
     picture=True,
