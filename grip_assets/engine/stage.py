@@ -46,8 +46,8 @@ class Stage:
     ``expensive``: whether it reads the whole pool, runs a model on documents, asks a judge or makes other stages again.
     ``unused``: names the setting that makes the stage unnecessary ("settings/budget.replay is none"), or returns "".
     It sees the groups in ``reads`` and in ``unused_by``. A group that is only in ``unused_by`` is in no recipe.
-    ``earlier``: the version of an earlier artifact of the stage that the settings name instead of a new one, or None. If
-    that was made from the same inputs, it keeps its version. For other inputs ``compute`` makes a new artifact from it.
+    ``earlier``: the version of an earlier artifact of the stage that the settings name instead of a new one, or None.
+    If that was made from the same inputs, it keeps its version. For other inputs ``compute`` makes a new artifact of it.
     ``compute``: fills the draft and returns metrics, numbers that are plotted over time. A stage that is
     ``named_by_content`` returns a ``Result``, which also has the content.
     ``otherwise``: the reason that a plan gives if neither settings nor inputs explain why the stage is computed.
@@ -95,7 +95,10 @@ class Stage:
         return {group: counted_values(settings[group], fields) for group, fields in self.reads.items()}
 
     def recipe(self, settings: Settings, inputs: Mapping[str, str], root: Path) -> str:
-        """The recipe: 16 hex digits. An unused stage has the same one for all settings and inputs."""
+        """The recipe, 16 hex digits; or the version of ``earlier``, if that was made from the same inputs.
+
+        An unused stage has the same recipe for all settings and inputs.
+        """
         if self.why_unused(settings):
             return digest([self.name, self.code_version, "unused"])
         versions = {name: inputs[name] for name in self.inputs}

@@ -1,9 +1,11 @@
-"""length_by_beta: which lengths are selected at each exponent β. The claim of the paper's "diversity trap", tested.
+"""length_by_beta: which lengths are selected at each exponent β? This tests the claim of the paper's "diversity trap".
 
-With β = 0 density alone decides, and long documents, which lie close together, are taken less often than at random;
-with β = 0.3 it is said to be made good. From stored densities, with the clusters' budgets in force and the draw's
-random numbers in common: between two β of one draw only β differs. Beside them `random`: uniform weights, the same
-budgets. It is the yardstick of the draw inside clusters; the pool differs from it by what budgets do to lengths.
+The paper claims: with β = 0 density alone decides, and long documents, which lie close together, are taken less often
+than at random; β = 0.3 makes up for it. Here the subset is drawn under many β, from stored densities and with the
+budgets in force. Draws with the same seed share their random numbers, so only β differs between them.
+
+`random` has uniform weights and the same budgets. It is the yardstick for the draw inside clusters. It differs from the
+pool because budgets, too, favour some lengths.
 """
 
 from collections import defaultdict
@@ -23,12 +25,12 @@ from grip_assets.stages.curation.subset import drawn_under
 
 BETAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0)
 DRAWS = 20
-BANDS = 5  # of the pool's documents, from short to long: fifths
+BANDS = 5  # fifths of the pool's documents, from short to long
 MEASURES = ("mean_tokens", "mean_log2_tokens", "long_share", "long_tokens_share", "short_share")
 
 
 class Lengths:
-    """The pool's documents by length, and what a selection of them looks like. N documents, shortest first."""
+    """The lengths of the pool's N documents, shortest first; describes selections by their lengths."""
 
     def __init__(self, tokens_N: np.ndarray):
         self.order = np.argsort(tokens_N, kind="stable")
@@ -38,7 +40,7 @@ class Lengths:
         self.all_N = np.ones(len(tokens_N))
 
     def described(self, repeats_N: np.ndarray) -> dict[str, Any]:
-        """Of copies in this order."""
+        """Lengths of a selection. ``repeats_N``: copies of each document, shortest document first."""
         documents, tokens = repeats_N.sum(), repeats_N @ self.tokens_N
         by_band = [np.bincount(self.band_N, weights=w, minlength=BANDS) for w in (repeats_N, repeats_N * self.tokens_N)]
         shares, token_shares = by_band[0] / documents, by_band[1] / tokens
@@ -58,7 +60,7 @@ class Lengths:
 
 
 Drawn = Mapping[float | None, list[dict[str, Any]]]
-"""What the draws under each β (None: random) look like, in their order."""
+"""β (None: random) to the descriptions of its draws, in the order of the draws."""
 
 
 def compute(work: Work) -> dict[str, Any]:
@@ -88,12 +90,15 @@ def draws(
     betas: list[float],
     advance: Callable[[int], None] = lambda subsets: None,
 ) -> Drawn:
-    """``documents``: with their density, as ``subset`` has them; ``lengths``: of these."""
+    """Describe ``DRAWS`` draws under each β and under random weights.
+
+    ``documents``: with their densities, in the order of ``clusters``. ``lengths``: the lengths of these documents.
+    """
     drawn = defaultdict(list)
     for i in range(DRAWS):
         random_N = lengths.all_N
-        for beta, turned in _turned(selection, betas, i):
-            repeats_N = drawn_under(budgets, documents, turned)[lengths.order]
+        for beta, settings in _selections(selection, betas, i):
+            repeats_N = drawn_under(budgets, documents, settings)[lengths.order]
             random_N = repeats_N if beta is None else random_N
             found = lengths.described(repeats_N)
             found["wasserstein"] = lengths.distance(repeats_N, lengths.all_N)
@@ -103,8 +108,8 @@ def draws(
     return drawn
 
 
-def _turned(now: Selection, betas: list[float], draw: int) -> Iterator[tuple[float | None, Selection]]:
-    """Random first, then each β, with the seed of this draw."""
+def _selections(now: Selection, betas: list[float], draw: int) -> Iterator[tuple[float | None, Selection]]:
+    """(β, settings) with the seed of this draw: random (None) first, then each β."""
     now = now.model_copy(update={"rule": "draw", "seed": now.seed + draw})
     yield None, now.model_copy(update={"weight": "uniform"})
     for beta in betas:
@@ -112,7 +117,7 @@ def _turned(now: Selection, betas: list[float], draw: int) -> Iterator[tuple[flo
 
 
 def _under(drawn: Drawn, beta: float | None, name: str) -> np.ndarray:
-    """A measure of every draw under one β, (R, ...)."""
+    """One measure of the R draws under one β, (R, ...)."""
     return np.array([found[name] for found in drawn[beta]])
 
 
@@ -125,7 +130,7 @@ def _row(drawn: Drawn, beta: float | None, pool: dict[str, Any]) -> dict[str, An
 
 
 def _band_rows(drawn: Drawn, beta: float | None, lengths: Lengths, pool: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Shares of each fifth; over random with the interval of the ratio, draw by draw."""
+    """Rows of ``length_bands``: the share of each fifth, and its ratio to random, paired by draw."""
     shares_RB, tokens_RB = _under(drawn, beta, "shares"), _under(drawn, beta, "token_shares")
     ratio_RB = shares_RB / np.maximum(_under(drawn, None, "shares"), 1e-12)
     for band in range(BANDS):
@@ -144,9 +149,12 @@ def _band_rows(drawn: Drawn, beta: float | None, lengths: Lengths, pool: dict[st
 
 
 def matches(drawn: Drawn, betas: list[float], pool: dict[str, Any]) -> list[dict[str, Any]]:
-    """At which β the lengths are those of the pool, or of random: where the mean crosses, and where the distributions
-    are nearest. Of each draw one, the least β there is where that is long enough, and their mean with its interval;
-    null where no β is."""
+    """Rows of ``length_match``: the β at which the selected lengths match those of the pool, or of random.
+
+    There are two ways to match: the mean log length crosses that of the target, or the distributions are nearest. Each
+    draw gives one β. A draw that is long enough at the least β gives that one. A row has the mean over draws with its
+    interval, and null if no draw has a match.
+    """
     rows = []
     means_BR = np.array([_under(drawn, beta, "mean_log2_tokens") for beta in betas])
     levels = {"pool": np.full(DRAWS, pool["mean_log2_tokens"]), "random": _under(drawn, None, "mean_log2_tokens")}
@@ -169,8 +177,8 @@ TABLES = (
     Table(
         "length_by_beta",
         (
-            Column("beta", pl.Float64, "Exponent β of the length; null for random, which has uniform weights."),
-            Column("draws", pl.Int64, "Draws, each with its seed."),
+            Column("beta", pl.Float64, "Exponent β of the length. Null for random, which has uniform weights."),
+            Column("draws", pl.Int64, "Number of draws. Each has its own seed."),
             Column(
                 "documents",
                 pl.Float64,
@@ -180,120 +188,140 @@ TABLES = (
             Column(
                 "mean_tokens",
                 pl.Float64,
-                "Mean tokens of a selected document; mean over draws.",
+                "Mean tokens of a selected document, mean over draws.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "mean_tokens_low",
                 pl.Float64,
-                "Of the 95% interval of that mean.",
+                "Lower end of its 95% interval.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "mean_tokens_high",
                 pl.Float64,
-                "Of the 95% interval.",
+                "Upper end of its 95% interval.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "mean_log2_tokens",
                 pl.Float64,
-                "Mean of log₂ tokens; mean over draws.",
+                "Mean log₂ of the tokens of a selected document, mean over draws.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "mean_log2_tokens_low",
                 pl.Float64,
-                "Of the 95% interval of that mean.",
+                "Lower end of its 95% interval.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "mean_log2_tokens_high",
                 pl.Float64,
-                "Of the 95% interval.",
+                "Upper end of its 95% interval.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "long_share",
                 pl.Float64,
-                "Share of documents that are of the pool's longest fifth; mean over draws.",
+                "Share of selected documents that are in the pool's longest fifth, mean over draws.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "long_share_low",
                 pl.Float64,
-                "Of the 95% interval of that mean.",
+                "Lower end of its 95% interval.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "long_share_high",
                 pl.Float64,
-                "Of the 95% interval.",
+                "Upper end of its 95% interval.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "long_tokens_share",
                 pl.Float64,
-                "Share of tokens in documents of the pool's longest fifth; mean over draws.",
+                "Share of selected tokens that are in the pool's longest fifth of documents, mean over draws.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "long_tokens_share_low",
                 pl.Float64,
-                "Of the 95% interval of that mean.",
+                "Lower end of its 95% interval.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "long_tokens_share_high",
                 pl.Float64,
-                "Of the 95% interval.",
+                "Upper end of its 95% interval.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "short_share",
                 pl.Float64,
-                "Share of documents that are of the pool's shortest fifth; mean over draws.",
+                "Share of selected documents that are in the pool's shortest fifth, mean over draws.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "short_share_low",
                 pl.Float64,
-                "Of the 95% interval of that mean.",
+                "Lower end of its 95% interval.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "short_share_high",
                 pl.Float64,
-                "Of the 95% interval.",
+                "Upper end of its 95% interval.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "wasserstein",
                 pl.Float64,
-                "Wasserstein-1 distance to the pool, in doublings of the length, documents alike; mean over draws.",
+                "Wasserstein-1 distance to the pool's lengths, in doublings of the length, mean over draws.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "wasserstein_low",
                 pl.Float64,
-                "Of the 95% interval of that mean.",
+                "Lower end of its 95% interval.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "wasserstein_high",
                 pl.Float64,
-                "Of the 95% interval.",
+                "Upper end of its 95% interval.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
-            Column("mean_tokens_pool", pl.Float64, "The same of the whole pool.", ("clusters.n_tokens",)),
-            Column("mean_log2_tokens_pool", pl.Float64, "The same of the whole pool.", ("clusters.n_tokens",)),
-            Column("long_share_pool", pl.Float64, "The same of the whole pool.", ("clusters.n_tokens",)),
-            Column("long_tokens_share_pool", pl.Float64, "The same of the whole pool.", ("clusters.n_tokens",)),
-            Column("short_share_pool", pl.Float64, "The same of the whole pool.", ("clusters.n_tokens",)),
+            Column("mean_tokens_pool", pl.Float64, "Mean tokens of a document, in the pool.", ("clusters.n_tokens",)),
+            Column(
+                "mean_log2_tokens_pool",
+                pl.Float64,
+                "Mean log₂ of the tokens of a document, in the pool.",
+                ("clusters.n_tokens",),
+            ),
+            Column(
+                "long_share_pool",
+                pl.Float64,
+                "Share of documents that are in the longest fifth, in the pool.",
+                ("clusters.n_tokens",),
+            ),
+            Column(
+                "long_tokens_share_pool",
+                pl.Float64,
+                "Share of tokens that are in the longest fifth, in the pool.",
+                ("clusters.n_tokens",),
+            ),
+            Column(
+                "short_share_pool",
+                pl.Float64,
+                "Share of documents that are in the shortest fifth, in the pool.",
+                ("clusters.n_tokens",),
+            ),
             Column(
                 "wasserstein_to_random",
                 pl.Float64,
-                "Distance to the random draw of the same seed, in doublings.",
+                "Wasserstein-1 distance to the random draw with the same seed, in doublings of the length.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
         ),
@@ -301,44 +329,46 @@ TABLES = (
     Table(
         "length_bands",
         (
-            Column("beta", pl.Float64, "Exponent β; null for random."),
-            Column("band", pl.Int64, "Fifth of the pool's documents, 1 the shortest.", ("clusters.n_tokens",)),
-            Column("from_tokens", pl.Int64, "Tokens of its shortest document.", ("clusters.n_tokens",)),
-            Column("to_tokens", pl.Int64, "Tokens of its longest.", ("clusters.n_tokens",)),
+            Column("beta", pl.Float64, "Exponent β of the length. Null for random."),
+            Column(
+                "band", pl.Int64, "Fifth of the pool's documents by length. 1 is the shortest.", ("clusters.n_tokens",)
+            ),
+            Column("from_tokens", pl.Int64, "Tokens of the shortest document in the fifth.", ("clusters.n_tokens",)),
+            Column("to_tokens", pl.Int64, "Tokens of the longest document in the fifth.", ("clusters.n_tokens",)),
             Column(
                 "share_of_documents",
                 pl.Float64,
-                "Share of the selected documents.",
+                "Share of the selected documents that are in the fifth.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "share_of_tokens",
                 pl.Float64,
-                "Share of the selected tokens.",
+                "Share of the selected tokens that are in the fifth.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "documents_over_pool",
                 pl.Float64,
-                "Share of documents over that in the pool.",
+                "Share of documents, divided by the share in the pool.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "documents_over_random",
                 pl.Float64,
-                "Share of documents over that in the random draw of the same seed; mean over draws.",
+                "Share of documents, divided by the share in the random draw with the same seed, mean over draws.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "low",
                 pl.Float64,
-                "Of the 95% interval of that mean.",
+                "Lower end of its 95% interval.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "high",
                 pl.Float64,
-                "Of the 95% interval.",
+                "Upper end of its 95% interval.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
         ),
@@ -346,43 +376,46 @@ TABLES = (
     Table(
         "length_match",
         (
-            Column("target", pl.String, "Lengths to be matched, those of the pool or of the random draw."),
-            Column("by", pl.String, "By the mean of log₂ tokens, or by the Wasserstein-1 distance."),
+            Column("target", pl.String, "Lengths to match: those of the pool, or of random."),
+            Column(
+                "by", pl.String, "Measure of the match: mean_log2_tokens, or wasserstein (the Wasserstein-1 distance)."
+            ),
             Column(
                 "matched_beta",
                 pl.Float64,
-                "β that matches, mean over draws, 0 for a draw that is long enough without; null where none does.",
+                "β that matches, mean over draws. A draw that is long enough at β = 0 counts as 0. Null if none"
+                " matches.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "low",
                 pl.Float64,
-                "Of the 95% interval of that mean.",
+                "Lower end of its 95% interval.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
             Column(
                 "high",
                 pl.Float64,
-                "Of the 95% interval.",
+                "Upper end of its 95% interval.",
                 ("selection_weights.density", "clusters.n_tokens", "budgets.allocated"),
             ),
-            Column("draws", pl.Int64, "Draws with such a β."),
+            Column("draws", pl.Int64, "Number of draws that have a match."),
         ),
     ),
 )
 CHECKS = (
-    Check("in_range", True, "Every draw has documents; shares are from 0 to 1."),
-    Check("longer_with_beta", False, "The larger β, the longer the documents that are selected."),
+    Check("in_range", True, "Every draw has documents, and shares are from 0 to 1."),
+    Check("longer_with_beta", False, "A larger β selects longer documents."),
 )
 
 stage = Stage(
     name="length_by_beta",
     code_version="2",
     compute=compute,
-    description="How long the selected documents are at each exponent of the length, beside a random draw and the pool"
-    " [paper's diversity trap]: means, share of the longest fifth, distance between the distributions, over several"
-    " draws. `length_bands` has every fifth, `length_match` the β at which lengths are those of the pool, or of"
-    " random.",
+    description="How long are the selected documents at each exponent of the length [paper's diversity trap]? Their"
+    " lengths are compared with those of a random draw and of the pool: means, share of the longest fifth, distance"
+    " between the distributions, over several draws. `length_bands` has every fifth. `length_match` has the β at which"
+    " lengths match those of the pool, or of random.",
     tables=TABLES,
     checks=CHECKS,
     picture=True,

@@ -1,10 +1,12 @@
-"""length_slopes: do long documents lie closer to their neighbours? The claim of the paper's Fig. 2 (left), tested.
+"""length_slopes: do long documents lie closer to their neighbours? This tests the claim of the paper's Fig. 2 (left).
 
-The mean distance to the k nearest documents against the length, under two encoders and two readings of a document:
-`raw`, its first window alone, as most users embed; `pooled`, windows from all of it, as many as settings/embedding has,
-or a few where it has one. The same sample of documents under all four, so that they can be compared; and the stored
-vectors of the whole pool, which are what the chain itself sees.
-The other encoder embeds at most 2 windows of 256 tokens, since it may be a language model, many times as slow.
+The mean distance to the k nearest documents is compared with the length, under two encoders and two readings:
+- `raw`: only the first window of a document, as most users embed.
+- `pooled`: windows from the whole document, as many as settings/embedding allows, or a few if it allows only one.
+
+All four combinations have the same sample of documents, so they can be compared. The stored vectors of the whole pool,
+which the chain itself uses, are measured too. The other encoder embeds at most 2 windows of 256 tokens per document: it
+may be a language model, which is many times slower.
 """
 
 from collections.abc import Iterator
@@ -34,10 +36,10 @@ if TYPE_CHECKING:
     from grip_assets.models.encoder import Encoder
 
 SAMPLE = 800  # documents; a language model of 135M parameters embeds them in six minutes of two idle cores
-LEAST = 40  # of a cluster
-LONG = 256  # tokens; what falls among shorter ones alone is no collapse of long ones
+LEAST = 40  # documents of each cluster in the sample
+LONG = 256  # tokens; slopes are also measured over long documents alone, since the claim is about these
 OTHER_WINDOW, OTHER_WINDOWS = 256, 2
-FEW = 4  # windows of a document, where the chain reads one
+FEW = 4  # windows per document for `pooled`, if settings/embedding allows only one
 SHARD_VERSION = "1"
 AT_ONCE, BYTES_AT_ONCE = 8, 32 << 10  # documents of a shard of work
 SETTING = "settings/evaluation.other_encoder"
@@ -45,7 +47,7 @@ SETTING = "settings/evaluation.other_encoder"
 
 @dataclass(frozen=True)
 class View:
-    """Documents as one encoder and reading has them: vectors (S, d) in the order of the sample, and what went in."""
+    """The sample under one encoder and reading: vectors (S, d), and how much of the documents was embedded."""
 
     encoder: str
     reading: str
@@ -61,7 +63,8 @@ def compute(work: Work) -> dict[str, Any]:
     k = Selection.of(work.settings).neighbours
     clusters = work.frame("clusters").select("doc_id", "cluster_id", "n_tokens")
     sample = keyed_clusters(0, "length_slopes", clusters, SAMPLE, max(LEAST, 4 * k))
-    work.log(f"{len(sample):,} documents of {sample['cluster_id'].n_unique()} clusters stand for {len(clusters):,}")
+    n_clusters = sample["cluster_id"].n_unique()
+    work.log(f"a sample of {len(sample):,} of {len(clusters):,} documents, from {n_clusters} clusters")
     slopes: list[dict[str, Any]] = []
     points: list[dict[str, Any]] = []
     for view in _views(work, sample):
@@ -85,7 +88,7 @@ def compute(work: Work) -> dict[str, Any]:
 
 
 def _other(settings: Settings) -> Embedding:
-    """The other encoder as settings: mean over the tokens, whatever its makers do, of few windows."""
+    """The settings of the other encoder: few windows, and always the mean over tokens."""
     return Embedding(model=Evaluation.of(settings).other_encoder, pooling="mean", max_windows=OTHER_WINDOWS)
 
 
@@ -105,14 +108,14 @@ def _views(work: Work, sample: pl.DataFrame) -> Iterator[View]:
     yield from (pooled, replace(stored, reading="stored", neighbourhoods=("pool",))) if one else (stored,)
     other = _other(work.settings)
     if other.model == now.model:
-        work.log(f"{SETTING} is the encoder in force: there is no other to compare with")
+        work.log(f"{SETTING} is the encoder in force, so only one encoder is measured")
         return
     yield from _embedded(work, sample, other, SETTING, OTHER_WINDOW)
 
 
 @dataclass(frozen=True)
 class EmbedBothWays:
-    """The job: rows of ``corpus`` as vectors of their first window and of all windows. It works in documents."""
+    """The job: embeds a range of rows of ``corpus``, by their first window and by all windows."""
 
     corpus: str
     encoder: EncoderFiles
@@ -151,7 +154,7 @@ class EmbedBothWays:
 def _embedded(
     work: Work, sample: pl.DataFrame, settings: Embedding, setting: str, at_most: int | None
 ) -> Iterator[View]:
-    """The sample under an encoder, raw and pooled, from one pass over its windows. ``at_most``: tokens of a window."""
+    """The sample under an encoder, raw and pooled, from one pass. ``at_most``: most tokens of a window."""
     name = Path(settings.model).name
     model = content_hash(locate(settings.model, setting), work.store.root)
     made_from = [SHARD_VERSION, hashed_values(settings) | {"model": model}, at_most]
@@ -175,7 +178,10 @@ def _embedded(
 
 
 def _distances(sample: pl.DataFrame, x_SD: np.ndarray, k: int, neighbourhood: str) -> pl.DataFrame:
-    """Of the sample, each document's mean ``distance`` to its k nearest; without those that have fewer neighbours."""
+    """The sample with the column ``distance``: the mean distance to the k nearest.
+
+    Documents with fewer than k neighbours are left out.
+    """
     from grip_assets.method import neighbours  # compiled
 
     group_S = sample["cluster_id"].to_numpy() if neighbourhood == "cluster" else np.zeros(len(sample), int)
@@ -193,7 +199,10 @@ def _doublings(measured: pl.DataFrame) -> np.ndarray:
 
 
 def _slope(measured: pl.DataFrame) -> dict[str, Any]:
-    """Distance per doubling of the length; whole clusters are resampled, since their documents are alike."""
+    """Slope: change of the distance per doubling of the length.
+
+    Its interval resamples whole clusters, since documents of one cluster are not independent.
+    """
     x, y = _doublings(measured), measured["distance"].cast(pl.Float64).to_numpy()
     found, ranks = slope_over_groups(x, y, measured["cluster_id"].to_numpy()), spearman(x, y)
     return {
@@ -206,7 +215,7 @@ def _slope(measured: pl.DataFrame) -> dict[str, Any]:
 
 
 def _bands(measured: pl.DataFrame) -> Iterator[dict[str, Any]]:
-    """Mean distance by length, a band to each doubling."""
+    """Mean distance by length, in bands of one doubling each."""
     bands = measured.with_columns(band=2 ** pl.Series(np.floor(_doublings(measured))).cast(pl.Int64))
     for (band,), some in bands.sort("band").group_by("band", maintain_order=True):
         found = mean(some["distance"].cast(pl.Float64).to_numpy())
@@ -227,58 +236,59 @@ TABLES = (
             Column(
                 "reading",
                 pl.String,
-                "raw: the first window alone; pooled: windows of the whole document, weighted by their tokens.",
+                "Part of a document that is embedded. raw: its first window. pooled: windows of the whole document,"
+                " weighted by their tokens. stored: as the chain embedded it.",
             ),
             Column(
                 "neighbourhood",
                 pl.String,
-                "Where neighbours are looked for: its cluster in the sample, the sample, or (pool) its cluster as a"
-                " whole.",
+                "Documents among which neighbours are searched. cluster: the document's cluster in the sample. sample:"
+                " the sample. pool: the whole cluster.",
             ),
-            Column("window", pl.Int64, "Tokens of a window, special ones included."),
-            Column("max_windows", pl.Int64, "Windows of a document at most, evenly spaced; null for all."),
+            Column("window", pl.Int64, "Tokens per window, with special tokens."),
+            Column("max_windows", pl.Int64, "Most windows per document, evenly spaced. Null: all."),
             Column(
                 "embedded_tokens",
                 pl.Float64,
-                "Mean tokens of a document that were embedded, by the encoder's tokenizer; of the sample.",
+                "Mean number of embedded tokens per document of the sample, by the encoder's tokenizer.",
                 ("corpus.text", "embeddings.n_encoder_tokens"),
             ),
             Column(
                 "from_tokens",
                 pl.Int64,
-                "Only documents of so many tokens are in the slope; 0 for all. Neighbours may be shorter.",
+                "The slope has only documents of at least so many tokens. 0: all. Their neighbours may be shorter.",
                 ("clusters.n_tokens",),
             ),
-            Column("n_docs", pl.Int64, "Documents with enough neighbours.", ("clusters.doc_id",)),
-            Column("n_clusters", pl.Int64, "Clusters that they are of.", ("clusters.cluster_id",)),
+            Column("n_docs", pl.Int64, "Number of documents with enough neighbours.", ("clusters.doc_id",)),
+            Column("n_clusters", pl.Int64, "Number of clusters of these documents.", ("clusters.cluster_id",)),
             Column(
                 "slope",
                 pl.Float64,
-                "Mean distance to the k nearest, per doubling of the tokens.",
+                "Change of the mean distance to the k nearest per doubling of the tokens.",
                 ("corpus.text", "embeddings.embedding", "clusters.n_tokens", "cluster_embeddings.embedding"),
             ),
             Column(
                 "low",
                 pl.Float64,
-                "Of its 95% interval, clusters resampled.",
+                "Lower end of its 95% interval, by resampling clusters.",
                 ("corpus.text", "embeddings.embedding", "clusters.n_tokens", "cluster_embeddings.embedding"),
             ),
             Column(
                 "high",
                 pl.Float64,
-                "Of its 95% interval.",
+                "Upper end of its 95% interval.",
                 ("corpus.text", "embeddings.embedding", "clusters.n_tokens", "cluster_embeddings.embedding"),
             ),
             Column(
                 "spearman",
                 pl.Float64,
-                "Rank correlation of length and distance.",
+                "Rank correlation between length and distance.",
                 ("corpus.text", "embeddings.embedding", "clusters.n_tokens", "cluster_embeddings.embedding"),
             ),
             Column(
                 "mean_distance",
                 pl.Float64,
-                "Mean over the documents.",
+                "Mean over documents of the distance to the k nearest.",
                 ("corpus.text", "embeddings.embedding", "cluster_embeddings.embedding"),
             ),
         ),
@@ -287,31 +297,35 @@ TABLES = (
         "length_points",
         (
             Column("encoder", pl.String, "Encoder."),
-            Column("reading", pl.String, "raw or pooled."),
-            Column("neighbourhood", pl.String, "Where neighbours are looked for."),
+            Column("reading", pl.String, "Part of a document that is embedded: raw, pooled or stored."),
+            Column(
+                "neighbourhood",
+                pl.String,
+                "Documents among which neighbours are searched: cluster, sample or pool.",
+            ),
             Column(
                 "length_band",
                 pl.Int64,
-                "Tokens that the band begins with; it ends before their double.",
+                "Least tokens of the band. It ends before the double.",
                 ("clusters.n_tokens",),
             ),
-            Column("n", pl.Int64, "Documents in it.", ("clusters.doc_id",)),
+            Column("n", pl.Int64, "Number of documents in the band.", ("clusters.doc_id",)),
             Column(
                 "mean_distance",
                 pl.Float64,
-                "Their mean distance to the k nearest.",
+                "Mean over these documents of the distance to the k nearest.",
                 ("corpus.text", "embeddings.embedding", "cluster_embeddings.embedding"),
             ),
             Column(
                 "low",
                 pl.Float64,
-                "Of its 95% interval, by Student; null for fewer than four documents.",
+                "Lower end of its 95% interval (Student's t). Null for fewer than four documents.",
                 ("corpus.text", "embeddings.embedding", "cluster_embeddings.embedding"),
             ),
             Column(
                 "high",
                 pl.Float64,
-                "Of its 95% interval.",
+                "Upper end of its 95% interval.",
                 ("corpus.text", "embeddings.embedding", "cluster_embeddings.embedding"),
             ),
         ),
@@ -319,7 +333,7 @@ TABLES = (
 )
 CHECKS = (
     Check("in_range", True, "Slopes are finite, mean distances from 0 to 2."),
-    Check("falls", False, "The distance falls with the length, by its interval, however it is seen."),
+    Check("falls", False, "The distance falls with the length in every measurement: its interval is below 0."),
 )
 
 stage = Stage(
@@ -327,8 +341,9 @@ stage = Stage(
     code_version="2",
     compute=compute,
     description="Does the distance to the nearest neighbours fall with the length of a document [paper Fig. 2, left]?"
-    " Distance per doubling of the tokens, under two encoders, of one window and of the whole document, on one sample"
-    " of documents; of all lengths, and of long ones alone. `length_points` has the mean distance by length.",
+    " The table has the change of the distance per doubling of the tokens, under two encoders, for one window and for"
+    " the whole document, on one sample of documents: for all lengths, and for long documents alone. `length_points`"
+    " has the mean distance by length.",
     tables=TABLES,
     checks=CHECKS,
     picture=True,

@@ -1,14 +1,14 @@
 """probe_variance: does Neyman's allocation [G3] estimate the pool better than simpler ones of the same size?
 
-Probes are drawn many times under each allocation, and the mean of the pool is estimated from each, by strata. What is
-estimated must be known of every document: the score, which the static judge gives to all (an answer is kept, so a
-document is judged once), and the loss of the proxy, with its own head, on one window of each document of a sample.
-The drop of a reset head, which the probe measures, is defined for a cluster and not for a document; the loss is what it
-falls from and to. For the loss, the sample is the pool.
+Probes are drawn many times under each allocation. From each probe the mean of the pool is estimated, by strata. This
+needs quantities that are known for every document. There are two:
+- score: the static judge scores every document, once.
+- loss: the loss of the proxy, with its own head, on one window of each document of a sample. Here the sample counts as
+  the pool. The drop of a reset head cannot be used, since it is defined for a cluster, not for a document.
 
-The optimum, n_k ∝ N_k s_k with the true spread s_k of what is estimated, is what no probe can know beforehand: σ_k is
-as good as it is near s_k. Floors of the probe count for all; since they may leave nothing to allocate, all is shown
-with one document of each cluster as the floor, too.
+The optimum is n_k ∝ N_k s_k, where s_k is the true spread of the quantity. No probe can know s_k beforehand. Neyman's
+allocation with σ_k is as good as σ_k is near s_k. All allocations have the probe's minimum per cluster. Such a minimum
+may leave nothing to allocate, so everything is also shown with a minimum of one document.
 """
 
 from collections.abc import Iterator
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 DRAWS = 200
 SAMPLE = 1_500  # documents whose loss is measured
-LEAST = 40  # of a cluster
-WINDOW = 128  # tokens of a document that its loss is measured on
+LEAST = 40  # documents of each cluster in the sample
+WINDOW = 128  # tokens of a document on which its loss is measured
 SHARD_VERSION = "1"
 AT_ONCE, BYTES_AT_ONCE = 32, 1 << 20  # documents of a shard of work
 PROPORTIONAL, NO_CLUSTERS = "proportional", "no clusters"
@@ -50,7 +50,7 @@ PROPORTIONAL, NO_CLUSTERS = "proportional", "no clusters"
 
 @dataclass(frozen=True)
 class Population:
-    """A quantity of every document, by cluster, and the σ_k of the clusters."""
+    """A quantity that is known for every document, by cluster, and the σ_k of the clusters."""
 
     quantity: str
     values_K: list[np.ndarray]
@@ -62,7 +62,7 @@ class Population:
 
     @property
     def spread_K(self) -> np.ndarray:
-        """s_k: standard deviation in the cluster, 0 for a single document."""
+        """s_k, the standard deviation in each cluster, float64 (K,); 0 for a single document."""
         return np.array([values.std(ddof=1) if len(values) > 1 else 0.0 for values in self.values_K])
 
 
@@ -83,7 +83,7 @@ def compute(work: Work) -> dict[str, Any]:
 
 
 def _population(quantity: str, found: pl.DataFrame, clusters: pl.DataFrame, sigma: pl.DataFrame) -> Population:
-    """``found``: doc_id and the quantity; documents without it are left out."""
+    """``found``: columns doc_id and the quantity. Documents without the quantity are left out."""
     known_ones = clusters.join(found, on="doc_id", maintain_order="left").drop_nulls(quantity)
     parts = known_ones.partition_by("cluster_id", maintain_order=True)
     sigma_of = dict(sigma.select("cluster_id", "sigma").iter_rows())
@@ -95,7 +95,7 @@ def _population(quantity: str, found: pl.DataFrame, clusters: pl.DataFrame, sigm
 
 
 def allocations(population: Population) -> dict[str, np.ndarray]:
-    """What n_k is in proportion to, (K,)."""
+    """Name of an allocation to the weights (K,) to which n_k is proportional."""
     size_K = population.size_K
     return {
         PROPORTIONAL: size_K,
@@ -106,7 +106,7 @@ def allocations(population: Population) -> dict[str, np.ndarray]:
 
 
 def compared(population: Population, probe: Probe, floor: int) -> Iterator[dict[str, Any]]:
-    """A row for each allocation of probes of one size."""
+    """A row for each allocation. All probes have the same size."""
     size_K, spread_K, values_K = population.size_K, population.spread_K, population.values_K
     total = round(probe.fraction * int(size_K.sum()))
     names = allocations(population)
@@ -114,7 +114,7 @@ def compared(population: Population, probe: Probe, floor: int) -> Iterator[dict[
     estimate_AR = stratified_estimates(values_K, n_AK, DRAWS)
     expected_A = [stratified_variance(size_K, n_K, spread_K**2) for n_K in n_AK]
     everything = np.concatenate(values_K)
-    # The sceptic's: documents of the whole pool, as if there were no clusters.
+    # The simplest alternative: documents drawn from the whole pool, without clusters.
     size = int(n_AK[0].sum())
     anywhere_R = stratified_estimates([everything], np.array([[size]]), DRAWS)[0]
     spread = everything.var(ddof=1) if len(everything) > 1 else 0.0
@@ -142,13 +142,13 @@ def compared(population: Population, probe: Probe, floor: int) -> Iterator[dict[
 
 
 def _scores(work: Work) -> pl.DataFrame:
-    """The static judge's score of every document (doc_id, score), each judged once."""
+    """The static judge's score of every document, from 0 to 1: columns doc_id and score."""
     return static_scores(work).select("doc_id", pl.col("score") / 10)
 
 
 @dataclass(frozen=True)
 class MeasureLosses:
-    """The job: the proxy's loss on one window of each of some rows of ``corpus``. It works in documents."""
+    """The job: the proxy's loss on one window of each document, for a range of rows of ``corpus``."""
 
     corpus: str
     proxy: ProxyFiles
@@ -176,7 +176,10 @@ class MeasureLosses:
 
 
 def _losses(work: Work, clusters: pl.DataFrame) -> pl.DataFrame:
-    """The proxy's loss per token (doc_id, loss) of a sample of documents; null where a document is one token."""
+    """The proxy's loss per token for a sample of documents: columns doc_id and loss.
+
+    A document of a single token has null.
+    """
     sample = keyed_clusters(0, "probe_variance", clusters, SAMPLE, LEAST)
     made_from = [SHARD_VERSION, WINDOW, _facts(work.settings, work.store.root)["proxy"]]
     shards = Shards(work.store, "probe_variance", digest(made_from))
@@ -206,71 +209,77 @@ TABLES = (
             Column(
                 "quantity",
                 pl.String,
-                "score: the static judge's, of every document; loss: the proxy's per token, of a sample.",
+                "Estimated quantity. score: the static judge's score, of every document. loss: the proxy's loss per"
+                " token, of a sample.",
             ),
-            Column("floor", pl.Int64, "Documents of a cluster at least."),
+            Column("floor", pl.Int64, "Least number of documents per cluster."),
             Column(
                 "allocation",
                 pl.String,
-                "What n_k is in proportion to: N_k, N_k σ_k (neyman), 1 (uniform), N_k s_k with the true spread"
-                " (optimum); or no clusters.",
+                "Allocation, by its weights: N_k (proportional), N_k σ_k (neyman), 1 (uniform), N_k s_k with the true"
+                " spread (optimum); or no clusters.",
             ),
-            Column("n_docs", pl.Int64, "Documents of the pool that is estimated.", ("clusters.doc_id",)),
-            Column("n_clusters", pl.Int64, "Clusters.", ("clusters.cluster_id",)),
-            Column("probe_size", pl.Int64, "Documents of a probe.", ("clusters.doc_id",)),
-            Column("at_floor", pl.Int64, "Clusters that got no more than the floor.", ("sigma_k.sigma",)),
-            Column("mean", pl.Float64, "The truth, mean over all documents.", ("corpus.text",)),
+            Column("n_docs", pl.Int64, "Number of documents whose mean is estimated.", ("clusters.doc_id",)),
+            Column("n_clusters", pl.Int64, "Number of clusters.", ("clusters.cluster_id",)),
+            Column("probe_size", pl.Int64, "Number of documents in a probe.", ("clusters.doc_id",)),
+            Column("at_floor", pl.Int64, "Number of clusters that got no more than the floor.", ("sigma_k.sigma",)),
+            Column("mean", pl.Float64, "True mean, over all documents.", ("corpus.text",)),
             Column(
                 "bias",
                 pl.Float64,
-                "Mean estimate minus the truth.",
+                "Mean of the estimates minus the true mean.",
                 ("corpus.text", "sigma_k.sigma", "clusters.cluster_id"),
             ),
             Column(
                 "variance",
                 pl.Float64,
-                "Of the estimates, over draws.",
+                "Variance of the estimates over draws.",
                 ("corpus.text", "sigma_k.sigma", "clusters.cluster_id"),
             ),
             Column(
                 "expected_variance",
                 pl.Float64,
-                "The same by Cochran's formula, without luck.",
+                "Variance of the estimates by Cochran's formula.",
                 ("corpus.text", "sigma_k.sigma", "clusters.cluster_id"),
             ),
             Column(
                 "ratio_to_proportional",
                 pl.Float64,
-                "Variance over that of the proportional allocation in the same draws.",
+                "Variance divided by that of the proportional allocation, in the same draws.",
                 ("corpus.text", "sigma_k.sigma", "clusters.cluster_id"),
             ),
             Column(
                 "low",
                 pl.Float64,
-                "Of its 95% interval, draws resampled.",
+                "Lower end of its 95% interval, by resampling draws.",
                 ("corpus.text", "sigma_k.sigma", "clusters.cluster_id"),
             ),
-            Column("high", pl.Float64, "Of its 95% interval.", ("corpus.text", "sigma_k.sigma", "clusters.cluster_id")),
+            Column(
+                "high",
+                pl.Float64,
+                "Upper end of its 95% interval.",
+                ("corpus.text", "sigma_k.sigma", "clusters.cluster_id"),
+            ),
             Column(
                 "expected_ratio",
                 pl.Float64,
-                "The same ratio by the formula.",
+                "The same ratio by Cochran's formula.",
                 ("corpus.text", "sigma_k.sigma", "clusters.cluster_id"),
             ),
             Column(
                 "spread_correlation",
                 pl.Float64,
-                "Rank correlation over clusters of σ_k and the true spread.",
+                "Rank correlation over clusters between σ_k and the true spread.",
                 ("corpus.text", "sigma_k.sigma", "clusters.cluster_id"),
             ),
-            Column("draws", pl.Int64, "Probes drawn."),
+            Column("draws", pl.Int64, "Number of probes drawn."),
         ),
     ),
 )
 CHECKS = (
-    Check("same_size", True, "All allocations are compared at one size of the probe."),
-    Check("unbiased", True, "The mean estimate is the truth, within four standard errors."),
-    Check("as_expected", False, "The variance over draws is that of the formula, within a factor of 2."),
+    Check("same_size", True, "The probes of all allocations have the same size."),
+    Check("unbiased", True, "The mean of the estimates is the true mean, within four standard errors."),
+    Check("as_expected", False, "The variance over draws agrees with Cochran's formula, within a factor of 2."),
     Check("neyman_pays", False, "Neyman's allocation estimates better than the proportional one."),
 )
 
@@ -278,10 +287,10 @@ stage = Stage(
     name="probe_variance",
     code_version="1",
     compute=compute,
-    description="Does the probe estimate the pool better than simpler samples? Variance of the pool's mean as"
-    " estimated from a probe, over many draws: Neyman's allocation [paper eq. 4], proportional, uniform, the optimum,"
-    " and no clusters at all, at equal size. For the static judge's score of every document, and for the proxy's loss"
-    " on a sample.",
+    description="Does the probe estimate the pool better than simpler samples? The mean of the pool is estimated from"
+    " many probes of equal size. The table has the variance of the estimates for Neyman's allocation [paper eq. 4], the"
+    " proportional, the uniform and the optimal one, and without clusters. It is measured for the static judge's score"
+    " of every document, and for the proxy's loss on a sample.",
     tables=TABLES,
     checks=CHECKS,
     picture=True,

@@ -1,10 +1,11 @@
-"""sensitivity: are the clusters ranked alike by other probes? The claim of the paper's Fig. 5, tested.
+"""sensitivity: do other probes rank the clusters alike? This tests the claim of the paper's Fig. 5.
 
-adaptation_deltas is made again on the same probe set, one setting turned at a time: reset depth, proxy, the readings
-that the paper leaves open (evaluation [A7], form of the drop [A1], steps [A4]), and seeds. Two settings under one seed
-read the same passages, and agree better for it; how far a ranking is a property of the clusters, the seeds say, which
-read others. Each costs what `adaptation_deltas` costs, a cluster that is measured is not measured again; the form, and
-fewer steps, are read from the curves and cost nothing.
+adaptation_deltas is made again on the same probe set, with one setting changed at a time: reset depth, proxy, seed, and
+what the paper leaves open (evaluation [A7], form of the drop [A1], steps [A4]). Runs with the same seed read the same
+passages, so they agree more than they should. Compare different seeds to see how stable the ranking really is.
+
+Each variant costs as much as `adaptation_deltas`, but a cluster is never measured twice. Another form of the drop, and
+fewer steps, are read from existing curves and cost nothing.
 """
 
 from collections.abc import Iterator
@@ -33,14 +34,14 @@ IN_FORCE = "in force"
 DEPTHS = (0, 1, 2, 4)  # of the paper's Fig. 5
 FURTHER_SEEDS = 2
 FEWER_STEPS = (1, 3)
-MORE_STEPS = 3  # times as many: an epoch of several smaller batches, the other reading of A4, comes to that
+MORE_STEPS = 3  # factor on the steps: the other reading of A4, several smaller batches per epoch, has about so many
 FORMS = ("relative", "absolute")
 READINGS = {"held_out": "loss held out", "train": "loss on what it trains on"}
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A measurement: settings of adaptation_deltas, and the step that its curves are read at (None: the last)."""
+    """A measurement: settings of adaptation_deltas, and the step of the curves that is read (None: the last)."""
 
     name: str
     settings: Adaptation
@@ -48,14 +49,14 @@ class Variant:
 
     @property
     def measured_as(self) -> Adaptation:
-        """The settings without what is no more than another look at the same curves."""
+        """The settings under which the curves are made. The form of the drop is only another view of the curves."""
         return self.settings.model_copy(update={"delta": "relative"})
 
 
 def variants(now: Adaptation, blocks: int, other: str) -> Iterator[Variant]:
-    """What is compared: the settings in force first, then one change at a time.
+    """The variants to compare: first the settings in force, then one change at a time.
 
-    ``blocks``: of the proxy in force, which cannot be reset deeper than that. ``other``: the proxy to compare with.
+    ``blocks``: the number of blocks of the proxy in force, which limits the reset depth. ``other``: the other proxy.
     """
     deeper = [depth for depth in DEPTHS if depth != now.reset_depth and depth <= blocks]
     yield Variant(IN_FORCE, now)
@@ -63,7 +64,7 @@ def variants(now: Adaptation, blocks: int, other: str) -> Iterator[Variant]:
     yield from _other_forms(now)
     changes: list[tuple[str, dict[str, Any]]] = [
         *((f"{form} drop", {"delta": form}) for form in FORMS if form != now.delta),
-        *((said, {"evaluate": reading}) for reading, said in READINGS.items() if reading != now.evaluate),
+        *((words, {"evaluate": reading}) for reading, words in READINGS.items() if reading != now.evaluate),
         *((f"reset depth {depth}", {"form": "steps", "reset_depth": depth}) for depth in deeper),
     ]
     for name, values in changes:
@@ -79,14 +80,14 @@ def _changed(now: Adaptation, name: str, **values: Any) -> Variant:
 
 
 def _other_seeds(now: Adaptation, name: str, depth: int) -> Iterator[Variant]:
-    """Further seeds at one depth. No initialisation is used twice."""
+    """Further seeds at one depth. The seeds are far enough apart that no initialisation is used twice."""
     form = "steps" if depth else now.form
     for i in range(1, FURTHER_SEEDS + 1):
         yield _changed(now, f"{name}seed + {i}", form=form, reset_depth=depth, seed=now.seed + i * now.seeds)
 
 
 def _other_forms(now: Adaptation) -> Iterator[Variant]:
-    """Fewer and more steps, and the closed form; for the closed form the steps that it stands for."""
+    """Fewer steps, more steps, and the closed form. If the closed form is in force: training steps instead."""
     if now.form == "closed":
         yield Variant("form steps", now.model_copy(update={"form": "steps"}))
         return
@@ -99,7 +100,7 @@ def _other_forms(now: Adaptation) -> Iterator[Variant]:
 
 
 def other_proxy(work: Work) -> str:
-    """The proxy to compare with: yours, or one that is trained here."""
+    """The other proxy: settings/evaluation.other_proxy, or one that is trained here."""
     settings = Evaluation.of(work.settings)
     return settings.other_proxy or str(proxy_of_our_own(work))
 
@@ -111,7 +112,10 @@ def compute(work: Work) -> dict[str, Any]:
     now = Adaptation.of(work.settings)
     other = other_proxy(work)
     if now.proxy == UNIGRAM:
-        raise GripError("sensitivity compares language models: set settings/adaptation.proxy to one, and curate again.")
+        raise GripError(
+            f"settings/adaptation.proxy is '{UNIGRAM}', and sensitivity compares language models. Set it to a language"
+            " model, and curate again."
+        )
     blocks = len(load_proxy(now.proxy, work.store.root, log=work.log).blocks)
     chosen = list(variants(now, blocks, other))
     rows, found = [], {}
@@ -120,8 +124,8 @@ def compute(work: Work) -> dict[str, Any]:
         found[variant.name], cost = _measured(work, variant)
         rows.append(_row(variant, found[variant.name], found[IN_FORCE], cost))
         agreement = rows[-1]["spearman"]
-        said = "not defined" if agreement is None else f"{agreement:.3f}"
-        work.log(f"{variant.name}: Spearman's with {IN_FORCE} {said}")
+        shown = "not defined" if agreement is None else f"{agreement:.3f}"
+        work.log(f"{variant.name}: rank correlation with {IN_FORCE}: {shown}")
     work.draft.write("sensitivity", pl.DataFrame(rows, stage.schema("sensitivity")))
     named = [deltas.select(pl.lit(name).alias("variant"), "cluster_id", "delta") for name, deltas in found.items()]
     work.draft.write("sensitivity_deltas", pl.concat(named))
@@ -136,7 +140,7 @@ def compute(work: Work) -> dict[str, Any]:
 
 
 def _measured(work: Work, variant: Variant) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Drops of the clusters (cluster_id, delta), and what they cost: nothing where they are read from curves."""
+    """Drops of the clusters (cluster_id, delta), and their cost, which is 0 if existing curves are read."""
     settings = {**work.settings, "adaptation": variant.measured_as}
     made = work.make(adaptation_deltas, settings, {"probe_set": work.inputs["probe_set"]})
     parquet = work.store.parquet("adaptation_deltas", made.version, "loss_curves")
@@ -179,7 +183,7 @@ def _pairs(found: dict[str, pl.DataFrame]) -> list[tuple]:
 
 
 def _with_quality(found: dict[str, pl.DataFrame], quality: pl.DataFrame) -> list[dict[str, Any]]:
-    """Q_k and the drop over clusters: the paper's Fig. 4 has Pearson's at about -0.2."""
+    """Rows of ``quality_correlation``, Q_k against the drop over clusters. The paper's Fig. 4 has Pearson's at -0.2."""
     rows = []
     for name, deltas in found.items():
         q, delta = _together(quality, deltas, "quality")
@@ -190,7 +194,7 @@ def _with_quality(found: dict[str, pl.DataFrame], quality: pl.DataFrame) -> list
 
 
 def _together(one: pl.DataFrame, deltas: pl.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """``column`` of one and the drops of the other, of the clusters that both know."""
+    """``column`` of ``one`` and the drops in ``deltas``, for the clusters that have both."""
     both = one.select("cluster_id", one=column).join(
         deltas.select("cluster_id", "delta"), on="cluster_id", maintain_order="left"
     )
@@ -209,40 +213,45 @@ TABLES = (
     Table(
         "sensitivity",
         (
-            Column("variant", pl.String, "What is other than in force."),
-            Column("reset_depth", pl.Int64, "Last blocks that are reset with the head."),
-            Column("proxy", pl.String, "Model whose drops these are."),
-            Column("evaluate", pl.String, "Documents that the loss is measured on."),
-            Column("form", pl.String, "Form of the drop."),
-            Column("epochs", pl.Int64, "Full-batch steps after which the drop is taken."),
-            Column("seed", pl.Int64, "First seed of the initialisation and of the windows."),
-            Column("n_clusters", pl.Int64, "Clusters that both know.", ("adaptation_deltas.cluster_id",)),
+            Column("variant", pl.String, "The change to the settings in force, in words."),
+            Column("reset_depth", pl.Int64, "Number of last blocks that are reset together with the head."),
+            Column("proxy", pl.String, "Proxy whose drops these are."),
+            Column("evaluate", pl.String, "Documents on which the loss is measured: held_out or train."),
+            Column("form", pl.String, "Form of the drop: relative or absolute."),
+            Column("epochs", pl.Int64, "Number of full-batch steps after which the drop is taken."),
+            Column("seed", pl.Int64, "Seed of passages and folds, and of the first initialisation."),
+            Column(
+                "n_clusters",
+                pl.Int64,
+                "Number of clusters that have a drop here and in force.",
+                ("adaptation_deltas.cluster_id",),
+            ),
             Column(
                 "spearman",
                 pl.Float64,
-                "Rank correlation of the drops with those in force.",
+                "Rank correlation over clusters between these drops and those in force.",
                 ("adaptation_deltas.delta", "adaptation_deltas.relative_delta", "adaptation_documents.text"),
             ),
             Column(
                 "low",
                 pl.Float64,
-                "Of its 95% interval, clusters resampled.",
+                "Lower end of its 95% interval, by resampling clusters.",
                 ("adaptation_deltas.delta", "adaptation_deltas.relative_delta", "adaptation_documents.text"),
             ),
             Column(
                 "high",
                 pl.Float64,
-                "Of its 95% interval.",
+                "Upper end of its 95% interval.",
                 ("adaptation_deltas.delta", "adaptation_deltas.relative_delta", "adaptation_documents.text"),
             ),
             Column("mean_delta", pl.Float64, "Mean drop over clusters, in this form.", ("probe_documents.text",)),
             Column(
-                "seconds", pl.Float64, "What it took when it was made; 0 where it is read from curves that are there."
+                "seconds", pl.Float64, "Time of the measurement. 0 if it was read from the curves of another variant."
             ),
             Column(
                 "tokens",
                 pl.Int64,
-                "Tokens of the probe that the proxy read; 0 where it read none.",
+                "Tokens that the proxy read, over all steps and seeds. 0 if it read none.",
                 ("probe_documents.text",),
             ),
         ),
@@ -250,69 +259,77 @@ TABLES = (
     Table(
         "sensitivity_deltas",
         (
-            Column("variant", pl.String, "What is other than in force."),
+            Column("variant", pl.String, "The change to the settings in force, in words."),
             Column("cluster_id", pl.Int32, "Cluster.", ("adaptation_deltas.cluster_id",)),
-            Column("delta", pl.Float64, "Its drop.", ("probe_documents.text",)),
+            Column("delta", pl.Float64, "Drop of the cluster under the variant.", ("probe_documents.text",)),
         ),
     ),
     Table(
         "sensitivity_pairs",
         (
             Column("variant", pl.String, "One variant."),
-            Column("other", pl.String, "Another."),
+            Column("other", pl.String, "Another variant."),
             Column("spearman", pl.Float64, "Rank correlation of their drops over clusters.", ("probe_documents.text",)),
         ),
     ),
     Table(
         "quality_correlation",
         (
-            Column("variant", pl.String, "What is other than in force."),
+            Column("variant", pl.String, "The change to the settings in force, in words."),
             Column(
                 "spearman",
                 pl.Float64,
-                "Rank correlation of Q_k and the drop over clusters.",
+                "Rank correlation over clusters between Q_k and the drop.",
                 ("cluster_quality.quality", "probe_documents.text"),
             ),
             Column(
                 "low",
                 pl.Float64,
-                "Of its 95% interval, clusters resampled.",
+                "Lower end of its 95% interval, by resampling clusters.",
                 ("cluster_quality.quality", "probe_documents.text"),
             ),
-            Column("high", pl.Float64, "Of its 95% interval.", ("cluster_quality.quality", "probe_documents.text")),
+            Column(
+                "high",
+                pl.Float64,
+                "Upper end of its 95% interval.",
+                ("cluster_quality.quality", "probe_documents.text"),
+            ),
             Column(
                 "pearson",
                 pl.Float64,
-                "Pearson's correlation, which the paper reports.",
+                "Pearson's correlation over clusters, which the paper reports.",
                 ("cluster_quality.quality", "probe_documents.text"),
             ),
             Column(
                 "pearson_low",
                 pl.Float64,
-                "Of its 95% interval, by Fisher.",
+                "Lower end of its 95% interval, by Fisher's transformation.",
                 ("cluster_quality.quality", "probe_documents.text"),
             ),
             Column(
-                "pearson_high", pl.Float64, "Of its 95% interval.", ("cluster_quality.quality", "probe_documents.text")
+                "pearson_high",
+                pl.Float64,
+                "Upper end of its 95% interval.",
+                ("cluster_quality.quality", "probe_documents.text"),
             ),
-            Column("n", pl.Int64, "Clusters.", ("cluster_quality.cluster_id",)),
+            Column("n", pl.Int64, "Number of clusters.", ("cluster_quality.cluster_id",)),
         ),
     ),
 )
 CHECKS = (
-    Check("in_range", True, "Correlations are from -1 to 1, and every variant knows clusters."),
-    Check("ranked_alike", False, "Every other probe ranks the clusters alike: Spearman's at least 0.5."),
+    Check("in_range", True, "Correlations are from -1 to 1, and every variant has clusters."),
+    Check("ranked_alike", False, "Every variant ranks the clusters alike: the rank correlation is at least 0.5."),
 )
 
 stage = Stage(
     name="sensitivity",
     code_version="3",
     compute=compute,
-    description="Would another probe rank the clusters alike [paper Fig. 5]? The drops ΔL_k of the same probe set"
-    " under other reset depths, proxies, seeds, and readings of what the paper leaves open (which documents the loss"
-    " is measured on, form of the drop, number of steps). `sensitivity_deltas` has every drop, `sensitivity_pairs`"
-    " the rank correlation of any two, `quality_correlation` that of Q_k and ΔL_k [paper Fig. 4]. Most variants cost"
-    " what `adaptation_deltas` costs.",
+    description="Would another probe rank the clusters alike [paper Fig. 5]? The drops ΔL_k of the same probe set are"
+    " measured with other reset depths, proxies and seeds, and with other choices where the paper leaves one open"
+    " (documents for the loss, form of the drop, number of steps). `sensitivity_deltas` has every drop,"
+    " `sensitivity_pairs` the rank correlation of any two variants, `quality_correlation` that of Q_k and ΔL_k [paper"
+    " Fig. 4]. Most variants cost as much as `adaptation_deltas`.",
     tables=TABLES,
     checks=CHECKS,
     picture=True,
