@@ -47,7 +47,7 @@ class Stage:
     ``unused``: names the setting that makes the stage unnecessary ("settings/budget.replay is none"), or returns "".
     It sees the groups in ``reads`` and in ``unused_by``. A group that is only in ``unused_by`` is in no recipe.
     ``earlier``: the version of an earlier artifact of the stage that the settings name instead of a new one, or None.
-    If that was made from the same inputs, it keeps its version. For other inputs ``compute`` makes a new artifact of it.
+    If that was made from the same inputs, it keeps its version. For other inputs ``compute`` makes a new artifact.
     ``compute``: fills the draft and returns metrics, numbers that are plotted over time. A stage that is
     ``named_by_content`` returns a ``Result``, which also has the content.
     ``otherwise``: the reason that a plan gives if neither settings nor inputs explain why the stage is computed.

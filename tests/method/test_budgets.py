@@ -87,7 +87,7 @@ def test_shares_of_any_sizes_and_weights_are_shares(numbers):
 
 def test_shares_that_are_none_are_refused():
     for wrong in ([-0.1, 1.1], [np.nan, 1.0], [0.2, 0.2]):
-        with pytest.raises(GripError, match="gives no shares"):
+        with pytest.raises(GripError, match="returned shares"):
             checked(np.array(wrong), "mine")
 
 

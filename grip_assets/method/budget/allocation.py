@@ -1,6 +1,6 @@
-"""From real budgets to whole ones: floors, caps, exact sums [A3, A17, A27, spec 1.4]. The real budgets are in sql/.
+"""From budgets as real numbers to whole numbers: floors, caps, exact sums [A3, A17, A27, spec 1.4].
 
-Shapes: K clusters. All in float64; O(K log K).
+The real budgets come from sql/equations. Shapes: K clusters. All in float64; O(K log K).
 """
 
 import numpy as np
@@ -11,9 +11,9 @@ from grip_assets.errors import GripError
 def water_fill(utility_K: np.ndarray, cap_K: np.ndarray, total: float) -> np.ndarray:
     """Shares of ``total`` in proportion to utility, none above its cap; float64 (K,).
 
-    What a capped cluster cannot take goes to the others. The sum is min(total, sum of caps). A cluster without utility
-    gets nothing unless all others are full; what then is left is spread in proportion to the caps. Suffix sums,
-    since running subtraction lets cancellation break caps.
+    A cluster that is at its cap leaves the rest to the others. The sum is min(total, sum of caps). A cluster without
+    utility gets nothing unless all others are full; then the rest is spread in proportion to the caps. The code uses
+    suffix sums: with running subtraction, cancellation could break caps.
     """
     utility_K, cap_K = np.asarray(utility_K, np.float64), np.asarray(cap_K, np.float64)
     if cap_K.sum() <= total:
@@ -21,12 +21,12 @@ def water_fill(utility_K: np.ndarray, cap_K: np.ndarray, total: float) -> np.nda
     live = np.flatnonzero((utility_K > 0) & (cap_K > 0))
     filled_K = np.zeros(len(cap_K))
     if len(live) and cap_K[live].sum() > total:
-        u = np.maximum(utility_K[live] / utility_K[live].max(), 1e-300)  # what underflows is still not nothing
+        u = np.maximum(utility_K[live] / utility_K[live].max(), 1e-300)  # a positive utility must not underflow to 0
         order = np.argsort(np.log(cap_K[live]) - np.log(u), kind="stable")
         u, cap = u[order], cap_K[live][order]
         left = np.maximum(total - np.concatenate([[0.0], np.cumsum(cap)[:-1]]), 0)
         suffix = np.cumsum(u[::-1])[::-1]
-        # The first cluster whose cap is above its share: c/u > left/suffix, multiplied out since quotients overflow.
+        # The first cluster whose cap is above its share: c/u > left/suffix. Multiplied out, since quotients overflow.
         above = cap * suffix > left * u
         first = int(np.argmax(above)) if above.any() else len(cap) - 1
         amount = cap.copy()
@@ -43,10 +43,10 @@ def water_fill(utility_K: np.ndarray, cap_K: np.ndarray, total: float) -> np.nda
 def largest_remainder(
     real_K: np.ndarray, cap_K: np.ndarray, total: int, floor_K: np.ndarray | None = None
 ) -> np.ndarray:
-    """Whole numbers near ``real_K`` that sum to ``total``, int64 (K,): floors, then +1 to the largest fractions.
+    """Whole numbers near ``real_K`` that sum to ``total``, int64 (K,): rounded down, then +1 to the largest fractions.
 
-    None goes above its cap (or below its floor); ties go to the lower id. Rounding in ``real_K`` that leaves the floors
-    above the total is taken back from the smallest fractions.
+    No number is above its cap or below its floor. Ties go to the lower id. If the numbers rounded down sum to more than
+    the total, because of rounding in ``real_K``, the smallest fractions lose 1.
     """
     cap_K = np.asarray(cap_K, np.int64)
     floor_K = np.zeros_like(cap_K) if floor_K is None else np.asarray(floor_K, np.int64)
@@ -65,11 +65,11 @@ def largest_remainder(
 
 
 def neyman_probe(target_K: np.ndarray, size_K: np.ndarray, minimum: int, total: int) -> np.ndarray:
-    """Probe documents of each cluster [G3, A27], int64 (K,): at least ``minimum`` (or all there are), at most N_k.
+    """Probe documents of each cluster [G3, A27], int64 (K,): at least ``minimum`` (or all documents), at most N_k.
 
-    Sums to ``total``, or to what the floors need where that is more, or to the corpus where that is less. Proportional
-    to ``target_K`` wherever neither floor nor cap binds: clusters below their floor at the common level get it, and the
-    others share the rest, until none is below.
+    They sum to ``total``, raised to the sum of the minima or lowered to the size of the corpus if necessary. They are
+    proportional to ``target_K``, except for clusters at their minimum or at N_k: clusters whose share is below their
+    minimum get the minimum, and the others share the rest, until no cluster is below.
     """
     size_K = np.asarray(size_K, np.int64)
     floor_K = np.minimum(minimum, size_K)
@@ -90,8 +90,8 @@ def further_probe(
 ) -> np.ndarray:
     """How many more documents of each cluster to judge so that its standard error s/sqrt(n) is at most ``target``.
 
-    int64 (K,). Never more than a cluster has left, nor more than it has judged already (at least two): the variance
-    of few scores is itself uncertain, so that what is needed is estimated anew after each doubling.
+    int64 (K,). Never more than a cluster has left. Never more than it has judged already (but at least two), because
+    the variance of few scores is uncertain: the number is estimated again after each doubling.
     """
     needed_K = np.ceil(np.nan_to_num(np.asarray(variance_K, np.float64)) / target**2)
     more_K = np.minimum(needed_K - judged_K, np.maximum(judged_K, 2))
@@ -99,15 +99,21 @@ def further_probe(
 
 
 def resolve_total(total: float, available: int) -> int:
-    """``settings/budget.total`` in units: a share up to 1.0, the whole of what is there, or a count."""
+    """``settings/budget.total`` in units. Up to 1.0 it is a share of ``available``, otherwise a count.
+
+    GripError if it rounds to nothing.
+    """
     wanted = round(total * available) if total <= 1 else round(total)
     if wanted < 1:
-        raise GripError(f"settings/budget.total is {total:g}, which is nothing of {available:,}. Give more.")
+        raise GripError(f"settings/budget.total is {total:g}, which is less than one of {available:,}. Raise it.")
     return wanted
 
 
 def capacities(size_K: np.ndarray, total: int, overflow: str, max_repeats: int) -> np.ndarray:
-    """Most that each cluster can be given [A3]: what it has, times ``max_repeats`` where the user allows replay."""
+    """The cap of each cluster, int64 (K,) [A3]: its size, times ``max_repeats`` if ``overflow`` is repeat.
+
+    GripError if ``total`` is above the sum of the caps.
+    """
     repeats = max_repeats if overflow == "repeat" else 1
     cap_K = np.asarray(size_K, np.int64) * repeats
     if total > cap_K.sum():
@@ -120,7 +126,10 @@ def capacities(size_K: np.ndarray, total: int, overflow: str, max_repeats: int) 
 
 
 def allocate(utility_K: np.ndarray, cap_K: np.ndarray, total: int, overflow: str) -> np.ndarray:
-    """Budget of each cluster in whole units, int64 (K,); sums to ``total`` exactly, none above its cap [A3, A17]."""
+    """Budgets in whole units, int64 (K,). They sum to ``total`` exactly, and none is above its cap [A3, A17].
+
+    GripError if ``overflow`` is error and a share is above its cap.
+    """
     wanted_K = np.asarray(utility_K) / np.sum(utility_K) * total
     over = np.flatnonzero(wanted_K > np.asarray(cap_K) + 0.5)
     if overflow == "error" and len(over):

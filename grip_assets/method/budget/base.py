@@ -1,8 +1,8 @@
-"""A base budget: what share of the whole each cluster gets before replay, caps and rounding. The interface.
+"""The interface of a base budget: the share of each cluster before replay, caps and rounding.
 
-A new one is a module next to this one with a function ``shares``, an entry in registry.py, and a choice in
-settings/budget.base; tests/method/test_budgets.py holds every entry to the same promises. Replay [G6, G7] multiplies
-the shares of any base (sql/equations/budgets.sql); caps and rounding are common to all (allocation.py).
+To add one, write a module next to this one with a function ``shares``, an entry in registry.py, and a choice in
+settings/budget.base. tests/method/test_budgets.py tests every entry. Replay [G6, G7] multiplies the shares of any base
+(sql/equations/budgets.sql). Caps and rounding are common to all (allocation.py).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +16,12 @@ from grip_assets.errors import GripError
 
 @dataclass(frozen=True)
 class Domains:
-    """What a base budget may read: K clusters in the order of their ids.
+    """The input of a base budget: K clusters in the order of their ids.
 
-    ``size_K``: in the unit of the budget, float64. ``names_K``: the value of each cluster where a column of the pool is
-    the partition; None elsewhere. ``weights``: those that the user gave, by cluster id or name; empty where none were.
-    ``equation``: runs a query of sql/equations over what was measured of the clusters, with settings/budget as its
-    parameters; one row per cluster.
+    ``size_K``: sizes in the unit of the budget, float64. ``names_K``: the value of each cluster if the partition is by
+    a column, otherwise None. ``weights``: the user's weights, by cluster id or value; empty if there are none.
+    ``equation``: runs a query of sql/equations over the measurements of the clusters, with settings/budget as
+    parameters; it returns one row per cluster.
     """
 
     ids_K: np.ndarray
@@ -32,22 +32,22 @@ class Domains:
 
 
 Shares = Callable[[Domains], np.ndarray]
-"""float64 (K,): none below 0, together 1."""
+"""Returns float64 (K,): none below 0, with the sum 1."""
 
 
 def checked(share_K: np.ndarray, name: str) -> np.ndarray:
-    """The shares of a base, held to the interface: GripError where they are no shares."""
+    """The shares, float64 (K,). GripError if one is negative or not finite, or if they do not sum to 1."""
     share_K = np.asarray(share_K, np.float64)
     if not (np.isfinite(share_K).all() and (share_K >= 0).all() and abs(share_K.sum() - 1) < 1e-6):
         raise GripError(
-            f"settings/budget.base: {name} gives no shares that are at least 0 and sum to 1. This is a fault of the"
-            f" program; choose another base."
+            f"settings/budget.base: {name} returned shares that are negative or do not sum to 1. This is a fault of the"
+            f" program. Choose another base."
         )
     return share_K
 
 
 def normalised(weight_K: np.ndarray) -> np.ndarray:
-    """Weights as shares; equal shares where all weights are 0."""
+    """Weights as shares; equal shares if all weights are 0."""
     weight_K = np.asarray(weight_K, np.float64)
     largest = weight_K.max(initial=0)
     if not largest > 0:

@@ -9,6 +9,6 @@ from grip_assets.method.budget.base import Domains
 
 
 def shares(domains: Domains) -> np.ndarray:
-    """float64 (K,). In proportion to size where every weight is 0."""
+    """float64 (K,). In proportion to size if every weight is 0."""
     assert domains.equation is not None
     return domains.equation("equations/neyman")["share"].to_numpy()

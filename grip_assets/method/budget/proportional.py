@@ -1,4 +1,4 @@
-"""In proportion to size: every cluster has the share of the subset that it has of the pool. Nothing is measured."""
+"""In proportion to size: every cluster has the same share of the subset as of the pool. It needs no measurement."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The base budgets by name, as settings/budget.base has them. Adding one is described in base.py."""
+"""The base budgets, by their names in settings/budget.base. base.py says how to add one."""
 
 import numpy as np
 

@@ -1,7 +1,7 @@
-"""What a partition is: components that are fitted on a sample, and a rule that gives each document to one of them.
+"""The interface of a partition: components that are fitted on a sample, and a rule that assigns each document to one.
 
-A method is one module beside this one with two functions, ``fit`` and ``read``, and one entry in registry.py. What is
-common to all methods does not belong here: small clusters, ids and centroids are in finish.py.
+To add a method, write a module beside this one with two functions, ``fit`` and ``read``, and an entry in registry.py.
+Small clusters, ids and final centroids are the same for all methods, and are in finish.py.
 
 Shapes: N documents, B rows of a block, K components, d dimensions.
 """
@@ -15,10 +15,10 @@ import polars as pl
 from grip_assets.errors import GripError
 
 LABELLED_BY = ("embedding", "column")
-"""What can decide a label. ``Assigned.by_B`` holds places in this list."""
+"""What can decide a label. ``Assigned.by_B`` has places in this list."""
 
 Log = Callable[[str], None]
-MOST = 1_024  # components that k-means makes of itself, and values of a column that are components: each costs a probe
+MOST = 1_024  # most components by default, for k-means and for a column: each costs a probe
 
 
 class FitSettings(Protocol):
@@ -37,8 +37,8 @@ class FitSettings(Protocol):
 
 
 class Assigned(NamedTuple):
-    """``label_B``: int32, the component of each row. ``confidence_B``: float32 from 0 to 1; each method says what it
-    means. ``by_B``: int8, what decided (LABELLED_BY)."""
+    """``label_B``: the component of each row, int32. ``confidence_B``: float32 from 0 to 1, defined by the method.
+    ``by_B``: what decided the label, int8, a place in LABELLED_BY."""
 
     label_B: np.ndarray
     confidence_B: np.ndarray
@@ -46,10 +46,10 @@ class Assigned(NamedTuple):
 
 
 class PoolFacts(NamedTuple):
-    """What a fit is told of the pool beside the sample's vectors.
+    """What a fit knows of the pool, beside the vectors of the sample.
 
-    ``n_documents``: documents of the whole pool. ``column``: the name in settings/clustering.column; ``value_N``: the
-    text in it for each row of the sample, null where there is none; ``values``: its most common values in the whole
+    ``n_documents``: number of documents in the whole pool. The others only for a partition by a column. ``column``: its
+    name. ``value_N``: its value for each row of the sample, or null. ``values``: its most common values in the whole
     pool (value, n_docs), the most common first.
     """
 
@@ -60,8 +60,8 @@ class PoolFacts(NamedTuple):
 
 
 class Fitted(Protocol):
-    """A fitted partition. It survives ``pickle``, and labels each row by itself, so that neither blocks nor workers
-    change a label."""
+    """A fitted partition. It can be pickled. The label of a row depends on that row alone, so neither blocks nor
+    workers change a label."""
 
     @property
     def centroids_KD(self) -> np.ndarray:
@@ -70,26 +70,31 @@ class Fitted(Protocol):
 
     @property
     def rest(self) -> int | None:
-        """The component that takes what the dissolved ones leave. It is dissolved last. None: there is no such one."""
+        """The component that takes the documents of dissolved ones, and is dissolved last; None if there is none."""
         ...
 
     def assign(self, x_BD: np.ndarray, value_B: pl.Series | None = None) -> Assigned:
-        """The component that claims each row most. ``x_BD``: vectors of any length; ``value_B``: texts of the column
-        that the partition was fitted on, where it was. GripError for a vector without direction."""
+        """The component of each row.
+
+        ``x_BD``: vectors of any length. ``value_B``: values of the column, for a partition by a column. GripError for a
+        zero vector.
+        """
         ...
 
     def only(self, components: np.ndarray) -> "Fitted":
-        """The same fit with these components alone; its labels are places in ``components``, which ascend."""
+        """The same fit with only these ``components`` (ascending). Its labels are places in ``components``."""
         ...
 
     def tables(self) -> dict[str, pl.DataFrame]:
-        """``components`` (COMPONENTS and what the method has besides, one row per component) and ``fit_trace``
-        (FIT_TRACE). ``read`` makes the fit again from ``components``."""
+        """The tables ``components`` (one row per component) and ``fit_trace`` (FIT_TRACE).
+
+        ``read`` restores the fit from ``components``.
+        """
         ...
 
 
 class Partition(Protocol):
-    """A method, as its module offers it."""
+    """The functions that the module of a method has."""
 
     def fit(self, sample_ND: np.ndarray, settings: FitSettings, log: Log, pool: PoolFacts | None = None) -> Fitted: ...
 
@@ -100,7 +105,7 @@ FIT_TRACE = pl.Schema({"seed": pl.Int64(), "iteration": pl.Int64(), "objective":
 
 
 def components_table(method: str, centroids_KD: np.ndarray, **more: list | pl.Series) -> pl.DataFrame:
-    """The columns that all methods share, and those of one method."""
+    """The table ``components``. ``more``: columns of one method, which replace the defaults."""
     k, d = centroids_KD.shape
     own = {"column": pl.Series([None] * k, dtype=pl.String), "value": pl.Series([None] * k, dtype=pl.String)}
     own |= {name: pl.Series(values, dtype=own[name].dtype if name in own else None) for name, values in more.items()}
@@ -115,7 +120,7 @@ def centroids_of(components: pl.DataFrame) -> np.ndarray:
 
 
 def choose_k(n_documents: int, k: int | None) -> int:
-    """A18: k, or sqrt(N) between 16 and 1,024 (never more than N)."""
+    """Number of clusters [A18]: ``k``, or sqrt(N) between 16 and 1,024, but at most N. GripError if k is above N."""
     if k is None:
         return min(int(np.clip(round(np.sqrt(n_documents)), 16, MOST)), n_documents)
     if k > n_documents:
@@ -127,5 +132,5 @@ def choose_k(n_documents: int, k: int | None) -> int:
 
 
 def by_centroid(n: int) -> np.ndarray:
-    """``by_B`` of rows whose vectors decided."""
+    """``by_B`` for ``n`` rows whose labels were decided by their vectors."""
     return np.zeros(n, np.int8)

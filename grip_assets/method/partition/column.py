@@ -1,12 +1,12 @@
-"""A column of the pool as the partition: language, source, pool, or a column that settings/corpus.keep keeps.
+"""A column of the pool as the partition: language, source, pool, or a column that settings/corpus.keep names.
 
 Each of the most common values (at most ``MOST``) is a component. Documents without a value are the component
-"(missing)"; all other values together are the component "(other)". A value with fewer documents than
-settings/clustering.min_cluster_docs is dissolved into "(other)": a rare language is not taken for another one. Where
-"(other)" is itself small, its documents go to the value whose centroid is nearest, and ``labelled_by`` then says
-"embedding"; the centroid of a value is the normalised sum of its documents in the sample.
+"(missing)". All other values together are the component "(other)". A value with fewer documents than
+settings/clustering.min_cluster_docs is dissolved into "(other)", so a rare language is not taken for another one. If
+"(other)" itself is small, its documents go to the value whose centroid is nearest, and their ``labelled_by`` is
+"embedding". The centroid of a value is the normalised sum of its documents in the sample.
 
-Confidence is 1 where the value decides, and that of k-means (kmeans.py) where the nearest centroid does. Nothing is
+Confidence is 1 if the value decides, and the silhouette (as in kmeans.py) if the nearest centroid decides. Nothing is
 iterated: ``fit_trace`` has one row, the mean cosine of the sample's documents to the centroids of their values.
 """
 
@@ -40,7 +40,8 @@ BY_COLUMN = LABELLED_BY.index("column")
 
 @dataclass(frozen=True)
 class ByColumn:
-    """``values``: the value of each component, all different; MISSING and OTHER are two of them unless dissolved."""
+    """A fitted partition by a column. ``values``: the value of each component. MISSING and OTHER are among them unless
+    dissolved."""
 
     column: str
     values: tuple[str, ...]
@@ -56,9 +57,12 @@ class ByColumn:
         return encode(self.centroids_KD, fastest()[0])
 
     def assign(self, x_BD: np.ndarray, value_B: pl.Series | None = None) -> Assigned:
-        """The component of each row's value, else OTHER, else the nearest centroid. GripError without values."""
+        """The component of each row's value; else OTHER; else the nearest centroid. GripError without ``value_B``."""
         if value_B is None:
-            raise GripError(f"This partition is by the column '{self.column}', and the documents come without it.")
+            raise GripError(
+                f"This partition is by the column '{self.column}', and the documents have no such column. Name it in"
+                " settings/corpus.keep, or choose another settings/clustering.column."
+            )
         x_BD = unit_rows(x_BD)
         label_B = self._by_value(value_B)
         confidence_B, by_B = np.ones(len(label_B), np.float32), np.full(len(label_B), BY_COLUMN, np.int8)
@@ -70,7 +74,7 @@ class ByColumn:
         return Assigned(label_B, confidence_B, by_B)
 
     def _by_value(self, value_B: pl.Series) -> np.ndarray:
-        """int32; -1 where neither the value nor OTHER is a component."""
+        """The component of each row, int32 (B,); -1 if neither its value nor OTHER is a component."""
         known = pl.Series(self.values, dtype=pl.String)
         codes = pl.int_range(len(known), dtype=pl.Int32, eager=True)
         texts = value_B.cast(pl.String).fill_null(MISSING)
@@ -97,7 +101,10 @@ def fit(
     log: Log = lambda line: None,
     pool: PoolFacts | None = None,
 ) -> ByColumn:
-    """Components by falling number of documents, then "(missing)" and "(other)". GripError without a column."""
+    """Components in the order of their documents, most first, then "(missing)" and "(other)".
+
+    GripError if ``pool`` has no column.
+    """
     if pool is None or pool.column is None or pool.value_N is None or pool.values is None:
         raise GripError("A partition by a column needs the column. Name it in settings/clustering.column.")
     common = pool.values.drop_nulls("value").head(MOST - 2)["value"].to_list()

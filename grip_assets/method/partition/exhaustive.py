@@ -1,6 +1,6 @@
-"""Spherical k-means in 20 lines: the specification of lloyd.py, which gives the same labels and centroids in less time.
+"""Spherical k-means in 20 lines, the specification of lloyd.py. That gives the same labels and centroids in less time.
 
-Every distance is computed, in float64. Used by tests only. Shapes: N unit rows, K centroids, d dimensions.
+Every distance is computed, in float64. Only tests use this. Shapes: N unit rows, K centroids, d dimensions.
 """
 
 import numpy as np
@@ -9,8 +9,11 @@ from grip_assets.method.partition.lloyd import Found, split_empty, unit_means
 
 
 def exhaustive(x_ND: np.ndarray, c_KD: np.ndarray, iterations: int) -> Found:
-    """What ``iterations`` make of the centroids ``c_KD``: each row to its nearest centroid, ties to the lowest id; each
-    centroid to the direction of the sum of its rows; one without rows takes half of the largest."""
+    """``iterations`` of Lloyd's algorithm, from the centroids ``c_KD``.
+
+    Each row goes to its nearest centroid, ties to the lowest id. Each centroid becomes the direction of the sum of its
+    rows. A centroid without rows takes half of the largest cluster.
+    """
     x64_ND, objectives = x_ND.astype(np.float64), []
     for iteration in range(iterations + 1):
         cosine_NK = x64_ND @ c_KD.astype(np.float64).T

@@ -1,11 +1,12 @@
-"""What comes after a fit, for every method: no small cluster, ids by falling size, centroids [G1, A18, A18b].
+"""From a fit to clusters, the same for every method: dissolve small clusters, number them, compute centroids [G1, A18,
+A18b].
 
-A cluster is small where it has fewer documents than settings/clustering.min_cluster_docs. The smallest one is
-dissolved, and each of its documents goes to the component that claims it most among those that are left. This is
-repeated until no cluster is small, or one is left. Only documents of small clusters ever move, so these alone are held
-in memory.
-Centroids are normalised sums of members, so that mean cosine = ||mean vector|| (P2), on which
-sql/equations/sigma_k.sql relies.
+A cluster is small if it has fewer documents than settings/clustering.min_cluster_docs. The smallest one is dissolved:
+each of its documents is assigned again, among the components that are left. This is repeated until no cluster is small,
+or only one is left. Only documents of small clusters ever move, so only these are held in memory.
+
+Centroids are normalised sums of members. So mean cosine = ||mean vector|| (P2), on which sql/equations/sigma_k.sql
+relies.
 
 Shapes: N documents, B rows of a block, K clusters, d dimensions. Nothing of size N x K is held.
 """
@@ -25,26 +26,26 @@ from grip_assets.runtime import threads
 
 
 class Block(NamedTuple):
-    """Rows of the pool: vectors, and the texts of the column where the partition has one."""
+    """Rows of the pool: vectors and, for a partition by a column, the values of the column."""
 
     x_BD: np.ndarray
     value_B: pl.Series | None = None
 
 
 class Documents(Protocol):
-    """All documents, as often as asked: in memory here, on the disk in stages/curation/clusters.py."""
+    """All documents; each call passes over them again. In memory here, on the disk in stages/curation/clusters.py."""
 
     def assign(self, fitted: Fitted, live: np.ndarray | None = None) -> Iterable[Assigned]:
-        """Labels of all rows, block by block, in order, among the components ``live`` (None: all): ``fitted.only``."""
+        """Labels of all rows, block by block, in order, among the components ``live`` (None: all)."""
         ...
 
     def rows(self, chosen_N: np.ndarray) -> Block:
-        """The chosen rows (a mask), in order."""
+        """The rows of a mask, in order."""
         ...
 
 
 class InMemory:
-    """Documents whose blocks can be passed over again: ``blocks()`` starts a fresh pass."""
+    """``Documents`` in memory. ``blocks()`` starts a fresh pass over them."""
 
     def __init__(self, blocks: Callable[[], Iterable[np.ndarray]], values: pl.Series | None = None):
         self.blocks, self.values = blocks, values
@@ -68,7 +69,8 @@ class InMemory:
 
 
 class Finished(NamedTuple):
-    """``cluster_N``: int32, ids by falling size. ``component_K``: the component of the fit that each cluster is."""
+    """``cluster_N``: the cluster of each document, int32; cluster 0 is the largest. ``confidence_N``, ``by_N``: see
+    ``Assigned``. ``component_K``: for each cluster, its component in the fit."""
 
     cluster_N: np.ndarray
     confidence_N: np.ndarray
@@ -86,11 +88,11 @@ class Finished(NamedTuple):
 
 
 def finish(fitted: Fitted, documents: Documents, minimum: float) -> Finished:
-    """Every document in one cluster, none of them small: see the module."""
+    """Assign every document to a cluster, dissolve small clusters, number the others. See the module's docstring."""
     assigned = _joined(documents.assign(fitted))
     live = dissolve(fitted, assigned.label_B, documents.rows, minimum)
     if len(live) < len(fitted.centroids_KD):
-        assigned = _joined(documents.assign(fitted, live))  # confidence too is among those that are left
+        assigned = _joined(documents.assign(fitted, live))  # confidence, too, counts only the components that are left
     counts_K = np.bincount(assigned.label_B, minlength=len(live))
     order = np.lexsort((live, -counts_K))
     id_K = np.empty(len(live), np.int32)
@@ -99,10 +101,10 @@ def finish(fitted: Fitted, documents: Documents, minimum: float) -> Finished:
 
 
 def dissolve(fitted: Fitted, label_N: np.ndarray, rows: Callable[[np.ndarray], Block], minimum: float) -> np.ndarray:
-    """The components that stay, ascending: those with documents once no cluster is small.
+    """The components that stay, ascending: those that have documents when no cluster is small any more.
 
-    The smallest goes first, ties by the lowest id, ``fitted.rest`` after all others. ``rows`` gives the documents of a
-    mask.
+    The smallest is dissolved first; of equal ones that with the lowest id; ``fitted.rest`` after all others. ``rows``
+    returns the documents of a mask.
     """
     k = len(fitted.centroids_KD)
     count_K = np.bincount(label_N, minlength=k)
@@ -122,7 +124,7 @@ def dissolve(fitted: Fitted, label_N: np.ndarray, rows: Callable[[np.ndarray], B
 
 
 def _smallest(count_K: np.ndarray, live_K: np.ndarray, minimum: float, rest: int | None) -> int | None:
-    """The cluster to dissolve next; None where none is small, or all documents are in one."""
+    """The cluster to dissolve next; None if no cluster is small, or if all documents are in one."""
     filled = np.flatnonzero(live_K & (count_K > 0))
     small = filled[count_K[filled] < minimum]
     if len(filled) == 1 or not len(small):
@@ -136,8 +138,7 @@ def _joined(blocks: Iterable[Assigned]) -> Assigned:
 
 
 def centre(blocks: Callable[[], Iterable[np.ndarray]], cluster_N: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """(normalised sum of the members of each cluster, float64 (K, d); cosine of each row to it, float64 (N,)), for
-    rows in blocks."""
+    """The centroids of all clusters, float64 (K, d), and the cosine of each row to its centroid, float64 (N,)."""
     total_KD: np.ndarray | None = None
     for sums_KD in threads.each(partial(_sums, k=k), _with_ids(blocks(), cluster_N)):
         total_KD = sums_KD if total_KD is None else total_KD + sums_KD  # in the order of the blocks
@@ -162,7 +163,7 @@ def cosines(x_BD: np.ndarray, ids_B: np.ndarray, centroids_KD: np.ndarray) -> np
 
 
 def directions(sums_KD: np.ndarray) -> np.ndarray:
-    """Normalised sums, float64 (K, d); opposite members that cancel out give a zero row."""
+    """Normalised sums, float64 (K, d); a row of zeros if the members cancel out."""
     norms_K = np.linalg.norm(sums_KD, axis=1, keepdims=True)
     return sums_KD / np.maximum(norms_K, 1e-12)
 

@@ -1,9 +1,9 @@
-"""Spherical k-means [G1, A18]: centroids by Lloyd's iterations on a sample, a document to the nearest.
+"""Spherical k-means [G1, A18]: centroids by Lloyd's iterations on a sample; each document goes to the nearest centroid.
 
-Fit, with the kernels of lloyd.py: ``seeds`` starts of ``iterations`` each, and the one with the highest mean cosine is
-kept. It then goes on until it is at rest, and what is small is dissolved on the way. So no document of a small sample
-is nearer to another centroid than to its own, and about one in a thousand of a large sample. The starts take at most
-seeds x iterations x N K d operations, most of which are never computed.
+The fit uses the kernels of lloyd.py. It makes ``seeds`` starts of ``iterations`` each, and keeps the start with the
+highest mean cosine. This start goes on until it is at rest; small clusters are dissolved on the way. Afterwards no
+document of a small sample is nearer to another centroid than to its own, and about one in a thousand of a large sample
+is. The starts need at most seeds x iterations x N K d operations, most of which are skipped.
 
 Confidence is the simplified silhouette, 1 - a / b, where a and b are the distances to the nearest and to the second
 nearest centroid: 1 on a centroid, 0 half-way between two. Labels are exact, so the number of workers changes nothing.
@@ -36,9 +36,9 @@ from grip_assets.method.sampling import keyed_order
 from grip_assets.method.screening import Codes, encode, fastest
 from grip_assets.runtime.progress import Progress
 
-SAME_DIRECTION = 1 - 1e-5  # cosine above which two centroids are one: halves of a split that nothing parted
-SETTLE = 100  # iterations, at most, in which the best start comes to rest
-AT_REST = 0.001  # share of the sample below which what still changes cluster is let be; nothing of a small pool
+SAME_DIRECTION = 1 - 1e-5  # above this cosine two centroids are one: halves of a split that stayed together
+SETTLE = 100  # most iterations in which the best start comes to rest
+AT_REST = 0.001  # at rest: at most this share of the sample changes its cluster (less than one row of a small pool)
 
 Trace = list[tuple[int, int, float]]
 """Rows of ``fit_trace``: seed, iteration, mean cosine."""
@@ -46,7 +46,7 @@ Trace = list[tuple[int, int, float]]
 
 @dataclass(frozen=True)
 class KMeans:
-    """``centroids_KD``: unit rows, float32. ``trace``: mean cosine of the sample by seed and iteration."""
+    """A fitted k-means. ``centroids_KD``: unit rows, float32. ``trace``: mean cosine by seed and iteration."""
 
     centroids_KD: np.ndarray
     trace: Trace = field(default_factory=list)
@@ -76,12 +76,15 @@ def read(components: pl.DataFrame) -> KMeans:
 def fit(
     sample_ND: np.ndarray, settings: FitSettings, log: Log = lambda line: None, pool: PoolFacts | None = None
 ) -> KMeans:
-    """Ids of the components run by falling size in the sample. Without ``pool`` the sample is all of it."""
+    """Component 0 is the largest in the sample. Without ``pool``, the sample counts as the whole pool.
+
+    GripError if the sample has fewer rows than clusters.
+    """
     n_documents = pool.n_documents if pool else len(sample_ND)
     k = choose_k(n_documents, settings.k)
     if k > len(sample_ND):
         raise GripError(
-            f"settings/clustering.fit_sample leaves {len(sample_ND)} documents to fit {k} clusters on."
+            f"settings/clustering.fit_sample leaves {len(sample_ND)} documents, too few to fit {k} clusters."
             f" Raise fit_sample to {k} or more, or lower k."
         )
     x_ND = unit_rows(sample_ND)
@@ -92,7 +95,10 @@ def fit(
 
 
 def _best_start(rows: lloyd.Rows, k: int, settings: FitSettings, trace: Trace, log: Log) -> tuple[int, np.ndarray]:
-    """(seed, centroids) with the highest mean cosine, ties by the earlier seed. A start is k rows drawn at random."""
+    """(seed, centroids) of the start with the highest mean cosine; of equal ones the earlier seed.
+
+    Each start begins with k rows drawn at random.
+    """
     x_ND = rows.x_ND
     best_seed, best_KD, highest = settings.seed, x_ND[:0], -np.inf
     for seed in range(settings.seed, settings.seed + settings.seeds):
@@ -106,7 +112,7 @@ def _best_start(rows: lloyd.Rows, k: int, settings: FitSettings, trace: Trace, l
 
 
 def _settled(rows: lloyd.Rows, c_KD: np.ndarray, minimum: float, seed: int, trace: Trace) -> np.ndarray:
-    """Lloyd's iterations and dissolving in turn, until neither changes anything. Ids by falling size."""
+    """Iterate and dissolve in turn, until neither changes anything. Centroid 0 is that of the largest cluster."""
     while True:
         found = lloyd.lloyd(rows, distinct(c_KD), SETTLE, at_rest=AT_REST)
         done = sum(row[0] == seed for row in trace)
@@ -122,7 +128,7 @@ def _settled(rows: lloyd.Rows, c_KD: np.ndarray, minimum: float, seed: int, trac
 
 
 def distinct(c_KD: np.ndarray) -> np.ndarray:
-    """Centroids without copies of one direction; of copies the first stays."""
+    """The centroids without duplicates: of those with the same direction, the first stays."""
     keep: list[int] = []
     for i, row in enumerate(c_KD):
         if not (c_KD[keep] @ row > SAME_DIRECTION).any():

@@ -1,7 +1,7 @@
 """The nearest and the second nearest centroid of each row, exactly, from products in eight bits (screening.py).
 
-What is screened in is decided in float32 within its rounding bound, and in float64 where that does not tell. Ties go to
-the lowest id. Shapes: B rows, K centroids, d dimensions.
+Candidates that pass the screening are compared in float32 and, if they are within its rounding bound, in float64. Ties
+go to the lowest id. Shapes: B rows, K centroids, d dimensions.
 """
 
 from typing import NamedTuple
@@ -23,12 +23,12 @@ from grip_assets.method.screening import (
 )
 
 BLOCK = 512  # rows of a product
-NONE = -2.0  # the cosine of a centroid that is not there
+NONE = -2.0  # stands for the cosine of a second centroid if there is only one
 
 
 class Two(NamedTuple):
-    """``label_B``: int32, the nearest. ``first_B``, ``second_B``: cosines to the two nearest, float64; the second is
-    NONE where there is only one centroid."""
+    """``label_B``: the nearest centroid, int32. ``first_B``, ``second_B``: cosines to the two nearest, float64; the
+    second is NONE if there is only one centroid."""
 
     label_B: np.ndarray
     first_B: np.ndarray
@@ -36,7 +36,7 @@ class Two(NamedTuple):
 
 
 def two_nearest(x_BD: np.ndarray, c_KD: np.ndarray, codes: Codes) -> Two:
-    """Of unit rows, float32, on one thread. ``codes``: the centroids'."""
+    """The two nearest of the centroids ``c_KD``, for unit rows, float32, on one thread. ``codes``: of the centroids."""
     n = len(x_BD)
     found = Two(np.empty(n, np.int32), np.empty(n), np.empty(n))
     for start in range(0, n, BLOCK):
@@ -55,8 +55,8 @@ def two_nearest(x_BD: np.ndarray, c_KD: np.ndarray, codes: Codes) -> Two:
 
 
 def silhouette(first_B: np.ndarray, second_B: np.ndarray) -> np.ndarray:
-    """The simplified silhouette, float32: 1 - a / b, a and b the distances to the nearest and to the second nearest
-    centroid. 1 on a centroid and 0 half-way between two; 1 where there is no second."""
+    """The simplified silhouette, float32 (B,): 1 - a / b, where a and b are the distances to the nearest and to the
+    second nearest centroid. It is 1 on a centroid, 0 half-way between two, and 1 if there is only one centroid."""
     a_B, b_B = (np.sqrt(np.maximum(2 - 2 * cosine_B, 0)) for cosine_B in (first_B, second_B))
     between = 1 - np.divide(a_B, b_B, out=np.ones_like(a_B), where=b_B > 0)
     return np.where(second_B == NONE, 1.0, between).astype(np.float32)
@@ -72,7 +72,7 @@ def _two_nearest(product_BK, scale_K, slack_B, scale_B, x_BD, c_KD, label_B, fir
     for b in range(product_BK.shape[0]):
         x_D = x_BD[b]
         score_row(product_BK[b], scale_K, none_K, np.float32(0), k, score_K, top_L)
-        # Two lanes have a column each that scores this much, so the second nearest is not below it by more than this.
+        # Two lanes have a column that scores this much, so the second nearest cannot score less than this cut.
         cut = _second_of(top_L, LANES) - 2 * slack_B[b] / scale_B[b]
         n = scores_from(score_K, top_L, k, cut, lane_L, found_K)
         for position in range(n):
@@ -92,7 +92,7 @@ def _two_nearest(product_BK, scale_K, slack_B, scale_B, x_BD, c_KD, label_B, fir
 
 @compiled
 def _second_of(value_N, n):
-    """The second largest of the first ``n`` values; far below all where there is only one."""
+    """The second largest of the first ``n`` values; far below all values if there is only one."""
     first = second = np.float32(-1e30)
     for i in range(n):
         if value_N[i] > first:

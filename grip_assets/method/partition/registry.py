@@ -1,4 +1,4 @@
-"""The partitions there are. A new one is one file beside this one, and one entry here."""
+"""The methods of partition. To add one, write a module beside this one (see base.py) and an entry here."""
 
 import polars as pl
 
@@ -10,5 +10,5 @@ PARTITIONS: dict[str, Partition] = {"kmeans": kmeans, "column": column}
 
 
 def read(components: pl.DataFrame) -> Fitted:
-    """The fit whose table ``components`` this is."""
+    """The fit that is stored in this table ``components``."""
     return PARTITIONS[components["method"][0]].read(components)
