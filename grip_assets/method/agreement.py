@@ -1,17 +1,18 @@
-"""How far two raters, or two selections, agree. In float64; N documents.
+"""How far two raters, or two selections, agree. In float64; N documents. Intervals are in statistics.py.
 
-Ranks are SciPy's. The formulas of kappa, Spearman and Wasserstein (statistics.py) are a few lines of ours: libraries
-give other last digits, and these numbers are in artifacts. Tests hold them against scipy.stats and sklearn.metrics.
+Ranks come from SciPy. The formulas of kappa, Spearman and Wasserstein (statistics.py) are written here, a few lines
+each: libraries give other last digits, and these numbers are in artifacts. Tests compare them with scipy.stats and
+sklearn.metrics.
 """
 
 import numpy as np
 
 
 def weighted_kappa(one_N: np.ndarray, other_N: np.ndarray, levels: int = 11) -> float:
-    """Cohen's kappa with quadratic weights [Cohen 1968] of ratings from 0 to ``levels - 1``, rounded to whole ones.
+    """Cohen's kappa with quadratic weights [Cohen 1968] of ratings from 0 to ``levels - 1``, rounded to whole numbers.
 
-    1: they always agree; 0: no more than chance; below 0: less. NaN where both raters give everything the same level,
-    since then chance alone explains all agreement.
+    1: the raters always agree. 0: no more than by chance. Below 0: less. NaN if both raters give everything the same
+    level, since then chance explains all agreement.
     """
     a_N, b_N = (np.clip(np.floor(np.asarray(x, np.float64) + 0.5), 0, levels - 1) for x in (one_N, other_N))
     # The mean squared difference, over that of independent raters with the same marginal distributions.
@@ -21,7 +22,7 @@ def weighted_kappa(one_N: np.ndarray, other_N: np.ndarray, levels: int = 11) -> 
 
 
 def rank_correlation(one_N: np.ndarray, other_N: np.ndarray) -> float:
-    """Spearman's: Pearson's of the ranks, ties sharing their mean rank. NaN where one rater is constant."""
+    """Spearman's rank correlation: Pearson's of the ranks; ties share their mean rank. NaN if one rater is constant."""
     a_N, b_N = mean_ranks(one_N), mean_ranks(other_N)
     if len(a_N) < 2 or a_N.std() == 0 or b_N.std() == 0:
         return float("nan")
@@ -29,13 +30,13 @@ def rank_correlation(one_N: np.ndarray, other_N: np.ndarray) -> float:
 
 
 def spearman_brown(halves: float) -> float:
-    """Correlation of two whole measurements, from that of two halves r: 2r / (1 + r) [Spearman 1910, Brown 1910]. A
-    correlation below 0 is luck, and stays what it is."""
+    """Correlation to expect between two whole measurements, from the correlation r of two halves: 2r / (1 + r)
+    [Spearman 1910, Brown 1910]. A correlation below 0 is luck, and is returned as it is."""
     return 2 * halves / (1 + halves) if halves > 0 else halves
 
 
 def mean_ranks(values_N: np.ndarray) -> np.ndarray:
-    """Ranks from 1, ties sharing their mean rank."""
+    """Ranks from 1, float64 (N,); ties share their mean rank."""
     from scipy.stats import rankdata  # slow to import
 
     return rankdata(np.asarray(values_N, np.float64))
@@ -49,10 +50,10 @@ def overlap(tokens_N: np.ndarray, one_N: np.ndarray, other_N: np.ndarray) -> flo
 
 
 def overlap_by_chance(one: float, other: float) -> float:
-    """What ``overlap`` is of two uniform draws that do not know each other, which take these multiples of the pool.
+    """The ``overlap`` to expect between two independent uniform draws of ``one`` and ``other`` times the pool.
 
-    A draw of the multiple m has a j-th copy of a document with probability p_j = min(max(m - j + 1, 0), 1):
-    sum_j p_j q_j / sum_j (p_j + q_j - p_j q_j). For shares below 1, p q / (p + q - p q).
+    A draw of m times the pool has a j-th copy of a document with probability p_j = min(max(m - j + 1, 0), 1). The
+    overlap is sum_j p_j q_j / sum_j (p_j + q_j - p_j q_j). For shares below 1 that is p q / (p + q - p q).
     """
     copies = np.arange(np.ceil(max(one, other, 1)))
     p, q = (np.clip(multiple - copies, 0, 1) for multiple in (one, other))

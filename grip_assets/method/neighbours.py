@@ -1,10 +1,11 @@
 """Exact nearest neighbours inside a cluster, screened in a cheap format (screening.py).
 
-Rows are coded relative to the cluster's mean: distances stay, the rows and with them the error of the codes shrink by
-a half or more. With r = x - mean, ||x - y||^2 = ||r||^2 - 2 (r.s - ||s||^2 / 2): the larger the score in brackets, the
-nearer. A row's scores with a block of columns are scanned once: what could still be among the k nearest, by the bound
-of the format, is compared in float32, and what could be by float32 too in float64. Memory: one block of rows times one
-of columns a thread, whatever the size of the cluster. Cost: N^2 d operations in the cheap format.
+Rows are coded relative to the cluster's mean. That changes no distance, but shrinks the rows, and the error of the
+codes, by a half or more. With r = x - mean and s = y - mean, ||x - y||^2 = ||r||^2 - 2 (r.s - ||s||^2 / 2): the larger
+the score in brackets, the nearer. The scores of a row with a block of columns are scanned once. Columns that may be
+among the k nearest, by the error bound of the format, are compared in float32; those that still may be, in float64.
+Memory: one block of rows times columns per thread, whatever the size of the cluster. Cost: N^2 d operations in the
+cheap format.
 Shapes: N documents, B rows of a block, J columns of a block, k neighbours, d dimensions.
 """
 
@@ -34,7 +35,7 @@ SPLIT_ITERATIONS = 5
 
 @dataclass(frozen=True)
 class Cluster:
-    """Rows, float32, and their codes relative to the mean."""
+    """The rows of a cluster, float32, and their codes relative to the mean."""
 
     x_ND: np.ndarray
     codes: Codes
@@ -45,10 +46,10 @@ class Cluster:
 
 
 def nearest(cluster: Cluster, start: int, stop: int, k: int, columns: int = COLUMNS) -> np.ndarray:
-    """Distances of rows ``start`` to ``stop`` to their k nearest others, float64 (stop - start, k), ascending.
+    """Distances of rows ``start`` to ``stop`` to their k nearest other rows, float64 (stop - start, k), ascending.
 
-    k at most N - 1. A document is no neighbour of itself, a copy of it is. Distances are taken from differences in
-    float64, since 2 - 2cos cancels for near-duplicates.
+    k is at most N - 1. A document is not its own neighbour, but a copy of it is. Distances are computed from
+    differences in float64, since 2 - 2cos would cancel for near-duplicates.
     """
     x_ND, codes = cluster.x_ND, cluster.codes
     distance_Bk = np.empty((stop - start, k))
@@ -78,10 +79,10 @@ def nearest(cluster: Cluster, start: int, stop: int, k: int, columns: int = COLU
 
 
 def split(x_ND: np.ndarray, most: int, seed: int) -> list[np.ndarray]:
-    """Row numbers of the parts that a cluster of more than ``most`` rows is searched in: one where it is smaller.
+    """Row numbers of the parts of a cluster; a single part if it has at most ``most`` rows.
 
-    Parts are clusters of the cluster, so that neighbours are mostly in one: it is what bounds N^2, and the one place
-    where neighbours are not exact (docs/performance.md has by how much).
+    Neighbours are searched inside each part, which bounds the cost N^2. The parts come from k-means, so most neighbours
+    are in the same part. This is the only place where neighbours are not exact (docs/performance.md measures it).
     """
     if len(x_ND) <= most:
         return [np.arange(len(x_ND))]
@@ -94,7 +95,7 @@ def split(x_ND: np.ndarray, most: int, seed: int) -> list[np.ndarray]:
 
 @compiled
 def _scan(product_BJ, scale_J, norm_J, scale_B, norm_B, slack_B, first, left, x_ND, square_Bk):
-    """Bring the k smallest squared distances of each row up to date with a block of columns."""
+    """Update the k smallest squared distances of each row with a block of columns."""
     n, k = product_BJ.shape[1], square_Bk.shape[1]
     error = rounding(x_ND.shape[1])
     score_J, half_J = np.empty((n + LANES - 1) // LANES * LANES, np.float32), norm_J * norm_J / 2
@@ -104,7 +105,7 @@ def _scan(product_BJ, scale_J, norm_J, scale_B, norm_B, slack_B, first, left, x_
         i, own = first + b, first + b - left
         x_D, square_k, scale, slack, square = x_ND[i], square_Bk[b], scale_B[b], slack_B[b], norm_B[b] * norm_B[b]
         score_row(product_BJ[b], scale_J, half_J, np.float32(1) / scale, n, score_J, top_L)
-        # k lanes, each with a score of at least ``likely``; none of these is the row itself
+        # at least k lanes have a score of at least ``likely``, not counting the lane of the row itself
         negated_k[:] = np.float32(1e30)
         if k < LANES:
             for lane in range(LANES):
@@ -114,7 +115,7 @@ def _scan(product_BJ, scale_J, norm_J, scale_B, norm_B, slack_B, first, left, x_
         reach = (np.float32(0.5 * (square - square_k[k - 1])) - slack) / scale
         cut = max(likely - 2 * slack / scale, reach)
         m = scores_from(score_J, top_L, n, cut, lane_L, near_J)
-        for likely_ones in (True, False):  # first those that will tell the others from the k nearest
+        for likely_ones in (True, False):  # likely neighbours first: their distances exclude most of the others
             for position in range(m):
                 j = near_J[position]
                 if j == own or (score_J[j] >= likely) != likely_ones:
@@ -144,7 +145,7 @@ def _square(x_D, y_D):
 
 @compiled
 def _insert(low_k, value):
-    """Into ascending values; the highest goes."""
+    """Insert ``value`` into ascending values and drop the highest."""
     position = low_k.shape[0] - 1
     if value >= low_k[position]:
         return

@@ -1,6 +1,6 @@
-"""Vectors as points of the plane, for pictures. Shapes: N documents, d dimensions.
+"""Vectors as points in the plane, for pictures. Shapes: N documents, d dimensions.
 
-t-SNE keeps neighbours together; distances between far groups, and their sizes, say nothing [van der Maaten & Hinton
+t-SNE keeps neighbours together. Distances between far groups, and their sizes, mean nothing [van der Maaten & Hinton
 2008]. O(N log N) by Barnes and Hut's approximation; about fifteen seconds for 3,000 documents.
 """
 
@@ -11,8 +11,10 @@ SEED = 0
 
 
 def tsne(x_ND: np.ndarray) -> np.ndarray:
-    """Float32 (N, 2). Fewer than four vectors, or vectors that are all the same, are projected on their principal
-    components. On one thread: the order in which threads sum would change the last bits, which t-SNE amplifies."""
+    """Points, float32 (N, 2). Fewer than four vectors, or equal vectors, are projected on their principal components.
+
+    It runs on one thread: several threads sum in varying order, which changes last bits, and t-SNE amplifies these.
+    """
     x_ND = np.asarray(x_ND, np.float32)
     if len(x_ND) < 4 or not np.ptp(x_ND, axis=0).any():
         return principal(x_ND)
@@ -25,8 +27,8 @@ def tsne(x_ND: np.ndarray) -> np.ndarray:
 
 
 def principal(x_ND: np.ndarray) -> np.ndarray:
-    """The first two principal components, float32 (N, 2); 0 where there are fewer."""
-    x_ND = x_ND - x_ND[0]  # equal vectors become 0, which their rounded mean need not
+    """The first two principal components, float32 (N, 2); missing ones are 0."""
+    x_ND = x_ND - x_ND[0]  # equal vectors become exactly 0; subtracting their rounded mean might not do that
     left_NR, scale_R, _ = np.linalg.svd(x_ND - x_ND.mean(0), full_matrices=False)
     found_N2 = np.zeros((len(x_ND), 2), np.float32)
     found_N2[:, : len(scale_R)] = (left_NR * scale_R)[:, :2]

@@ -1,4 +1,4 @@
-"""Randomness as a hash of (seed, stage, document), never of a worker or of an order [spec 7]."""
+"""Random numbers as a hash of (seed, stage, document). They depend on no order and no number of workers [spec 7]."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ FIRST, SECOND = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)  # 
 def keyed_uniform(seed: int, stage: str, ids: Sequence[str] | pl.Series) -> np.ndarray:
     """One uniform in the open interval (0, 1) for each id, float64, shape (N,).
 
-    The same (seed, stage, id) gives the same number in any order, on any machine, in any batch: the eight-byte words of
-    the id are folded one after the other into a state that (seed, stage) begin and the id's length ends.
+    The same (seed, stage, id) gives the same number in any order, on any machine, in any batch. The hash starts from
+    (seed, stage), mixes in the eight-byte words of the id one after the other, and at last the id's length.
     """
     key = _key(seed, stage)
     if not len(ids):
@@ -30,17 +30,18 @@ def keyed_uniform(seed: int, stage: str, ids: Sequence[str] | pl.Series) -> np.n
 
 
 def keyed_sample(seed: int, stage: str, ids: Sequence[str] | pl.Series, n: int) -> np.ndarray:
-    """A mask of the ids (N,) with the ``n`` (or all) whose numbers are smallest."""
+    """A mask (N,) of the ``n`` ids with the smallest numbers (or of all ids)."""
     chosen_N = np.zeros(len(ids), bool)
     chosen_N[np.argsort(keyed_uniform(seed, stage, ids), kind="stable")[:n]] = True
     return chosen_N
 
 
 def keyed_clusters(seed: int, stage: str, documents: pl.DataFrame, n: int, least: int) -> pl.DataFrame:
-    """About ``n`` of ``documents`` (doc_id, cluster_id), in their order, for what is measured inside of clusters.
+    """A sample of about ``n`` of the ``documents`` (doc_id, cluster_id), in their order, for measurements inside
+    clusters.
 
-    A sample of a large pool has too few of each cluster. So where clusters are many, only some of them are drawn, and
-    of each the same share, but at least ``least`` documents (or all there are).
+    A plain sample of a large pool would have too few documents of each cluster. So if there are many clusters, only
+    some of them are drawn, with the same share of each, but at least ``least`` documents (or all).
     """
     if n >= len(documents):
         return documents
@@ -60,7 +61,7 @@ def keyed_clusters(seed: int, stage: str, documents: pl.DataFrame, n: int, least
 
 
 def keyed_order(seed: int, stage: str, n: int) -> np.ndarray:
-    """The numbers 0 to n - 1 in an order that (seed, stage) names."""
+    """The numbers 0 to n - 1 in a random order, which depends only on (seed, stage, n)."""
     key = _key(seed, stage)
     return np.argsort(_mix(np.arange(n, dtype=np.uint64) * FIRST + key[0]) ^ key[1], kind="stable")
 
@@ -86,7 +87,7 @@ def _mix(state_N: np.ndarray) -> np.ndarray:
 
 
 def _words(ids: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """UTF-8 bytes as little-endian words, uint64 (N, W), the rest of each row 0; and the lengths in bytes."""
+    """UTF-8 bytes of the ids as little-endian words, uint64 (N, W), padded with 0; and their lengths in bytes (N,)."""
     if isinstance(ids, pl.Series):
         text = ids.to_arrow(compat_level=pl.CompatLevel.oldest())  # the strings one after the other
     else:

@@ -1,13 +1,13 @@
 """Exact answers from cheap products: screen in eight bits, decide in floating point.
 
-Rows are rounded to int8 with one scale a row, x = s q + e, and ||e|| is kept. For rows x, x'
+Rows are rounded to int8 with one scale per row, x = s q + e, and ||e|| is kept. For rows x, x'
     |x.x' - s s' q.q'| <= ||e|| ||s'q'|| + ||x|| ||e'||            (Cauchy-Schwarz)
-so whatever scores lower than the best by more than twice that bound cannot be the best. The few that are left are
-decided exactly, in float32 with its own rounding bound and in float64 where that does not tell. The answer is thus the
-same whichever format screens: a machine's fastest is measured, and changes nothing but the time.
+So a candidate whose score is lower than the best by more than twice that bound cannot be the best. The few candidates
+that are left are compared exactly: in float32 and, if they are within its rounding bound, in float64. The answer does
+not depend on the format that screens. The fastest format of a machine is measured, and changes only the time.
 
 An int8 product runs 4 times as fast as a float32 one with AVX512-VNNI, more with AMX. Shapes: B rows, N or K columns,
-d dimensions. Loops over products are compiled: in numpy each of their passes costs as much as the product.
+d dimensions. Loops over products are compiled: in numpy each pass would cost as much as the product.
 """
 
 import functools
@@ -31,7 +31,7 @@ compiled: Any = numba.njit(nogil=True, fastmath=True, cache=True)
 
 @dataclass(frozen=True)
 class Codes:
-    """Rows in a format: ``codes_ND`` int8 or float32, ``scale_N``, ``slack_N`` = ||x - scale codes||, ||x||."""
+    """Rows in a format. ``codes_ND``: int8 or float32. ``slack_N``: ||x - scale codes||. ``norm_N``: ||x||."""
 
     codes_ND: np.ndarray
     scale_N: np.ndarray
@@ -50,14 +50,14 @@ class Codes:
 
 
 def encode(x_ND: np.ndarray, format: Format) -> Codes:
-    """Codes of finite float32 rows."""
+    """The codes of float32 rows, which must be finite."""
     codes = empty_codes(x_ND, format)
     encode_into(x_ND, codes, 0, len(x_ND))
     return codes
 
 
 def empty_codes(x_ND: np.ndarray, format: Format) -> Codes:
-    """Room for the codes of ``x_ND``; float32 codes are the rows themselves."""
+    """Uninitialised codes for ``x_ND``. Float32 codes are the rows themselves."""
     codes_ND = np.empty(x_ND.shape, np.int8) if format == "int8" else x_ND
     return Codes(codes_ND, *(np.empty(len(x_ND), np.float32) for _ in range(3)))
 
@@ -68,9 +68,10 @@ def encode_into(x_ND: np.ndarray, codes: Codes, start: int, stop: int) -> None:
 
 
 def products(a: Codes, b: Codes) -> np.ndarray:
-    """Codes times codes, (len(a), len(b)), int32 or float32: cosines once multiplied by both scales.
+    """Products of codes, (len(a), len(b)), int32 or float32. Multiplied by both scales they are cosines.
 
-    The result holds until the thread's next call: new memory for each block costs a third of the product.
+    The result is valid until the next call in this thread: allocating memory for each block costs a third of the
+    product.
     """
     if not len(b):
         return np.empty((len(a), 0), np.float32)
@@ -99,7 +100,7 @@ def _room(rows: int, columns: int, dtype: type) -> np.ndarray:
 
 
 def bound(a: Codes, b: Codes) -> np.ndarray:
-    """For each row of a: how far any of its scores can be from the product with a row of b, float32."""
+    """For each row of a, float32: the largest possible error of its scores, over all rows of b."""
     worst, longest = b.slack_N.max(initial=0.0), b.norm_N.max(initial=0.0)
     error = a.slack_N * (longest + worst) + a.norm_N * (worst + longest * rounding(a.codes_ND.shape[1]))
     return error * np.float32(1.001)  # the rounding of slacks and norms themselves
@@ -107,9 +108,9 @@ def bound(a: Codes, b: Codes) -> np.ndarray:
 
 @functools.cache
 def fastest() -> tuple[Format, dict[str, float]]:
-    """The format that screens fastest on this machine, and what was measured, in GFLOP/s on one thread.
+    """The format that screens fastest on this machine, and the measured speeds in GFLOP/s on one thread.
 
-    ``GRIP_SCREEN`` names one instead. On a machine whose int8 is not clearly ahead, float32.
+    It is int8 if that is at least 1.5 times as fast, otherwise float32. ``GRIP_SCREEN`` overrides the measurement.
     """
     import torch
 
@@ -176,9 +177,9 @@ def dot64(x_D, y_D):
 
 @compiled
 def score_row(product_K, scale_K, offset_K, weight, n, score_K, top_L):
-    """Scores of one row's ``n`` products, product scale - weight offset, and the largest of each lane.
+    """Write the scores of one row's ``n`` products, product scale - weight offset, and the largest of each lane.
 
-    ``score_K`` has a multiple of LANES entries; its tail is filled with what never wins.
+    ``score_K`` has a multiple of LANES entries. Its tail is filled with a very low score.
     """
     low = np.float32(-1e30)
     for j in range(LANES):
@@ -200,9 +201,9 @@ def score_row(product_K, scale_K, offset_K, weight, n, score_K, top_L):
 
 @compiled
 def scores_from(score_K, top_L, n, cut, lane_L, found_K):
-    """Write the columns whose score is at least ``cut`` to ``found_K``; how many. ``found_K`` has n + 1 entries.
+    """Write the columns whose score is at least ``cut`` to ``found_K`` (n + 1 entries); returns their number.
 
-    Without branches, which would be mispredicted.
+    The loops have no branches, since these would be mispredicted.
     """
     lanes = m = 0
     for lane in range(LANES):

@@ -1,7 +1,7 @@
-"""How sure a number is that is shown: correlations, slopes, means and variances with 95% intervals.
+"""Estimates with 95% intervals: correlations, slopes, means and variances.
 
-Shapes: N points, G groups of points, K clusters, R draws or resamples, A allocations. In float64. A bootstrap repeats
-itself: its random numbers are those of a seed.
+Shapes: N points, G groups of points, K clusters, R draws or resamples, A allocations. In float64. A bootstrap has a
+fixed seed, so it gives the same interval each time.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,8 +14,8 @@ from grip_assets.method.agreement import mean_ranks, rank_correlation
 
 Z = 1.959964
 RESAMPLES = 1000
-ROUNDING = 1e-9  # an interval that is no wider has no width
-CELLS = 4_000_000  # random numbers that are held at once
+ROUNDING = 1e-9  # an interval that is not wider than this counts as having no width
+CELLS = 4_000_000  # most random numbers in memory at a time
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Estimate:
         return self.low > 0 or self.high < 0
 
     def columns(self, value: str, low: str = "low", high: str = "high") -> dict[str, float | None]:
-        """Of a table, which has no NaN."""
+        """Value and interval by column name, with None in place of NaN."""
         return {value: known(self.value), low: known(self.low), high: known(self.high)}
 
     def __str__(self) -> str:
@@ -49,13 +49,13 @@ class Estimate:
 
 
 def minus(value: float, digits: int = 2) -> str:
-    """A number with a minus sign that is one."""
+    """A number as text, with a true minus sign (U+2212)."""
     text = f"{value:.{digits}f}"
     return (text.removeprefix("-") if float(text) == 0 else text).replace("-", "−")
 
 
 def pearson(x: np.ndarray, y: np.ndarray, spread: float = 1.0) -> Estimate:
-    """With Fisher's interval: atanh(r) ± 1.96 sqrt(spread / (n − 3))."""
+    """Pearson's correlation with Fisher's interval: atanh(r) ± 1.96 sqrt(spread / (n − 3))."""
     x, y = _both_known(x, y)
     n = len(x)
     if n < 3 or x.std() == 0 or y.std() == 0:
@@ -68,13 +68,13 @@ def pearson(x: np.ndarray, y: np.ndarray, spread: float = 1.0) -> Estimate:
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> Estimate:
-    """Of ranks; the interval is Fisher's with the variance of Fieller, Hartley and Pearson (1957)."""
+    """Spearman's rank correlation; Fisher's interval with the variance of Fieller, Hartley and Pearson (1957)."""
     x, y = _both_known(x, y)
     return pearson(mean_ranks(x), mean_ranks(y), spread=1.06)
 
 
 def rank_agreement(x: np.ndarray, y: np.ndarray, seed: int = 0) -> Estimate:
-    """Spearman's, with a bootstrap interval over the points: nothing is assumed about how they are distributed."""
+    """Spearman's rank correlation with a bootstrap interval over the points, which assumes no distribution."""
     x, y = _both_known(x, y)
     value = rank_correlation(x, y)
     if len(x) < 4 or not np.isfinite(value):
@@ -89,13 +89,13 @@ def _both_known(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def bootstrap(statistic: Callable[[np.ndarray], float], n: int, seed: int = 0) -> tuple[float, float]:
-    """Percentile interval of a statistic of n things; it is given the numbers (n,) of those drawn with replacement."""
+    """Percentile interval of a statistic of n things. It gets the numbers (n,) of things drawn with replacement."""
     rows_RN = np.random.default_rng(seed).integers(0, n, (RESAMPLES, n), dtype=np.int32)
     return _middle(np.array([statistic(rows) for rows in rows_RN]))
 
 
 def _middle(found_R: np.ndarray) -> tuple[float, float]:
-    """From the 2.5th to the 97.5th percentile of what is defined."""
+    """The 2.5th and the 97.5th percentile of the finite values."""
     found_R = found_R[np.isfinite(found_R)]
     if not len(found_R):
         return np.nan, np.nan
@@ -120,10 +120,10 @@ def _slope(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def slope_over_groups(x: np.ndarray, y: np.ndarray, group_N: np.ndarray, seed: int = 0) -> Estimate:
-    """Slope of a straight line through (x, y) with a bootstrap interval over groups, whose points are alike.
+    """Slope of a straight line through (x, y) with a bootstrap interval over groups.
 
-    Whole groups are drawn with replacement, since points of one group say less than as many independent ones. A group
-    goes in by its sums (n, x, y, x², xy), so that a resample costs G, not N. Fewer than four groups have no interval.
+    Whole groups are drawn with replacement, since the points of a group are not independent. A resample adds up sums
+    of groups (n, x, y, x², xy), so it costs G, not N. Fewer than four groups have no interval.
     """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if len(x) < 3 or x.std() == 0:
@@ -144,7 +144,7 @@ def slope_over_groups(x: np.ndarray, y: np.ndarray, group_N: np.ndarray, seed: i
 
 
 def mean(values: npt.ArrayLike) -> Estimate:
-    """Mean of what is known of independent values, with Student's interval."""
+    """Mean of the finite values, which must be independent, with Student's interval."""
     from scipy.stats import t
 
     finite = np.asarray(values, np.float64)
@@ -160,8 +160,11 @@ def mean(values: npt.ArrayLike) -> Estimate:
 
 
 def verdict(difference: Estimate, base: float, other: str, less_is_better: bool = True) -> str:
-    """What a paired difference to ``other``, whose mean is ``base``, says in words. An interval of no width says
-    nothing: counts that differ by the same under every seed are few, not sure."""
+    """A paired difference to ``other``, whose mean is ``base``, in words.
+
+    An interval of no width counts as no measurable difference: such a small count that differs equally under every
+    seed is not certain.
+    """
     if difference.low == difference.high == 0:
         return f"the same as {other}"
     if not difference.signal or difference.high - difference.low <= ROUNDING:
@@ -172,12 +175,12 @@ def verdict(difference: Estimate, base: float, other: str, less_is_better: bool 
 
 
 def known(value: float) -> float | None:
-    """None for what is not defined: a table has no NaN."""
+    """The value, or None if it is NaN or infinite: tables have no NaN."""
     return value if np.isfinite(value) else None
 
 
 def crossing(x: np.ndarray, y: np.ndarray, level: float) -> float:
-    """The first x at which the line through the points (x, y), x ascending, is at ``level``; NaN where it never is."""
+    """The first x at which the line through the points (x, y), x ascending, reaches ``level``; NaN if it never does."""
     above = np.asarray(y, np.float64) - level
     for i in range(len(above) - 1):
         if above[i] == 0:
@@ -188,8 +191,10 @@ def crossing(x: np.ndarray, y: np.ndarray, level: float) -> float:
 
 
 def wasserstein(x_N: np.ndarray, one_N: np.ndarray, other_N: np.ndarray) -> float:
-    """Wasserstein-1 distance, in the unit of x, of two distributions over the same ascending points x: the area between
-    their distribution functions. Weights need not sum to 1. NaN where one has none."""
+    """Wasserstein-1 distance, in the unit of x, of two distributions over the same ascending points x.
+
+    It is the area between their distribution functions. Weights need not sum to 1. NaN if all weights of one are 0.
+    """
     if not np.any(one_N) or not np.any(other_N):
         return np.nan
     apart_N = np.cumsum(one_N) / np.sum(one_N) - np.cumsum(other_N) / np.sum(other_N)
@@ -197,9 +202,9 @@ def wasserstein(x_N: np.ndarray, one_N: np.ndarray, other_N: np.ndarray) -> floa
 
 
 def stratified_variance(size_K: np.ndarray, n_K: np.ndarray, variance_K: np.ndarray) -> float:
-    """Of sum_k N_k/N mean_k, means of n_k draws without replacement: sum_k (N_k/N)² (1 - n_k/N_k) S_k²/n_k.
+    """Variance of sum_k N_k/N mean_k, where mean_k is the mean of n_k draws without replacement.
 
-    ``variance_K``: S_k², with N_k - 1 below [Cochran 1977, eq. 5.7].
+    It is sum_k (N_k/N)² (1 - n_k/N_k) S_k²/n_k [Cochran 1977, eq. 5.7]. ``variance_K``: S_k², divided by N_k - 1.
     """
     size_K, n_K = np.asarray(size_K, np.float64), np.asarray(n_K, np.float64)
     share_K = size_K / size_K.sum()
@@ -207,9 +212,9 @@ def stratified_variance(size_K: np.ndarray, n_K: np.ndarray, variance_K: np.ndar
 
 
 def stratified_estimates(values_K: Sequence[np.ndarray], n_AK: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
-    """sum_k N_k/N mean_k under each allocation, float64 (A, R), of ``draws`` draws without replacement.
+    """sum_k N_k/N mean_k under each allocation, float64 (A, R), of R = ``draws`` draws without replacement.
 
-    The allocations take their documents off the same shuffled clusters, so that what differs between them is not luck.
+    All allocations take their documents from the same shuffled clusters, so that luck adds little to their differences.
     """
     total = sum(map(len, values_K))
     found_AR = np.zeros((len(n_AK), draws))
@@ -225,7 +230,7 @@ def stratified_estimates(values_K: Sequence[np.ndarray], n_AK: np.ndarray, draws
 
 
 def variance_ratio(one_R: np.ndarray, other_R: np.ndarray, seed: int = 0) -> Estimate:
-    """Variance of one estimator over that of another in the same draws, with a bootstrap interval over the draws."""
+    """Variance of one estimator divided by that of another in the same draws, with a bootstrap interval over draws."""
     below = float(other_R.var(ddof=1))
     if not below > 0:
         return Estimate(np.nan, np.nan, np.nan, len(one_R))

@@ -133,9 +133,9 @@ def test_weights_may_name_the_ids_of_clusters_that_have_values(weights):
     [
         ('{"0": 1, "1": 2}', "no weight for '2', '3', '4', '5', '6'"),
         ('{"0":1,"1":1,"2":1,"3":1,"4":1,"5":1,"6":1,"x":1}', "weights for 'x', which no cluster is called"),
-        ('{"0":1,"1":1,"2":1,"3":1,"4":1,"5":1,"6":-1}', "the weight of '6' is no number of at least 0"),
+        ('{"0":1,"1":1,"2":1,"3":1,"4":1,"5":1,"6":-1}', "the weight of '6' is not a number of at least 0"),
         ('{"0":0,"1":0,"2":0,"3":0,"4":0,"5":0,"6":0}', "all weights are 0"),
-        ('{"0": "much"}', "the weight of '0' is 'much', which is no number"),
+        ('{"0": "much"}', "the weight of '0' is 'much', which is not a number"),
         ('{"0": 1, "0": 2}', "'0' is there twice"),
         ("[1, 2]", "not a mapping of names to weights"),
         ("{", "cannot be read as JSON or YAML"),

@@ -1,18 +1,19 @@
-"""Lloyd's iterations on the sphere, every label exact, most products never computed.
+"""Lloyd's iterations on the sphere. Every label is exact, and most products are never computed.
 
 For each row, as chord distances ||x - c|| = sqrt(2 - 2 x.c):
     upper          at least its distance to its own centroid
     near, bound    the NEAR centroids nearest to it when it was last compared with all, and at most its distance to each
     rest           at most its distance to any other centroid
-A centroid that moved by m changes a distance by at most m (triangle inequality). So an iteration costs a row
-    nothing            where upper is still below all of these,
+A centroid that moved by m changes a distance by at most m (triangle inequality). So a row costs in an iteration
+    nothing            if upper is still below all of these,
     a few products     with those in ``near`` whose bound is not above it,
-    M products more    with the few centroids that moved far (movers), where ``rest`` holds for all others,
-    K products         otherwise; these and the M in int8 (screening.py).
-Who is a mover is chosen in each iteration, by what it would cost. Labels are those of an exhaustive search in float64,
-ties to the lowest id; hence the centroids are the same whatever was skipped, in whatever format it was screened, on
-X are kept in float64 and only rows that change cluster are moved.
-Memory beside the rows: d + 88 bytes a row. Shapes: N rows, K centroids, M movers, L near, d dimensions.
+    M products more    with the few centroids that moved far (movers), if ``rest`` holds for all others,
+    K products         otherwise. The M and the K products are in int8 (screening.py).
+The movers are chosen in each iteration, so that the cost is lowest. Labels are those of an exhaustive search in
+float64, with ties to the lowest id. So the centroids do not depend on what was skipped, on the format or on the number of
+threads. Sums are kept in float64, and only rows that change cluster are moved.
+Memory beside the rows: d + 88 bytes per row. Shapes: N rows, K centroids, M movers, L near, d dimensions.
+exhaustive.py is the same algorithm in 20 lines.
 """
 
 from collections.abc import Callable
@@ -49,14 +50,14 @@ TINY = np.float32(1e-6)  # above the rounding of sums of distances
 
 @dataclass
 class Rows:
-    """Unit rows, float32, and their codes."""
+    """The rows to cluster: unit rows, float32, and their codes."""
 
     x_ND: np.ndarray
     codes: Codes
 
 
 class State:
-    """What is known of each row; nothing at first."""
+    """Label and bounds of each row (see the module's docstring). At first nothing is known."""
 
     def __init__(self, n: int):
         self.label_N = np.full(n, -1, np.int32)
@@ -69,8 +70,8 @@ class State:
 
 @dataclass(frozen=True)
 class Centroids:
-    """Centroids of one iteration. ``moved_K``: how far each came since the last; ``movers``: ids of those that are
-    compared with every row that is in doubt; ``still``: at least the move of any other."""
+    """Centroids of one iteration. ``moved_K``: how far each moved since the last one. ``movers``: ids of those that are
+    compared with every doubtful row. ``still``: an upper bound on the move of the others."""
 
     c_KD: np.ndarray
     codes: Codes
@@ -103,11 +104,11 @@ def lloyd(
     done: Callable[[float], None] = lambda n: None,
     at_rest: float = 0.0,
 ) -> Found:
-    """What ``iterations`` make of the centroids ``c_KD``, or fewer where at most the share ``at_rest`` of the rows
-    changes cluster in one.
+    """Run ``iterations`` of Lloyd's algorithm from the centroids ``c_KD``.
 
-    A cluster that lost all its rows takes half of the largest one's, as faiss does. Iterations end early when nothing
-    changes any more: the others would not change anything either.
+    They end early if less than the share ``at_rest`` of the rows changes cluster in one, or if no centroid moves. A
+    cluster that lost all its rows takes half of the largest cluster, as in faiss. ``done`` is called after each
+    iteration.
     """
     n, d = rows.x_ND.shape
     state = State(n)
@@ -133,7 +134,7 @@ def lloyd(
 
 
 def assign_rows(rows: Rows, state: State, c_KD: np.ndarray, moved_K: np.ndarray) -> None:
-    """Bring labels and bounds of all rows up to date."""
+    """Update labels and bounds of all rows for the centroids ``c_KD``."""
     centroids = _centroids(rows, state, c_KD, moved_K)
     for _ in threads.each(lambda s: _assign_chunk(rows, state, centroids, s), range(0, len(rows.x_ND), CHUNK)):
         pass
@@ -172,7 +173,7 @@ def blocks(rows: np.ndarray) -> list[np.ndarray]:
 
 
 def _centroids(rows: Rows, state: State, c_KD: np.ndarray, moved_K: np.ndarray) -> Centroids:
-    """Choose the movers: those above a quantile of the moves, the one that makes the iteration cheapest."""
+    """Choose the movers: centroids above a quantile of the moves. The quantile with the lowest cost is taken."""
     movers, still = np.zeros(0, np.int32), moved_K.max()
     if state.label_N[0] >= 0:
         some = slice(None, None, max(len(rows.x_ND) // 20_000, 1))
@@ -188,7 +189,7 @@ def _centroids(rows: Rows, state: State, c_KD: np.ndarray, moved_K: np.ndarray) 
 
 
 def unit_means(sums_KD: np.ndarray, counts_K: np.ndarray, old_KD: np.ndarray) -> np.ndarray:
-    """Normalised sums, float32; members that cancel out, and clusters without any, keep the old centroid."""
+    """Normalised sums, float32 (K, d). A cluster without members, or whose members cancel out, keeps its centroid."""
     norms_K = np.linalg.norm(sums_KD, axis=1)
     good_K = (counts_K > 0) & (norms_K > 1e-6)
     new_KD = old_KD.copy()
@@ -197,7 +198,7 @@ def unit_means(sums_KD: np.ndarray, counts_K: np.ndarray, old_KD: np.ndarray) ->
 
 
 def split_empty(c_KD: np.ndarray, counts_K: np.ndarray) -> np.ndarray:
-    """Clusters without rows become one half of the largest, which is then the other half."""
+    """Split the largest cluster for each cluster without rows: each of the two gets one half."""
     nudge_D = np.where(np.arange(c_KD.shape[1]) % 2, np.float32(1 / 1024), np.float32(-1 / 1024))
     for empty in np.flatnonzero(counts_K == 0):
         largest = int(np.argmax(counts_K))
@@ -211,7 +212,7 @@ def split_empty(c_KD: np.ndarray, counts_K: np.ndarray) -> np.ndarray:
 def _move(
     x_ND: np.ndarray, before_N: np.ndarray, after_N: np.ndarray, sums_KD: np.ndarray, counts_K: np.ndarray
 ) -> None:
-    """Move the rows that changed cluster. A cluster's sum is the work of one thread, in the order of the rows."""
+    """Move the rows that changed cluster. Each cluster's sum is computed by one thread, in the order of the rows."""
     changed = np.flatnonzero(before_N != after_N)
     parts = default_workers()
     for _ in threads.each(
@@ -236,14 +237,14 @@ def _move_part(x_ND, changed, before_N, after_N, sums_KD, counts_K, part, parts)
 
 @compiled
 def cosines(x_ND, c_KD, label_N, cosine_N):
-    """Cosine of each row and its centroid, in float64, into ``cosine_N``."""
+    """Write the cosine of each row and its centroid, in float64, to ``cosine_N``."""
     for i in range(x_ND.shape[0]):
         cosine_N[i] = dot64(x_ND[i], c_KD[label_N[i]])
 
 
 @compiled
 def chord_above(cosine):
-    """At least the distance of two unit vectors whose cosine is at least ``cosine``."""
+    """An upper bound on the distance of two unit vectors whose cosine is at least ``cosine``."""
     return np.sqrt(max(np.float32(2) - np.float32(2) * cosine, np.float32(0))) + TINY
 
 
@@ -254,7 +255,7 @@ def chord_below(cosine):
 
 @compiled
 def _by_bounds(x_ND, c_KD, label_N, upper_N, rest_N, near_NL, bound_NL, start, stop, moved_K, still):
-    """Decide what bounds and near centroids decide: (rows to compare with the movers, rows to compare with all)."""
+    """Decide rows by bounds and near centroids. Returns (rows to compare with movers, rows to compare with all)."""
     error = rounding(x_ND.shape[1])
     top = np.argmax(moved_K)
     beside_movers, undecided = np.empty(stop - start, np.int64), np.empty(stop - start, np.int64)
@@ -350,7 +351,7 @@ def _rebound(near_L, bound_L, centroid, cosine):
 
 @compiled
 def _enlist(near_L, bound_L, candidate, keep):
-    """Put ``candidate`` in the place of the farthest but ``keep``; return the bound of what left (4: nothing did)."""
+    """Replace the farthest one except ``keep`` by ``candidate``. Returns the bound of the one replaced, or 4."""
     worst = -1
     for position in range(near_L.shape[0]):
         if near_L[position] < 0:
@@ -364,7 +365,7 @@ def _enlist(near_L, bound_L, candidate, keep):
 
 @compiled
 def _nearer(x_D, c_KD, candidate, cosine, best, best_cosine, error):
-    """Is ``candidate`` nearer than ``best``? Exactly; of two at the same distance the lower id is."""
+    """Whether ``candidate`` is nearer than ``best``, exactly. At equal distance the lower id counts as nearer."""
     if abs(cosine - best_cosine) > 2 * error:
         return cosine > best_cosine
     mine, its = dot64(x_D, c_KD[candidate]), dot64(x_D, c_KD[best])
@@ -373,8 +374,10 @@ def _nearer(x_D, c_KD, candidate, cosine, best, best_cosine, error):
 
 @compiled
 def _with_all(product_BK, scale_K, slack_B, row_B, scale_N, x_ND, c_KD, label_N, upper_N, rest_N, near_NL, bound_NL):
-    """Compare rows with all centroids, and note anew which are near: those within a margin of the best, which follows
-    the rows so that they are about as many as the list holds."""
+    """Compare rows with all centroids, and renew the list of near ones: those within a margin of the best.
+
+    The margin adapts from row to row, so that about as many centroids are near as the list holds.
+    """
     error = rounding(x_ND.shape[1])
     k, listed = product_BK.shape[1], near_NL.shape[1]
     score_K, none_K = np.empty((k + LANES - 1) // LANES * LANES, np.float32), np.zeros(k, np.float32)
@@ -388,7 +391,7 @@ def _with_all(product_BK, scale_K, slack_B, row_B, scale_N, x_ND, c_KD, label_N,
         top = top_L[0]
         for lane in range(LANES):
             top = max(top, top_L[lane])
-        threshold = top - 2 * slack / scale  # what is below cannot be the nearest
+        threshold = top - 2 * slack / scale  # a centroid below cannot be the nearest
         cut = min(threshold, top - margin / scale)
         n = scores_from(score_K, top_L, k, cut, lane_L, found_K)
         margin *= np.float32(0.98) if n > listed // 2 else np.float32(1.02)
@@ -415,7 +418,7 @@ def _with_all(product_BK, scale_K, slack_B, row_B, scale_N, x_ND, c_KD, label_N,
 
 @compiled
 def _nearest_first(found_K, bound_K, n, best, listed):
-    """Bring ``best`` and then the lowest bounds to the front, ``listed`` in all; the lowest bound behind them."""
+    """Bring ``best`` and the lowest bounds to the front, ``listed`` in all. Returns the lowest bound of the rest."""
     for position in range(n):
         if found_K[position] == best:
             found_K[0], found_K[position] = found_K[position], found_K[0]

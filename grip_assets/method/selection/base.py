@@ -1,11 +1,11 @@
-"""What a selection is: documents, budgets and features in, copies of each document out.
+"""The interface of a selection: documents, budgets and features in, copies of each document out.
 
-A new selection is a function here beside the others, one entry in registry.py, and its name in
-settings/selection.rule. tests/method/test_selections.py runs over every entry. Features are measured where the files
-are (stages/curation/features.py), and only those that a selection asks for.
+To add a selection, write a function in a module of this folder, an entry in registry.py, and its name in
+settings/selection.rule. tests/method/test_selections.py tests every entry. Features are computed from files in
+stages/curation/features.py, when a selection asks for them.
 
-A selection makes one key for each document, and documents are taken from the largest key down until a budget is met.
-What differs is whose budget it is: that of each cluster, of the whole pool, or of strata that the selection knows.
+A selection makes one key for each document. Documents with the largest keys are taken until a budget is met: the budget
+of each cluster, of the whole pool, or of strata, which are groups that the selection makes.
 Shapes: N documents, K clusters, S strata (each with a budget of its own).
 """
 
@@ -24,8 +24,11 @@ from grip_assets.method.selection.draw import Drawn, draw
 
 @dataclass(frozen=True)
 class Documents:
-    """N documents, cluster after cluster. ``size_K``: documents of the clusters. ``unit``: of the budgets, tokens or
-    documents. Documents longer than ``max_tokens`` are not taken."""
+    """N documents, cluster after cluster.
+
+    ``size_K``: number of documents of each cluster. ``unit``: unit of the budgets, tokens or documents. Documents
+    longer than ``max_tokens`` are not taken.
+    """
 
     ids: pl.Series
     tokens_N: np.ndarray
@@ -35,12 +38,12 @@ class Documents:
 
     @cached_property
     def cost_N(self) -> np.ndarray:
-        """What each document takes of a budget, int64 (N,)."""
+        """The size of each document in the unit of the budgets, int64 (N,)."""
         return self.tokens_N if self.unit == "tokens" else np.ones(len(self.tokens_N), np.int64)
 
     @cached_property
     def cluster_N(self) -> np.ndarray:
-        """The place of each document's cluster, from 0."""
+        """The number of each document's cluster, from 0, int32 (N,)."""
         return np.repeat(np.arange(len(self.size_K), dtype=np.int32), self.size_K)
 
     @cached_property
@@ -51,15 +54,17 @@ class Documents:
         return np.flatnonzero(self.tokens_N <= self.max_tokens)
 
     def uniform(self, seed: int) -> np.ndarray:
-        """A number from 0 to 1 for each document. All selections use the same, so under one seed they differ by what
-        they do and less by luck."""
+        """A random number from 0 to 1 for each document, float64 (N,).
+
+        All selections use the same numbers for a seed, so luck adds little to their differences.
+        """
         return keyed_uniform(seed, "subset", self.ids)
 
 
 @dataclass(frozen=True)
 class Budgets:
-    """Of the clusters, in the unit of the documents. ``utility_K``: shares in which a rest is spread over the others.
-    ``max_repeats``: copies of a document at most."""
+    """Budgets of the clusters, in the unit of the documents. ``utility_K``: weights by which a rest is shared out among
+    other clusters. ``max_repeats``: most copies of a document."""
 
     allocated_K: np.ndarray
     utility_K: np.ndarray
@@ -71,14 +76,14 @@ class Budgets:
 
 
 class Features(Protocol):
-    """What is known of the documents, each an array in their order. A feature is measured when it is asked for."""
+    """Properties of the documents, each an array in their order. A feature is computed when it is asked for."""
 
     def density(self) -> np.ndarray:
         """ρ(x) [G8], float64 (N,)."""
         ...
 
     def quality(self) -> np.ndarray:
-        """The static judge's score from 0 to 10, float64 (N,); -1 where it has none."""
+        """The static judge's score from 0 to 10, float64 (N,); -1 for a document without one."""
         ...
 
     def language(self) -> np.ndarray:
@@ -90,7 +95,7 @@ class Features(Protocol):
         ...
 
     def prototypicality(self, kept_N: np.ndarray) -> np.ndarray:
-        """Cosine of the documents of a mask (N,) to their centroids when they alone are clustered, in their order."""
+        """For the documents of a mask (N,): the cosine to their centroid, if only these documents are clustered."""
         ...
 
     def target(self) -> tuple[np.ndarray, np.ndarray]:
@@ -99,7 +104,7 @@ class Features(Protocol):
 
 
 class Parameters(Protocol):
-    """What settings/selection says; each selection reads what concerns it."""
+    """The fields of settings/selection that selections read."""
 
     @property
     def weight(self) -> str: ...
@@ -117,11 +122,11 @@ class Parameters(Protocol):
 
 @dataclass(frozen=True)
 class Selected:
-    """What a selection took, and why.
+    """The result of a selection.
 
-    ``key_N``: documents are taken from the largest key down. ``allocated_S`` and ``drawn``: the budgets that were
-    followed and what was drawn of each. ``budgets``: whose they are. ``length_weight_N`` and ``selection_weight_N``:
-    the terms of a weighted draw; 1 for the others.
+    ``key_N``: documents with the largest keys are taken. ``allocated_S``: the budgets that were followed. ``drawn``:
+    what was drawn to each of them. ``budgets``: CLUSTERS, POOL or STRATA, the owner of these budgets.
+    ``length_weight_N`` and ``selection_weight_N``: the weights of a weighted draw; 1 for other selections.
     """
 
     key_N: np.ndarray
@@ -133,19 +138,22 @@ class Selected:
 
     @property
     def repeats_N(self) -> np.ndarray:
-        """Copies of each document, int64 (N,); 0 where it is not taken."""
+        """Copies of each document, int64 (N,); 0 if it is not taken."""
         return self.drawn.repeats_N
 
 
 CLUSTERS, POOL, STRATA = "clusters", "pool", "strata"
-"""Whose budgets a selection follows."""
+"""The owner of the budgets that a selection follows."""
 Select = Callable[[Documents, Budgets, Features, Parameters], Selected]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """An entry of the registry. ``budgets``: whose it follows (CLUSTERS: those of the stage ``budgets``; otherwise its
-    total alone). ``features``: those that it asks for. ``clustered``: it looks at clusters or vectors."""
+    """An entry of the registry.
+
+    ``budgets``: CLUSTERS, if it follows the table ``budgets``; POOL or STRATA, if it uses only their total.
+    ``features``: the features that it asks for. ``clustered``: whether it needs clusters or vectors.
+    """
 
     select: Select
     budgets: str = POOL
@@ -154,7 +162,7 @@ class Rule:
 
 
 def take_in_clusters(documents: Documents, budgets: Budgets, key_N: np.ndarray) -> Selected:
-    """The largest keys of each cluster until its budget [A17b]."""
+    """Take the largest keys of each cluster until its budget is met [A17b]."""
     may_N, size_K = documents.may_N, documents.size_K
     if len(may_N) < len(key_N):
         size_K = np.bincount(documents.cluster_N[may_N], minlength=len(size_K))
@@ -165,7 +173,7 @@ def take_in_clusters(documents: Documents, budgets: Budgets, key_N: np.ndarray) 
 
 
 def take_from_pool(documents: Documents, budgets: Budgets, key_N: np.ndarray) -> Selected:
-    """The largest keys of the whole pool until the whole budget; a document longer than that is passed over."""
+    """Take the largest keys of the whole pool until the whole budget is met. Documents longer than it are skipped."""
     may_N = documents.may_N
     cost_N = documents.cost_N[may_N]
     total = np.array([min(budgets.total, budgets.max_repeats * int(cost_N.sum()))])
@@ -176,10 +184,10 @@ def take_from_pool(documents: Documents, budgets: Budgets, key_N: np.ndarray) ->
 def take_equally(
     documents: Documents, budgets: Budgets, key_N: np.ndarray, stratum_N: np.ndarray, whose: str = STRATA
 ) -> Selected:
-    """The largest keys of each stratum until its share of the whole budget, which is the same for all.
+    """Take the largest keys of each stratum until its share of the whole budget is met. All shares are equal.
 
-    A stratum that has less than its share, or documents that are too long for it, leaves the rest to the others
-    (water-filling). ``stratum_N``: ids from 0.
+    If a stratum has less than its share, or documents that are too long for it, the rest goes to the others
+    (water-filling). ``stratum_N``: number of each document's stratum, from 0.
     """
     may_N = documents.may_N
     stratum_n, cost_n, n_strata = stratum_N[may_N], documents.cost_N[may_N], int(stratum_N.max(initial=-1)) + 1
@@ -193,7 +201,7 @@ def take_equally(
 
 
 def _everywhere(drawn: Drawn, rows: np.ndarray, n: int) -> Drawn:
-    """What was drawn of some rows as a draw of all."""
+    """A draw of some ``rows`` as a draw of all ``n`` documents."""
     repeats_N = np.zeros(n, np.int64)
     repeats_N[rows] = drawn.repeats_N
     return replace(drawn, repeats_N=repeats_N)

@@ -1,7 +1,8 @@
-"""Length-rectified selection inside clusters, and the draw of a whole subset [G8, G9, A12 to A17b, A26].
+"""Densities, weights and keys inside clusters, and the draw of a whole subset [G8, G9, A12 to A17b, A26].
 
-Shapes: N documents, K clusters, k neighbours. One cluster is one shard: its neighbours (neighbours.py), density,
-weights and keys are a pure function of it. The draw knows all clusters: what one cannot use, the others share.
+Density, weights and keys of a cluster depend only on its own documents. The draw sees all clusters: if one cannot use
+its budget, the others share the rest. Neighbours are searched in method/neighbours.py.
+Shapes: N documents, K clusters, k neighbours.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,10 @@ from grip_assets.method.budget.allocation import largest_remainder, water_fill
 
 
 def bandwidth(distance_NK: np.ndarray, setting: str, scale: float = 1.0) -> float:
-    """h [A12]: the median of the positive neighbour distances (copies would make it 0), at least 1e-3; or a number."""
+    """The bandwidth h [A12], times ``scale``. ``setting``: a number, or "median".
+
+    The median is that of the positive neighbour distances (copies have distance 0), and at least 1e-3.
+    """
     if setting != "median":
         return float(setting) * scale
     positive = distance_NK[(distance_NK > 0) & np.isfinite(distance_NK)]
@@ -21,16 +25,16 @@ def bandwidth(distance_NK: np.ndarray, setting: str, scale: float = 1.0) -> floa
 
 
 def density(distance_NK: np.ndarray, h: float) -> np.ndarray:
-    """G8: ρ(x) = sum over the k nearest z of exp(-||e(x) - e(z)||² / 2h²), float64 (N,)."""
+    """Density [G8]: ρ(x) = sum over the k nearest z of exp(-||e(x) - e(z)||² / 2h²), float64 (N,)."""
     return np.exp(-(distance_NK**2) / (2 * h * h)).sum(1)
 
 
 def length_weight(lengths_N: np.ndarray, beta: float) -> np.ndarray:
-    """(l / l_avg)^β [G9], l_avg the mean of the cluster.
+    """(l / l_avg)^β [G9], float64 (N,), where l_avg is the mean length in the cluster.
 
     The ratio l N / sum(l) is reduced in integers, so that lengths in another unit give the same bits (P1).
     """
-    lengths_N = np.maximum(lengths_N, 1)  # a tokenizer may drop all that a document has
+    lengths_N = np.maximum(lengths_N, 1)  # a tokenizer may drop every character of a document
     total = int(lengths_N.sum())
     common = int(np.gcd.reduce(lengths_N))
     ratio_N = (lengths_N // common) * len(lengths_N) / (total // common)
@@ -40,24 +44,24 @@ def length_weight(lengths_N: np.ndarray, beta: float) -> np.ndarray:
 def selection_weight(
     density_N: np.ndarray, length_weight_N: np.ndarray, k: int, rho_floor: float, clip_quantile: float
 ) -> np.ndarray:
-    """P_select up to a constant [G9]: length weight / max(ρ, floor k), clipped at a quantile of the weights [A15]."""
+    """P_select up to a constant [G9], float64 (N,): length weight / max(ρ, floor k), clipped at a quantile [A15]."""
     weight_N = length_weight_N / np.maximum(density_N, max(rho_floor * k, 1e-12))
     return np.minimum(weight_N, np.quantile(weight_N, clip_quantile, method="lower"))
 
 
 def keys(u_N: np.ndarray, weight_N: np.ndarray) -> np.ndarray:
-    """Efraimidis-Spirakis keys log(u)/w; taking the largest first is a weighted draw without replacement [A26]."""
+    """Efraimidis-Spirakis keys log(u)/w, float64 (N,): the largest are a weighted draw without replacement [A26]."""
     return np.log(u_N) / weight_N
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A subset. Amounts are in units of the costs, float64 or int64 (K,) by cluster, in the order of the clusters.
+    """A drawn subset. Amounts of clusters are in the unit of the costs, (K,).
 
-    ``repeats_N``: copies of each document. ``granted_K``: the budget that the cluster could use, after what others left
-    was spread. ``drawn_K``: what was taken. ``passed_over_K``, ``passed_over_cost_K``: documents that are longer than
-    the cluster's whole budget, and their costs. ``exhausted_K``: every document that fits is taken, as often as it may
-    be. ``threshold_K``: the key of the last document taken; NaN where none was.
+    ``repeats_N``: copies of each document. ``granted_K``: the budget that the cluster can use, with its part of what
+    other clusters cannot use. ``drawn_K``: the cost of the documents drawn. ``passed_over_K``, ``passed_over_cost_K``:
+    number and cost of the documents that are longer than the cluster's whole budget. ``exhausted_K``: every document
+    that fits is taken, as often as allowed. ``threshold_K``: the smallest key that was taken; NaN if none was.
     """
 
     repeats_N: np.ndarray
@@ -77,21 +81,22 @@ def draw(
     utility_K: np.ndarray,
     max_repeats: int = 1,
 ) -> Drawn:
-    """The draw of a whole subset: the documents of each cluster in the order of their keys, until its budget [A17b].
+    """Draw a whole subset: the documents of each cluster with the largest keys, until its budget is met [A17b].
 
-    Documents stand cluster after cluster, ``size_K`` of each. ``cost_N`` is 1 for each document when the budget counts
-    documents, its tokens otherwise; ``allocated_K`` is in the same unit, and at most ``max_repeats`` times what the
-    cluster has.
+    Documents are in the order of the clusters, ``size_K`` of each. ``cost_N``: 1 for each document if the budget counts
+    documents, otherwise its tokens. ``allocated_K``: budgets in the same unit, each at most ``max_repeats`` times the
+    cost of the cluster.
 
-    - A document that is longer than the whole budget of its cluster is passed over. What the cluster then cannot use is
-      spread over all clusters by utility (``grants``).
-    - A budget above the cluster is full passes over it first (replay [A3]), then a draw without replacement.
-    - No document is skipped to fill the rest with shorter ones: that would favour short documents in every cluster. The
-      draw of a cluster stops before the document that does not fit any more, or after it. It stops after it in the
-      clusters where the largest share of that document fits, as long as that brings the whole nearer to its budget. So
-      the whole is within half a document of what was granted, and each cluster within a document.
+    - A document that is longer than the whole budget of its cluster is passed over. If the cluster then cannot use its
+      budget, the rest is shared among all clusters by utility (``grants``).
+    - If a budget is above the cost of the cluster, all its documents are taken once or more often (replay [A3]), and
+      the rest is drawn without replacement.
+    - No document is skipped to fill the rest with shorter ones. That would favour short documents in every cluster.
+      The draw of a cluster stops before or after the first document that does not fit whole. It stops after it in the
+      clusters where the largest share of that document fits, as long as this brings the total nearer to the budget.
+      So the total is within half a document of the budget, and each cluster within one document.
 
-    Clusters are worked through in the order of their largest key, so that their numbers decide nothing.
+    Clusters are processed in the order of their largest key, so their numbers decide nothing.
     """
     start_K = np.concatenate([[0], np.cumsum(size_K)[:-1]]).astype(np.int64)
     parts = [slice(start, start + n) for start, n in zip(start_K.tolist(), np.asarray(size_K).tolist(), strict=True)]
@@ -116,7 +121,7 @@ def draw(
 
 
 def draw_one(key_N: np.ndarray, cost_N: np.ndarray, target: int, max_repeats: int = 1) -> Drawn:
-    """The draw of documents that are one cluster."""
+    """The draw of documents that all belong to one cluster."""
     target = min(target, max_repeats * int(cost_N.sum()))
     return draw(key_N, cost_N, np.array([len(key_N)]), np.array([target]), np.ones(1), max_repeats)
 
@@ -128,10 +133,11 @@ def _by_largest_key(key_N: np.ndarray, parts: list[slice]) -> np.ndarray:
 
 
 class Uses:
-    """What a cluster can make of a claim: its documents, the shortest first, are a staircase.
+    """How much of a budget a cluster can use.
 
-    A claim below the length of the next longer document can use no more than all shorter ones together. Where these are
-    less than that document, the claim between the two is of no use: a flat step from their sum to its length.
+    Sort its documents by length. A budget below the length of a document can use no more than the sum of all shorter
+    ones. If that sum is less than the length of the document, no budget between the two is of any use. As a function
+    of the budget, the usable amount is a staircase with a flat step from that sum to that length.
     """
 
     def __init__(self, cost_n: np.ndarray, max_repeats: int):
@@ -141,14 +147,14 @@ class Uses:
 
     @cached_property
     def steps(self) -> tuple[np.ndarray, np.ndarray]:
-        """(where each flat step begins, where it ends), int64; the ends grow."""
+        """(begin of each flat step, its end), int64; the ends rise."""
         ends = np.sort(self.cost_n)
         begins = np.cumsum(ends) - ends
         flat = begins < ends
         return begins[flat], ends[flat]
 
     def step_after(self, claim: int) -> tuple[int, float]:
-        """The first flat step that ends above the claim: (where it begins, where it ends)."""
+        """(begin, end) of the first flat step that ends above ``claim``, a budget."""
         passes, rest = divmod(claim, self.whole) if self.whole else (self.max_repeats, 0)
         if passes >= self.max_repeats:
             return self.max_repeats * self.whole, np.inf
@@ -163,10 +169,11 @@ class Uses:
 
 
 def grants(uses: list[Uses], allocated_K: np.ndarray, utility_K: np.ndarray) -> np.ndarray:
-    """Budgets that the clusters can use, int64 (K,); none is below the smaller of what was allocated and can be used.
+    """Budgets that the clusters can use, int64 (K,). Each cluster gets at least the usable part of its own budget.
 
-    What some cannot use is spread over all by utility, in rounds of water-filling. They sum to what was allocated, or
-    to less where no document fits any more. Clusters without utility share what the others leave, by what they have.
+    Unusable parts are shared among all clusters by utility, in rounds of water-filling. The result has the same sum as
+    ``allocated_K``, or a smaller one if no document fits any more. Clusters without utility share what the others
+    leave, by their sizes.
     """
     allocated_K, utility_K = np.asarray(allocated_K, np.int64), np.asarray(utility_K, np.float64)
     steps = [use.step_after(int(claim)) for use, claim in zip(uses, allocated_K, strict=True)]
@@ -186,12 +193,12 @@ def grants(uses: list[Uses], allocated_K: np.ndarray, utility_K: np.ndarray) -> 
 def _fill(
     uses: list[Uses], allocated_k: np.ndarray, floor_k: np.ndarray, utility_k: np.ndarray, total: int
 ) -> np.ndarray:
-    """``grants`` of clusters with utility. Water rises in all at once, to the same level (claim / utility).
+    """``grants`` for clusters with utility. The water rises in all of them to the same level, budget / utility.
 
-    It stands in a cluster where a flat step begins, until the level is at the end of the step: the next longer document
-    fits from there on. Where too little is left for that, this cluster is given no more.
+    In a cluster it stops where a flat step begins, until the level reaches the end of the step, where the next longer
+    document fits. If too little is left for that document, the cluster gets no more.
     """
-    utility_k = np.maximum(utility_k / utility_k.max(), 1e-200)  # what underflows is still not nothing
+    utility_k = np.maximum(utility_k / utility_k.max(), 1e-200)  # a positive utility must not underflow to 0
     steps = [use.step_after(int(claim)) for use, claim in zip(uses, allocated_k, strict=True)]
     cap_k, end_k = (np.array(values, np.float64) for values in zip(*steps, strict=True))
     floor_k = floor_k.copy()
@@ -214,8 +221,10 @@ def _fill(
 
 @dataclass
 class _Begun:
-    """The draw of one cluster up to the document that does not fit whole any more. ``next``: that document, -1 where
-    the budget is met exactly; ``room``: what is left for it."""
+    """The draw of one cluster, up to the first document that does not fit whole.
+
+    ``next``: that document; -1 if there is none. ``room``: the budget that is left for it.
+    """
 
     repeats_n: np.ndarray
     granted: int
@@ -237,14 +246,14 @@ class _Begun:
 
 
 def _begin(key_n: np.ndarray, cost_n: np.ndarray, granted: int, given: bool) -> _Begun:
-    """Take what surely fits. A document that is longer than what the last pass may take is passed over."""
+    """Take the documents that fit whole. Documents longer than the budget of the last pass are passed over."""
     whole = int(cost_n.sum())
     passes, rest = divmod(granted, whole) if whole else (0, 0)
     repeats_n = np.full(len(key_n), passes, np.int64)
     begun = _Begun(repeats_n, granted, whole, passes * whole, float(key_n.min()) if passes else np.nan)
     if not given or (passes and not rest):
         return begun
-    if cost_n.max(initial=0) <= rest < whole:  # all fit: nothing is copied
+    if cost_n.max(initial=0) <= rest < whole:  # no document is too long: no arrays need to be copied
         _take(begun, key_n, cost_n, None, rest)
         return begun
     fits = np.flatnonzero(cost_n <= rest)
@@ -261,7 +270,7 @@ def _begin(key_n: np.ndarray, cost_n: np.ndarray, granted: int, given: bool) -> 
 
 
 def _take(begun: _Begun, key_n: np.ndarray, cost_n: np.ndarray, fits: np.ndarray | None, rest: int) -> None:
-    """Documents of ``fits`` (None: all), the largest key first, while they fit into ``rest``."""
+    """Take documents of ``fits`` (None: all), the largest key first, while they fit into ``rest``."""
     if fits is None:
         sure, order = _around(key_n, cost_n, rest)
     else:
@@ -281,8 +290,10 @@ def _take(begun: _Begun, key_n: np.ndarray, cost_n: np.ndarray, fits: np.ndarray
 
 
 def _finishing(begun: list[_Begun]) -> list[int]:
-    """The clusters that take one document more: those with the largest share of it to come, as long as that brings the
-    whole nearer to what was granted. Among equals the largest key comes first."""
+    """The clusters that take one document more, as long as this brings the total nearer to the budget.
+
+    Clusters where the largest share of that document fits come first; of equal ones, that with the largest key.
+    """
     some = [k for k, b in enumerate(begun) if b.next >= 0]
     some.sort(key=lambda k: (-begun[k].room / begun[k].next_cost, -begun[k].next_key))
     left, chosen = sum(begun[k].room for k in some), []
@@ -294,10 +305,10 @@ def _finishing(begun: list[_Begun]) -> list[int]:
 
 
 def _around(key_N: np.ndarray, cost_N: np.ndarray, rest: int) -> tuple[np.ndarray, np.ndarray]:
-    """(documents that are taken for sure, those after them in the order of their keys until ``rest`` is reached).
+    """Split documents at ``rest``: (documents that are taken for sure, the next ones in the order of their keys).
 
-    Sorting everything costs more than all the rest of a draw. Two pivots from a sample bracket the key at which
-    ``rest`` is reached; only what lies between them is sorted. Ties are in the order of the documents.
+    Sorting everything would cost more than the rest of the draw. Two pivots from a sample bracket the key at which
+    ``rest`` is reached, and only documents between them are sorted. Ties are in the order of the documents.
     """
     n = len(key_N)
     if n > 100_000:
@@ -309,6 +320,6 @@ def _around(key_N: np.ndarray, cost_N: np.ndarray, rest: int) -> tuple[np.ndarra
         sure_N = np.flatnonzero(key_N > high)
         between = np.flatnonzero((key_N <= high) & (key_N >= low))
         before = int(cost_N[sure_N].sum())
-        if before < rest <= before + int(cost_N[between].sum()):  # otherwise the sample misled
+        if before < rest <= before + int(cost_N[between].sum()):  # otherwise the sample was misleading: sort all
             return sure_N, between[np.lexsort((between, -key_N[between]))]
     return np.zeros(0, np.int64), np.lexsort((np.arange(n), -key_N))

@@ -1,11 +1,13 @@
 """DSIR's importance weights (Xie et al. 2023, eq. 2 and 3), by its authors' package ``data-selection``.
 
-Features are hashed counts of words and pairs of words, 10,000 buckets; the target and the pool are each a bag of them,
-and the log weight of an example is the sum over its features of log p_target - log p_pool. The paper's examples are
-chunks of 128 words; of a longer document, whose sum would say most of all how long it is, the weight is that of such a
-chunk of it on average. Two passes over the pool, about 1.4 MB of text a second and core each. The package's own passes
-read files and draw unseeded noise; here its parts are given texts from the store, on as many processes as there are
-workers, and the draw is in method/selection/baselines.py.
+Features are hashed counts of words and pairs of words, in 10,000 buckets. The target and the pool are each a bag of
+features, and the log weight of an example is the sum over its features of log p_target - log p_pool. The paper's
+examples are chunks of 128 words. For a longer document the sum would mostly reflect its length, so its weight here is
+the mean over such chunks.
+
+It makes two passes over the pool, each at about 1.4 MB of text per second and core. The package's own passes read files
+and draw unseeded noise. Here its parts get texts from the store, on as many processes as there are workers, and the
+draw is in method/selection/baselines.py.
 """
 
 import importlib.metadata
@@ -26,17 +28,17 @@ except ImportError as error:
     raise missing("evaluation", WHAT, error) from None
 
 Blocks = Callable[[], Iterable[list[str]]]
-"""Starts a fresh pass over the texts of the pool, in blocks."""
+"""Each call starts a fresh pass over the texts of the pool, in blocks."""
 
-SMOOTHING = 1e-8  # the package's
+SMOOTHING = 1e-8  # as in the package
 CHUNK = 128 + 127  # words, and pairs of words, of an example
-# Words of the package's default, NLTK's WordPunctTokenizer. NLTK 3.10 gives it a limit of five seconds a text, which a
-# long document on a busy machine may exceed, and a form that no other process can be sent.
+# Words as the package's default cuts them, NLTK's WordPunctTokenizer. NLTK's own has a limit of five seconds per text
+# since version 3.10, which a long document on a busy machine may exceed, and it cannot be sent to another process.
 WORDS = regex.compile(r"\w+|[^\w\s]+")
 
 
 def package_version() -> str:
-    """Of the package; empty where it is not installed."""
+    """Version of the package; "" if it is not installed."""
     try:
         return importlib.metadata.version("data-selection")
     except importlib.metadata.PackageNotFoundError:
@@ -44,16 +46,17 @@ def package_version() -> str:
 
 
 def must_be_there() -> None:
-    """GripError where the package is not installed."""
+    """GripError if the package is not installed."""
     must_have("evaluation", WHAT, "data_selection", "joblib")
 
 
 def log_weights(
     blocks: Blocks, n_blocks: int, target: Iterable[str], folder: Path, done: Callable[[int], None]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(log weight float64 (N,), whether the document is long enough for the package's filter (N,), of 100 words).
+    """(log weight, float64 (N,); whether the document passes the package's filter, 100 words or more, bool (N,)).
 
-    ``folder``: the package makes its cache there, which stays empty. ``done`` is told of each document of each pass.
+    ``folder``: for the package's cache, which stays empty. ``done`` is called with the number of documents of each
+    block, in both passes.
     """
     from data_selection import HashedNgramDSIR  # an extra: see must_be_there
 
@@ -88,8 +91,10 @@ def _weights(model: Any, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 @contextmanager
 def _processes(n: int) -> Iterator[Callable[..., Iterator[Any]]]:
-    """``each(function, model, blocks)``: results in the order of the blocks. Pure Python, so threads would wait for
-    each other; processes of joblib's, which do not fork."""
+    """Yields ``each(function, model, blocks)``, which returns results in the order of the blocks.
+
+    The work is pure Python, so threads would wait for each other. It runs in joblib's processes, which do not fork.
+    """
     from joblib import Parallel, delayed  # an extra: see must_be_there
     from joblib.externals.loky import get_reusable_executor
 

@@ -1,4 +1,4 @@
-"""Every selection there is, by the name in settings/selection.rule."""
+"""The selections, by their names in settings/selection.rule. base.py says how to add one."""
 
 from grip_assets.method.selection import baselines, weighted
 from grip_assets.method.selection.base import CLUSTERS, STRATA, Rule

@@ -1,4 +1,5 @@
-"""GRIP's selection: a draw in each cluster, weighted by density and length, to the cluster's budget [G9, A15, A26]."""
+"""The rule ``draw``, GRIP's selection: documents of each cluster are drawn, weighted by density and length, until its
+budget is met [G9, A15, A26]. The formulas and the draw are in draw.py."""
 
 from dataclasses import replace
 
@@ -9,14 +10,14 @@ from grip_assets.method.selection.base import Budgets, Documents, Features, Para
 
 
 def select(documents: Documents, budgets: Budgets, features: Features, settings: Parameters) -> Selected:
-    """P(x) ∝ ρ(x)⁻¹ (ℓ(x)/ℓ_avg)^β inside the cluster, the length term alone, or all alike (settings.weight)."""
+    """``settings.weight`` gives P(x) inside the cluster: ∝ ρ(x)⁻¹ (ℓ(x)/ℓ_avg)^β, the length term alone, or uniform."""
     length_N, weight_N = weights(documents, features, settings)
     key_N = draw.keys(documents.uniform(settings.seed), weight_N)
     return replace(take_in_clusters(documents, budgets, key_N), length_weight_N=length_N, selection_weight_N=weight_N)
 
 
 def weights(documents: Documents, features: Features, settings: Parameters) -> tuple[np.ndarray, np.ndarray]:
-    """(length weight, selection weight), each float64 (N,): a pure function of the documents of the cluster."""
+    """(length weight, selection weight), each float64 (N,). They depend only on the documents of the same cluster."""
     n = len(documents.tokens_N)
     length_N, weight_N = np.ones(n), np.ones(n)
     if settings.weight == "uniform":
