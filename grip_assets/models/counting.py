@@ -1,11 +1,11 @@
-"""How many tokens each of many texts has: by the tokenizer itself, or by words that it has counted before.
+"""Counts the tokens of many texts, fast.
 
 A byte-level BPE of GPT-2's family cuts a text into words first, and no token crosses the end of a word [Radford et al.
-2019]. So the tokens of a text are the sum over its words, and few words are new: each is given to the tokenizer once,
-and its count is kept. What is kept is compared byte by byte, so a count is always the tokenizer's own.
+2019]. So the number of tokens of a text is the sum over its words, and few words are new. Each word is given to the
+tokenizer once, and its count is kept. Words are compared byte by byte, so a count is always the tokenizer's own.
 
-The words are those of GPT-2's pattern, over four classes of characters. Which class a character has is asked of the
-tokenizer's own library, so that both go by one edition of Unicode. Every other kind of tokenizer counts whole texts.
+Words are cut by GPT-2's pattern, over four classes of characters. The tokenizer's own library is asked for the class of
+each character, so both use the same edition of Unicode. For every other kind of tokenizer, whole texts are counted.
 """
 
 import itertools
@@ -21,9 +21,9 @@ compiled: Any = numba.njit(nogil=True, cache=True)
 
 OTHER, LETTER, NUMBER, SPACE, DISPUTED, UNKNOWN = range(6)
 CODEPOINTS = 0x110000
-PACKED = 7  # bytes that a key holds itself
+PACKED = 7  # a word of so many bytes is its own key
 RECENT = 4096
-MOST_WORDS, MOST_BYTES = 2_000_000, 64 << 20  # that are kept, about 150 MB in all. Then all are forgotten
+MOST_WORDS, MOST_BYTES = 2_000_000, 64 << 20  # of kept words, about 150 MB in all. Above this, all are forgotten
 PROBE = (
     "it's we'll I'VE don't 're '' 'sx 's 'm 'd 'lle ''s  a   b\t\tc \n\n d\r\n  \u00a0x\u3000 y 12 345a6 ½² Ⅷ x1y"
     " !?... a.b(c) -- _x_ ## é ñandú 漢字かな مرحبا ١٢٣ e\u0301 \U0001f600\U0001f600 a\U0001f600 \u200b\ufeff"
@@ -32,7 +32,8 @@ PROBE = (
 
 
 def _byte_level() -> dict[int, str]:
-    """How GPT-2's library writes bytes as characters: printable ones of Latin-1 as they are, others from 256 on."""
+    """Byte to the character by which GPT-2 writes it: itself if it is printable in Latin-1, otherwise one from 256
+    on."""
     kept = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in kept]
     return {byte: chr(256 + i) for i, byte in enumerate(others)}
@@ -51,7 +52,7 @@ def tokens_counter(inner: Any) -> "WholeTexts | Words":
 
 
 class WholeTexts:
-    """Counts whole texts; the library does so on all cores, and the ids never become Python's."""
+    """Counts whole texts, on all cores, without turning ids into Python objects."""
 
     def __init__(self, inner: Any):
         self.inner = inner
@@ -61,16 +62,16 @@ class WholeTexts:
 
 
 class Words:
-    """Counts by word. One call at a time; others wait."""
+    """Counts word by word. Only one call runs at a time; others wait."""
 
     @classmethod
     def of(cls, inner: Any) -> "Words | None":
-        """None where the tokenizer is of another kind, or cuts the probe's text in another way."""
+        """None if the tokenizer is of another kind, or cuts the text ``PROBE`` in another way."""
         digits = _family(json.loads(inner.to_str()))
         if digits is None:
             return None
         words = cls(inner, digits)
-        lengths = [len(word) for word, _ in inner.pre_tokenizer.pre_tokenize_str(PROBE)]  # a character a byte
+        lengths = [len(word) for word, _ in inner.pre_tokenizer.pre_tokenize_str(PROBE)]  # one character per byte
         return words if lengths == list(map(len, words.cut(PROBE))) else None
 
     def __init__(self, inner: Any, digits: bool):
@@ -106,7 +107,7 @@ class Words:
         return [data[start:end] for start, end in itertools.pairwise(ends)]
 
     def _count(self, data: bytes, ends: np.ndarray) -> np.ndarray:
-        """Tokens of each text. New words are kept as they are met, listed with their texts, and counted at the end."""
+        """Tokens of each text. New words are listed with their texts, and counted at the end."""
         self._classify(data)
         if self.kept.n_words > MOST_WORDS or self.kept.n_bytes > MOST_BYTES:
             self.kept = _Kept()
@@ -119,7 +120,7 @@ class Words:
             done, kept.n_words, n_listed, full = _scan(
                 text, ends, done, self.classes, self.digits, *arrays, kept.n_words, first_new, counts, listed, n_listed
             )
-            if done < len(ends):  # there was no room
+            if done < len(ends):  # the arrays are full
                 kept.grow(int(ends[done] - (ends[done - 1] if done else 0)))
                 if full:
                     listed = np.concatenate([listed, np.empty_like(listed)])
@@ -128,14 +129,14 @@ class Words:
         return counts
 
     def _ask(self, kept: "_Kept", first: int) -> None:
-        """The tokenizer's model about the new words."""
+        """Let the tokenizer's model count the tokens of the new words."""
         starts = kept.starts[first : kept.n_words + 1]
         new = kept.bytes[starts[0] : starts[-1]].tobytes().decode("latin-1").translate(BYTE_LEVEL)
         ends = (starts - starts[0]).tolist()
         kept.tokens[first : kept.n_words] = [len(self.model.tokenize(new[a:b])) for a, b in itertools.pairwise(ends)]
 
     def _classify(self, data: bytes) -> None:
-        """Ask for the classes of all characters of a text that were not met before."""
+        """Find the classes of all characters of a text that are new."""
         at = 0
         text = np.frombuffer(data, np.uint8)
         while (at := _next_unknown(text, at, self.classes)) < len(text):
@@ -145,7 +146,7 @@ class Words:
                 self.disputed.add(character)
 
     def _class(self, character: str) -> int:
-        """Which class the tokenizer's library puts a character in: those of one class make one word."""
+        """The class that the tokenizer's library gives to a character. Neighbours of one class are in one word."""
         is_digit = len(self.single_digits.pre_tokenize_str("a" + character)) == 2
         likes = ((LETTER, "a"), (NUMBER, "1"), (OTHER, "!"))
         found = next((kind for kind, like in likes if self._joins(like, character)), SPACE)
@@ -171,7 +172,7 @@ class _Kept:
         return int(self.starts[self.n_words])
 
     def grow(self, n_bytes: int) -> None:
-        """Make room where there is none for one more word, and for the bytes of a text of ``n_bytes``."""
+        """Enlarge the arrays, if necessary, for one more word and for the bytes of a text of ``n_bytes``."""
         if self.n_words + 1 >= len(self.starts):
             self.starts, self.tokens = (np.concatenate([a, np.zeros_like(a)]) for a in (self.starts, self.tokens))
         if 2 * self.n_words >= len(self.slots):
@@ -181,7 +182,7 @@ class _Kept:
 
 
 def _family(described: dict[str, Any]) -> bool | None:
-    """Whether a tokenizer of GPT-2's family makes each digit a word; None for one of another family."""
+    """Whether each digit is a word of its own, for a tokenizer of GPT-2's family; None for another family."""
     model, cutter = described["model"], described["pre_tokenizer"] or {}
     plain = model["type"] == "BPE" and not model.get("dropout") and not described["normalizer"]
     if not plain or not all(token["special"] for token in described["added_tokens"]):
@@ -211,7 +212,7 @@ def _decode(text: Any, at: int) -> Any:
 
 @compiled
 def _contraction(text: Any, at: int, end: int) -> int:
-    """Bytes of 's, 't, 'm, 'd, 're, 've or 'll at a place; 0 where there is none."""
+    """Bytes of 's, 't, 'm, 'd, 're, 've or 'll at a place; 0 if there is none."""
     if at + 1 < end and text[at] == 39:
         second = text[at + 1]
         if second in (115, 116, 109, 100):
@@ -257,8 +258,8 @@ def _word_end(text: Any, start: int, end: int, classes: Any, digits: bool) -> in
 
 @compiled
 def _key(text: Any, start: int, end: int) -> np.uint64:
-    """Of up to seven bytes: the bytes and their number, so that equal keys are equal words. Otherwise a hash with the
-    highest bit set. Never 0."""
+    """The key of a word, never 0. For up to seven bytes: the bytes and their number, so equal keys are equal words.
+    Otherwise a hash with the highest bit set."""
     if end - start <= PACKED:
         key = np.uint64(end - start) << np.uint64(56)
         for i in range(end - start):
@@ -272,7 +273,7 @@ def _key(text: Any, start: int, end: int) -> np.uint64:
 
 @compiled
 def _slot(slots, kept, starts, key, text, start, end):  # type: ignore[no-untyped-def]
-    """The slot of a word, or the empty one where it would be."""
+    """The slot of a word, or the empty slot for it."""
     mask = np.uint64(len(slots) - 1)
     at = _first_slot(key) & mask
     while slots[at, 0] != 0:
@@ -301,7 +302,7 @@ def _same(kept, starts, word, text, start, end):  # type: ignore[no-untyped-def]
 
 @compiled
 def _next_unknown(text: Any, at: int, classes: Any) -> int:
-    """The place of the first character, from ``at`` on, whose class is not known; the end where there is none."""
+    """The place of the first character, from ``at`` on, whose class is not known; the end if there is none."""
     while at < len(text):
         if text[at] < 0x80:
             if classes[text[at]] == UNKNOWN:

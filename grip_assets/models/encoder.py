@@ -1,10 +1,10 @@
 """The encoder f_θ: a document becomes one unit vector [paper 2.2, A19].
 
-A document is cut into consecutive windows of the model's own length; each window runs alone, on one thread, without
-padding, so a vector depends on nothing but its text: not on the batch, the neighbours or the number of workers.
-(On a CPU this costs nothing: two workers with one window each are as fast as one padded batch on two threads.)
-The document's vector is the sum of its windows' unit vectors weighted by their tokens, normalised, in float16.
-Cost: one forward pass over each embedded token.
+A document is cut into consecutive windows of the model's length. Each window runs alone, on one thread, without
+padding. So a vector depends only on its text, not on the batch, its neighbours or the number of workers. On a CPU this
+costs nothing: two workers with one window each are as fast as one padded batch on two threads. The document's vector is
+the sum of its windows' unit vectors, weighted by their tokens, then normalised, in float16. Cost: one forward pass over
+each embedded token.
 """
 
 import json
@@ -26,7 +26,9 @@ from grip_assets.runtime.memory import in_blocks
 
 @dataclass(frozen=True)
 class Embedded:
-    """``vector`` float16 (d,); ``n_encoder_tokens`` embedded content tokens; windows there are, windows embedded."""
+    """``vector``: float16 (d,). ``n_encoder_tokens``: embedded tokens without special ones. ``n_windows``: all windows
+    of
+    the document."""
 
     vector: np.ndarray
     n_encoder_tokens: int
@@ -42,8 +44,10 @@ def load_encoder(
     dtype: str,
     setting: str = "settings/embedding.model",
 ) -> "Encoder":
-    """Load through transformers from safetensors; ``None`` means the model's own pooling, window, or all windows.
-    ``setting`` is what an error names."""
+    """Load an encoder from safetensors. None means the model's own pooling, the model's own window, or all windows.
+
+    GripError names ``setting`` if it cannot be loaded, or if ``window`` is above the model's own.
+    """
     local = {"local_files_only": True} if files.folder else {}
     with quiet():
         try:
@@ -56,7 +60,7 @@ def load_encoder(
     device.one_thread()
     own = _own_window(files, model.config, tokenizer)
     if window and window > own:
-        raise GripError(f"settings/embedding.window is {window}; {files.name} takes at most {own} tokens.")
+        raise GripError(f"settings/embedding.window is {window}; {files.name} takes at most {own} tokens. Lower it.")
     return Encoder(
         tokenizer,
         model.eval().to(device.best()),
@@ -67,7 +71,7 @@ def load_encoder(
 
 
 class Encoder:
-    """A loaded encoder; use ``load_encoder``."""
+    """A loaded encoder. Use ``load_encoder`` to make one."""
 
     def __init__(self, tokenizer: Any, model: Any, pooling: str, window: int, max_windows: int | None):
         self.tokenizer, self.model, self.pooling = tokenizer, model, pooling
@@ -78,8 +82,11 @@ class Encoder:
     def embed_documents(
         self, texts: Iterable[str], batch_windows: int = 1, done: Callable[[float], None] = lambda n: None
     ) -> Iterator[Embedded]:
-        """Vectors in the order of ``texts``. With ``batch_windows`` above 1 (for a GPU) windows of one document are
-        padded into batches; the result then agrees within 1e-3 in each component."""
+        """Vectors in the order of ``texts``.
+
+        With ``batch_windows`` above 1 (for a GPU), windows of one document are padded into batches. The components of
+        the result then differ by up to 1e-3.
+        """
         device.one_thread()
         for embedded in threads.each(lambda text: self.embed(text, batch_windows), texts):
             done(1)
@@ -91,8 +98,8 @@ class Encoder:
         return Embedded(vector, int(weights_W.sum()), n_windows, len(weights_W))
 
     def embed_windows(self, text: str, batch_windows: int = 1) -> tuple[np.ndarray, np.ndarray, int]:
-        """Unit vectors of the windows that are embedded, float64 (W, d), their content tokens (W,), and how many
-        windows there are."""
+        """(unit vectors of the embedded windows, float64 (W, d); their tokens without special ones, (W,); number of all
+        windows)."""
         windows = self.windows(text)
         chosen = _evenly(len(windows), self.max_windows)
         kept = [windows[i] for i in chosen]
@@ -104,7 +111,7 @@ class Encoder:
         return units_WD, np.array([len(w) for w in kept], np.float64), len(windows)
 
     def windows(self, text: str) -> list[list[int]]:
-        """Content tokens in consecutive windows, at least one. A document's text is never read as special tokens."""
+        """The tokens of a text in consecutive windows, at least one. Nothing in the text is read as a special token."""
         ids = self.tokenizer(
             text,
             add_special_tokens=False,
@@ -112,7 +119,7 @@ class Encoder:
             return_attention_mask=False,
             verbose=False,
         )["input_ids"]
-        if not ids:  # only characters that the tokenizer drops: stands for one unknown token
+        if not ids:  # the tokenizer drops all characters of this text: embed one unknown token instead
             ids = [self.tokenizer.unk_token_id or 0]
         return [ids[i : i + self.content] for i in range(0, len(ids), self.content)]
 
@@ -131,16 +138,21 @@ class Encoder:
 
 
 def document_vector(units_WD: np.ndarray, weights_W: np.ndarray, text: str) -> np.ndarray:
-    """The windows' unit vectors weighted by their tokens, summed and normalised: float16 (d,)."""
+    """The sum of the windows' unit vectors, weighted by their tokens, then normalised: float16 (d,)."""
     total_D = weights_W @ units_WD
     norm = float(np.linalg.norm(total_D))
     if not norm > 0:
-        raise GripError(f"The encoder gave no direction for the document that begins {text[:60]!r}.")
+        raise GripError(
+            f"The encoder's vector of the document that begins {text[:60]!r} is zero. Name another"
+            " settings/embedding.model."
+        )
     return (total_D / norm).astype(np.float16)
 
 
 def pool(hidden_WLD: torch.Tensor, mask_WL: torch.Tensor, pooling: str) -> torch.Tensor:
-    """Mean over the tokens (specials included, as sentence-transformers does), first token, or last token."""
+    """One vector per window, (W, d): the mean over the tokens (special ones too, as in sentence-transformers), the
+    first
+    token (cls), or the last token."""
     if pooling == "cls":
         return hidden_WLD[:, 0]
     if pooling == "last":
@@ -151,14 +163,14 @@ def pool(hidden_WLD: torch.Tensor, mask_WL: torch.Tensor, pooling: str) -> torch
 
 
 def _evenly(n: int, most: int | None) -> list[int]:
-    """``most`` of n positions, evenly spaced, the first and the last among them."""
+    """``most`` of n positions, evenly spaced, with the first and the last one."""
     if most is None or n <= most:
         return list(range(n))
     return [round(i * (n - 1) / max(most - 1, 1)) for i in range(most)]
 
 
 def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """What the model's own recipe puts around a text: [CLS] ... [SEP], or an end token."""
+    """The special tokens that the tokenizer puts before and after a text, such as [CLS] ... [SEP]."""
     inner = tokenizer("a", add_special_tokens=False)["input_ids"]
     whole = tokenizer("a")["input_ids"]
     start = next(i for i in range(len(whole)) if whole[i : i + len(inner)] == inner)
@@ -190,7 +202,8 @@ def _own_window(files: ModelFiles, config: Any, tokenizer: Any) -> int:
 
 
 def _own_pooling(files: ModelFiles, config: Any) -> str:
-    """As sentence-transformers has it; where it has nothing, last token for decoders and mean for encoders."""
+    """The pooling in the model's sentence-transformers configuration; without one, last for decoders, mean for
+    others."""
     stated = _json(files, "1_Pooling/config.json")
     modes = {
         "pooling_mode_lasttoken": "last",

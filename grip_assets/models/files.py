@@ -1,7 +1,7 @@
-"""Where a model's files are, and what they contain. Light: imports neither torch nor transformers.
+"""Finds a model's files and hashes their content. Light: imports neither torch nor transformers.
 
-A model is named by a packaged name, a local path, or a hub name. Only safetensors and GGUF are accepted: a pickle
-runs code when it is read.
+A model is named by a packaged name, a local path, or a hub name. Only safetensors and GGUF are accepted, since a pickle
+runs code when it is read. Loading is in loading.py.
 """
 
 import hashlib
@@ -25,16 +25,16 @@ PACKAGED = {
 }
 TOKENIZER = "tokenizer.json"
 BESIDE_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json")  # which of its tokens are special
-UNIGRAM = "unigram"  # the proxy that is no model
-COLUMN = "column"  # no model: the pool brings its own vectors
+UNIGRAM = "unigram"  # value of adaptation.proxy: token counts instead of a model
+COLUMN = "column"  # value of embedding.model: the pool has its own vectors
 WEIGHTS = (".safetensors", ".gguf")
 MATTER = (*WEIGHTS, ".json", ".model", ".txt", ".tiktoken")  # weights, configuration, pooling, tokenizer
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """``folder`` None: a hub name, fetched by transformers. ``gguf_file``: name of the one file in ``folder``;
-    ``tokenizer_file``: the same, where it is a tokenizer and no model."""
+    """``folder``: None for a hub name, which transformers downloads. ``gguf_file``: name of a GGUF in ``folder``.
+    ``tokenizer_file``: name of a tokenizer file in ``folder``, if this is a tokenizer without a model."""
 
     name: str
     folder: Path | None
@@ -42,22 +42,21 @@ class ModelFiles:
     tokenizer_file: str | None = None
 
     def source(self) -> str:
-        """What ``from_pretrained`` is given."""
+        """The argument of ``from_pretrained``."""
         return str(self.folder or self.name)
 
 
 def locate(name: str, setting: str = "the model's name") -> ModelFiles:
-    """Files of the model ``name``; GripError naming ``setting`` where there are none that can be used."""
+    """Files of the model ``name``. GripError names ``setting`` if there are no usable files."""
     if name in PACKAGED:
         return _usable(name, _packaged(name), setting)
     if name == UNIGRAM:
         raise GripError(
-            f"{setting} is '{UNIGRAM}', which has no weights, and here a language model is read. {_choices()}"
+            f"{setting} is '{UNIGRAM}', which has no weights, and a language model is needed here. {_choices()}"
         )
     if name == COLUMN:
         raise GripError(
-            f"{setting} is '{COLUMN}': the vectors came with the pool, and this embeds other texts, or documents again."
-            f" {_choices()}"
+            f"{setting} is '{COLUMN}', so there is no encoder, and other texts must be embedded here. {_choices()}"
         )
     path = Path(name).expanduser()
     if path.exists():
@@ -69,7 +68,10 @@ def locate(name: str, setting: str = "the model's name") -> ModelFiles:
 
 
 def locate_tokenizer(name: str, setting: str) -> ModelFiles:
-    """Files of a tokenizer: those of its model, or a ``tokenizer.json``, a file or in a folder, without any weights."""
+    """Files of a tokenizer: those of its model, or a ``tokenizer.json`` without a model.
+
+    GripError names ``setting``.
+    """
     path = Path(name).expanduser()
     if name in PACKAGED or (not path.exists() and _looks_like_a_path(name)):
         return locate(name, setting)

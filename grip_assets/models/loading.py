@@ -1,4 +1,7 @@
-"""Loading from files by transformers: without its noise, with errors that name the setting, unpacked once."""
+"""Loads model files with transformers: without its progress bars, and with errors that name the setting.
+
+Files are found in files.py. A GGUF is unpacked once per machine.
+"""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,7 +20,7 @@ from grip_assets.store.writing import put_once
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' loading bars and reports, which say nothing to a user of a packaged model."""
+    """Switch off transformers' progress bars and reports while the block runs."""
     level = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -38,12 +41,12 @@ def from_pretrained(kind: Any, files: ModelFiles, setting: str, **options: Any) 
 
 
 def unpacked(files: ModelFiles, name: str, what: str, unpack: Callable[[Path], None], log: Log) -> ModelFiles:
-    """The folder ``name`` of the cache, made aside and put there by one rename."""
+    """The folder ``name`` in the user's cache. If it is missing, ``unpack`` fills it, and one rename puts it there."""
     kept = cached(f"models/{name}")
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        said = f"unpacking {what} of {files.name} into {kept.parent}, once on this machine, some 15 s"
-        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".unpacking-") as aside, waiting(said, log):
+        label = f"unpacking {what} of {files.name} into {kept.parent}, once on this machine, some 15 s"
+        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".unpacking-") as aside, waiting(label, log):
             unpack(Path(aside) / "made")
             put_once(Path(aside) / "made", kept)
     return ModelFiles(files.name, kept)

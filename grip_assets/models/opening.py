@@ -1,6 +1,6 @@
-"""What a job holds of a model: where it is and how it is read. ``open`` gives the model itself, once in a process.
+"""Picklable references to models, for jobs: where a model is and how to read it. ``open`` loads it, once per process.
 
-Light: torch and transformers are imported where something is opened.
+Light: torch and transformers are imported only when something is opened.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EncoderFiles:
-    """None: the model's own pooling, its own window, all windows. ``at_most``: tokens of a window, where the model
-    takes more. ``setting``: what an error names."""
+    """An encoder. None means the model's own pooling, the model's own window, or all windows.
+
+    ``at_most``: most tokens of a window, even if the model takes more. ``setting``: the setting that an error names.
+    """
 
     files: ModelFiles
     pooling: str | None
@@ -41,7 +43,7 @@ class EncoderFiles:
 
 @dataclass(frozen=True)
 class ProxyFiles:
-    """A language model whose files transformers can read: a GGUF was converted before."""
+    """A language model whose files transformers can read. A GGUF must be converted before."""
 
     files: ModelFiles
     setting: str = "settings/adaptation.proxy"
@@ -63,7 +65,7 @@ class ProxyFiles:
 
 @dataclass(frozen=True)
 class TokenizerFiles:
-    """A tokenizer that was unpacked, where it came in a GGUF."""
+    """A tokenizer. One in a GGUF must be unpacked before."""
 
     files: ModelFiles
     setting: str = "settings/corpus.tokenizer"
@@ -77,7 +79,7 @@ class TokenizerFiles:
         return tokenizer_of(self.files, self.setting)
 
     def counter(self) -> Any:
-        """Counts the tokens of texts."""
+        """The function that counts the tokens of texts; see ``tokenizers.counter_of``."""
         return opened.get(("counter", self), self._counter)
 
     def _counter(self) -> Any:

@@ -1,7 +1,8 @@
 """The proxy language model of the probe [G5], cut at the reset depth into a frozen and a retrained part.
 
-Each window runs alone, without padding and without special tokens, so hidden states depend on nothing but its tokens.
-A GGUF is dequantised once and kept as safetensors in the user's cache: loading it again takes a tenth of the time.
+Each window runs alone, without padding and without special tokens, so its hidden states depend only on its tokens. A
+GGUF is dequantised once and kept as safetensors in the user's cache. Loading these takes a tenth of the time. Training
+the head is in training/.
 """
 
 import copy
@@ -27,7 +28,7 @@ PLACES = (("layers", "norm"), ("h", "ln_f"), ("layers", "final_layer_norm"))
 
 @dataclass(frozen=True)
 class Boundary:
-    """Hidden states at the boundary for one window, float32 (L, h), and what its blocks are called with besides."""
+    """Hidden states of one window at the boundary, float32 (L, h), and the other arguments of the blocks above it."""
 
     hidden_LH: torch.Tensor
     rest: tuple = ()
@@ -40,7 +41,7 @@ class _Reached(Exception):
 
 
 class _Catcher(torch.nn.Module):
-    """Stands in for a block: has its attributes, and ends the forward pass with what it is called with."""
+    """Takes the place of a block. It has the block's attributes, and ends the forward pass by raising its arguments."""
 
     def __init__(self, block: torch.nn.Module):
         super().__init__()
@@ -66,7 +67,7 @@ def load_proxy(
 
 
 def proxy_of(files: ModelFiles, setting: str) -> "Proxy":
-    """The model of files that ``converted`` gave."""
+    """Load the model from files that ``converted`` returned."""
     device.one_thread()
     device.note(device.CPU)
     tokenizer = from_pretrained(transformers.AutoTokenizer, files, setting)
@@ -79,8 +80,8 @@ def proxy_of(files: ModelFiles, setting: str) -> "Proxy":
 class Proxy:
     """A causal language model as a stack of blocks under a final norm.
 
-    The probe does not use the head: its own is always a new matrix, so a head that is tied to the input embedding
-    (as in SmolLM2 and most small models) stays as it is, and the frozen part with it.
+    The probe never uses the model's head, but always a new matrix. So a head that is tied to the input embedding (as in
+    SmolLM2 and most small models) does not change, and neither does the frozen part.
     """
 
     def __init__(self, tokenizer: Any, model: Any):
@@ -96,20 +97,23 @@ class Proxy:
 
     @torch.no_grad()
     def loss(self, window: list[int]) -> float:
-        """Of the model as it is, with its own head: nats per predicted token of a window of two tokens or more."""
+        """Loss of the model with its own head, in nats per predicted token. The window has two tokens or more."""
         ids = torch.tensor([window])
         logits_LV = self.model(input_ids=ids, use_cache=False).logits[0, :-1]
         return float(torch.nn.functional.cross_entropy(logits_LV.float(), ids[0, 1:]))
 
     @torch.no_grad()
     def states(self, windows: list[list[int]]) -> np.ndarray:
-        """States that enter the head, float32 (B, L, h), of B windows of one length."""
+        """States that enter the head, float32 (B, L, h), for B windows of the same length."""
         return self.body(input_ids=torch.tensor(windows), use_cache=False).last_hidden_state.float().numpy()
 
     def boundary(self, window: list[int], depth: int) -> Boundary:
-        """States that enter the last ``depth`` blocks; for depth 0 those that enter the head."""
+        """States that enter the last ``depth`` blocks; for depth 0 those that enter the head. GripError if the model
+        has fewer blocks."""
         if depth > len(self.blocks):
-            raise GripError(f"settings/adaptation.reset_depth is {depth}; the proxy has {len(self.blocks)} blocks.")
+            raise GripError(
+                f"settings/adaptation.reset_depth is {depth}; the proxy has {len(self.blocks)} blocks. Lower it."
+            )
         ids = torch.tensor([window])
         with torch.no_grad():
             if depth == 0:
@@ -117,10 +121,10 @@ class Proxy:
             return self._entering(depth, ids)
 
     def _entering(self, depth: int, ids: torch.Tensor) -> Boundary:
-        """Run the blocks below the boundary and catch what the next one would be called with.
+        """Run the blocks below the boundary and catch the arguments of the next one.
 
-        Positions and masks are thus the model's own. The body is a copy that shares all weights, and what is caught
-        travels in the exception, so threads do not meet.
+        So positions and masks are the model's own. The body is a copy that shares all weights, and the arguments travel
+        in the exception, so threads do not disturb each other.
         """
         below = len(self.blocks) - depth
         body = copy.copy(self.body)
@@ -145,7 +149,7 @@ class Proxy:
         return blocks.requires_grad_(True)
 
     def through(self, blocks: torch.nn.ModuleList, boundary: Boundary) -> torch.Tensor:
-        """What enters the head, (L, h): the boundary's states through ``blocks`` and the frozen final norm."""
+        """States that enter the head, (L, h): the boundary's states after ``blocks`` and the frozen final norm."""
         hidden = boundary.hidden_LH.unsqueeze(0)
         for block in blocks:
             out = block(hidden, *boundary.rest, **boundary.named)
@@ -159,12 +163,14 @@ def _stack(body: Any) -> tuple[torch.nn.ModuleList, torch.nn.Module]:
             return getattr(body, blocks), getattr(body, norm)
     looked = ", ".join(f"{b} with {n}" for b, n in PLACES)
     raise GripError(
-        f"settings/adaptation.proxy: {type(body).__name__} has no blocks where they were looked for ({looked})."
+        f"settings/adaptation.proxy: no blocks were found in {type(body).__name__}. They were searched at: {looked}."
+        " Name a model of another family."
     )
 
 
 def converted(files: ModelFiles, root: Path, log: Log = silent) -> ModelFiles:
-    """Files as they are, or for a GGUF its safetensors copy, made once for all data folders of this user."""
+    """The files themselves or, for a GGUF, its safetensors copy, which is made once for all data folders of this
+    user."""
     if not files.gguf_file:
         return files
 

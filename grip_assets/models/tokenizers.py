@@ -1,6 +1,6 @@
-"""Tokenizers of models, or of a ``tokenizer.json`` alone: opened, unpacked from a GGUF, and counted with.
+"""Opens tokenizers, of a model or from a ``tokenizer.json`` alone, and unpacks them from a GGUF.
 
-Counting the tokens of many texts fast: counting.py.
+Counting the tokens of many texts fast is in counting.py.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,17 +21,17 @@ from grip_assets.models.files import (
 from grip_assets.models.loading import from_pretrained, quiet, unpacked
 from grip_assets.runtime.executors import Log, silent
 
-ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|end|>")  # of a text, as tokenizers name it
+ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|end|>")  # usual names of the token that ends a text
 
 
 def open_tokenizer(name: str, setting: str, root: Path, log: Log = silent) -> Any:
-    """The tokenizer of the model ``name``, or of a ``tokenizer.json``; GripError naming ``setting`` where it cannot be
+    """The tokenizer of the model ``name``, or of a ``tokenizer.json``. GripError names ``setting`` if it cannot be
     loaded."""
     return tokenizer_of(located(name, setting, root, log), setting)
 
 
 def located(name: str, setting: str, root: Path, log: Log = silent) -> ModelFiles:
-    """The files of a tokenizer as transformers reads them: one in a GGUF is unpacked first."""
+    """The files of a tokenizer, as transformers can read them. A tokenizer in a GGUF is unpacked first."""
     return tokenizer_files(locate_tokenizer(name, setting), root, log)
 
 
@@ -43,8 +43,10 @@ def tokenizer_of(files: ModelFiles, setting: str) -> Any:
 
 
 def _tokenizer_alone(files: ModelFiles, setting: str) -> Any:
-    """Of a ``tokenizer.json`` and what lies beside it. Which token ends a text is said there, or is the one in its
-    vocabulary that tokenizers use for it."""
+    """A tokenizer from a ``tokenizer.json`` and the files beside it.
+
+    If these name no token that ends a text, the only one of ``ENDS`` in its vocabulary is taken.
+    """
     assert files.folder and files.tokenizer_file
     path = files.folder / files.tokenizer_file
     try:
@@ -54,7 +56,10 @@ def _tokenizer_alone(files: ModelFiles, setting: str) -> Any:
             else:
                 found = transformers.PreTrainedTokenizerFast(tokenizer_file=str(path))
     except Exception as error:  # the library raises Exception itself
-        raise GripError(f"{setting} is '{files.name}': {path} is no tokenizer that can be read ({error}).") from None
+        raise GripError(
+            f"{setting} is '{files.name}', and {path} cannot be read as a tokenizer ({error}). Name another"
+            " file or model."
+        ) from None
     ends = [token for token in ENDS if token in found.get_vocab()]
     if found.eos_token is None and len(ends) == 1:
         found.eos_token = ends[0]
@@ -62,12 +67,12 @@ def _tokenizer_alone(files: ModelFiles, setting: str) -> Any:
 
 
 def load_tokenizer(name: str, setting: str, root: Path, log: Log = silent) -> Callable[[Sequence[str]], list[int]]:
-    """A counter of the tokens of texts. The texts are plain: nothing in them is read as a special token."""
+    """A function that counts the tokens of texts. Nothing in a text is read as a special token."""
     return counter_of(open_tokenizer(name, setting, root, log))
 
 
 def counter_of(tokenizer: Any) -> Callable[[Sequence[str]], list[int]]:
-    """The same, of a tokenizer that is open."""
+    """The same for a tokenizer that is already open."""
     inner = getattr(tokenizer, "backend_tokenizer", None)
     if inner is None:
         return lambda texts: [len(tokenize(tokenizer, text)) for text in texts]
@@ -75,14 +80,14 @@ def counter_of(tokenizer: Any) -> Callable[[Sequence[str]], list[int]]:
 
 
 def tokenize(tokenizer: Any, text: Any) -> Any:
-    """Token ids of a text, or of each of several."""
+    """Token ids of a text, or of each text of a list. Nothing in a text is read as a special token."""
     return tokenizer(
         text, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False, verbose=False
     )["input_ids"]
 
 
 def tokenizer_files(files: ModelFiles, root: Path, log: Log = silent) -> ModelFiles:
-    """Files as they are, or for a GGUF its tokenizer alone, unpacked once for all data folders of this user."""
+    """The files themselves or, for a GGUF, its tokenizer, which is unpacked once for all data folders of this user."""
     if not files.gguf_file:
         return files
 

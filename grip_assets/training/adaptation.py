@@ -1,11 +1,11 @@
-"""Rapid Adaptation Probe [G5, A1, A4 to A7] by steps: how fast does a reset head learn a cluster?
+"""The adaptation probe by training steps [G5, A1, A4 to A7]: how fast does a reset head learn a cluster?
 
-The backbone is frozen; the head (and the last N blocks) start from one initialisation that all clusters share, and
-take n full-batch AdamW steps on the cluster's probe. Delta = L(theta_init) - L(theta_n), losses per predicted token.
-Hidden states at the boundary are computed once a window, not once a step. The head's gradient is by hand: at depth 0 a
-step is two products of T x V x h, three at other depths, and one block of logits is in memory at a time. One cluster
-and seed is one shard on one thread.
-Shapes: T predicted tokens, V vocabulary, h hidden size, C tokens of a micro-batch.
+The backbone is frozen. The head (and the last N blocks) start from one initialisation that all clusters share, and take
+n full-batch AdamW steps on the cluster's probe. Delta = L(theta_init) - L(theta_n), losses per predicted token. Hidden
+states at the boundary are computed once per window, not once per step. The gradient of the head is written by hand: a
+step is two products of T x V x h at depth 0, and three at other depths. One block of logits is in memory at a time.
+Each cluster runs on one thread. The closed form is in closed_form.py; the passages for both are chosen here. Shapes: T
+predicted tokens, V vocabulary, h hidden size, C tokens of a micro-batch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,12 +21,12 @@ from grip_assets.runtime.memory import in_blocks
 from grip_assets.training.closed_form import Passages, in_batches
 
 HELD_OUT = 5  # one document in five
-BATCH_TOKENS = 512  # of one forward pass: more is no faster on a processor
+BATCH_TOKENS = 512  # of one forward pass; more is not faster on a CPU
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows of one cluster that are trained on, and those that the loss is measured on."""
+    """Windows of one cluster: those that are trained on, and those on which the loss is measured."""
 
     train: list[list[int]]
     evaluate: list[list[int]]
@@ -43,12 +43,12 @@ class Curve:
 def probe_batch(
     documents: Sequence[tuple[str, list[int]]], window: int, cap: int | None, held_out: bool, seed: int
 ) -> Batch:
-    """Windows of a cluster's probe documents (id, tokens), given in the order of their draw.
+    """Windows of a cluster's probe documents (id, tokens), which are given in the order of their draw.
 
-    Held out are whole documents, the first fifth (at least one): windows of one document resemble each other, and a
-    loss on them would still be memory. A single document is cut at four fifths of its tokens.
-    ``cap`` tokens are filled in rounds, one window of each document a round, at positions drawn by keyed hash: many
-    documents are represented, and not by their heads alone, which are licences and imports.
+    Whole documents are held out, the first fifth (at least one). Windows of one document resemble each other, so a loss
+    on other windows of a document trained on would measure memory. A single document is cut at four fifths of its
+    tokens. The ``cap`` on tokens is filled in rounds, with one window of each document per round, at positions drawn by
+    a keyed hash. So many documents are represented, and not only by their beginnings, which are licences and imports.
     """
     usable = _usable(documents)
     if not held_out:
@@ -71,10 +71,10 @@ def probe_batch(
 def passages(
     documents: Sequence[tuple[str, list[int]]], window: int, cap: int | None, folds: int, seed: int
 ) -> Passages | None:
-    """Windows with the documents that they are of, for the closed form; None where nothing can be learned.
+    """Windows with their documents, for the closed form; None if there is nothing to predict.
 
-    As in ``probe_batch``, but that all documents share ``cap``: at least as many as there are ``folds`` (0: none is
-    held out), so windows are shorter where the cap asks for it. A single document is cut as there.
+    As in ``probe_batch``, but all documents share ``cap``. Windows are shortened if necessary, so that at least as many
+    documents as ``folds`` fit into the cap (0: none is held out). A single document is cut as in ``probe_batch``.
     """
     usable, held_out = _usable(documents), folds > 0
     if held_out and cap is not None and usable:
@@ -91,7 +91,7 @@ def passages(
 
 
 def _usable(documents: Sequence[tuple[str, list[int]]]) -> list[tuple[str, list[int]]]:
-    """Documents of one token predict nothing."""
+    """The documents of two tokens or more. In a single token there is nothing to predict."""
     return [(doc, ids) for doc, ids in documents if len(ids) > 1]
 
 
@@ -115,8 +115,10 @@ def _fill(
 
 
 def hidden_states(proxy: Proxy, windows: list[list[int]], done: Callable[[int], None] = lambda n: None) -> np.ndarray:
-    """States that enter the head, float32 (T, h), of all tokens but the last of each window, in order. One forward pass
-    over each window; ``done`` is called with the tokens of each batch."""
+    """States that enter the head, float32 (T, h), for all tokens except the last of each window, in order.
+
+    Each window takes one forward pass. ``done`` is called with the number of tokens of each batch.
+    """
     found: dict[int, np.ndarray] = {}
     for batch in in_batches(windows, BATCH_TOKENS):
         states_BLH = proxy.states([windows[i] for i in batch])
@@ -142,10 +144,10 @@ def adapt(
     micro_batch: int = 256,
     done: Callable[[], None] = lambda: None,
 ) -> Curve:
-    """Loss curve of one cluster from the initialisation that ``seed`` names.
+    """Loss curve of one cluster, from an initialisation that depends only on ``seed``.
 
     AdamW with torch's defaults (betas 0.9 and 0.999, weight decay 0.01). ``done`` is called after each step. GripError
-    where the loss is not finite.
+    if the loss is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
     head_VH = torch.empty(proxy.vocabulary, proxy.hidden).normal_(0, init_std, generator=generator)
@@ -222,11 +224,11 @@ def head_loss(
     grad_TH: torch.Tensor | None = None,
     of: int | None = None,
 ) -> float:
-    """Cross entropy of softmax(hidden head') against the next tokens, summed, over n = ``of`` (default T) tokens.
+    """Cross entropy of softmax(hidden head') against the next tokens: the sum, divided by n = ``of`` (default T).
 
-    Its gradients are added to ``grad_VH`` and written to ``grad_TH``. With E = exp(logits - max) and Z its row sums:
-    dL/dW = (E' (H / Z) - onehot' H) / n and dL/dH = (E W / Z - onehot W) / n. The softmax is not normalised: scaling
-    the rows of H instead saves a pass over the logits, which cost more than the products.
+    Its gradients are added to ``grad_VH`` and written to ``grad_TH``. With E = exp(logits - max) and Z its row sums,
+    dL/dW = (E' (H / Z) - onehot' H) / n and dL/dH = (E W / Z - onehot W) / n. The softmax is not normalised. The rows
+    of H are scaled instead, which saves a pass over the logits; such a pass costs more than the products.
     """
     n, losses = of or len(next_T), torch.empty(len(next_T), dtype=torch.float64)
 
@@ -240,7 +242,7 @@ def head_loss(
         losses[start:stop] = z_C.log() + top_C - target_C
         if grad_TH is not None:
             grad_TH[start:stop] = (logits_CV @ head_VH / z_C[:, None] - head_VH[next_C]) / n
-        if grad_VH is not None:  # last: a block that ran out of memory is done again
+        if grad_VH is not None:  # last, since a block that ran out of memory is repeated, and this adds up
             grad_VH.addmm_(logits_CV.T, hidden_CH / z_C[:, None], alpha=1 / n)
 
     in_blocks(len(next_T), micro_batch, part, "logits of the probe")
@@ -259,8 +261,11 @@ class _Learner:
     micro_batch: int
 
     def loss(self, states: list[Boundary], windows: list[list[int]], learn: bool) -> float:
-        """Mean loss over all tokens; with ``learn`` gradients are accumulated, window by window: the head's by hand,
-        and from what they leave on the hidden states the blocks' by autograd."""
+        """Mean loss over all tokens. With ``learn``, gradients are accumulated window by window.
+
+        The head's gradient is computed by hand. The gradient of the hidden states then goes through the blocks by
+        autograd.
+        """
         n = sum(len(w) - 1 for w in windows)
         total = 0.0
         for state, window in zip(states, windows, strict=True):

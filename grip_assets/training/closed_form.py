@@ -1,10 +1,10 @@
-"""The first step of the probe by formula [A30 to A33]: what AdamW's first step from a head of zeros does to the loss.
+"""The adaptation probe in closed form [A30 to A33]: how far AdamW's first step from a head of zeros lowers the loss.
 
 At W = 0 every token has probability 1/V, the loss is ln V, and the gradient of row v of the head over T tokens is
-g_v = mean(h) / V - (1/T) sum of h_t over the t whose next token is v. AdamW's first step is -lr sign(g), so the loss of
-other tokens with gradient g' falls by lr <sign(g), g'>, to first order. There are no logits, no seed and no steps: the
-cost is one forward pass of the frozen backbone. g is a sum over documents, so every document is held out once, in one
-of several folds, without a further pass.
+g_v = mean(h) / V - (1/T) sum of h_t over the t whose next token is v. AdamW's first step is -lr sign(g). So, to first
+order, the loss of other tokens with gradient g' falls by lr <sign(g), g'>. There are no logits, no seed and no steps:
+the cost is one forward pass of the frozen backbone. g is a sum over documents, so every document can be held out once,
+in one of several folds, without a further pass. Training by steps is in adaptation.py.
 Shapes: T predicted tokens, V vocabulary, h hidden size, U distinct next tokens, S of them in one fold. In float64.
 """
 
@@ -18,10 +18,10 @@ from grip_assets.method.sampling import keyed_uniform
 
 @dataclass(frozen=True)
 class Passages:
-    """What the proxy reads of one cluster: windows of two tokens or more, each with the number of its document.
+    """The windows of one cluster that the proxy reads, of two tokens or more, each with the number of its document.
 
-    ``ids``: the documents' ids by number. ``held_out``: the number of the only part that is held out, where a single
-    document was cut in two; None where every document is held out once.
+    ``ids``: the documents' ids by number. ``held_out``: if a single document was cut in two, the number of the part
+    that is held out; None if every document is held out once.
     """
 
     windows: list[list[int]]
@@ -31,7 +31,7 @@ class Passages:
 
     @property
     def next_T(self) -> np.ndarray:
-        """The tokens that are predicted: all but the first of each window."""
+        """The predicted tokens, int64 (T,): all except the first of each window."""
         return np.array([token for window in self.windows for token in window[1:]], np.int64)
 
     def folds(self, n: int, seed: int) -> tuple[np.ndarray, list[int]]:
@@ -42,18 +42,18 @@ class Passages:
         return fold_D, list(range(min(n, len(self.ids))))
 
     def halves(self, seed: int) -> list[np.ndarray]:
-        """Masks of the windows in two halves of the documents; none where a half has fewer than two of them."""
+        """Masks of the windows of two halves of the documents; none if a half would have fewer than two documents."""
         if self.held_out is not None or len(self.ids) < 4:
             return []
         half_D = dealt(seed, "adaptation/halves", self.ids, 2)
         return [half_D[self.document_W] == half for half in (0, 1)]
 
     def of_tokens(self, of_W: np.ndarray) -> np.ndarray:
-        """What is said of each window, said of each token that is predicted in it."""
+        """A value per window, repeated for each token that is predicted in it."""
         return np.repeat(of_W, [len(window) - 1 for window in self.windows])
 
     def of(self, chosen_W: np.ndarray) -> "Passages":
-        """Some of the windows, with the documents that they are of."""
+        """Some of the windows (a mask), with their documents."""
         kept, document_W = np.unique(self.document_W[chosen_W], return_inverse=True)
         windows = [window for window, chosen in zip(self.windows, chosen_W, strict=True) if chosen]
         return replace(self, windows=windows, document_W=document_W, ids=[self.ids[d] for d in kept])
@@ -61,14 +61,17 @@ class Passages:
 
 @dataclass(frozen=True)
 class Drop:
-    """Fall of the loss per predicted token, in nats: of the tokens held out, and of those trained on."""
+    """Fall of the loss in nats per predicted token, on held-out tokens and on those trained on."""
 
     held_out: float
     trained: float
 
 
 def dealt(seed: int, stage: str, ids: Sequence[str], n: int) -> np.ndarray:
-    """A part from 0 to ``n`` - 1 for each id (N,): in the order of their keyed numbers, like cards."""
+    """A part from 0 to ``n`` - 1 for each id, int64 (N,).
+
+    Ids are dealt out like cards, in the order of a keyed hash.
+    """
     part_N = np.empty(len(ids), np.int64)
     part_N[np.argsort(keyed_uniform(seed, stage, ids), kind="stable")] = np.arange(len(ids)) % n
     return part_N
@@ -76,13 +79,13 @@ def dealt(seed: int, stage: str, ids: Sequence[str], n: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Measured:
-    """Drops of one cluster: of all its passages, and held out in each half of its documents (none: too few)."""
+    """Drops of one cluster: on all its passages, and held out in each half of its documents (empty: too few)."""
 
     drop: Drop
     halves: list[float]
 
     def times(self, learning_rate: float) -> "Measured":
-        """With another learning rate than 1."""
+        """The drops for another learning rate than 1."""
         drop = Drop(learning_rate * self.drop.held_out, learning_rate * self.drop.trained)
         return Measured(drop, [learning_rate * half for half in self.halves])
 
@@ -90,8 +93,11 @@ class Measured:
 def measured(
     passages: Passages, hidden_TH: np.ndarray | None, vocabulary: int, folds: int, seed: int, held_out: bool
 ) -> Measured:
-    """``hidden_TH``: states that enter the head, one row a token of ``next_T``, for AdamW's first step with a learning
-    rate of 1; None for the unigram. Without ``held_out`` the drop is that of the tokens trained on."""
+    """Drops of one cluster, by AdamW's first step with a learning rate of 1.
+
+    ``hidden_TH``: states that enter the head, one row per token of ``next_T``; None for the unigram. Without
+    ``held_out`` the drop is measured on the tokens trained on.
+    """
     whole = _drop(passages, hidden_TH, vocabulary, folds, seed, held_out)
     halves = []
     for chosen_W in passages.halves(seed):
@@ -118,8 +124,11 @@ def _drop(
 def first_step(
     hidden_TH: np.ndarray, next_T: np.ndarray, fold_T: np.ndarray, held_out: Sequence[int], vocabulary: int
 ) -> Drop:
-    """Drop of AdamW's first step from a head of zeros, for a learning rate of 1: the mean over the folds ``held_out``,
-    weighted by their tokens. A fold is held out while all others are trained on."""
+    """Drop of AdamW's first step from a head of zeros, with a learning rate of 1.
+
+    Each fold of ``held_out`` is held out in turn, while all others are trained on. The drop is the mean over these
+    folds, weighted by their tokens.
+    """
     sums = _Sums(hidden_TH, next_T, fold_T, vocabulary)
     n_F = np.array([(fold_T == fold).sum() for fold in held_out])
     parts = [sums.drop_without(fold) for fold in held_out]
@@ -129,16 +138,16 @@ def first_step(
 
 
 def first_step_on_itself(hidden_TH: np.ndarray, next_T: np.ndarray, vocabulary: int) -> Drop:
-    """The same for tokens that are trained on and measured: the L1 norm of their gradient."""
+    """The same, if the loss is measured on the tokens trained on: the L1 norm of their gradient."""
     fold_T = np.zeros(len(next_T), np.int64)
     drop = _Sums(hidden_TH, next_T, fold_T, vocabulary).drop_of_all()
     return Drop(drop, drop)
 
 
 class _Sums:
-    """Sums of hidden states by next token, of all tokens and of each fold.
+    """Sums of hidden states by next token, over all tokens and over each fold.
 
-    Only rows of tokens that occur are held. All others of the V rows are alike: their gradient is mean(h) / V.
+    Only rows of tokens that occur are stored. All others of the V rows are equal: their gradient is mean(h) / V.
     """
 
     def __init__(self, hidden_TH: np.ndarray, next_T: np.ndarray, fold_T: np.ndarray, vocabulary: int):
@@ -149,7 +158,7 @@ class _Sums:
         assert len(rows_U) == len(distinct_U)
 
     def _of(self, chosen_T: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows that occur among some tokens (S,), the sums of hidden states in them (S, h), and over all (h,)."""
+        """For some tokens: the rows that occur (S,), the sums of hidden states by row (S, h), and the total (h,)."""
         row_T, hidden_TH = self.row_T[chosen_T], self.hidden_TH[chosen_T]
         order = np.argsort(row_T, kind="stable")
         rows_S, starts = np.unique(row_T[order], return_index=True)
@@ -157,10 +166,10 @@ class _Sums:
         return rows_S, sums_SH, hidden_TH.sum(axis=0, dtype=np.float64)
 
     def drop_without(self, fold: int) -> Drop:
-        """Trained on all folds but one, measured on that one and on those trained on; per token of each."""
+        """The drop if all other folds are trained on: per token of ``fold``, and per token of the others."""
         rows_S, held_SH, held_H = self._of(self.fold_T == fold)
         train_UH, train_H = self.all_UH.copy(), self.all_H - held_H
-        train_UH[rows_S] -= held_SH  # exactly 0 where no other fold has the token
+        train_UH[rows_S] -= held_SH  # exactly 0 if no other fold has the token
         gradient_UH = train_H / self.vocabulary - train_UH
         sign_UH, sign_H = np.sign(gradient_UH), np.sign(train_H)
         falls = (sign_UH * (held_H / self.vocabulary)).sum() - (sign_UH[rows_S] * held_SH).sum()
@@ -174,15 +183,15 @@ class _Sums:
         return float(np.abs(gradient_UH).sum() + self._elsewhere(np.abs(self.all_H))) / len(self.fold_T)
 
     def _elsewhere(self, of_H: np.ndarray) -> float:
-        """Of the rows whose token does not occur, of which each is ``of_H`` / V."""
+        """The part of the rows whose token does not occur; each of them adds ``of_H`` / V."""
         return self.elsewhere * float(of_H.sum()) / self.vocabulary
 
 
 def unigram(next_T: np.ndarray, fold_T: np.ndarray, held_out: Sequence[int], vocabulary: int) -> Drop:
     """Drop from ln V to the cross entropy under the counts of the other folds, in nats per token [A33].
 
-    Smoothed after Witten and Bell (1991), with the uniform distribution behind: p(v) = (c_v + u/V) / (T + u), of T
-    tokens trained on that are u distinct ones.
+    Smoothed as by Witten and Bell (1991), towards the uniform distribution: p(v) = (c_v + u/V) / (T + u), with T tokens
+    trained on, u of them distinct.
     """
     distinct_U, row_T = np.unique(next_T, return_inverse=True)
     all_U = np.bincount(row_T, minlength=len(distinct_U))
@@ -198,20 +207,23 @@ def unigram(next_T: np.ndarray, fold_T: np.ndarray, held_out: Sequence[int], voc
 
 
 def unigram_on_itself(next_T: np.ndarray, vocabulary: int) -> Drop:
-    """The same for tokens that are counted and measured."""
+    """The same, if the loss is measured on the tokens that are counted."""
     count_U = np.unique(next_T, return_counts=True)[1]
     drop = float((count_U * _fall(count_U, vocabulary)).sum()) / len(next_T)
     return Drop(drop, drop)
 
 
 def _fall(count_U: np.ndarray, vocabulary: int) -> np.ndarray:
-    """ln V + ln p(v) under these counts."""
+    """ln V + ln p(v) for each token, under these counts."""
     n, distinct = int(count_U.sum()), int((count_U > 0).sum())
     return np.log((count_U * vocabulary + distinct) / (n + distinct))
 
 
 def in_batches(windows: Sequence[Sequence[int]], tokens: int) -> Iterator[list[int]]:
-    """Numbers of windows of one length, up to ``tokens`` tokens at once, in the order of their lengths."""
+    """Batches of numbers of windows. The windows of a batch have one length, and together at most ``tokens`` tokens.
+
+    Short windows come first.
+    """
     order = sorted(range(len(windows)), key=lambda i: (len(windows[i]), i))
     batch: list[int] = []
     for i in order:

@@ -1,11 +1,11 @@
-"""What a small model is, how it is trained, and what it has to predict. Light: no torch."""
+"""Plain values that describe a small model, its training, and the items that it predicts. Light: no torch."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Architecture; ``context`` in tokens."""
+    """The architecture of a model. ``context``: tokens per window."""
 
     vocabulary: int
     hidden: int
@@ -16,7 +16,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class TrainingRecipe:
-    """How a model is trained. ``tokens``: read in all; ``batch_tokens``: of a step."""
+    """How a model is trained. ``tokens``: in all steps together. ``batch_tokens``: per step."""
 
     tokens: int
     batch_tokens: int
@@ -27,7 +27,7 @@ class TrainingRecipe:
 
 @dataclass(frozen=True)
 class Item:
-    """``text_L`` is predicted, after ``prompt_L``."""
+    """Token ids. The model predicts ``text_L`` after ``prompt_L``."""
 
     prompt_L: list[int]
     text_L: list[int]

@@ -1,8 +1,8 @@
-"""Train these, each kept by name: small models, each on a selection of documents and under a seed.
+"""Training runs as a job: each trains one small model on a selection of documents, under a seed.
 
-A run is one shard of work. Its name says what is selected, under which seed; the folder of its shards says how it is
-trained and what it has to predict. So a run that was made once is not made again, and two that select the same
-documents are one. One run's loop: small.py.
+A run is one shard of work, named by the selected documents and the seed. The folder of the shards is named by the
+training recipe and the items. So no run is made twice, and two strategies that select the same documents share one. The
+training loop is in small.py.
 """
 
 from collections.abc import Sequence
@@ -48,16 +48,21 @@ class Run:
 
 
 def run_on(selected: Selected, rows: pl.DataFrame, seed: int) -> Run:
-    """The run on ``rows``, which are those of ``selected``, named by them and the seed. Their order changes nothing."""
+    """The run on ``selected``, whose rows are ``rows``.
+
+    It is named by the rows and the seed; their order is ignored.
+    """
     return Run(digest([seed, rows.select("doc_id", "repeats").sort("doc_id").rows()]), seed, selected)
 
 
 @dataclass(frozen=True)
 class TrainModels:
-    """The job: train one model, and measure it. It works in tokens.
+    """The job: train one model, and measure it. Its unit of progress is a token.
 
-    ``corpus``, ``tokenizer`` and ``items`` are files of tables. The table of a run has the bits of each item, and with
-    ``solve`` whether its problem is solved; then the loss of each tenth of the training, where ``item_id`` is null.
+    ``corpus``, ``tokenizer`` and ``items`` are globs of tables. The table of a run has a row per item, with its bits
+    and, with ``solve``, whether the problem is solved. Then come rows with the loss of each tenth of the training,
+    whose
+    ``item_id`` is null.
     """
 
     corpus: str
@@ -86,7 +91,7 @@ class TrainModels:
 
 
 def to_train(job: TrainModels, runs: Sequence[Run], missing: pl.Series) -> ToDo:
-    """The runs that no shard has, to be given to ``Shards``."""
+    """The runs whose keys are ``missing``, as work for ``Shards``."""
     wanted = set(missing)
     left = [run for run in {run.key: run for run in runs}.values() if run.key in wanted]
     return ToDo(job, left, "training", len(left) * job.recipe.tokens, "tokens")
@@ -105,7 +110,7 @@ def trained_on(
 
 
 def _in_order(corpus: str, tokenizer: "Tokenizer", selected: pl.DataFrame, seed: int) -> list[np.ndarray]:
-    """Tokens of each copy of each selected document, in an order that ``seed`` names."""
+    """Tokens of each copy of each selected document, in a random order that depends on ``seed``."""
     from grip_assets.training.small import encode  # torch
 
     repeats = dict(selected.select("doc_id", "repeats").iter_rows())
@@ -116,14 +121,14 @@ def _in_order(corpus: str, tokenizer: "Tokenizer", selected: pl.DataFrame, seed:
 
 
 def tokenizer_in(files: str) -> "Tokenizer":
-    """The tokenizer that the table ``tokenizer`` holds."""
+    """The tokenizer in the table ``tokenizer``."""
     from tokenizers import Tokenizer
 
     return Tokenizer.from_str(pl.read_parquet(files)["json"][0])
 
 
 def items_in(files: str, tokenizer: "Tokenizer") -> dict[str, Item]:
-    """What is predicted, by item, of the table ``evaluation_set``."""
+    """item_id to the item, for the table ``evaluation_set``."""
     from grip_assets.training.small import encode  # torch
 
     rows = pl.read_parquet(files)

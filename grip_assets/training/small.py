@@ -1,8 +1,8 @@
-"""A small causal language model trained from nothing: the yardstick of the evaluation.
+"""A small causal language model, trained from scratch: the yardstick of the evaluation.
 
-A Llama from transformers with a tied head, a byte-level BPE learned on the pool, and a plain loop: AdamW, warm-up over
-a tenth of the steps, then a cosine to a tenth of the peak. Cost: 6 x parameters x tokens operations. One training is
-one shard on one thread, so its result does not depend on how many run at once.
+It is a Llama from transformers with a tied head, with a byte-level BPE learned on the pool. The loop is plain: AdamW,
+warm-up over a tenth of the steps, then a cosine to a tenth of the peak. Cost: 6 x parameters x tokens operations. Each
+training runs on one thread, so its result does not depend on how many run at once.
 """
 
 import math
@@ -19,13 +19,13 @@ from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_order
 from grip_assets.training.recipe import Item, Shape, TrainingRecipe
 
-END = "<|end|>"  # between documents, and before the first
+END = "<|end|>"  # before, between and after documents
 SCORED_AT_ONCE = 16  # windows
-_initialising = threading.Lock()  # torch's seed is one for all threads
+_initialising = threading.Lock()  # all threads share torch's random state
 
 
 def learn_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
-    """A byte-level BPE: every text comes back as it was, so bits per byte are defined."""
+    """Learn a byte-level BPE. It decodes every text exactly, so bits per byte are defined."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -38,13 +38,13 @@ def learn_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
 
 
 def encode(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
-    """Token ids of each text; what looks like the separator inside a document is plain text."""
+    """Token ids of each text. Text that looks like the separator ``END`` is read as plain text."""
     tokenizer.encode_special_tokens = True
     return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
 
 def new_model(shape: Shape, seed: int) -> Any:
-    """The initialisation that ``seed`` names, the same for every subset."""
+    """A new model, initialised from ``seed``. GripError if ``heads`` does not divide ``hidden``."""
     if shape.hidden % shape.heads:
         raise GripError(
             f"settings/evaluation.heads is {shape.heads}, which does not divide the width {shape.hidden}."
@@ -75,10 +75,11 @@ def train(
     seed: int,
     advance: Callable[[int], None] = lambda tokens: None,
 ) -> list[float]:
-    """Train ``model`` on the documents' tokens, and return the mean loss (nats a token) of each tenth of the steps.
+    """Train ``model`` on the documents' tokens. Returns the mean loss (nats per token) of each tenth of the steps.
 
-    Documents are joined with END between them, cut into windows, and the windows are read in an order that ``seed``
-    names, a new one each time that all were read. A document that is to weigh more is there more often.
+    Documents are joined with END between them and cut into windows. The windows are read in a random order that depends
+    on ``seed``, with a new order for each pass. A document that should weigh more is there more often. GripError if the
+    loss is not finite.
     """
     windows_WC = pack(documents, shape.context)
     model.to(recipe.device)
@@ -106,13 +107,15 @@ def train(
 
 
 def pack(documents: Sequence[np.ndarray], context: int) -> np.ndarray:
-    """Windows of ``context + 1`` tokens, int64, each beginning with the last token of the one before; the end that
-    fills no window is left out."""
+    """Windows of ``context + 1`` tokens, int64. Each begins with the last token of the one before.
+
+    Tokens at the end that fill no window are left out. GripError if there are too few tokens for one window.
+    """
     joined = np.concatenate([np.append(0, ids) for ids in documents] + [np.zeros(1, np.int64)]).astype(np.int64)
     n = (len(joined) - 1) // context
     if not n:
         raise GripError(
-            f"The subset has {len(joined):,} tokens, less than one window of settings/evaluation.context ({context})."
+            f"The subset has {len(joined):,} tokens, fewer than one window of settings/evaluation.context ({context})."
             " Raise settings/budget.total, or lower the context."
         )
     return np.lib.stride_tricks.sliding_window_view(joined, context + 1)[: n * context : context]
@@ -126,7 +129,7 @@ def _order(n: int, seed: int) -> Iterator[int]:
 
 
 def rate(step: int, steps: int) -> float:
-    """Learning rate as a share of its peak."""
+    """Learning rate of a step as a share of the peak."""
     warm = max(steps // 10, 1)
     if step < warm:
         return (step + 1) / warm
@@ -139,18 +142,18 @@ def _nats(model: Any, tokens_BL: torch.Tensor, recipe: TrainingRecipe) -> torch.
     with torch.autocast(recipe.device, torch.bfloat16, enabled=half):
         logits = model(input_ids=tokens_BL[:, :-1], use_cache=False).logits
     next_BL = tokens_BL[:, 1:]
-    # Rows, not a transposed view, which takes five times as long.
+    # Flattened to rows: cross_entropy over a transposed view takes five times as long.
     nats = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), next_BL.flatten(), reduction="none")
     return nats.view(next_BL.shape)
 
 
 @torch.no_grad()
 def bits(model: Any, items: Sequence[Item], shape: Shape, recipe: TrainingRecipe) -> np.ndarray:
-    """Bits that the text of each item costs, float64.
+    """Bits that the model needs for the text of each item, float64.
 
-    A prompt stays as long as a window has room for it. A text that is longer is read in windows that overlap by half,
-    so that every token but the first few has at least half a window before it. Windows of about the same length are
-    read together; what fills the shorter ones up comes after them, where a causal model does not see it.
+    A text that is longer than a window is read in windows that overlap by half, so that every token except the first
+    few has at least half a window before it. Windows of similar lengths are read together. Padding comes after the
+    tokens, where a causal model does not see it.
     """
     model.eval()
     spans = [span for i, item in enumerate(items) for span in _spans(i, item, shape.context)]
@@ -168,7 +171,7 @@ def bits(model: Any, items: Sequence[Item], shape: Shape, recipe: TrainingRecipe
 
 
 def _spans(i: int, item: Item, context: int) -> Iterator[tuple[int, list[int], int]]:
-    """(item, tokens of a window, how many of them are predicted, from its end)."""
+    """(number of the item, tokens of a window, number of tokens at its end that are predicted)."""
     joined = [0, *item.prompt_L, *item.text_L]
     done = len(joined) - len(item.text_L)
     while done < len(joined):

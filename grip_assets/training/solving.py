@@ -1,8 +1,8 @@
 """pass@1 [Chen et al. 2021]: does the program that the model writes pass the problem's test?
 
-What a model writes is run: in a process of its own, without this one's environment, in an empty folder, with limits on
-time and memory. That is no sandbox: it is off unless settings/evaluation.pass_at_1 is set, for machines that hold
-nothing of value.
+The program is run in another process, without this one's environment, in an empty folder, with limits on time and
+memory. This is not a sandbox. It is off unless settings/evaluation.pass_at_1 is set: set it only on a machine that
+holds nothing of value.
 """
 
 import os
@@ -26,12 +26,15 @@ SECONDS = 5
 LIMITS = f"""import resource as _r
 for _what, _most in ((_r.RLIMIT_CPU, {SECONDS}), (_r.RLIMIT_AS, 1 << 30), (_r.RLIMIT_FSIZE, 1 << 20)):
     _r.setrlimit(_what, (_most, _most))
-"""  # set by the process itself: between fork and exec nothing may run beside threads
+"""  # the process sets its own limits: with threads, nothing may run between fork and exec
 STOPS = ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint(", "\n@", "\nimport ", "\nfrom ")
 
 
 def solved(model: Any, tokenizer: Tokenizer, device: str, items: Collection[str]) -> pl.DataFrame:
-    """(item_id, solved) of the ``items`` that are problems (``benchmark:id``): greedy decoding, one attempt."""
+    """A table (item_id, solved) of those ``items`` that are problems (``benchmark:id``).
+
+    Greedy decoding, one attempt.
+    """
     benchmarks = {item.partition(":")[0] for item in items} & FILES.keys()
     problem_of = {f"{name}:{problem.id}": problem for name in benchmarks for problem in problems(name)}
     rows = []
@@ -44,12 +47,12 @@ def solved(model: Any, tokenizer: Tokenizer, device: str, items: Collection[str]
 
 
 def first_function(written: str) -> str:
-    """The text up to where something else begins."""
+    """The text up to the end of its first function."""
     return written[: min((at for stop in STOPS if (at := written.find(stop)) >= 0), default=len(written))]
 
 
 def passes(problem: Problem, completion: str) -> bool:
-    reached = secrets.token_hex(8)  # a completion that ends the process has passed nothing
+    reached = secrets.token_hex(8)  # printed after the test, so a completion that exits early does not pass
     tested = f"{problem.test}\ncheck({problem.entry_point})\nprint('\\n{reached}')\n"
     program = f"{LIMITS}{problem.prompt}{completion}\n{tested}"
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as printed:

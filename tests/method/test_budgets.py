@@ -96,7 +96,7 @@ def test_proportional_gives_every_cluster_its_share_of_the_pool_and_needs_no_pro
     tables |= {name: tables[name].head(0) for name in ("cluster_quality", "adaptation_deltas")}
     made = budgets_under(tables, Budget(base="proportional", replay="none", total=0.5), "relative")
     assert made["budget"].to_list() == pytest.approx((made["n_tokens"] / 2).to_list(), abs=1)
-    with pytest.raises(GripError, match="read adaptation_deltas, and the settings in force do not"):
+    with pytest.raises(GripError, match="need adaptation_deltas. The settings in force do not"):
         budgets_under(tables | {"cluster_quality": measured(2)["cluster_quality"]}, Budget(), "relative")
 
 

@@ -128,5 +128,5 @@ def test_a_tokenizer_is_a_tokenizer_json_and_asks_for_no_weights(models, tmp_pat
     (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "[no such]"}')
     assert content_hash(locate_tokenizer(str(tmp_path), "x"), tmp_path / "hashes") != before
     (tmp_path / "broken.json").write_text("{}")
-    with pytest.raises(GripError, match=r"corpus.tokenizer is '.*broken.json.* no tokenizer that can be read"):
+    with pytest.raises(GripError, match=r"corpus.tokenizer is '.*broken.json.* cannot be read as a tokenizer"):
         open_tokenizer(str(tmp_path / "broken.json"), "corpus.tokenizer", tmp_path)

@@ -10,10 +10,9 @@ A centroid that moved by m changes a distance by at most m (triangle inequality)
     M products more    with the few centroids that moved far (movers), if ``rest`` holds for all others,
     K products         otherwise. The M and the K products are in int8 (screening.py).
 The movers are chosen in each iteration, so that the cost is lowest. Labels are those of an exhaustive search in
-float64, with ties to the lowest id. So the centroids do not depend on what was skipped, on the format or on the number of
-threads. Sums are kept in float64, and only rows that change cluster are moved.
-Memory beside the rows: d + 88 bytes per row. Shapes: N rows, K centroids, M movers, L near, d dimensions.
-exhaustive.py is the same algorithm in 20 lines.
+float64, with ties to the lowest id. So the centroids do not depend on what was skipped, on the format or on the number
+of threads. Sums are kept in float64, and only rows that change cluster are moved. Memory beside the rows: d + 88 bytes
+per row. Shapes: N rows, K centroids, M movers, L near, d dimensions. exhaustive.py is the same algorithm in 20 lines.
 """
 
 from collections.abc import Callable
