@@ -67,7 +67,7 @@ def test_the_budget_is_a_half_of_the_machine_or_what_is_stated(monkeypatch):
 def test_what_does_not_fit_is_refused_by_name(monkeypatch):
     monkeypatch.setenv("GRIP_MEMORY", "1GB")
     memory.need(2**29, "this", "Less")
-    with pytest.raises(GripError, match=r"Fitting takes 2.0 GB, and the memory budget is 1.0 GB. Lower k, or raise"):
+    with pytest.raises(GripError, match=r"Fitting takes 2.0 GB, and the memory limit is 1.0 GB. Lower k, or raise"):
         memory.need(2**31, "Fitting", "Lower k")
 
 

@@ -1,5 +1,5 @@
-"""Where libraries keep what they have compiled, for a user who has no folder of their own: a container's user without a
-name, a home that is missing or read-only, a package that somebody else installed.
+"""Gives libraries a folder for their caches if the user has none: a container's user without a name, a home that is
+missing or read-only, a package that somebody else installed.
 """
 
 import os
@@ -13,7 +13,7 @@ CACHES = ("NUMBA_CACHE_DIR", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR", "XDG_CAC
 
 
 def settle(environment: MutableMapping[str, str]) -> None:
-    """Name a folder for caches and a user name where there are none; what is named already stays."""
+    """Set variables for a cache folder and a user name, if the user has none. Variables that are set already stay."""
     if not _has_a_name():
         environment.setdefault("LOGNAME", f"uid-{os.getuid()}")  # libraries name folders by it
     home = os.path.expanduser("~")  # noqa: PTH111 (Path.home raises where there is none)
@@ -34,13 +34,13 @@ def _has_a_name() -> bool:
 
 
 def _can_write(folder: Path) -> bool:
-    """Into the folder, or into the nearest one above that exists, where it would be made."""
+    """Whether this process can write into the folder, or could make it in the nearest folder above that exists."""
     nearest = next(f for f in (folder, *folder.parents) if f.exists())
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
 def _own_folder() -> Path:
-    """The same one for every process of this user; another user's folder of that name is not used."""
+    """A temporary folder, the same for every process of this user. Another user's folder of that name is not used."""
     folder = Path(tempfile.gettempdir()) / f"grip-cache-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

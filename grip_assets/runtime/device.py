@@ -1,4 +1,4 @@
-"""Which device models run on, and on how many threads. Neither is part of a recipe.
+"""The device and the number of threads on which models run. Neither is part of a recipe.
 
 A number format is a setting (settings/embedding.dtype, settings/evaluation.dtype), since it changes results. A device
 changes them within rounding only. The manifest of an artifact says where it was computed.
@@ -17,14 +17,14 @@ _watching: list[set[str]] = []
 
 
 def best() -> str:
-    """CUDA where torch sees a GPU, otherwise the processor."""
+    """CUDA if torch sees a GPU, otherwise the CPU."""
     import torch  # heavy
 
     return note(CUDA if torch.cuda.is_available() else CPU)
 
 
 def must_be_there(device: str, setting: str) -> None:
-    """GripError where ``setting`` names a device that this machine does not have."""
+    """GripError if ``setting`` names a device that this machine does not have."""
     if device != CUDA:
         return
     import torch  # heavy
@@ -37,7 +37,7 @@ def must_be_there(device: str, setting: str) -> None:
 
 
 def note(device: str) -> str:
-    """A model is put on ``device``: whoever watches is told."""
+    """Record that a model is put on ``device``, for all blocks of ``watched`` that run now. Returns the device."""
     for used in _watching:
         used.add(device)
     return device
@@ -45,7 +45,7 @@ def note(device: str) -> str:
 
 @contextmanager
 def watched() -> Iterator[set[str]]:
-    """The devices that models of this process are put on while the block runs."""
+    """Yields a set. While the block runs, it collects the devices on which this process puts models."""
     used: set[str] = set()
     _watching.append(used)
     try:
@@ -56,7 +56,7 @@ def watched() -> Iterator[set[str]]:
 
 @contextmanager
 def turn(device: str) -> Iterator[None]:
-    """On a GPU one model of this process trains at a time; on the processor as many as there are threads."""
+    """Wait for a turn to train: on a GPU one model of this process at a time, on the CPU one per thread."""
     if device == CUDA:
         with _gpu:
             yield
@@ -65,9 +65,9 @@ def turn(device: str) -> Iterator[None]:
 
 
 def one_thread() -> None:
-    """Each product of torch runs on the thread that asks for it.
+    """Make torch compute each product on the calling thread.
 
-    Products split over threads may sum in another order; work is shared out by documents instead (threads.py).
+    A product that is split over threads may sum in another order. Work is split by documents instead (threads.py).
     """
     import torch  # heavy
 

@@ -1,4 +1,4 @@
-"""Where files are: those that come with the program, and the folders in which it keeps the user's data.
+"""Finds files that come with the program, and the folders in which it keeps the user's data.
 
 ``sql/`` and ``dagster_home/`` are at the top of the repository. The build of the wheel copies them into the package
 (pyproject.toml says how), so they are looked up here and nowhere else. Paths in settings: settings/places.py.
@@ -27,7 +27,7 @@ def docs_page(name: str) -> Path | None:
 
 
 def base_folder() -> Path:
-    """What the folders below are relative to: the repository in a checkout, otherwise the working directory."""
+    """The folder to which relative ones are relative: the repository in a checkout, otherwise the working directory."""
     return Path.cwd() if INSTALLED else REPOSITORY
 
 

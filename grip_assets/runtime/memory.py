@@ -1,7 +1,7 @@
 """Memory limits, and how a computation retries with smaller blocks after running out of memory.
 
-Blocks that fit a processor's cache are of fixed size. What grows with the machine or with the pool (shards in flight,
-the sample that centroids are fitted on, one cluster's vectors, DuckDB) keeps within the limit or is refused by name.
+Blocks that fit a processor's cache have a fixed size. Memory that grows with the machine or with the pool (shards in
+flight, the sample for a fit, one cluster's vectors, DuckDB) stays within the limit, or ``need`` refuses it by name.
 """
 
 import os
@@ -14,12 +14,12 @@ from grip_assets.runtime import variables
 CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 ran_out: list[str] = []
-"""What ran out of memory and went on, since the stage that is being made began."""
+"""Sentences about work that ran out of memory and went on. The engine clears it before each stage."""
 
 
 def limit_bytes() -> int:
-    """Memory that a computation may use, in bytes: ``GRIP_MEMORY`` (``4GB``, ``80%``), by default a half of the
-    machine's or of the container's."""
+    """Memory that a computation may use, in bytes: ``GRIP_MEMORY`` (``4GB``, ``80%``), by default half of the memory of
+    the machine or container."""
     stated = variables.value("GRIP_MEMORY") or 0.5
     return stated if isinstance(stated, int) else int(stated * _machine())
 
@@ -33,17 +33,20 @@ def _machine() -> int:
 
 
 def need(n_bytes: int, what: str, remedy: str) -> None:
-    """GripError where ``what`` does not fit the budget."""
+    """GripError if ``n_bytes`` do not fit into the memory limit. ``what`` and ``remedy`` are parts of its sentence."""
     if n_bytes > limit_bytes():
         raise GripError(
-            f"{what} takes {n_bytes / 2**30:,.1f} GB, and the memory budget is {limit_bytes() / 2**30:,.1f} GB."
+            f"{what} takes {n_bytes / 2**30:,.1f} GB, and the memory limit is {limit_bytes() / 2**30:,.1f} GB."
             f" {remedy}, or raise GRIP_MEMORY."
         )
 
 
 def in_blocks(n: int, size: int, work: Callable[[int, int], None], what: str) -> None:
-    """``work(start, stop)`` over n items in blocks of ``size``; a block that runs out of memory is halved, and so are
-    those after it. What one item alone has no memory for is raised. ``work`` must bear being done again."""
+    """Call ``work(start, stop)`` over n items in blocks of ``size``.
+
+    If a block runs out of memory, it and all later ones are halved. If a block of one item does, the error is raised.
+    ``work`` must be safe to repeat.
+    """
     start = 0
     while start < n:
         stop = min(start + size, n)
@@ -59,7 +62,7 @@ def in_blocks(n: int, size: int, work: Callable[[int, int], None], what: str) ->
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """numpy raises MemoryError; torch a RuntimeError that is to be known by its name or words."""
+    """Whether memory ran out. numpy raises MemoryError; torch's RuntimeError is recognised by its name or words."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

@@ -1,4 +1,4 @@
-"""Lines for whoever looks at a command or a log: something is not as it should be, and the work goes on."""
+"""Warnings on the terminal or in the log: something is not as it should be, but the work goes on."""
 
 import logging
 
@@ -6,7 +6,7 @@ _said: set[str] = set()
 
 
 def warn_once(text: str) -> None:
-    """A line on the terminal of a command and in the log of a server; the same one only once a process."""
+    """Log a warning. The same text is logged only once per process."""
     if text not in _said:
         _said.add(text)
         logging.getLogger("grip_assets").warning(text)

@@ -1,7 +1,7 @@
-"""What jobs have opened in this process: models, tokenizers, decoded parts of tables.
+"""The cache of things that jobs have opened in this process: models, tokenizers, decoded parts of tables.
 
-A job holds paths, and opens what they name here. Each thing is opened once, by one thread, while the others wait.
-It stays open while a job is mapped (``while_used``), and is closed and dropped when the last one has ended.
+A job has only paths, and opens them here. Each thing is opened once, by one thread, while the others wait. It stays
+open while any job is mapped (``while_used``). When the last one has ended, it is closed and dropped.
 """
 
 import threading
@@ -17,7 +17,7 @@ _things: dict[Hashable, "_Thing"] = {}
 
 
 class _Thing:
-    """``close``: called when it is dropped; None where the interpreter frees all of it."""
+    """``close``: called when it is dropped; None if there is nothing to close."""
 
     def __init__(self, close: Callable[[Any], None] | None):
         self.lock, self.close = threading.Lock(), close
@@ -42,7 +42,7 @@ def while_used() -> Iterator[None]:
 
 
 def get(name: Hashable, open: Callable[[], Thing], close: Callable[[Thing], None] | None = None) -> Thing:
-    """The thing of this name, opened now where it is not open yet. An error of ``open`` is raised, and not kept."""
+    """The thing of this name; opened now if it is not open yet. If ``open`` raises, the next call tries again."""
     with _lock:
         thing = _things.setdefault(name, _Thing(close))
     with thing.lock:
@@ -53,12 +53,12 @@ def get(name: Hashable, open: Callable[[], Thing], close: Callable[[Thing], None
 
 
 def recent(kind: str, name: Hashable, open: Callable[[], Thing], most: int) -> Thing:
-    """As ``get``, and of one ``kind`` the ``most`` that were asked for last stay open."""
+    """As ``get``, but only the ``most`` recently used things of one ``kind`` stay open."""
     key = (kind, name)
     found = get(key, open)
     with _lock:
         if key in _things:
-            _things[key] = _things.pop(key)  # the last one asked for is the last to go
+            _things[key] = _things.pop(key)  # to the end, since things are dropped from the front
         of_kind = [k for k in _things if isinstance(k, tuple) and k[0] == kind]
         for old in of_kind[: max(len(of_kind) - most, 0)]:
             del _things[old]
@@ -66,7 +66,7 @@ def recent(kind: str, name: Hashable, open: Callable[[], Thing], most: int) -> T
 
 
 def close(name: Hashable) -> None:
-    """Close and drop the thing of this name, where there is one, whoever uses it."""
+    """Close and drop the thing of this name, if there is one, even if it is in use."""
     with _lock:
         thing = _things.pop(name, None)
     if thing is not None:

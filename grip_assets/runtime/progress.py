@@ -1,5 +1,5 @@
-"""Progress of long work as log lines: how much, how fast, how long still. No terminal control codes, so that
-the same lines read well in a terminal, in a file and in the Dagster event log."""
+"""Progress of long work as log lines: amount done, speed, time left. There are no terminal control codes, so the lines
+read well in a terminal, in a file and in the Dagster event log."""
 
 import threading
 import time
@@ -13,14 +13,14 @@ _advance: ContextVar[Callable[[float], None] | None] = ContextVar("advance", def
 
 
 def worked(amount: float) -> None:
-    """Said by a job of how far it is, in its own unit. Whoever runs the job passes it on."""
+    """A job calls this with the work that it has just done, in its own unit. ``reported_to`` passes it on."""
     if (advance := _advance.get()) is not None:
         advance(amount)
 
 
 @contextmanager
 def reported_to(advance: Callable[[float], None]) -> Iterator[None]:
-    """What jobs say with ``worked`` in this thread goes to ``advance`` while the block runs."""
+    """While the block runs, calls of ``worked`` in this thread go to ``advance``."""
     before = _advance.set(advance)
     try:
         yield
@@ -50,7 +50,7 @@ class Progress:
             self.log(self.line(now))
 
     def each(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items, each counted as one when it comes."""
+        """Yield the items, and advance by one for each."""
         for item in items:
             self.advance(1)
             yield item
@@ -70,7 +70,7 @@ class Progress:
 
 @contextmanager
 def waiting(what: str, log: Callable[[str], None], every: float = 5.0) -> Iterator[None]:
-    """Log ``what``, and every few seconds how long it has taken: for work that says nothing itself."""
+    """Log ``what``, and every few seconds the time that it has taken. For work that reports no progress itself."""
     ended, started = threading.Event(), time.monotonic()
 
     def say() -> None:

@@ -1,9 +1,9 @@
-"""Kernels over shared memory, on the threads of this process.
+"""Maps functions that share memory with their caller over the threads of this process.
 
-Work that may go to another process is a job of an executor: runtime/executors.
+Work that may go to another process is a job of an executor: see runtime/executors.
 
-The unit of work is one shard on one thread, so a result never depends on the number of workers: torch and
-BLAS kernels that split one product over threads may sum in another order, kernels on one thread do not.
+Each shard runs on one thread, so a result never depends on the number of workers. Kernels of torch and BLAS that split
+a product over threads may sum in another order.
 """
 
 import os
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 def default_workers() -> int:
-    """Cores this process may use; ``GRIP_WORKERS`` overrides it. Never part of a version."""
+    """Number of cores that this process may use, or ``GRIP_WORKERS``. It is in no version."""
     return variables.value("GRIP_WORKERS") or len(os.sched_getaffinity(0))
 
 
@@ -30,11 +30,11 @@ def each(
     workers: int | None = None,
     bytes_each: int = 0,
 ) -> Generator[Result, None, None]:
-    """Yield ``function(shard)`` in the order of ``shards``, with at most ``2 * workers`` shards in flight, and no more
-    than fit a half of the memory budget at ``bytes_each``.
+    """Yield ``function(shard)`` in the order of ``shards``.
 
-    ``function`` must release the GIL in its heavy part (torch, numba, tokenizers and hashlib do). The first
-    exception is raised at its shard's turn; shards not yet started are then dropped.
+    At most ``2 * workers`` shards are in flight, and no more than fit into half of the memory limit at ``bytes_each``.
+    ``function`` must release the GIL in its heavy part (torch, numba, tokenizers and hashlib do). The first exception
+    is raised when its shard's turn comes; shards that were not started are then dropped.
     """
     workers = workers or default_workers()
     in_flight = 2 * workers

@@ -1,7 +1,7 @@
 """The environment variables: facts about the machine, which are in no version of an artifact.
 
-All are described and read here, and nowhere else: what a text means, what it must be, an example. A command looks at
-all of them before it does anything (``check``); the code location leaves out what a wrong one would break.
+All of them are described and read here, and nowhere else. A command checks all of them before it does anything
+(``check``). The code location leaves out parts that a wrong variable would break.
 """
 
 import difflib
@@ -27,8 +27,9 @@ class Unreadable(UsageMistake, Unfinished):
 
 @dataclass(frozen=True)
 class Variable:
-    """``read`` makes a value of the text, or raises ValueError; ``must_be`` says in words what it takes. ``used_by``:
-    ``run`` (whatever computes), ``schedules``, ``judge``, or ``others`` (a library reads it, and checks it)."""
+    """``read``: turns the text into a value, or raises ValueError. ``must_be``: the allowed values in words.
+    ``used_by``: ``run`` (every computation), ``schedules``, ``judge``, or ``others`` (a library reads and checks it).
+    """
 
     meaning: str
     default: str
@@ -118,13 +119,13 @@ OTHERS: dict[str, Any] = {"used_by": "others"}
 
 VARIABLES = {
     "GRIP_DATA": Variable(
-        "Folder of artifacts and catalog; relative to the repository, without one to the working directory.",
+        "Folder of artifacts and catalog. Relative to the repository in a checkout, else to the working directory.",
         "`data`",
         "/data/grip",
         **FOLDER,
     ),
     "DAGSTER_HOME": Variable(
-        "Folder of Dagster's instance; relative as `GRIP_DATA` is.",
+        "Folder of Dagster's instance. Relative as `GRIP_DATA` is.",
         "`.dagster` in the data folder; in a checkout without `GRIP_DATA` its `dagster_home`",
         "/data/grip-home",
         **FOLDER,
@@ -140,21 +141,21 @@ VARIABLES = {
     ),
     "GRIP_WORKERS": Variable("Threads.", "`auto`, the cores", "4", workers, "a whole number above 0, or auto"),
     "GRIP_MEMORY": Variable(
-        "What work keeps within, or is refused by name: a size, or a share of the machine's or the container's memory.",
+        "Memory that a computation may use: a size, or a share of the memory of the machine or container.",
         "`50%`",
         "4GB",
         memory,
         "a size of at least 1MB, or a share such as 80%",
     ),
     "GRIP_EXECUTOR": Variable(
-        "`in_process`: one process for all steps. `multiprocess`: a process a step, forked from a server loaded once.",
+        "`in_process`: one process for all steps. `multiprocess`: one process per step, forked from a loaded server.",
         "`in_process`",
         "multiprocess",
         one_of("in_process", "multiprocess"),
         "in_process or multiprocess",
     ),
     "GRIP_SCREEN": Variable(
-        "Number format that exact searches screen in, `int8` or `float32`.",
+        "Number format in which exact searches screen candidates, `int8` or `float32`.",
         "measured",
         "float32",
         one_of("int8", "float32"),
@@ -162,7 +163,7 @@ VARIABLES = {
     ),
     "GRIP_NIGHTLY": Variable("Cron line of the schedule `nightly`.", "`0 3 * * *`", "'30 1 * * *'", **CRON),
     "GRIP_NIGHTLY_PROFILE": Variable(
-        "Profile whose settings `nightly` sets first.", "none, those in force", "paper", **PROFILE
+        "Profile whose settings `nightly` sets first.", "none: the settings in force", "paper", **PROFILE
     ),
     "GRIP_WEEKLY": Variable("Cron line of the schedule `weekly`.", "`0 4 * * 0`", "'0 4 * * 6'", **CRON),
     "GRIP_WEEKLY_PROFILE": Variable("Profile whose settings `weekly` sets first.", "none", "paper", **PROFILE),
@@ -170,7 +171,7 @@ VARIABLES = {
         "Time zone of the schedules.", "UTC", "Europe/Berlin", zone, "a name of a time zone", "schedules"
     ),
     "GRIP_WATCH_SECONDS": Variable(
-        "Seconds between two looks of a sensor, and how long a folder has to be quiet.",
+        "Seconds between two looks of a sensor. A folder must not have changed for as long.",
         "30",
         "60",
         **WHOLE,
@@ -186,30 +187,30 @@ VARIABLES = {
     "OPENAI_BASE_URL": Variable(
         "Address of the judge's endpoint.", "that of OpenAI", "http://127.0.0.1:8000/v1", **OTHERS
     ),
-    "GRIP_JUDGE_CONCURRENCY": Variable("Questions at once.", "32", "8", **WHOLE, **JUDGE),
-    "GRIP_JUDGE_REQUESTS_PER_MINUTE": Variable("Requests a minute at most.", "no limit", "500", **NUMBER, **JUDGE),
-    "GRIP_JUDGE_TOKENS_PER_MINUTE": Variable("Tokens a minute at most.", "no limit", "200000", **NUMBER, **JUDGE),
-    "GRIP_JUDGE_TIMEOUT": Variable("Seconds for a request.", "120", "600", **NUMBER, **JUDGE),
-    "GRIP_JUDGE_ATTEMPTS": Variable("Attempts for a document in a run.", "8", "3", **WHOLE, **JUDGE),
+    "GRIP_JUDGE_CONCURRENCY": Variable("Most requests at the same time.", "32", "8", **WHOLE, **JUDGE),
+    "GRIP_JUDGE_REQUESTS_PER_MINUTE": Variable("Most requests per minute.", "no limit", "500", **NUMBER, **JUDGE),
+    "GRIP_JUDGE_TOKENS_PER_MINUTE": Variable("Most tokens per minute.", "no limit", "200000", **NUMBER, **JUDGE),
+    "GRIP_JUDGE_TIMEOUT": Variable("Most seconds for a request.", "120", "600", **NUMBER, **JUDGE),
+    "GRIP_JUDGE_ATTEMPTS": Variable("Most attempts per document in a run.", "8", "3", **WHOLE, **JUDGE),
     "GRIP_JUDGE_BACKOFF": Variable("First wait after a failure, in seconds.", "0.5", "2", **NUMBER, **JUDGE),
     "GRIP_JUDGE_PATIENCE": Variable(
-        "An endpoint that has answered nothing for so many seconds stops the run.", "300", "60", **NUMBER, **JUDGE
+        "If the endpoint answers nothing for so many seconds, the run stops.", "300", "60", **NUMBER, **JUDGE
     ),
     "GRIP_JUDGE_POLL": Variable("Seconds between two looks at a batch job.", "30", "120", **NUMBER, **JUDGE),
     "GRIP_JUDGE_STORE": Variable(
-        "A file of answers that several data folders share.",
+        "File of answers, if several data folders should share one.",
         "one in each data folder",
         "/data/answers.sqlite",
         lambda text: Path(text).expanduser(),
         used_by="judge",
     ),
-    "GRIP_DEBUG": Variable("`1` prints where an error came from.", "not set", "1", **OTHERS),
-    "HF_HUB_OFFLINE": Variable("`1` keeps the hub out.", "not set", "1", **OTHERS),
+    "GRIP_DEBUG": Variable("`1` prints the traceback of an error.", "not set", "1", **OTHERS),
+    "HF_HUB_OFFLINE": Variable("`1` forbids downloads from the hub.", "not set", "1", **OTHERS),
 }
 
 
 def value(name: str) -> Any:
-    """What the variable says; None where it is not set or empty. Unreadable where it cannot be read."""
+    """The value of the variable; None if it is not set or empty. Raises Unreadable if it cannot be read."""
     variable, text = VARIABLES[name], os.environ.get(name, "").strip()
     if not text:
         return None
@@ -222,7 +223,7 @@ def value(name: str) -> Any:
 
 
 def problem(name: str) -> str:
-    """What is wrong with the variable; empty where nothing is."""
+    """The fault of the variable, as a sentence; "" if it has none."""
     try:
         value(name)
     except GripError as error:
@@ -231,8 +232,8 @@ def problem(name: str) -> str:
 
 
 def check(used_by: Iterable[str] = ("run", "schedules", "judge")) -> None:
-    """Unreadable with all variables that cannot be read. A name that is nearly one of ours is said and left alone."""
-    wrong = [said for name, v in VARIABLES.items() if v.used_by in used_by and (said := problem(name))]
+    """Raises Unreadable that lists all variables that cannot be read. Warns of a name that is nearly one of ours."""
+    wrong = [fault for name, v in VARIABLES.items() if v.used_by in used_by and (fault := problem(name))]
     if wrong:
         raise Unreadable("\n".join(wrong))
     for name in sorted(n for n in os.environ if n.startswith("GRIP_") and n not in VARIABLES):

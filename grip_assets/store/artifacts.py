@@ -1,8 +1,8 @@
 """Immutable artifacts at ``<root>/<stage>/<version>/``: written aside, synced, then published by one rename.
 
-An artifact is a folder of tables (``<table>/part-00000.parquet`` ...) and a ``manifest.json`` that says what made
-it. A version is a recipe: it is known before the artifact is computed, so "is it there?" is one look, a crash
-leaves nothing half-made, and two runs that make the same thing cannot clash.
+An artifact is a folder of tables (``<table>/part-00000.parquet`` ...) and a ``manifest.json`` with its settings, inputs
+and run. Its version is a recipe, which is known before the artifact is computed (engine/stage.py). So one look tells
+whether it exists, a crash leaves nothing half-made, and two runs that make the same artifact cannot clash.
 """
 
 import glob
@@ -32,13 +32,13 @@ VERSION = re.compile(r"[0-9a-f]{16}")
 
 
 class Draft:
-    """An artifact being made. Nothing of it is visible before it is published."""
+    """An artifact in the making. Nothing of it is visible before it is published."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def writer(self, table: str, schema: pa.Schema) -> TableWriter:
-        """For a table that is larger than memory: ``with draft.writer(...) as w: w.write(batch)``."""
+        """A writer for a table that is larger than memory: ``with draft.writer(...) as w: w.write(batch)``."""
         (self.folder / table).mkdir()
         return TableWriter(self.folder / table / "part-00000.parquet", schema)
 
@@ -46,7 +46,7 @@ class Draft:
         self.write_blocks(table, [arrow(frame) if isinstance(frame, pl.DataFrame) else frame])
 
     def write_blocks(self, table: str, blocks: Iterable[pa.Table]) -> None:
-        """Write blocks one after the other; the first one has the schema."""
+        """Write blocks one after the other. The first one decides the schema; there must be at least one."""
         rest = iter(blocks)
         first = next(rest)
         with self.writer(table, first.schema) as writer:
@@ -62,24 +62,23 @@ class ArtifactStore:
 
     def __init__(self, root: Path):
         self.root = root
-        self.shards_used: set[str] = set()  # folders of shards that were opened here: a manifest names them
+        self.shards_used: set[str] = set()  # folders of shards that were opened, for the manifest
 
     def folder(self, stage: str, version: str) -> Path:
         return self.root / stage / version
 
     def has(self, stage: str, version: str) -> bool:
-        """Whether the artifact is there, and whole."""
+        """Whether the artifact exists and is not damaged."""
         folder = self.folder(stage, version)
         return folder.is_dir() and not damage(folder)
 
     def damaged(self, stage: str, version: str) -> str:
-        """What is wrong with an artifact's files, after a power cut for example; empty where nothing is, or where
-        the artifact is not there at all."""
+        """The damage of an artifact's files, for example after a power cut; "" if it has none, or does not exist."""
         folder = self.folder(stage, version)
         return damage(folder) if folder.is_dir() else ""
 
     def manifest(self, stage: str, version: str) -> dict[str, Any]:
-        """What made an artifact, also where its folder was removed or is damaged."""
+        """The manifest of an artifact, even if its folder was removed or is damaged. GripError if there is none."""
         for file in (self.folder(stage, version) / "manifest.json", self._kept(stage, version)):
             with suppress(FileNotFoundError, ValueError):
                 return read_manifest(file)
@@ -89,11 +88,11 @@ class ArtifactStore:
         )
 
     def knows(self, stage: str, version: str) -> bool:
-        """Whether there is a manifest of this artifact; its folder may be gone."""
+        """Whether there is a manifest of this artifact. Its folder may be gone."""
         return self.has(stage, version) or _is_manifest(self._kept(stage, version))
 
     def keep(self, manifest: dict[str, Any]) -> None:
-        """Keep a manifest where the removal of its artifact's folder does not reach it."""
+        """Store a copy of the manifest outside of the artifact's folder, so that it survives a removal."""
         file = self._kept(manifest["stage"], manifest["version"])
         if not _is_manifest(file):
             self.replace(file, json.dumps(manifest, indent=1))
@@ -102,13 +101,13 @@ class ArtifactStore:
         return self.root / ".manifests" / stage / f"{version}.json"
 
     def ever_made(self, stage: str) -> Iterator[dict[str, Any]]:
-        """Manifests of all artifacts of a stage, also of those whose folder was removed, by name."""
+        """Manifests of all artifacts that a stage ever made, even of removed ones, in the order of their names."""
         kept = {file.stem for file in (self.root / ".manifests" / stage).glob("*.json") if _is_manifest(file)}
         there = {folder.name for folder in self.folders(stage) if _is_manifest(folder / "manifest.json")}
         yield from (self.manifest(stage, version) for version in sorted(kept | there))
 
     def ancestors(self, stage: str, version: str) -> dict[str, dict[str, Any]]:
-        """Manifests of an artifact and of all that it was made from, by stage; what it was made from comes first."""
+        """Stage to manifest, for an artifact and all that it was made from. Inputs come before their readers."""
         manifest = self.manifest(stage, version)
         found: dict[str, dict[str, Any]] = {}
         for name, made_from in manifest["inputs"].items():
@@ -116,17 +115,17 @@ class ArtifactStore:
         return found | {stage: manifest}
 
     def parquet(self, stage: str, version: str, table: str) -> str:
-        """The files of a table, as a glob for DuckDB or polars; their order is the order of the rows."""
+        """The files of a table, as a glob for DuckDB or polars. The order of their names is the order of the rows."""
         return parquet_files(self.folder(stage, version) / table)
 
     def folders(self, stage: str = "[!.]*") -> list[Path]:
-        """Folders of all artifacts (of one stage), whole or damaged, in the order of their names."""
+        """Folders of all artifacts (or of one stage), even damaged ones, in the order of their names."""
         found = self.root.glob(f"{stage}/[!.]*")
         return sorted(f for f in found if (f / "manifest.json").exists() or (VERSION.fullmatch(f.name) and f.is_dir()))
 
     def manifests(self, stage: str = "[!.]*") -> Iterator[dict[str, Any]]:
-        """Manifests of all artifacts (of one stage), in the order of their names. A damaged one is left out, and a
-        log line says so."""
+        """Manifests of all artifacts (or of one stage), in the order of their names. Damaged ones are left out, with a
+        warning."""
         for folder in self.folders(stage):
             if why := damage(folder):
                 warn_once(f"{folder} is damaged and left out: {why}. A run that needs it makes it again.")
@@ -134,8 +133,10 @@ class ArtifactStore:
                 yield read_manifest(folder / "manifest.json")
 
     def alias(self, stage: str, recipe: str) -> str | None:
-        """The version that ``recipe`` led to, for a stage that is named by its content; None: not made yet, or what
-        the file is empty after a power cut."""
+        """The version that ``recipe`` led to, for a stage that is named by its content.
+
+        None if it was not made yet, or if the file is empty after a power cut.
+        """
         try:
             noted = (self.root / stage / ".aliases" / recipe).read_text(encoding="utf-8")
         except (FileNotFoundError, UnicodeDecodeError):
@@ -146,15 +147,15 @@ class ArtifactStore:
         self.replace(self.root / stage / ".aliases" / recipe, version)
 
     def replace(self, file: Path, text: str) -> None:
-        """Write a small file so that it is there as a whole or not at all, even after a power cut."""
+        """Write a small file completely or not at all, even in a power cut."""
         with self.scratch() as scratch:
             put_text(text, file, scratch / "file")
 
     @contextmanager
     def publish(self, stage: str, manifest: dict[str, Any]) -> Iterator[Draft]:
-        """Yield a draft; when the block ends well it becomes the artifact, otherwise it goes.
+        """Yield a draft. If the block ends without an error, it becomes the artifact; otherwise it is removed.
 
-        ``manifest`` may be added to inside the block; it is written last, and its ``version`` is the name.
+        The block may add to ``manifest``, which is written last. Its ``version`` is the artifact's name.
         """
         with self.scratch() as folder:
             yield Draft(folder)
@@ -176,15 +177,15 @@ class ArtifactStore:
             sync_one(final.parent)
 
     def discard(self, folder: Path) -> None:
-        """Remove a folder: out of sight by one rename, then gone."""
+        """Remove a folder. One rename hides it first, so it is never visible half-removed."""
         with self.scratch() as scratch:
             folder.rename(scratch / "discarded")
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A folder on the same file system that is gone afterwards, at the latest when the next one is asked for.
+        """A temporary folder on the same file system. It is removed after the block.
 
-        A lock is held while its owner lives, so the leftovers of a killed process are told from work going on.
+        Its owner holds a lock, so the folder of a killed process is recognised, and removed by the next call.
         """
         root = self.root / ".scratch"
         root.mkdir(parents=True, exist_ok=True)
@@ -204,7 +205,7 @@ def parquet_files(folder: Path) -> str:
 
 
 def read_manifest(file: Path) -> dict[str, Any]:
-    """FileNotFoundError, or ValueError where it is no JSON object of an artifact."""
+    """Read a manifest. FileNotFoundError, or ValueError if the file is not a manifest."""
     manifest = json.loads(file.read_text(encoding="utf-8"))
     if not isinstance(manifest, dict) or "tables" not in manifest:
         raise ValueError("no manifest")
@@ -212,7 +213,7 @@ def read_manifest(file: Path) -> dict[str, Any]:
 
 
 def main_table(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Rows, bytes and columns of the stage's first table; in older manifests it has the stage's name."""
+    """Rows, bytes and columns of the stage's first table. In older manifests that has the stage's name."""
     return manifest["tables"][manifest.get("main", manifest["stage"])]
 
 
@@ -224,9 +225,9 @@ def _is_manifest(file: Path) -> bool:
 
 
 def damage(folder: Path) -> str:
-    """What is missing of an artifact: its manifest, or files of a table, or parts of them. Empty: nothing.
+    """The damage of an artifact, in words: a missing manifest, or missing files or bytes of a table; "" if none.
 
-    Looked at are sizes and the last bytes of each file, which a power cut leaves wrong; not each byte.
+    Only sizes and the last bytes of each file are checked, which a power cut leaves wrong; not every byte.
     """
     try:
         tables = read_manifest(folder / "manifest.json")["tables"]

@@ -1,8 +1,8 @@
-"""What a data folder holds that nothing in force needs, and its removal. Names no Dagster: versions come from outside.
+"""Finds and removes artifacts and shards that nothing in force needs. No Dagster: the caller knows what is in force.
 
-Never touched: what is in force and all that it was made from, the same of the latest subsets that are kept, answers
-that were paid for (``.judge``), and manifests (``.manifests``): settings and history of what is removed stay known, and
-it can be computed again.
+Never removed are: artifacts in force and all that they were made from; the same for the latest subsets that are kept;
+answers that were paid for (``.judge``); and manifests (``.manifests``). So the settings and history of removed
+artifacts stay known, and they can be computed again.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +15,7 @@ from grip_assets.store.artifacts import ArtifactStore, read_manifest
 
 @dataclass(frozen=True)
 class Removable:
-    """``kind``: artifact, damaged artifact, shards. ``seconds``: what computing it took, where that is known."""
+    """``kind``: artifact, damaged artifact or shards. ``seconds``: how long computing it took, if that is known."""
 
     kind: str
     stage: str
@@ -27,8 +27,11 @@ class Removable:
 def removable(
     store: ArtifactStore, in_force: Mapping[str, str], keep: int = 0, also: Iterable[tuple[str, str]] = ()
 ) -> list[Removable]:
-    """What can go, by stage. ``in_force``: version of each stage; ``keep``: how many of the latest subsets stay
-    besides, with all that they were made from; ``also``: further artifacts (stage, version) that stay."""
+    """All that can be removed, by stage.
+
+    ``in_force``: the version of each stage. ``keep``: number of latest subsets that stay too, with all that they were
+    made from. ``also``: further artifacts that stay, as (stage, version).
+    """
     kept = needed(store, in_force, keep) | set(also)
     found = []
     for folder in store.folders():
@@ -39,7 +42,7 @@ def removable(
 
 
 def needed(store: ArtifactStore, in_force: Mapping[str, str], keep: int) -> set[tuple[str, str]]:
-    """(stage, version) of all that stays."""
+    """(stage, version) of all artifacts that stay."""
     subsets = sorted(store.manifests("subset"), key=lambda m: m["computed_at"], reverse=True)
     chosen = [m for m in subsets if m["version"] != in_force.get("subset") and not m.get("made_for")][:keep]
     roots = [*in_force.items(), *(("subset", m["version"]) for m in chosen)]
@@ -56,8 +59,8 @@ def _with_ancestors(store: ArtifactStore, stage: str, version: str, found: set[t
     try:
         manifest = store.manifest(stage, version)
     except GripError:
-        return  # gone, and its manifest too: nothing says what it was made from
-    found.update((name, kept) for name, kept in manifest.get("keeps", []))  # these alone, not what they were made from
+        return  # its folder and its manifest are gone, so nothing says from what it was made
+    found.update((name, kept) for name, kept in manifest.get("keeps", []))  # without their own inputs
     for name, made_from in manifest["inputs"].items():
         _with_ancestors(store, name, made_from, found)
 
@@ -73,8 +76,11 @@ def _artifact(store: ArtifactStore, stage: str, version: str) -> Removable:
 
 
 def _shards(store: ArtifactStore, kept: Iterable[tuple[str, str]]) -> Iterator[Removable]:
-    """Folders of shards that no kept artifact was made with. A stage of which nothing is kept keeps its shards (it may
-    be going on), and so does one whose manifests do not name them (they are older than that)."""
+    """Folders of shards that no kept artifact used.
+
+    A stage without kept artifacts keeps its shards, since a run of it may be unfinished. So does a stage with an old
+    manifest that does not name its shards.
+    """
     manifests = [store.manifest(stage, version) for stage, version in kept if store.knows(stage, version)]
     used = {name for m in manifests for name in m.get("shards", [])}
     certain = {m["stage"] for m in manifests} - {m["stage"] for m in manifests if "shards" not in m}
@@ -85,7 +91,7 @@ def _shards(store: ArtifactStore, kept: Iterable[tuple[str, str]]) -> Iterator[R
 
 
 def remove(store: ArtifactStore, items: Iterable[Removable]) -> int:
-    """Bytes that were freed."""
+    """Remove the items. Returns the number of bytes that were freed."""
     freed = 0
     for item in items:
         if item.kind == "artifact":
@@ -96,6 +102,6 @@ def remove(store: ArtifactStore, items: Iterable[Removable]) -> int:
 
 
 def _bytes(folder: Path) -> int:
-    """On the disk; a file that has other names (a part that several versions share) frees nothing by itself."""
+    """Bytes on the disk. A file with several hard links (a part that versions share) does not count."""
     found = [file.stat() for file in folder.rglob("*") if file.is_file()]
     return sum(stat.st_size for stat in found if stat.st_nlink == 1)

@@ -1,4 +1,4 @@
-"""A disk that is full: known by any of the errors that libraries raise for it, and said in one sentence."""
+"""Recognises a full disk by the various errors that libraries raise for it, and reports it in one sentence."""
 
 import errno
 import shutil
@@ -15,12 +15,14 @@ LITTLE = 1 << 20
 
 
 class DiskFull(Unfinished):
-    """There is no room. Nothing that was computed is lost."""
+    """The disk is full. Nothing that was computed is lost."""
 
 
 def is_full(error: BaseException | None, folders: Iterable[Path] = ()) -> bool:
-    """Whether this error, or one that it came from, says that a disk is full. SQLite may say "disk I/O error" instead:
-    it counts where one of these folders has no room."""
+    """Whether this error, or one of its causes, says that a disk is full.
+
+    SQLite may say "disk I/O error" instead. That counts if one of ``folders`` has no room.
+    """
     no_room = any(shutil.disk_usage(existing(folder)).free < LITTLE for folder in folders)
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -35,7 +37,10 @@ def is_full(error: BaseException | None, folders: Iterable[Path] = ()) -> bool:
 
 
 def full(folders: list[Path], needed: int | None = None) -> DiskFull:
-    """The sentence, about the folder with the least room. ``needed``: bytes, about, where it is known."""
+    """The error, about the folder with the least room.
+
+    ``needed``: about how many bytes are needed, if that is known.
+    """
     there = [existing(folder) for folder in [*folders, Path(tempfile.gettempdir())]]
     folder = min(there, key=lambda f: shutil.disk_usage(f).free)
     usage = shutil.disk_usage(folder)
@@ -52,7 +57,7 @@ def existing(folder: Path) -> Path:
 
 @contextmanager
 def room(folder: Path, needed: Callable[[], int | None] = lambda: None) -> Iterator[None]:
-    """Errors of a full disk in this block are DiskFull; all others pass."""
+    """Turn errors of a full disk in this block into DiskFull. All other errors pass unchanged."""
     try:
         yield
     except DiskFull:
@@ -64,7 +69,7 @@ def room(folder: Path, needed: Callable[[], int | None] = lambda: None) -> Itera
 
 
 def size(n_bytes: float) -> str:
-    """Bytes in words."""
+    """A number of bytes as text, for example ``3.2 GB``."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if n_bytes < 1000:
             return f"{n_bytes:,.0f} {unit}" if unit == "bytes" or n_bytes >= 100 else f"{n_bytes:,.1f} {unit}"

@@ -1,7 +1,7 @@
-"""Locks between processes. The kernel frees them when their holder ends, however it ends.
+"""Locks between processes. The kernel frees a lock when its holder ends, even if that is killed.
 
-``flock`` and not a file that exists or not: a killed process leaves no lock behind. On NFS the kernel of Linux makes it
-a lock of byte ranges, which other machines respect.
+That is why ``flock`` is used, and not the existence of a file. On NFS, Linux makes it a lock of byte ranges, which
+other machines respect.
 """
 
 import fcntl
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Hold the lock of ``file``, which is made where it is not there; wait for whoever holds it."""
+    """Wait for the lock of ``file``, and hold it while the block runs. The file is made if it is missing."""
     with file.open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
@@ -20,9 +20,9 @@ def locked(file: Path) -> Iterator[None]:
 
 @contextmanager
 def if_free(file: Path, make: bool = True) -> Iterator[bool]:
-    """Yield whether nobody else holds the lock of ``file``; while the block runs, this process does.
+    """Take the lock of ``file`` if nobody holds it, and hold it while the block runs. Yields whether it was free.
 
-    ``make``: make the file where it is not there; otherwise FileNotFoundError.
+    ``make``: make a missing file; otherwise FileNotFoundError.
     """
     with file.open("a" if make else "r") as handle:
         try:

@@ -1,7 +1,7 @@
-"""How an export is known again: by the last line of the card beside a file, by ``grip_export.json`` in a folder.
+"""Marks by which exports are recognised: the last line of the card beside a file, ``grip_export.json`` in a folder.
 
-Both name the files that the export wrote, with sizes and SHA-256. What has no such mark, or was changed after it was
-made, is somebody's own: no export replaces it unasked, and no pool reads an export as a document.
+Both name the files that the export wrote, with sizes and SHA-256. A file without a mark, or changed since, belongs to
+the user: an export does not replace it unasked. And a pool does not read an export as documents.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ def identity(file: Path) -> dict[str, Any]:
 
 
 def read_card(text: str) -> dict[str, Any] | None:
-    """The mark of a card, with ``unchanged``: whether the card is as the export wrote it. None where there is none."""
+    """The mark of a card, with ``unchanged``: whether the card is as the export wrote it. None if there is no mark."""
     above, begins, rest = text.rpartition(MARK)
     line, _, below = rest.partition("\n")
     try:
@@ -55,7 +55,7 @@ def mark_of(card: Path) -> dict[str, Any] | None:
 
 
 def is_export(path: Path) -> bool:
-    """Whether a file, a card or a folder is there by an export, changed since or not. For readers of pools."""
+    """Whether an export made this file, card or folder, even if it was changed since. For readers of pools."""
     if path.is_dir():
         return (path / MANIFEST).is_file()
     mark = mark_of(card_beside(path))
@@ -63,12 +63,12 @@ def is_export(path: Path) -> bool:
 
 
 def contents(folder: Path) -> dict[str, dict[str, Any]]:
-    """What is in an export's folder beside its manifest, by relative name."""
+    """Identity of each file in an export's folder, by relative name, without the manifest."""
     return {name: identity(folder / name) for name in names(folder) if name != MANIFEST}
 
 
 def names(folder: Path) -> list[str]:
-    """Relative names of all that is below a folder and is no folder; links are not followed."""
+    """Relative names of all files and links below a folder. Links are not followed."""
     found = []
     for above, folders, files in os.walk(folder):
         links = [name for name in folders if os.path.islink(os.path.join(above, name))]  # noqa: PTH114, PTH118
@@ -77,7 +77,7 @@ def names(folder: Path) -> list[str]:
 
 
 def somebodys_file(path: Path, cards: list[Path]) -> str | None:
-    """Why a file is not the export's own, or None where it is. ``cards``: where its mark may be."""
+    """Why a file belongs to the user; None if it is the export's. ``cards``: files that may have its mark."""
     marks = [mark for card in cards if (mark := mark_of(card)) and mark["file"] == path.name]
     if not marks:
         return "was not made by an export"
@@ -91,7 +91,7 @@ def _same(path: Path, mark: Mapping[str, Any]) -> bool:
 
 
 def somebodys_card(card: Path) -> str | None:
-    """Why a card is not the export's own, or None where it is."""
+    """Why a card belongs to the user; None if it is the export's."""
     mark = mark_of(card)
     if mark is None:
         return "was not made by an export"
@@ -99,13 +99,13 @@ def somebodys_card(card: Path) -> str | None:
 
 
 def added(folder: Path) -> list[str]:
-    """What is in an export's folder and was not written by the export."""
+    """Names of the files in an export's folder that the export did not write."""
     written = _written(folder)
     return [name for name in names(folder) if name != MANIFEST and name not in written]
 
 
 def changed(folder: Path) -> list[str]:
-    """What an export wrote in its folder and is not as it was written."""
+    """Names of the files in an export's folder that were changed after the export wrote them."""
     return [n for n, mark in _written(folder).items() if (folder / n).is_file() and not _same(folder / n, mark)]
 
 

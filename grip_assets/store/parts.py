@@ -1,10 +1,9 @@
-"""A table of texts as files that several versions of it share: a new version stores the rows that are new.
+"""A table of texts in parts that several versions share, so that a new version stores only the parts that changed.
 
-Rows are cut into parts of some megabytes where their own hashes say, so a row that comes or goes changes the part that
-it is in and moves no other cut [content-defined chunking: Muthitacharoen et al. 2001]. A part's name ends with the hash
-of its rows. Where another version in the data folder has a part of that name, the new version gets a hard link to it,
-and nothing is compressed or written; where the file system has no links, a copy. A part's bytes go with the last
-version that has it.
+Rows are cut into parts of some megabytes, at places that their own hashes decide. So adding or removing a row changes
+only its own part [content-defined chunking: Muthitacharoen et al. 2001]. The name of a part ends with the hash of its
+rows. If another version in the data folder has a part of that name, the new version gets a hard link to it, or a copy
+if the file system has no links. The bytes of a part are freed with the last version that has it.
 """
 
 import hashlib
@@ -21,13 +20,13 @@ import pyarrow.parquet as pq
 
 from grip_assets.store.tables import TableWriter
 
-FORMAT = "1"  # how rows become a file; another one shares nothing with this
-SMALLEST = 8 << 20  # bytes of a part, as they come, on average
-MOST_PARTS = 4096  # of a pool, about: larger pools have larger parts
+FORMAT = "1"  # of the files; parts of different formats are never shared
+SMALLEST = 8 << 20  # mean bytes of a part, before compression
+MOST_PARTS = 4096  # per pool, about; larger pools have larger parts
 
 
 def part_size(pool_bytes: int) -> int:
-    """Bytes of a part on average: a power of two times SMALLEST, so that a pool that grows seldom changes it."""
+    """Mean bytes of a part: SMALLEST times a power of two, so that it rarely changes when a pool grows."""
     wanted = SMALLEST
     while wanted * MOST_PARTS < pool_bytes:
         wanted *= 2
@@ -35,10 +34,10 @@ def part_size(pool_bytes: int) -> int:
 
 
 class PartsWriter:
-    """Writes ``folder/part-<number>-<hash>.parquet``, whose order is that of the rows; at least one part.
+    """Writes ``folder/part-<number>-<hash>.parquet``, numbered in the order of the rows; at least one part.
 
-    ``versions``: the folder with the artifacts of this stage. In memory are the rows of one part, at most twice the
-    average size.
+    ``versions``: the folder with the artifacts of this stage. Memory holds the rows of one part, at most twice the mean
+    size.
     """
 
     def __init__(self, folder: Path, schema: pa.Schema, versions: Path, size: int):
@@ -55,7 +54,7 @@ class PartsWriter:
         self.hash = hashlib.sha256(f"{FORMAT} {self.schema}".encode())
 
     def write(self, rows: pa.Table, names: Sequence[str], sizes: Sequence[int]) -> None:
-        """``names``: for each row a text that stands for all of its values; ``sizes``: its bytes."""
+        """``names``: for each row a text that identifies all of its values. ``sizes``: bytes of each row."""
         start = 0
         for end, (name, size) in enumerate(zip(names, sizes, strict=True), 1):
             digest = hashlib.sha256(name.encode()).digest()
@@ -69,7 +68,7 @@ class PartsWriter:
             self.rows.append(rows.slice(start))
 
     def _is_cut(self, digest: bytes, size: int) -> bool:
-        """A cut falls after a row with probability size / average, or where the part is twice the average."""
+        """Whether a part ends after this row: with probability size / mean, or if the part has twice the mean size."""
         return int.from_bytes(digest[:8]) * self.size < size << 64 or self.n_bytes >= 2 * self.size
 
     def _end(self) -> None:
@@ -104,7 +103,7 @@ class PartsWriter:
 
 
 def _is_whole(file: Path, n_rows: int) -> bool:
-    """Whether a file of another version can be read: it may be damaged, or have been removed just now."""
+    """Whether a file of another version can be read. It may be damaged, or have just been removed."""
     with suppress(OSError, pa.ArrowException):
         return bool(pq.ParquetFile(file).metadata.num_rows == n_rows)
     return False

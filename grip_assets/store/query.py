@@ -1,7 +1,7 @@
-"""Runs the SQL files of ``sql/``: tables in by name, parameters by name, one table out.
+"""Runs the SQL files of ``sql/``: named tables and parameters in, one table out.
 
-Each file says what it reads, its parameters and its columns. Parameters are bound, never pasted into the text.
-One thread, so that a sum over many rows has one order and one result.
+The header of each file says which tables and parameters it reads. Parameters are bound, never pasted into the text.
+Queries run on one thread, so that a sum over many rows has one order and one result.
 """
 
 import atexit
@@ -54,7 +54,7 @@ def query(name: str, tables: Mapping[str, str | pl.DataFrame], **parameters: Any
 
 @contextmanager
 def _space() -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection whose tables no other query sees, to the database of this process."""
+    """A connection to the database of this process. Other queries do not see its tables."""
     name = f"query_{next(NUMBERS)}"
     with _database(os.getpid()).cursor() as connection:
         connection.execute(f"SET GLOBAL memory_limit = '{limit_bytes()}B'")
@@ -69,9 +69,11 @@ def _space() -> Iterator[duckdb.DuckDBPyConnection]:
 
 @cache
 def _database(process: int) -> duckdb.DuckDBPyConnection:
-    """One for each process: starting DuckDB takes ten times as long as most queries. It keeps nothing of the files
-    that it reads, since their memory is the next stage's."""
+    """One database per process, since starting DuckDB takes ten times as long as most queries.
+
+    It does not cache the files that it reads, since the next stage needs the memory.
+    """
     return duckdb.connect(config={"threads": 1, "enable_external_file_cache": False})
 
 
-atexit.register(_database.cache_clear)  # DuckDB wants to be closed before the interpreter goes
+atexit.register(_database.cache_clear)  # DuckDB must be closed before the interpreter ends

@@ -1,8 +1,8 @@
-"""Results per item, kept across runs: one new file embeds one file, a crash loses one shard.
+"""Stores results per item, across runs: one new document needs one embedding, and a crash loses one shard.
 
-``<root>/<stage>/.shards/<how>/<name>.parquet``: ``how`` names everything but the item that a result depends on
-(model, window ...), ``name`` the keys inside. A shard is immutable and appears by one rename. That a key is in two
-shards (two runs at once) is harmless: the results are the same, and the first is read.
+The path is ``<root>/<stage>/.shards/<how>/<name>.parquet``. ``how`` names all that a result depends on beside the item
+(model, window ...). ``name`` is a hash of the keys inside. A shard is immutable and appears by one rename. A key may be
+in two shards, after two runs at once. That is harmless: the results are the same, and the first is read.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ from grip_assets.store.tables import TableWriter
 from grip_assets.store.writing import put
 
 SHARD_SECONDS = 5.0
-AT_ONCE = 16_384  # rows of a shard at most
+AT_ONCE = 16_384  # most rows of a shard
 DAMAGED = (pa.ArrowException, OSError, KeyError)
 INDEX = pl.Schema({"key": pl.String(), "file": pl.Int32(), "first": pl.Int64(), "n": pl.Int64()})
 
 
 class Shards:
-    """Tables with a string column ``key``, one row or several rows a key."""
+    """Tables with a string column ``key``, with one or several rows per key."""
 
     def __init__(self, store: ArtifactStore, stage: str, how: str):
         self.store = store
@@ -38,7 +38,7 @@ class Shards:
         self.folder = store.root / stage / ".shards" / how
 
     def write(self, table: pa.Table) -> None:
-        """Keep ``table`` as one shard, durable when this returns."""
+        """Write ``table`` as one shard; durable when this returns."""
         name = hashlib.sha256("\n".join(table["key"].to_pylist()).encode()).hexdigest()[:32]
         with self.store.scratch() as scratch:
             with TableWriter(scratch / "shard", table.schema) as writer:
@@ -46,8 +46,10 @@ class Shards:
             put(scratch / "shard", self.folder / f"{name}.parquet")
 
     def keep(self, tables: Iterable[pa.Table], at_once: int = AT_ONCE) -> None:
-        """Write tables as they come, a shard every SHARD_SECONDS or ``at_once`` rows: what a crash can lose. How rows
-        fall into shards changes no result: they are read by key. Tables without rows are left out."""
+        """Write tables as they come, a shard every SHARD_SECONDS or ``at_once`` rows. A crash loses at most that much.
+
+        Rows are read by key, so their distribution over shards changes no result. Tables without rows are skipped.
+        """
         held: list[pa.Table] = []
         since = time.monotonic()
         for table in tables:
@@ -65,7 +67,7 @@ class Shards:
     def completed(
         self, keys: Iterable[str], todo: Callable[[pl.Series], ToDo], executor: Executor, log: Log = silent
     ) -> pa.Table:
-        """The rows of ``keys`` in their order. Those that are not there are made first; see ``ready``."""
+        """The rows of ``keys``, in their order. Missing rows are made first; see ``ready``."""
         return self.ready(keys, todo, executor, log).read()
 
     def ready(
@@ -76,11 +78,11 @@ class Shards:
         log: Log = silent,
         optional: bool = False,
     ) -> "Placed":
-        """Where the rows of ``keys`` are, once all of them are there.
+        """Make missing rows, then return the places of the rows of ``keys``.
 
-        ``todo`` is called once with the missing keys, where there are any: it says which job makes them, from which
-        shards of work. The executor runs it, and each table is kept when it comes. ``optional``: the job may leave
-        keys out, and they are then left out here; otherwise such a key raises KeyError.
+        If keys are missing, ``todo(missing_keys)`` is called once. It returns the job that makes them, and its shards
+        of work. The executor runs the job, and each table is stored when it comes. ``optional``: the job may leave keys
+        out, and the result then has no rows for them. Otherwise such a key raises KeyError.
         """
         wanted = pl.DataFrame({"key": pl.Series("key", keys, pl.String)})
         files, index = self.index()
@@ -96,10 +98,11 @@ class Shards:
         return Placed(files, placed.drop("key"))
 
     def index(self) -> tuple[list[Path], pl.DataFrame]:
-        """The files, and of each key (once) its ``file`` by number, its ``first`` row there and how many rows it has.
+        """(the files, the index). The index has for each key its ``file`` number, ``first`` row and number ``n`` of
+        rows.
 
-        A shard that cannot be read (0 bytes after a power cut) is removed, and a log line says so. Its keys are then
-        missing, so they are computed again.
+        A shard that cannot be read (0 bytes after a power cut) is removed, with a warning. Its keys are then missing,
+        so they are computed again.
         """
         files = sorted(self.folder.glob("*.parquet"))
         found = [_runs(file, number) for number, file in enumerate(files)]
@@ -109,13 +112,13 @@ class Shards:
 
 @dataclass(frozen=True)
 class Placed:
-    """Where the rows of some keys are, in the order of the keys. No object of Python's for each key."""
+    """The places of the rows of some keys, in the order of the keys. It needs no Python object per key."""
 
     files: list[Path]
     at: pl.DataFrame
 
     def read(self, start: int = 0, stop: int | None = None) -> pa.Table:
-        """The rows of the keys ``start`` to ``stop``, in their order."""
+        """The rows of the keys number ``start`` to ``stop``, in their order."""
         at = self.at[start:stop].with_row_index("position")
         by_file = at.partition_by("file", maintain_order=True)
         tables = [_taken(_table(self.files[rows["file"][0]]), rows) for rows in by_file]
@@ -130,7 +133,7 @@ def _taken(table: pa.Table, at: pl.DataFrame) -> pa.Table:
 
 
 def _runs(file: Path, number: int) -> pl.DataFrame:
-    """One row of the index for each key of a shard; the rows of a key follow one another."""
+    """Rows of the index, one per key of a shard. All rows of a key must be consecutive."""
     try:
         keys = pl.from_arrow(pq.read_table(file, columns=["key"])["key"])
     except DAMAGED as error:
@@ -148,7 +151,7 @@ def _table(shard: Path) -> pa.Table:
     except DAMAGED as error:
         _remove(shard, error)
         raise Unfinished(
-            f"{shard} was damaged inside and is removed. Run the same command again: its documents are computed again."
+            f"{shard} was damaged and is removed. Run the same command again: its documents are computed again."
         ) from None
 
 

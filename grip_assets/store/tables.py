@@ -1,8 +1,7 @@
 """Reading and writing Parquet: streamed rows, and embeddings as fixed-size lists of float16.
 
-Row groups are at most 65,536 rows or 32 MiB of rows, whichever comes first: few enough to scan fast, small
-enough to stream. Vectors are not compressed, since floats do not compress. A row group of ``clusters``' vectors
-is read alone, so that one cluster never brings in the others.
+A row group has at most 65,536 rows and 32 MiB: so there are few enough to scan fast, and each is small enough to
+stream. Vectors are not compressed, since floats do not compress well.
 """
 
 import glob
@@ -26,7 +25,7 @@ GROUP_BYTES = 32 << 20
 
 
 class TableWriter:
-    """One Parquet file, row group by row group; the same rows give the same bytes."""
+    """Writes one Parquet file, row group by row group. The same rows give the same bytes."""
 
     def __init__(self, path: Path, schema: pa.Schema):
         vectors = {f.name for f in schema if pa.types.is_fixed_size_list(f.type)}
@@ -66,15 +65,15 @@ def vectors(matrix: np.ndarray) -> pa.FixedSizeListArray:
 
 
 def matrix(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """An Arrow column of vectors as a (N, d) float16 matrix."""
+    """An Arrow column of vectors as a (N, d) matrix of its type."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if isinstance(array, pa.ChunkedArray):  # combine_chunks keeps none or several where one would overflow
+    if isinstance(array, pa.ChunkedArray):  # combine_chunks returns chunks if there are none, or if one would overflow
         array = pa.concat_arrays(array.chunks)
     return array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), array.type.list_size)
 
 
 def width(files: str) -> int:
-    """d of the table's vectors."""
+    """The number of dimensions d of the column ``embedding``."""
     return pq.ParquetFile(parts(files)[0]).schema_arrow.field("embedding").type.list_size
 
 
@@ -84,7 +83,7 @@ def blocks(files: str, columns: list[str], rows: int = 16_384) -> Iterator[pa.Ta
 
 
 def _batches(part: Path, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
-    # Pages as they are needed: a row group of vectors as a whole would be four blocks, coded and decoded.
+    # Without pre_buffer, pages are read when they are needed. A row group of vectors would take four blocks of memory.
     reader = pq.ParquetFile(part, buffer_size=1 << 20, pre_buffer=False)
     yield from reader.iter_batches(batch_size=rows, columns=columns)
 
@@ -123,12 +122,12 @@ def _part_of(group: RowGroup, columns: list[str], start: int, stop: int, rows: i
         if first < last:
             yield batch.slice(first, last - first)
         at += len(batch)
-        if at >= stop:  # the rest of the row group is not decoded
+        if at >= stop:  # so that the rest of the row group is not decoded
             break
 
 
 def texts(files: str, wanted: Collection[str] | None = None) -> Iterator[tuple[str, str]]:
-    """(doc_id, text) of the wanted documents (None: of all) of the table ``corpus``, in its order."""
+    """(doc_id, text) of the wanted documents (None: all) of the table ``corpus``, in its order."""
     for block in blocks(files, ["doc_id", "text"], rows=256):
         for doc, text in zip(block["doc_id"].to_pylist(), block["text"], strict=True):
             if wanted is None or doc in wanted:
@@ -136,7 +135,10 @@ def texts(files: str, wanted: Collection[str] | None = None) -> Iterator[tuple[s
 
 
 def _regular(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """Batches end where row groups and files do; blocks are of one size so that results cannot depend on it."""
+    """Blocks of exactly ``rows`` rows from batches that end with row groups and files.
+
+    So results cannot depend on the sizes of row groups and files.
+    """
     held: list[pa.RecordBatch] = []
     for batch in batches:
         held.append(batch)
@@ -149,12 +151,12 @@ def _regular(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]
 
 
 def rows_of(files: str, chosen_N: np.ndarray) -> np.ndarray:
-    """Vectors of the chosen rows (a mask), in their order, float16; in memory are these and one block."""
+    """Vectors of the chosen rows (a mask), in their order, float16. Memory holds these and one block."""
     return np.concatenate(list(vector_blocks(files, chosen_N)))
 
 
 def vector_blocks(files: str, chosen_N: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """Vectors of all rows, or of the chosen ones (a mask), in order, float16, block by block; a block may have none."""
+    """Vectors of all rows, or of the chosen ones (a mask), in order, float16, block by block. A block may be empty."""
     start = 0
     for block in blocks(files, ["embedding"]):
         x_BD = matrix(block["embedding"])
@@ -163,15 +165,15 @@ def vector_blocks(files: str, chosen_N: np.ndarray | None = None) -> Iterator[np
 
 
 def vector_rows(files: str, start: int, stop: int) -> np.ndarray:
-    """Vectors of the rows from ``start`` to before ``stop``, float16 (stop - start, d)."""
+    """Vectors of the rows ``start`` to ``stop`` (exclusive), float16 (stop - start, d)."""
     found = [matrix(block["embedding"]) for block in rows_between(files, ["embedding"], start, stop)]
     return np.concatenate(found) if len(found) > 1 else found[0]
 
 
 def parts(files: str) -> list[Path]:
-    """The files of a glob, in the order of their names, which is that of the rows.
+    """The files of a glob, in the order of their names, which is the order of the rows. GripError if there are none.
 
-    Each is a name and no glob: who reads one with polars says ``glob=False``.
+    Each result is the name of a file, not a glob. To read it with polars, pass ``glob=False``.
     """
     found = sorted(map(Path, glob.glob(files)))  # noqa: PTH207
     if not found:
@@ -181,9 +183,9 @@ def parts(files: str) -> list[Path]:
 
 @dataclass(frozen=True)
 class RowRange:
-    """Rows ``start`` to ``stop`` of a table, counted over all of its files: a shard of work that is read by path.
+    """A shard of work: rows ``start`` to ``stop`` of a table, counted over all of its files.
 
-    ``only``: the rows of these that are meant; None: all of them.
+    ``only``: those rows of the range that belong to the shard; None: all of them.
     """
 
     start: int
@@ -195,9 +197,9 @@ class RowRange:
 
 
 def ranges(sizes_N: np.ndarray, rows: int, n_bytes: int, chosen_N: np.ndarray | None = None) -> list[RowRange]:
-    """The chosen rows of a table (a mask; None: all) as ranges of at most ``rows`` rows and about ``n_bytes`` bytes.
+    """The chosen rows of a table (a mask; None: all) as ranges of at most ``rows`` rows and ``n_bytes`` bytes.
 
-    ``sizes_N``: the bytes of each row. A row that is larger is a range of its own.
+    ``sizes_N``: the bytes of each row. A row that is larger than ``n_bytes`` is a range of its own.
     """
     at_N = np.arange(len(sizes_N)) if chosen_N is None else np.flatnonzero(chosen_N)
     total_N = np.cumsum(sizes_N[at_N], dtype=np.int64)
@@ -213,13 +215,13 @@ def ranges(sizes_N: np.ndarray, rows: int, n_bytes: int, chosen_N: np.ndarray | 
 
 
 def range_of(rows: np.ndarray) -> RowRange:
-    """The range of some rows, given in rising order."""
+    """The range of some rows, which are given in rising order."""
     start, stop = int(rows[0]), int(rows[-1]) + 1
     return RowRange(start, stop, None if stop - start == len(rows) else tuple(rows.tolist()))
 
 
 def read_range(files: str, columns: list[str], wanted: RowRange) -> pa.Table:
-    """The rows of a range, in their order. Row groups that were decoded last stay in memory while jobs are mapped."""
+    """The rows of a range, in their order. The last decoded row groups stay in memory while jobs are mapped."""
     found = []
     for path, group, first, n in _row_groups(files):
         start, stop = max(wanted.start, first), min(wanted.stop, first + n)
@@ -255,13 +257,13 @@ def _all_row_groups(files: str) -> list[tuple[Path, int, int, int]]:
 
 
 def ranges_of(corpus: str, documents: pl.Series, rows: int, n_bytes: int) -> list[RowRange]:
-    """Some documents of the table ``corpus``, in its order, as ``ranges`` of at most ``rows`` documents and about
-    ``n_bytes`` bytes of text."""
+    """Some documents of the table ``corpus``, in its order, as ``ranges`` of at most ``rows`` documents and ``n_bytes``
+    bytes of text."""
     columns = pl.concat([pl.read_parquet(part, columns=["doc_id", "n_bytes"], glob=False) for part in parts(corpus)])
     chosen_N = columns["doc_id"].is_in(documents.implode()).to_numpy()
     return ranges(columns["n_bytes"].to_numpy(), rows, n_bytes, chosen_N)
 
 
 def arrow(frame: pl.DataFrame) -> pa.Table:
-    """A frame in the Arrow types that every reader knows: strings as ``large_string``, not views."""
+    """The frame as an Arrow table with types that every reader knows: strings as ``large_string``, not views."""
     return frame.to_arrow(compat_level=pl.CompatLevel.oldest())

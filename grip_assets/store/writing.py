@@ -1,7 +1,7 @@
-"""Write aside, then rename: what is being written is never seen, and what is seen is whole, also after a power cut.
+"""Write files aside, then rename them. So a file that is visible is complete, even after a power cut.
 
-Where to write aside: ``ArtifactStore.scratch`` for a data folder; elsewhere a folder beside the target, on the same
-file system, since a rename cannot cross from one to another.
+The place aside must be on the same file system, since a rename cannot cross file systems: use ``ArtifactStore.scratch``
+in a data folder, and a folder beside the target elsewhere.
 """
 
 import os
@@ -9,14 +9,14 @@ from pathlib import Path
 
 
 def sync(path: Path) -> None:
-    """Bring a file, or a folder with all that is in it, to the disk."""
+    """Flush a file, or a folder with all its content, to the disk."""
     inside = path.rglob("*") if path.is_dir() else ()
     for each in [*inside, path]:
         sync_one(each)
 
 
 def sync_one(path: Path) -> None:
-    """Bring one file, or the names in one folder, to the disk."""
+    """Flush one file, or the names in one folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -25,9 +25,9 @@ def sync_one(path: Path) -> None:
 
 
 def put(made: Path, target: Path) -> None:
-    """Move a finished file or folder to its place, durable when this returns. A file that lies there is replaced.
+    """Move a finished file or folder to its place; durable when this returns. An existing file is replaced.
 
-    OSError where a folder lies there that is not empty.
+    OSError if there is a folder that is not empty.
     """
     sync(made)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -36,13 +36,13 @@ def put(made: Path, target: Path) -> None:
 
 
 def put_text(text: str, target: Path, aside: Path) -> None:
-    """Write a small file by way of ``aside``, a path that nobody else writes to."""
+    """Write a small file: first to ``aside``, a path to which nobody else writes, then to its place."""
     aside.write_text(text, encoding="utf-8", newline="\n")
     put(aside, target)
 
 
 def put_once(made: Path, target: Path) -> None:
-    """Move a finished folder to its place, where whoever makes it makes the same: if one is there, that one stays."""
+    """Move a finished folder to its place. If there is one already, that one stays: its content is the same."""
     try:
         put(made, target)
     except OSError:

@@ -1,5 +1,5 @@
 -- How did the budget move between clusters? Shares are of the whole budget; move = share now - share before.
--- in: before, after (two tables budgets over the same clusters)   out: one row a cluster, largest gain first
+-- in: before, after (two tables budgets over the same clusters)   out: one row per cluster, largest gain first
 WITH shares AS (
     SELECT
         cluster_id, b.quality, b.delta, b.replay_multiplier,

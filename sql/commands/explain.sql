@@ -1,5 +1,5 @@
 -- Why is a document in or out?
--- in: catalog   parameters: doc (id or source; NULL: every document)   out: one row a document
+-- in: catalog   parameters: doc (id or source; NULL: every document)   out: one row per document
 SELECT
     c.doc_id, c.source, c.language, c.n_bytes, c.n_tokens,
     w.cluster_id, (SELECT value FROM centroids AS n WHERE n.cluster_id = w.cluster_id) AS value, k.cosine, b.n_docs, b.sigma, b.quality, b.delta, b.replay_multiplier, b.base_budget,

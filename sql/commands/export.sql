@@ -2,7 +2,7 @@
 -- $part_bytes of text.
 -- With $expand a document has as many rows as repeats. With $shuffle (a seed) rows are ordered by a
 -- hash, else by cluster.
--- in: subset, corpus   out: the table export_rows, one row a row of the export
+-- in: subset, corpus   out: the table export_rows, one row per row of the export
 CREATE TEMP TABLE export_rows AS
 WITH rows AS (
     SELECT

@@ -1,5 +1,5 @@
 -- G5 [paper eq. 6, A1]: the drop of the loss per token, absolute and relative, averaged over seeds, with its spread.
--- in: curves (cluster_id, seed, step, loss, n_tokens, n_docs)   out: one row a cluster
+-- in: curves (cluster_id, seed, step, loss, n_tokens, n_docs)   out: one row per cluster
 WITH by_seed AS (
     SELECT
         cluster_id, seed, any_value(n_tokens) AS n_tokens, any_value(n_docs) AS n_docs,

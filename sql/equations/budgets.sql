@@ -1,6 +1,6 @@
 -- G6, G7 [paper eq. 7, 8]: the real budget of each cluster, before caps and rounding (method/budget/allocation.py).
--- in: sigma_k, cluster_quality, adaptation_deltas (empty where nothing reads them), shares (cluster_id, share: the base)
--- out: one row a cluster; budget sums to total
+-- in: sigma_k, cluster_quality, adaptation_deltas (empty if not measured), shares (cluster_id, share: the base)
+-- out: one row per cluster; budget sums to total
 -- parameters: total (in units), unit, replay, alpha, gate, gate_quantile, quality_bound, direction, norm_weights
 --   (settings/budget), delta (settings/adaptation)
 WITH measured AS (
@@ -17,8 +17,8 @@ WITH measured AS (
 base AS (
     SELECT m.*, $total * s.share AS base_budget FROM measured AS m JOIN shares AS s USING (cluster_id)
 ),
--- The signal that replay follows, smaller = more replay: the drop itself (never below 0, P3), its distance to the
--- largest drop where large drops are wanted (A21), or the distance to the best quality (A23).
+-- The signal that replay follows; smaller means more replay. It is the drop itself (never below 0, P3), or its distance
+-- to the largest drop for direction=learnable (A21), or the distance to the best quality for replay=quality (A23).
 dropped AS (
     SELECT *, CASE WHEN delta IS NOT NULL THEN greatest(delta, 0) END AS loss_drop FROM base
 ),
@@ -40,7 +40,7 @@ signal AS (
 normed AS (
     SELECT *, sum(normed * norm_weight) OVER () / sum(norm_weight) FILTER (normed IS NOT NULL) OVER () AS tau_norm FROM signal
 ),
--- G6: r_k = 1 + alpha exp(-Delta_k / tau_norm) 1[Q_k > tau_th]; 1 where nothing was measured or the mean is nothing.
+-- G6: r_k = 1 + alpha exp(-Delta_k / tau_norm) 1[Q_k > tau_th]; 1 if nothing was measured, or if the mean is not above 0.
 replayed AS (
     SELECT *,
         CASE

@@ -1,9 +1,9 @@
--- Q_k [A10, A11]: mean score of the judged probe documents of a cluster, from 0 to 1, drawn towards the overall mean by
--- as many pseudo-documents as the shrinkage says. A cluster with no judged document has the overall mean.
--- standard_error: s / sqrt(n). With one judged document, s is that inside the other clusters; with none, that of all
--- documents. score_variance: what further documents are planned with [A28]: the larger of s² and of s² drawn towards
--- the pooled variance by four pseudo-documents, since a few equal scores are no proof of no spread.
--- in: quality_scores, probe_allocation   parameters: shrinkage, min_judged   out: one row a cluster
+-- Q_k [A10, A11]: mean score of the judged probe documents of a cluster, from 0 to 1, pulled towards the overall mean by
+-- as many pseudo-documents as the shrinkage. A cluster without judged documents has the overall mean.
+-- standard_error: s / sqrt(n). With one judged document, s is the pooled one inside the other clusters; with none, that
+-- of all documents. score_variance: for planning further documents [A28]. It is the larger of s² and of s² pulled
+-- towards the pooled variance by four pseudo-documents, since a few equal scores do not prove that there is no spread.
+-- in: quality_scores, probe_allocation   parameters: shrinkage, min_judged   out: one row per cluster
 WITH judged AS (SELECT cluster_id, score FROM quality_scores WHERE status = 'ok'),
 overall AS (SELECT avg(score) AS mean, stddev_samp(score) AS s FROM judged),
 by_cluster AS (

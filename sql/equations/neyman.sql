@@ -1,5 +1,5 @@
 -- G4 [paper eq. 5]: the share of each cluster in the base budget, by Neyman's capacity (method/budget/neyman.py).
--- in: sigma_k, cluster_quality   out: one row a cluster; share sums to 1
+-- in: sigma_k, cluster_quality   out: one row per cluster; share sums to 1
 -- parameters: unit, tau, temperature, use_sigma, use_quality, quality_scale, quality_bound (settings/budget)
 WITH measured AS (
     SELECT
@@ -22,8 +22,8 @@ scaled AS (
         END AS q
     FROM measured
 ),
--- G4: share = w_k / sum_j w_j with w_k = (N_k sigma_k)^tau exp(Q_k / T). The largest Q is taken off in the exponent:
--- it cancels, and a small T cannot overflow.
+-- G4: share = w_k / sum_j w_j with w_k = (N_k sigma_k)^tau exp(Q_k / T). The largest Q is subtracted in the exponent: it
+-- cancels, and a small T cannot overflow.
 weighted AS (
     SELECT *,
         (size * CASE WHEN $use_sigma THEN sigma ELSE 1 END) ** $tau

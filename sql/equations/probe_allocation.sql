@@ -1,6 +1,6 @@
 -- G3 [paper eq. 4]: n_probe proportional to N_k sigma_k (N_k in documents, A16), before floors, caps and rounding.
--- Where no cluster has any spread, proportional to N_k.
--- in: sigma_k   parameters: total   out: one row a cluster; target sums to total
+-- If no cluster has any spread, proportional to N_k.
+-- in: sigma_k   parameters: total   out: one row per cluster; target sums to total
 WITH weighted AS (
     SELECT *, CASE WHEN sum(n_docs * sigma) OVER () > 0 THEN n_docs * sigma ELSE n_docs END AS weight FROM sigma_k
 )

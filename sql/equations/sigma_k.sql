@@ -3,7 +3,7 @@
 -- their mean (P2):
 --   unit centre   mu_k = m_k / ||m_k||   sigma^2 = 2 (1 - ||m_k||)
 --   mean centre   mu_k = m_k             sigma^2 = 1 - ||m_k||^2
--- in: clusters   parameters: center   out: one row a cluster
+-- in: clusters   parameters: center   out: one row per cluster
 WITH mean_length AS (
     SELECT cluster_id, count(*) AS n_docs, sum(n_tokens)::BIGINT AS n_tokens, avg(cosine) AS m
     FROM clusters

@@ -1,3 +1,3 @@
 -- Documents that held a benchmark's problems, and were rejected before curation.
--- in: contamination   out: one row a benchmark and rule
+-- in: contamination   out: one row per benchmark and rule
 SELECT * FROM contamination ORDER BY ALL

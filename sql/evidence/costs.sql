@@ -1,5 +1,5 @@
--- What each selection costs.
--- in: strategy_costs   out: one row a strategy
+-- The cost of each selection.
+-- in: strategy_costs   out: one row per strategy
 SELECT
     strategy, round(n_docs)::BIGINT AS documents, round(mean_tokens)::BIGINT AS mean_tokens,
         round(seconds)::BIGINT AS seconds,

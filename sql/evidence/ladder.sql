@@ -1,5 +1,5 @@
 -- Each strategy on each set, with the paired difference to random and the verdict. Less is better.
--- in: ladder   out: one row a set and strategy
+-- in: ladder   out: one row per set and strategy
 SELECT
     "set", strategy, kind,
     printf('%.4f ± %.4f', bits_per_byte, (high - low) / 2) AS bits_per_byte,

@@ -1,5 +1,5 @@
 -- Lengths of what is selected, by β; random first.
--- in: length_by_beta   out: one row a β
+-- in: length_by_beta   out: one row per β
 SELECT
     coalesce(printf('%g', beta), 'random') AS "β", round(documents)::BIGINT AS documents,
         round(mean_tokens)::BIGINT AS mean_tokens,

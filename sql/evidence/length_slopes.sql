@@ -1,5 +1,5 @@
 -- Distance to the nearest neighbours per doubling of the length.
--- in: length_slopes   out: one row an encoder, reading, neighbourhood and least length
+-- in: length_slopes   out: one row per encoder, reading, neighbourhood and least length
 SELECT encoder, reading, neighbourhood, CASE WHEN from_tokens > 0 THEN 'from ' || from_tokens || ' tokens'
     ELSE 'all' END AS lengths,
     n_docs AS documents, round(embedded_tokens)::BIGINT AS embedded_tokens,

@@ -1,5 +1,5 @@
 -- What the models predict, and the passages left out because a document of the pool has a third of one or more.
--- in: evaluation_set   out: one row a set
+-- in: evaluation_set   out: one row per set
 SELECT
     "set", count(*) AS items, count(DISTINCT project) AS projects, sum(n_bytes)::BIGINT AS bytes,
     count(*) FILTER (in_pool > 0.3) AS left_out_as_copies

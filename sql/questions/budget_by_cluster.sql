@@ -1,5 +1,5 @@
 -- Which clusters does the budget favour? A plan: sql/questions/share_by_cluster.sql says what was drawn.
--- in: budgets   out: one row a cluster, largest gain first
+-- in: budgets   out: one row per cluster, largest gain first
 SELECT
     cluster_id, replay_multiplier,
     capacity / sum(capacity) OVER () AS pool_share,

@@ -1,6 +1,6 @@
 -- What is a cluster about? Its value in the column of the partition (NULL under k-means), its most common language, and
 -- the document nearest to its centre.
--- in: catalog   out: one row a cluster
+-- in: catalog   out: one row per cluster
 SELECT
     k.cluster_id,
     (SELECT value FROM centroids AS n WHERE n.cluster_id = k.cluster_id) AS value,

@@ -1,5 +1,5 @@
 -- How does the chance to be selected depend on length? Bands double in width.
--- in: selection_weights   out: one row a band
+-- in: selection_weights   out: one row per band
 SELECT
     2 ** floor(log2(greatest(n_tokens, 1)))::BIGINT AS from_tokens,
     count(*) AS n_pool,

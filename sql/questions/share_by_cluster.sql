@@ -1,6 +1,6 @@
 -- Which clusters gained and lost share, and why? Shares are of tokens or documents, whichever the budget counts.
 -- subset_share is what was drawn; budget_share is what was planned.
--- in: budgets, subset   out: one row a cluster, largest gain first
+-- in: budgets, subset   out: one row per cluster, largest gain first
 WITH drawn AS (
     SELECT cluster_id, sum(repeats) AS documents, sum(n_tokens * repeats) AS tokens, count(*) AS n_selected
     FROM subset GROUP BY cluster_id

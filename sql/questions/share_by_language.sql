@@ -1,5 +1,5 @@
 -- Which languages gained and lost share? Shares are of tokens; a repeated document counts as often as it is repeated.
--- in: corpus, subset   out: one row a language, most of the pool first
+-- in: corpus, subset   out: one row per language, most of the pool first
 SELECT
     coalesce(c.language, 'unknown') AS language,
     count(*) AS n_pool,

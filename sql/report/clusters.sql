@@ -1,5 +1,5 @@
--- What was measured of a cluster, and what it was given. What was drawn from it: questions/share_by_cluster.sql.
--- in: catalog   out: one row a cluster
+-- Measurements and budgets of the clusters. What was drawn from them is in questions/share_by_cluster.sql.
+-- in: catalog   out: one row per cluster
 SELECT
     b.cluster_id, (SELECT value FROM centroids AS n WHERE n.cluster_id = b.cluster_id) AS value, b.n_docs, b.n_tokens, b.sigma, b.quality, q.standard_error, q.n_judged,
     b.delta, a.relative_delta,

@@ -1,5 +1,5 @@
 -- The budgets of two runs, cluster by cluster.
--- in: first, second (tables budgets of the same clusters)   out: one row a cluster, largest change first
+-- in: first, second (tables budgets of the same clusters)   out: one row per cluster, largest change first
 SELECT
     f.cluster_id, f.allocated AS first, s.allocated AS second, s.allocated - f.allocated AS change,
     f.allocated / sum(f.allocated) OVER () AS share_first, s.allocated / sum(s.allocated) OVER () AS share_second

@@ -1,5 +1,5 @@
 -- Loss by step over the clusters: the middle one, and where the middle eight tenths are. Seeds are averaged first.
--- in: loss_curves   out: one row a step
+-- in: loss_curves   out: one row per step
 WITH by_cluster AS (SELECT cluster_id, step, avg(loss) AS loss FROM loss_curves GROUP BY ALL)
 SELECT
     step, count(*) AS clusters, median(loss) AS middle, quantile_cont(loss, 0.1) AS low,

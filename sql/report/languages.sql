@@ -1,5 +1,5 @@
 -- Languages of the documents, before and after selection; the rarest together.
--- in: catalog   parameters: most   out: one row a language
+-- in: catalog   parameters: most   out: one row per language
 WITH counted AS (
     SELECT
         coalesce(c.language, 'unknown') AS name, count(*) AS n, count(s.doc_id) AS chosen,

@@ -1,5 +1,5 @@
 -- How long are documents, before and after selection? Two bands to each doubling.
--- in: selection_weights   out: one row a band
+-- in: selection_weights   out: one row per band
 SELECT
     floor(2 * log2(greatest(n_tokens, 1)))::INTEGER AS band,
     round(2 ** (band / 2)) AS from_tokens,

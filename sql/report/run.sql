@@ -1,3 +1,3 @@
 -- When was each artifact in force computed?
--- in: artifacts   out: one row an asset in force
+-- in: artifacts   out: one row per asset in force
 SELECT asset, version, path FROM artifacts WHERE in_force ORDER BY asset

@@ -1,5 +1,5 @@
 -- How often each score was given, by dimension, to a quarter.
--- in: quality_scores   out: one row a dimension and score
+-- in: quality_scores   out: one row per dimension and score
 WITH given AS (
     UNPIVOT (SELECT syntax_integrity, architecture, educational_value, technical_depth FROM quality_scores
         WHERE status = 'ok')

@@ -1,7 +1,7 @@
--- How much of the score's variance a document's length, language and source explain: what a judge of quality should
--- not follow too closely. eta2: share of the variance between the groups; epsilon2: the same without what that many
--- groups explain by chance alone (Kelley 1935), which can fall below 0. Length is grouped by its deciles, a source by
--- the first two folders of its path (of an address: the host and the first folder), or its file where there is none.
+-- How much of the score's variance a document's length, language and source explain. A judge of quality should not
+-- follow these too closely. eta2: share of the variance between the groups. epsilon2: the same, minus the share that so
+-- many groups explain by chance (Kelley 1935); it can be below 0. Length is grouped by deciles. A source is grouped by
+-- the first two folders of its path (for an address: the host and the first folder), or by its file if it has none.
 -- in: judged (doc_id, score, language, source, n_tokens)   out: one row for each of the three
 WITH grouped AS (
     SELECT score, 'length' AS follows, ntile(10) OVER (ORDER BY n_tokens, doc_id)::VARCHAR AS part FROM judged

@@ -1,5 +1,5 @@
--- What each strategy gains on a whole set, beside what its selection cost. Negative differences are gains.
--- in: evaluation, costs (strategy_costs)   out: one row a set and strategy, in the order of the costs
+-- Loss of each strategy on a whole set, with the cost of its selection. Negative differences are gains.
+-- in: evaluation, costs (strategy_costs)   out: one row per set and strategy, in the order of the costs
 SELECT
     e.set, e.strategy, c.kind, e.seeds, e.value AS bits_per_byte, e.low, e.high,
     e.to_random, e.to_random_low, e.to_random_high, e.verdict,

@@ -155,7 +155,9 @@ def test_a_row_of_zeros_is_refused():
 
 def test_a_sample_smaller_than_k_is_refused():
     x, _ = planted([60])
-    with pytest.raises(GripError, match=r"settings/clustering.fit_sample leaves 20 documents, too few to fit 50 clusters"):
+    with pytest.raises(
+        GripError, match=r"settings/clustering.fit_sample leaves 20 documents, too few to fit 50 clusters"
+    ):
         fit(x[:20], settings(50), pool=PoolFacts(len(x)))
 
 

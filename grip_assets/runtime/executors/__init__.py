@@ -1,6 +1,6 @@
-"""Where jobs run. A job is a picklable value, so it can run in this process or in another one, with the same bytes.
+"""Executors run jobs. A job is a picklable value, so it can run in this process or in another, with the same result.
 
-Kernels that share memory with their caller are no jobs: runtime/threads.py maps those over threads.
+Functions that share memory with their caller are not jobs: see runtime/threads.py.
 """
 
 from grip_assets.runtime.executors.base import Advance, Executor, Job, Log, Opens, Stops, silent, uncounted

@@ -1,4 +1,4 @@
-"""What a job and an executor are."""
+"""The interfaces of jobs and executors."""
 
 from collections.abc import Callable, Generator, Iterable
 from typing import Protocol, TypeVar, runtime_checkable
@@ -11,19 +11,19 @@ Advance = Callable[[float], None]
 
 
 def silent(line: str) -> None:
-    """A log that nobody reads."""
+    """The default log: drops the line."""
 
 
 def uncounted(amount: float) -> None:
-    """Progress that nobody follows."""
+    """The default progress: ignores it."""
 
 
 class Job(Protocol[Shard]):
-    """Work on one shard: a frozen dataclass of plain values and paths, which survives ``pickle``.
+    """Work on one shard: a frozen dataclass of plain values and paths that can be pickled.
 
-    ``run`` opens what it needs (files, models) by the paths it holds, and returns one table. The table depends on the
-    job and the shard only: not on the process, the thread or the order. A job may keep what it has opened in the cache
-    of its process (runtime/opened.py), and never in a field. It says how far it is by ``progress.worked``.
+    ``run`` opens files and models by their paths, and returns one table. The table depends only on the job and the
+    shard, not on the process, the thread or the order. A job may keep opened things in the cache of its process
+    (runtime/opened.py), never in a field. It reports progress with ``progress.worked``.
     """
 
     def run(self, shard: Shard) -> pa.Table: ...
@@ -33,7 +33,7 @@ class Job(Protocol[Shard]):
 class Opens(Protocol):
     """A job that opens something large. An executor calls ``open`` once in each process, before the first shard.
 
-    ``opening``: what is said meanwhile, as in "loading the encoder".
+    ``opening``: the log line meanwhile, for example "loading the encoder".
     """
 
     @property
@@ -44,13 +44,13 @@ class Opens(Protocol):
 
 @runtime_checkable
 class Stops(Protocol):
-    """A job whose shards may take long. ``stop`` ends those that run in this process, where nobody waits for them."""
+    """A job whose shards may take long. ``stop`` ends those that run in this process, when nobody waits for them."""
 
     def stop(self) -> None: ...
 
 
 class Executor(Protocol):
-    """Maps a job over shards. A shard is a small picklable value: rows from and to, or the names of documents."""
+    """Maps a job over shards. A shard is a small picklable value, such as a range of rows or names of documents."""
 
     def map(
         self,

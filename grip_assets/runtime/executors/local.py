@@ -1,4 +1,4 @@
-"""Jobs on the threads of this process. Their kernels (torch, numba, tokenizers, hashlib) release the interpreter."""
+"""Runs jobs on the threads of this process. Their kernels (torch, numba, tokenizers, hashlib) release the GIL."""
 
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from grip_assets.runtime.progress import reported_to, waiting
 
 @dataclass(frozen=True)
 class Local:
-    """``workers``: threads; None: the cores that this process may use (``GRIP_WORKERS``)."""
+    """``workers``: number of threads; None: as many as the cores that this process may use (or ``GRIP_WORKERS``)."""
 
     workers: int | None = None
 

@@ -1,4 +1,4 @@
-"""A job with the shards it is mapped over, and the words that tell how far it is."""
+"""A job together with its shards and the words for its progress."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from grip_assets.runtime.progress import Progress
 
 @dataclass(frozen=True)
 class ToDo:
-    """``label``, ``total`` and ``unit`` are those of the progress; the job counts in the same unit.
+    """``label``, ``total`` and ``unit``: see ``Progress``. The job counts in this unit.
 
-    ``bytes_each``: memory that one shard takes; 0: too little to be counted.
+    ``bytes_each``: memory that one shard takes; 0 if that is too little to matter.
     """
 
     job: Job[Any]
@@ -29,7 +29,7 @@ class ToDo:
         progress: list[Progress] = []
 
         def advance(amount: float) -> None:
-            if not progress:  # the clock starts when all is opened
+            if not progress:  # the clock starts when everything is opened
                 progress.append(Progress(self.label, self.total, self.unit, log))
             progress[0].advance(amount)
 
