@@ -1,9 +1,9 @@
 """The answers of language models, kept for all runs: no answer is paid for twice.
 
-One SQLite file (write-ahead log, every commit synced): several processes may read and write at once, and a killed one
-loses nothing that it was told is kept. ``answers`` has one row per question (text, model and sampling parameters are
-all in the key) with the value that was read in the answer, as JSON. ``calls`` has one row per request that was made,
-``batches`` one per batch job that is not yet collected.
+One SQLite file (write-ahead log, every commit synced). Several processes may read and write at once, and a killed
+process loses no answer that was reported as kept. ``answers`` has one row per question, with the value of its answer
+as JSON; text, model and sampling parameters are all in the key. ``calls`` has one row per request. ``batches`` has one
+row per batch job that was not collected yet.
 """
 
 import json
@@ -31,9 +31,8 @@ CREATE TABLE IF NOT EXISTS batches (
     name TEXT PRIMARY KEY, endpoint TEXT NOT NULL, id TEXT, subjects TEXT NOT NULL, asker TEXT NOT NULL DEFAULT 'judge'
 );
 """
-# What a file of the first version, when only the judge asked, has otherwise: table and column, and the statement that
-# brings it up to date. Nothing is added to ``answers`` or ``calls``, so a process of that version that is still running
-# goes on keeping what it pays for.
+# For files of the first version, when only the judge asked: an old table and column, and the statement that updates it.
+# Nothing is added to ``answers`` or ``calls``, so a process of that version that is still running can keep its answers.
 MIGRATIONS = {
     ("answers", "doc_id"): "ALTER TABLE answers RENAME COLUMN doc_id TO subject",
     ("answers", "scores"): "ALTER TABLE answers RENAME COLUMN scores TO value",
@@ -44,7 +43,7 @@ ASKER = "ALTER TABLE batches ADD COLUMN asker TEXT NOT NULL DEFAULT 'judge'"
 
 @dataclass(frozen=True)
 class Call:
-    """One request. ``outcome`` is ``answered`` or what went wrong; tokens are what is charged for it."""
+    """One request. ``outcome``: ``answered``, or the kind of failure. The tokens are those that are charged."""
 
     key: str
     model: str
@@ -57,8 +56,8 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """``subject``: what the question is about (a doc_id); ``value``: what was read in the answer, any JSON value;
-    ``said``: what else is worth keeping of the response (model, tokens, finish)."""
+    """``subject``: the thing that the question is about (a doc_id). ``value``: the value of the answer, any JSON.
+    ``said``: other facts of the response (model, tokens, finish reason)."""
 
     key: str
     subject: str
@@ -78,13 +77,13 @@ class Spent:
 
 
 class Answers:
-    """``path``: the SQLite file; made where it is not there. GripError where it cannot be used."""
+    """``path``: the SQLite file; made if it is missing. GripError if it cannot be used."""
 
     def __init__(self, path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         if path.exists() and not path.stat().st_size and not path.with_name(path.name + "-wal").exists():
-            raise unusable(path, "it has 0 bytes")  # SQLite would take it for a new one, and all would be paid again
+            raise unusable(path, "it has 0 bytes")  # SQLite would take it for a new file, and everything be paid again
         try:
             self.db, self.writer = _connect(path), _connect(path)  # each for one thread
             self.db.executescript(TABLES)
@@ -97,16 +96,18 @@ class Answers:
         self.writer.close()
 
     def keep(self, run_id: str, rows: Iterable[tuple[Call, Answer | None]], batch: str | None = None) -> None:
-        """Keep calls and their answers in one transaction; durable when this returns. With the name of a batch job,
-        that job is collected by it."""
+        """Keep calls and their answers in one transaction; durable when this returns.
+
+        ``batch``: the name of a batch job that is collected with these rows, and is then forgotten.
+        """
         now = time.time()
-        self.writer.execute("BEGIN IMMEDIATE")  # a second writer waits here, and not half-way
+        self.writer.execute("BEGIN IMMEDIATE")  # so that a second writer waits here, not half-way
         try:
             for call, answer in rows:
                 self.writer.execute(
                     "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (now, run_id, *vars(call).values())
                 )
-                if answer:  # two processes that asked at once: the first answer stands
+                if answer:  # if two processes asked at the same time, the first answer stays
                     row = (answer.key, answer.subject, answer.model, json.dumps(answer.value), json.dumps(answer.said))
                     self.writer.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", row)
             if batch:
@@ -117,7 +118,7 @@ class Answers:
         self.writer.execute("COMMIT")
 
     def find(self, keys: Iterable[str]) -> Iterator[Answer]:
-        """The answers that are there, in any order."""
+        """The stored answers of these keys, in any order."""
         wanted = list(keys)
         for start in range(0, len(wanted), 500):
             some = wanted[start : start + 500]
@@ -129,7 +130,7 @@ class Answers:
                 yield Answer(key, subject, model, json.loads(value), json.loads(said))
 
     def spent(self, run_id: str | None = None) -> Spent:
-        """What one run, or all runs, asked and used."""
+        """Calls and tokens of one run, or of all runs."""
         row = self.db.execute(
             "SELECT count(*), count(*) FILTER (WHERE outcome = 'answered'), coalesce(sum(prompt_tokens), 0),"
             " coalesce(sum(completion_tokens), 0) FROM calls WHERE ? IS NULL OR run_id = ?",
@@ -138,7 +139,7 @@ class Answers:
         return Spent(*row)
 
     def usual(self, model: str) -> tuple[float, float] | None:
-        """Prompt tokens a character and completion tokens a call of ``model`` so far; None before the first answer."""
+        """(prompt tokens per character, completion tokens per call) of ``model`` so far; None before the first answer."""
         row = self.db.execute(
             "SELECT sum(prompt_tokens) * 1.0 / sum(prompt_chars), avg(completion_tokens) FROM calls"
             " WHERE model = ? AND outcome = 'answered' AND prompt_tokens > 0 AND prompt_chars > 0",
@@ -147,7 +148,7 @@ class Answers:
         return None if row[0] is None else (row[0], row[1])
 
     def batches(self, endpoint: str, asker: str) -> list["BatchJob"]:
-        """The batch jobs of one asker that were not collected."""
+        """The batch jobs of one asker that were not collected yet."""
         rows = self.db.execute(
             "SELECT name, id, subjects FROM batches WHERE endpoint = ? AND asker = ? ORDER BY name", (endpoint, asker)
         )
@@ -166,7 +167,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class BatchJob:
-    """``id``: None while it is not known to have been taken; ``subjects``: key of each question to its subject."""
+    """``id``: None until the endpoint has accepted the job. ``subjects``: key of each question to its subject."""
 
     name: str
     id: str | None
@@ -189,8 +190,10 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _migrate(db: sqlite3.Connection) -> None:
-    """Today's columns in a file of an earlier version, in one transaction. A second process waits for the first, and
-    then finds nothing left to do."""
+    """Update the columns of a file of an earlier version, in one transaction.
+
+    A second process waits for the first, and then finds nothing to do.
+    """
     if not _outdated(db):
         return
     db.execute("BEGIN IMMEDIATE")
@@ -213,5 +216,5 @@ def _outdated(db: sqlite3.Connection) -> list[str]:
 
 
 def answers_path(root: Path) -> Path:
-    """``GRIP_JUDGE_STORE``, so that several data folders can share what was paid for; else inside the data folder."""
+    """``GRIP_JUDGE_STORE``, so that several data folders can share paid answers; else a file in the data folder."""
     return variables.value("GRIP_JUDGE_STORE") or root / ".judge" / "answers.sqlite"

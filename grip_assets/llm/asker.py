@@ -1,8 +1,8 @@
 """Asks many questions of one kind, each once, over one endpoint.
 
-Slots take questions from one stream; a question that failed goes back into a queue and waits there, so that no slot
-does. An answer is in the store, synced, before its slot asks the next thing: a kill loses what was under way, no more.
-The same as batch jobs is in batch.py.
+Slots take questions from one stream. A question that failed waits in a queue, so that its slot is free for others. A
+slot stores its answer, synced, before it asks the next question, so a kill loses only the requests under way. Batch
+jobs are in batch.py.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from grip_assets.llm.reply import Reply
 from grip_assets.llm.spending import Caps, Spending
 
 LEARNING_ATTEMPTS = 4
-TOKENS_PER_CHAR = 1 / 3.5  # of code, before the model has said it itself
+TOKENS_PER_CHAR = 1 / 3.5  # of code; used until the model's own rate is known
 TOKENS_PER_ANSWER = 60
 HOPELESS = 50  # failed questions without a single answer, after which more would only cost more
 LOOKUP = 16  # questions whose answers are looked up at once: few, since the slots wait meanwhile
@@ -33,7 +33,7 @@ INVALID_ATTEMPTS = 3  # a model that does not answer in three tries rarely does 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a question: its answer, or None and the reason why there is none."""
+    """The result of a question: its answer, or None and the reason why there is none."""
 
     question: Question
     answer: Answer | None
@@ -42,7 +42,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What asking would need if no request failed."""
+    """Calls and tokens that asking needs if no request fails."""
 
     calls: int
     prompt_tokens: float
@@ -57,7 +57,7 @@ class Asker:
 
     def __init__(self, kind: Kind, caps: Caps, answers: Answers, run_id: str, log: Callable[[str], None] = print):
         self.kind, self.caps, self.answers, self.run_id, self.log = kind, caps, answers, run_id, log
-        self.example = ""  # the begin of the first answer that could not be read
+        self.example = ""  # the beginning of the first answer that could not be read
 
     @cached_property
     def endpoint(self) -> Endpoint:
@@ -66,8 +66,8 @@ class Asker:
     def ask(self, questions: Iterable[Question]) -> Iterator[Outcome]:
         """Outcomes as they come, in any order, one for each question.
 
-        Raises Capped when a cap stopped it before the last question, and GripError when the endpoint denies the key or
-        the model or does not answer at all; all answers are kept.
+        Raises Capped if a cap stops it before the last question. Raises GripError if the endpoint denies the key or the
+        model, or does not answer at all. All answers so far are kept.
         """
         session = Session(self, questions)
         loop = asyncio.new_event_loop()
@@ -84,7 +84,7 @@ class Asker:
             loop.close()
 
     def known(self, questions: Iterable[Question]) -> Iterator[tuple[Question, Answer | None]]:
-        """Each question and, where the store has one, its answer."""
+        """Each question, with its answer if the store has one, else None."""
         stream = iter(questions)
         while some := list(itertools.islice(stream, LOOKUP)):
             have = {answer.key: answer for answer in self.answers.find(q.key for q in some)}
@@ -103,7 +103,7 @@ class Asker:
         return Forecast(len(new), prompt_tokens, completion_tokens)
 
     def hint(self) -> str:
-        """What to look at where no answer was usable: the first one, and what can be set."""
+        """Advice for an error, if no answer was usable: the beginning of the first one, and settings to change."""
         answer = f' The first answer begins: "{self.example}".' if self.example else ""
         group = self.kind.settings
         return (
@@ -117,7 +117,7 @@ class Asker:
 
 @dataclass(order=True)
 class Task:
-    """A question that is to be asked, not before ``due``; and how often it was asked, and answered unusably."""
+    """A question to ask, not before ``due``. ``attempt``: how often it was asked. ``invalid``: its unusable answers."""
 
     due: float
     number: int
@@ -172,7 +172,7 @@ class Session:
         self.n_answered = self.n_failed = 0
 
     async def wait(self, task: asyncio.Task) -> None:
-        """Until there are outcomes, or all is done; a little longer, so that several come at once."""
+        """Wait until the task is done, or for 0.05 s, so that several outcomes come at once."""
         if not self.outcomes and not task.done():
             await asyncio.wait([task], timeout=0.05)
 
@@ -215,7 +215,7 @@ class Session:
         return heapq.heappop(self.retries) if self.retries else None
 
     def _answered_meanwhile(self, question: Question) -> Answer | None:
-        """Two documents may look the same in a prompt: one question, and its answer is in the store by now."""
+        """The answer, if another document with the same prompt was asked about in this session."""
         return next(self.answers.find([question.key]), None) if question.key in self.asked else None
 
     async def _ask(self, task: Task, client: Client) -> None:
@@ -246,12 +246,13 @@ class Session:
         return question.n_chars * self.tokens_per_char[model] + question.max_tokens
 
     def decide(self, task: Task, reply: Reply, wait: float) -> Accept | Retry | Fail | Stop:
-        """What follows from a reply. ``wait``: the seconds that the pace asks for before a retry. Changes nothing."""
+        """Decide what to do after a reply, without doing it. ``wait``: seconds that the pace wants before a retry."""
         if reply.outcome == "answered":
             return Accept()
         if error := self._end(reply):
             return Stop(error)
-        if reply.learned and task.attempt < LEARNING_ATTEMPTS:  # it was our way of asking that was refused
+        if reply.learned and task.attempt < LEARNING_ATTEMPTS:  # the form of the request was refused, and is changed
+        now
             return Retry(0.0)
         tried = task.attempt >= self.endpoint.attempts or task.invalid >= INVALID_ATTEMPTS
         if tried or reply.outcome == "refused":
@@ -291,7 +292,7 @@ class Session:
                 raise error
 
     def _check_hope(self, reason: str) -> None:
-        """GripError where many questions failed and none was answered: the rest would only cost money."""
+        """GripError if many questions failed and none was answered, since the others would only cost money."""
         if self.n_failed >= HOPELESS and not self.n_answered:
             raise GripError(
                 f"{self.endpoint.name} gave no usable answer for any of {self.n_failed} questions; the last reason:"
@@ -309,9 +310,9 @@ def record(question: Question, reply: Reply) -> tuple[Call, Answer | None]:
 
 
 class Keeper:
-    """Group commit: what came in one turn of the event loop is synced in one transaction.
+    """Group commit: all answers of one turn of the event loop are synced in one transaction.
 
-    It blocks the loop meanwhile. A thread would not, and was slower: each of its steps waits for the interpreter.
+    This blocks the loop. A thread would not, but it was slower, since each of its steps waits for the interpreter.
     """
 
     def __init__(self, answers: Answers, run_id: str):
@@ -320,7 +321,7 @@ class Keeper:
         self.kept: asyncio.Future | None = None  # done when what is pending is durable
 
     async def keep(self, call: Call, answer: Answer | None) -> None:
-        """Returns when it is durable; GripError where it cannot be kept."""
+        """Returns when the call and its answer are durable. GripError if they cannot be kept."""
         loop = asyncio.get_running_loop()
         if self.kept is None:
             self.kept = loop.create_future()

@@ -1,7 +1,7 @@
-"""Where the endpoint is, and one request to it. It speaks OpenAI's chat completions; reply.py reads its responses.
+"""The endpoint, and one request to it, by OpenAI's chat completions. reply.py reads its responses.
 
-Where the endpoint is, its key, and how hard it may be pressed are facts about a machine: they come from the
-environment, change no version, and the key is in no text that leaves this module.
+Address, key and rates are facts about a machine. They come from the environment and change no version. The key is in no
+text that leaves this module.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 @dataclass(frozen=True)
 class Endpoint:
-    """``url``: None for the client's own default. Rates are per minute, None: no limit; times in seconds."""
+    """``url``: None for the client's default. Rates are per minute (None: no limit), times in seconds."""
 
     url: str | None
     key: str = field(repr=False)
@@ -110,9 +110,9 @@ def certificates(endpoint: "Endpoint") -> ssl.SSLContext | bool:
 
 
 def http_client(endpoint: "Endpoint", kind: Callable[..., Any], verify: ssl.SSLContext | bool, **options: Any) -> Any:
-    """An HTTP client for the endpoint. What is on this machine is asked directly, whatever proxy the environment names.
+    """An HTTP client for the endpoint. An endpoint on this machine is asked directly, without the environment's proxy.
 
-    GripError where the environment's proxy cannot be used.
+    GripError if the environment's proxy cannot be used.
     """
     try:
         return kind(verify=verify, trust_env=not is_loopback(endpoint.url), **options)
@@ -139,7 +139,7 @@ def is_loopback(url: str | None) -> bool:
 
 
 class Client:
-    """Sends questions over one pool of connections. ``dialect`` is shared: all know at once what one client learns."""
+    """Sends questions over one pool of connections. All clients share ``dialect``, so all use what one has learned."""
 
     def __init__(self, endpoint: Endpoint, dialect: "Dialect", verify: ssl.SSLContext | bool):
         self.endpoint, self.dialect = endpoint, dialect
@@ -163,7 +163,7 @@ class Client:
         await self.openai.close()
 
     async def send(self, question: Question) -> Reply:
-        """One request; never raises for what an endpoint may do."""
+        """Make one request. Failures of the endpoint are in the reply; they never raise."""
         started = time.monotonic()
         before, sent = self.dialect.state(), self.dialect.body(question)
         reply = await self._post(sent, Reader(question.kind, self.endpoint.key, question))
@@ -187,15 +187,15 @@ class Client:
 
 
 def clients(endpoint: Endpoint, dialect: "Dialect") -> list[Client]:
-    """Enough clients for all slots, each with few connections: a pool looks through all of its own at each request."""
+    """Enough clients for all slots, each with few connections, since a pool searches all of them at each request."""
     verify = certificates(endpoint)
     return [Client(endpoint, dialect, verify) for _ in range(-(-endpoint.concurrency // CONNECTIONS))]
 
 
 class Dialect:
-    """Which requests the endpoint takes: whether with a response format, and how the limit of an answer is called.
+    """The form of requests that the endpoint takes: with a response format or not, and the name of the token limit.
 
-    A refusal is understood by asking the same in another way, since the texts of errors differ too much to be read.
+    After a refusal the question is asked again in another form, since the texts of errors differ too much to be read.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The JSON object in the text of an answer. Reasoning, fences and sentences around it are left out."""
+"""Finds the JSON object in the text of an answer. Reasoning, fences and sentences around it are ignored."""
 
 import json
 import re
@@ -48,7 +48,7 @@ def one_object(answer: str, keys: Collection[str]) -> dict[str, Any]:
 
 
 def without_reasoning(answer: str) -> str:
-    """What comes after the last mark that ends reasoning; InvalidAnswer where reasoning began and did not end."""
+    """The text after the last mark that ends reasoning. InvalidAnswer if reasoning began and did not end."""
     finals = list(FINAL_CHANNEL.finditer(answer))
     if finals:
         return answer[finals[-1].end() :]
@@ -65,7 +65,7 @@ def without_reasoning(answer: str) -> str:
 
 
 def _objects(text: str) -> list[dict[str, Any]]:
-    """JSON objects in a text, those that lie in no other."""
+    """The outermost JSON objects in a text."""
     decoder = json.JSONDecoder(object_pairs_hook=_once)
     found: list[dict[str, Any]] = []
     at = text.find("{")

@@ -1,4 +1,4 @@
-"""How fast questions are asked: rates, and slots that adapt to a busy endpoint. How much is in spending.py."""
+"""Limits the speed of requests: rates, and slots that adapt to a busy endpoint. Caps on spending are in spending.py."""
 
 import asyncio
 import random
@@ -21,8 +21,8 @@ LONGEST_BACKOFF = 60.0
 class Pace:
     """Lets requests go: at most ``concurrency`` at once, within the rates, and slower while the endpoint is busy.
 
-    A busy reply halves the slots (once for all requests that were under way, as TCP does) and an answer adds a
-    fraction of one back. ``Retry-After`` holds every slot: it is the key that is limited, not the request.
+    A busy reply halves the slots (once for all requests under way, as in TCP), and an answer adds a fraction of one.
+    ``Retry-After`` pauses every slot, since the limit is on the key, not on the request.
     """
 
     def __init__(self, endpoint: Endpoint):
@@ -38,7 +38,7 @@ class Pace:
 
     @asynccontextmanager
     async def turn(self, tokens: float) -> AsyncIterator[None]:
-        """Wait for a turn, and hold it while the block runs. ``tokens``: what the request will about use."""
+        """Wait for a turn, and hold it while the block runs. ``tokens``: about how many tokens the request will use."""
         async with self.changed:
             await self.changed.wait_for(lambda: self.active < int(self.slots))
             self.active += 1
@@ -69,7 +69,7 @@ class Pace:
         if reply.outcome in ("answered", "invalid"):
             self.answered_at, self.failures = now, 0
             self.slots = min(self.slots + 1 / self.slots, float(self.endpoint.concurrency))
-        elif reply.outcome == "refused":  # the server is there, and has said what it will say
+        elif reply.outcome == "refused":  # the server is up: a refusal counts as an answer
             self.answered_at = now
         else:
             self.failures += 1
@@ -89,7 +89,7 @@ class Pace:
         return longest * random.uniform(0.5, 1.0)
 
     def out_of_patience(self) -> bool:
-        """Nothing but failures for a long time: the endpoint is down, and documents must not fail for that."""
+        """Whether there were only failures for a long time. Then the endpoint is down, and documents must not fail."""
         silent = time.monotonic() - self.answered_at > self.endpoint.patience
         return silent and self.failures >= self.endpoint.attempts
 

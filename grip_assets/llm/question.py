@@ -1,6 +1,6 @@
-"""A question to a language model: what is sent, what its answer is kept under, and how the answer is read.
+"""A question to a language model: its request, the key of its answer in the store, and the function that reads it.
 
-A new asker makes a ``Kind`` and a ``Question`` for each thing that it asks about, and gives them to ``llm/asker.py``.
+To ask a new kind of question, make a ``Kind``, a ``Question`` for each subject, and give them to ``llm/asker.py``.
 """
 
 import hashlib

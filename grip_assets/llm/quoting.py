@@ -1,7 +1,7 @@
-"""Text that nobody vouches for, made fit to stand in a prompt.
+"""Makes untrusted text safe to put into a prompt.
 
-It stands between two lines that carry a hash of it, so it cannot close its own delimiter. Tokens that chat templates
-read as control (``<|im_end|>`` and the like) are taken apart.
+The text is put between two lines that contain its hash, so it cannot close its own delimiter. Tokens that chat
+templates read as control (such as ``<|im_end|>``) are broken up.
 """
 
 import hashlib
