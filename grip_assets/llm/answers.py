@@ -139,7 +139,7 @@ class Answers:
         return Spent(*row)
 
     def usual(self, model: str) -> tuple[float, float] | None:
-        """(prompt tokens per character, completion tokens per call) of ``model`` so far; None before the first answer."""
+        """(prompt tokens per character, completion tokens per call) of ``model``; None before the first answer."""
         row = self.db.execute(
             "SELECT sum(prompt_tokens) * 1.0 / sum(prompt_chars), avg(completion_tokens) FROM calls"
             " WHERE model = ? AND outcome = 'answered' AND prompt_tokens > 0 AND prompt_chars > 0",

@@ -251,8 +251,7 @@ class Session:
             return Accept()
         if error := self._end(reply):
             return Stop(error)
-        if reply.learned and task.attempt < LEARNING_ATTEMPTS:  # the form of the request was refused, and is changed
-        now
+        if reply.learned and task.attempt < LEARNING_ATTEMPTS:  # ask again in another form
             return Retry(0.0)
         tried = task.attempt >= self.endpoint.attempts or task.invalid >= INVALID_ATTEMPTS
         if tried or reply.outcome == "refused":
