@@ -53,9 +53,10 @@ def test_a_run_observes_what_stays_and_materializes_what_changes_and_is_one_of_t
     everything = {*CURATED, "report", *(f"settings/{group}" for group in GROUPS)}
     before = event_log.versions_in_force(lab.instance, STAGES)
     change = lab.operations.curate(lab.instance, {"budget": {"tau": 0.8}})
-    moved = AFTER_BUDGET | {"report", "settings/budget"}
+    asked = {name for name in CURATED if "budget" in STAGES[name].unused_by}  # reused, and synced with the new budget
+    moved = AFTER_BUDGET | asked | {"report", "settings/budget"}
     assert materialized(lab, change.run_id) == moved and observed(lab, change.run_id) == everything - moved
-    assert set(change.reused) | set(change.computed) == set(CURATED)
+    assert set(change.computed) == AFTER_BUDGET and set(change.reused) == set(CURATED) - AFTER_BUDGET
     back = lab.operations.rollback(lab.instance, before["subset"])
     assert not back.computed and AFTER_BUDGET | {"settings/budget"} <= materialized(lab, back.run_id)
     assert event_log.versions_in_force(lab.instance, STAGES) == before
