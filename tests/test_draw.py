@@ -44,11 +44,22 @@ def measured(tmp_path_factory):
 
 
 def drawn(pool: Synthetic, budget: dict, selection: dict) -> dict[str, pl.DataFrame]:
-    """All tables of the pool under these settings."""
+    """All tables of the pool under these settings; drawn once."""
+    key = repr((pool.store.root, budget, selection))
+    if key not in DRAWN:
+        DRAWN[key] = _drawn(pool, budget, selection)
+    return DRAWN[key]
+
+
+DRAWN: dict[str, dict[str, pl.DataFrame]] = {}
+
+
+def _drawn(pool: Synthetic, budget: dict, selection: dict) -> dict[str, pl.DataFrame]:
     pool.settings |= {"budget": Budget(**budget), "selection": Selection(**selection)}
     for stage in MEASURED[-3:]:
         pool.run(stage)
     owners = dict.fromkeys(TABLES, "subset") | {name: name for name in ("corpus", "clusters", "budgets")}
+    owners |= {"centroids": "clusters"}
     files = {table: pool.store.parquet(stage, pool.versions[stage], table) for table, stage in owners.items()}
     tables = {table: pl.read_parquet(file) for table, file in files.items()}
     tables["corpus"] = tables["corpus"].with_columns(n_bytes=pl.lit(0), source=pl.col("doc_id"))

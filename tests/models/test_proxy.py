@@ -66,6 +66,7 @@ def test_the_cache_is_where_the_user_says_or_where_it_can_be(tmp_path, monkeypat
     assert (tmp_path / f"grip-cache-{os.getuid()}").stat().st_mode & 0o077 == 0, "nobody else can write there"
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_the_closed_form_ranks_as_the_steps_do(tmp_path):
     """On the packaged proxy and groups of the standard library: the same documents are trained on and held out."""
