@@ -101,7 +101,7 @@ def work(k):
 def test_a_profiles_k_follows_a_small_pool_and_the_users_is_refused(corpus, tmp_path):
     of_profile = read_profile("quickstart")["clustering"]["k"]
     asked = work(of_profile)
-    assert enough_documents(3, asked) == 3 and "3 clusters at first" in asked.said[0]
+    assert enough_documents(3, asked) == 3 and "k is lowered to 3" in asked.said[0]
     assert enough_documents(1000, work(of_profile)) == of_profile and enough_documents(3, work(None)) is None
     with pytest.raises(GripError, match="settings/clustering.k is 7, and the corpus has only 3 documents. Lower k"):
         enough_documents(3, work(7))
