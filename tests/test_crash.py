@@ -64,7 +64,7 @@ def test_after_a_kill_the_catalog_can_be_read_and_the_next_query_brings_it_up_to
     assert killed.returncode == -9, killed.stderr[-2000:]
     with duckdb.connect(catalog.catalog_path(lab.data), read_only=True) as client:
         assert client.sql(query).fetchall() == [(versions["budgets"],)], "another client sees what was in force before"
-        assert client.sql("SELECT count(*) FROM subset").fetchone()[0]
+        assert client.sql("FROM subset LIMIT 1").fetchall()
     assert catalog.is_outdated(lab.data)
     lab.instance.dispose()
     assert run(["sql", "--json", query]) == 0
