@@ -1,10 +1,7 @@
 """What happens to the settings of a run after a stage has refused them."""
 
-from collections.abc import Mapping
-
 import dagster as dg
 
-from grip_assets.engine.stage import Stage
 from grip_assets.errors import GripError, Unfinished
 from grip_assets.orchestration import past
 from grip_assets.orchestration.data_folder import Data
@@ -13,7 +10,7 @@ AGAIN = "Do what the message says, then *Re-execute from failure*: what is finis
 ANEW = "The settings are those from before this run. Launch the job again, with other values."
 
 
-def refuse(context: dg.AssetExecutionContext, data: Data, stages: Mapping[str, Stage], error: GripError) -> dg.Failure:
+def refuse(context: dg.AssetExecutionContext, data: Data, error: GripError) -> dg.Failure:
     """The failure to raise. The settings that the run changed go back to their earlier values.
 
     Otherwise the next run, or a schedule, would fail with them again. After an ``Unfinished`` they stay, since no

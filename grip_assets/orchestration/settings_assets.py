@@ -36,7 +36,6 @@ from grip_assets.settings import (
     validate,
     version,
 )
-from grip_assets.stages import STAGES
 
 
 def settings_asset(group: str) -> dg.AssetsDefinition:
@@ -62,7 +61,7 @@ def settings_asset(group: str) -> dg.AssetsDefinition:
             given = {}
         if isinstance(before, Corpus):
             given = for_pool(context.instance, before, given)
-        with with_refusal_first(context, data, STAGES):
+        with with_refusal_first(context, data):
             if isinstance(before, Clustering):
                 given = kept_partition.named(context.instance, given, data.store())
             after = validate(group, before.model_dump() | given)

@@ -54,7 +54,7 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
         check_specs=checks.specs(stage),
     )
     def _asset(context: dg.AssetExecutionContext, data: Data) -> Any:
-        with with_refusal_first(context, data, stages):
+        with with_refusal_first(context, data):
             asked = requested.asked(context, stage, stages)
         if not asked:
             yield from requested.passed_over(context, stage, data.store())
@@ -64,7 +64,7 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
         records = look.records(dg.AssetKey(name) for name in (stage.name, *stage.inputs))
         settings = {group: look.settings(group) for group in GROUPS}
         before = records[stage.name].version if stage.name in records else None
-        with with_refusal_first(context, data, stages):
+        with with_refusal_first(context, data):
             chain = Chain(stages, store, context.log.info, context.run_id, partial(inspect, draw=draw_picture))
             made = chain.make(stage, settings, _input_versions(stage, records))
         because = causes(before, made.version, stage, stages, store) if before else ["made for the first time"]
@@ -96,12 +96,12 @@ def draw_picture(stage: str, tables: Mapping[str, Any]) -> bytes:
 
 
 @contextmanager
-def with_refusal_first(context: dg.AssetExecutionContext, data: Data, stages: Mapping[str, Stage]) -> Iterator[None]:
+def with_refusal_first(context: dg.AssetExecutionContext, data: Data) -> Iterator[None]:
     """Turn a GripError into a Dagster failure, so that the UI shows its message first."""
     try:
         yield
     except GripError as error:
-        raise refuse(context, data, stages, error) from error
+        raise refuse(context, data, error) from error
 
 
 def page_of(stage: Stage) -> str:

@@ -13,6 +13,7 @@ import duckdb
 
 from grip_assets.report.page.inert import visible
 from grip_assets.stages import STAGES
+from grip_assets.stages.curation.densities import NEAR_COPY
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.query import sql_text
 
@@ -134,7 +135,7 @@ def _near_copies(facts: Facts) -> Iterator[Finding]:
     if n and n > NEAR_COPIES * total:
         yield Finding(
             "copies",
-            f"{n:,} documents ({n / total:.0%} of the pool) have a near copy in their cluster (a cosine of 0.97"
+            f"{n:,} documents ({n / total:.0%} of the pool) have a near copy in their cluster (a cosine of {NEAR_COPY}"
             " or more). Only exact copies are removed.",
         )
 

@@ -126,7 +126,7 @@ def forecast(
         _cost(step, stages[step.asset], settings, store, size, drivers) if step.action == "compute" else _free(step)
         for step in steps
     ]
-    return Forecast([*costs, _page(records, size), *_run_itself(costs)], size, free)
+    return Forecast([*costs, _page(records, size), *_run_itself()], size, free)
 
 
 def pool_size(settings: Settings, steps: Sequence[Step], store: ArtifactStore) -> Size:
@@ -236,7 +236,7 @@ def _page(records: Mapping[str, Record], size: Size) -> Cost:
     return Cost("report", "compute", "shows what is in force", None, float(seconds), rate.fixed_bytes, basis)
 
 
-def _run_itself(costs: Sequence[Cost]) -> list[Cost]:
+def _run_itself() -> list[Cost]:
     return [Cost("the run itself", "compute", "start, checks, log", None, A_RUN.fixed, A_RUN.fixed_bytes, GUESS)]
 
 
