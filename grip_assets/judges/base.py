@@ -1,7 +1,7 @@
-"""What a judge is: it gives documents the paper's four rubric scores [appendix A.1]. Light: imports nothing heavy.
+"""The interface of judges, which score documents by the paper's four dimensions [appendix A.1]. Imports nothing heavy.
 
-All judges share this interface; choose.py makes the one that the settings name. A document that cannot be judged is a
-verdict with status 'failed' and a reason, never a zero.
+choose.py makes the judge that the settings name. A document that cannot be judged gets a verdict with the status
+'failed' and a reason, never a score of zero.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,8 +20,8 @@ class Document:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``scores``: dimension to 0..10 (empty where the status is 'failed'); ``parts``: what each score is made of.
-    ``score``: 0..1, of a judge that has one score and no dimensions."""
+    """``scores``: by dimension, 0 to 10; empty if the status is 'failed'. ``parts``: how the judge came to its scores.
+    ``score``: 0 to 1, from a judge that has a single score and no dimensions."""
 
     doc_id: str
     judge: str
@@ -43,6 +43,6 @@ class Judge(Protocol):
 
 @runtime_checkable
 class Hinting(Protocol):
-    """A judge that can say what to look at where it judged nothing."""
+    """A judge that can tell the user what to check if it could judge nothing."""
 
     def hint(self) -> str: ...

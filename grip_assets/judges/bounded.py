@@ -1,10 +1,11 @@
-"""Static analysis in processes that the kernel ends when one document takes too long or too much memory.
+"""Static analysis in worker processes, so that no document can take too much time or memory.
 
-Parsers and lexers are C code and regular expressions that hold the interpreter: neither a thread nor a signal handler
-can stop them. A worker sets a timer of processor time before each document, whose signal ends it, and a bound of
-memory; so it ends even where its parent is gone. Its document is then judged as plain text, and says so. Time is the
-last resort: what is read of a document is bounded by size first (reading.py). Processor time, not the clock: a busy
-machine changes no verdict.
+Parsers and lexers are C code and regular expressions that hold the interpreter. Neither a thread nor a signal handler
+can stop them. So a worker limits its own memory, and sets a timer of processor time before each document. The timer's
+signal ends the worker, even if its parent is gone. The document is then judged as plain text, and its verdict says so.
+
+The timer is the last resort: reading.py already limits how much of a document is read. It counts processor time and
+not clock time, so a busy machine changes no verdict.
 """
 
 import json
@@ -23,15 +24,15 @@ from grip_assets.errors import GripError
 from grip_assets.judges.base import Document, Verdict
 from grip_assets.judges.reading import ANALYSED_BYTES
 
-SECONDS = 10.0  # of processor time for one document: a hundred times what the longest usual ones take
-MEMORY = 1 << 30  # bytes of one worker
-BATCH = 16  # documents of one message
-ATTEMPTS = 2  # of a document whose worker ended by something else than its time: it may have been somebody's kill
+SECONDS = 10.0  # of processor time per document: a hundred times as long as the slowest usual documents take
+MEMORY = 1 << 30  # bytes per worker
+BATCH = 16  # documents per message
+ATTEMPTS = 2  # per document, if its worker did not end by its timer: somebody may have killed it
 PACKAGE = str(Path(__file__).parents[2])
 
 
 class Ended(Exception):
-    """The worker ended before it answered. ``slow``: by its timer."""
+    """The worker ended before it answered. ``slow``: whether its timer ended it."""
 
     def __init__(self, slow: bool, why: str):
         super().__init__(why)
@@ -60,15 +61,15 @@ class Worker:
             raise GripError(f"A process of the static judge did not start: {said or 'it gave no reason'}.") from None
 
     def send(self, documents: list[Document]) -> None:
-        # no more of a text than is read
+        # the worker reads no more of a text than this
         message = json.dumps([[d.doc_id, d.text[:ANALYSED_BYTES], d.language] for d in documents])
         assert self.process.stdin
-        with suppress(BrokenPipeError):  # it ended: receive says so
+        with suppress(BrokenPipeError):  # the worker ended: receive raises Ended
             self.process.stdin.write(message.encode() + b"\n")
             self.process.stdin.flush()
 
     def receive(self) -> Verdict:
-        """The next verdict; Ended where there is none to come."""
+        """The next verdict. Raises Ended if the worker has ended."""
         assert self.process.stdout
         line = self.process.stdout.readline()
         if line.endswith(b"\n"):
@@ -89,7 +90,7 @@ class Worker:
 
 
 class Workers:
-    """As many workers as threads ask at once; each is started when it is first needed, and ends with ``close``."""
+    """The workers of a process: as many as threads that judge at once. Each starts when it is first needed."""
 
     def __init__(self) -> None:
         self.lock, self.closed = threading.Lock(), False
@@ -97,7 +98,7 @@ class Workers:
         self.all: set[Worker] = set()
 
     def judge(self, documents: list[Document]) -> list[Verdict]:
-        """A verdict for each document, whatever becomes of the workers."""
+        """One verdict per document, even if workers end."""
         verdicts: list[Verdict] = []
         deaths = 0
         while len(verdicts) < len(documents):
@@ -149,7 +150,7 @@ class Workers:
 
 
 def as_text(document: Document, why: str) -> Verdict:
-    """The verdict of a document that could not be read as what it is: that of plain text, with the reason."""
+    """The verdict on a document as plain text, with the reason why it could not be read in its language."""
     from grip_assets.judges.static import judge_document
 
     verdict = judge_document(Document(document.doc_id, document.text, None))
@@ -158,15 +159,15 @@ def as_text(document: Document, why: str) -> Verdict:
 
 
 def work() -> None:
-    """A worker's life: read documents from standard input, write verdicts to standard output, until either ends."""
+    """Runs a worker: reads documents from standard input and writes verdicts to standard output until either closes."""
     from grip_assets.judges.static import judge_document
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # its parent says when to end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process without asking the interpreter
     _bound(resource.RLIMIT_CORE, 0)
     _bound(resource.RLIMIT_DATA, MEMORY)
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints is no answer
+    os.dup2(2, 1)  # prints of a library go to standard error, not among the answers
     seconds = float(sys.argv[1])
 
     def answer(verdict: Verdict) -> None:
@@ -181,7 +182,7 @@ def work() -> None:
                 signal.setitimer(signal.ITIMER_PROF, seconds)
                 try:
                     verdict = judge_document(document)
-                except Exception as error:  # a lexer's own fault, or memory: the document's failure, not the run's
+                except Exception as error:  # a fault of a lexer, or no memory: only this document fails
                     verdict = as_text(document, f"its reader failed ({type(error).__name__})")
                 signal.setitimer(signal.ITIMER_PROF, 0)
                 answer(verdict)
@@ -189,5 +190,5 @@ def work() -> None:
 
 
 def _bound(what: int, most: int) -> None:
-    with suppress(ValueError, OSError):  # a lower bound is in force already
+    with suppress(ValueError, OSError):  # a lower limit is set already
         resource.setrlimit(what, (most, resource.getrlimit(what)[1]))

@@ -1,4 +1,4 @@
-"""The judge that the settings name. This file alone knows all judges; each of them knows only base.py."""
+"""Makes the judge that the settings name. Only this file knows all judges; no judge knows another."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,9 +19,9 @@ def judge_for(
     corpus: str = "",
     executor: Executor | None = None,
 ) -> Iterator[Judge]:
-    """The judge that ``settings/quality.judge`` names. ``root``: the data folder, where paid answers are kept;
-    ``corpus``: files of the table ``corpus``, for the judge that reads a column of it; ``executor``: where the static
-    judge works, None: on this machine."""
+    """The judge that ``settings/quality.judge`` names. ``root``: the data folder, which keeps paid answers.
+    ``corpus``: files of the table ``corpus``, for the judge that reads a column. ``executor``: runs the jobs of the
+    static judge; None: on this machine."""
     if settings.judge == "column":
         from grip_assets.judges.column import ColumnJudge  # heavy: reads the whole column
 

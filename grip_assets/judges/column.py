@@ -1,8 +1,8 @@
-"""Scores that the pool brings: a column of numbers, such as those of a classifier of educational value.
+"""Scores from a column of the pool, such as those of a classifier of educational value.
 
-A value v is a score from 0 to 1 by one of two rules. With a range (low, high) it is (v - low) / (high - low), cut off
-at 0 and 1. Without one it is v's quantile in the pool, (rank - 1/2) / n, with the mean rank of equal values. A document
-without a number is one that could not be judged.
+One of two rules turns a value v into a score from 0 to 1. With a range (low, high), the score is (v - low) / (high -
+low), clipped to 0 and 1. Without a range, it is v's quantile in the pool, (rank - 1/2) / n. Equal values share their
+mean rank. A document without a number gets the status 'failed'.
 """
 
 import json
@@ -17,7 +17,7 @@ from grip_assets.store.tables import blocks
 
 
 class ColumnJudge:
-    """Judges every document of the table ``corpus`` by a column that it keeps (settings/corpus.keep)."""
+    """Judges documents by a column that the table ``corpus`` keeps (settings/corpus.keep)."""
 
     def __init__(self, files: str, column: str | None, limits: Sequence[float]):
         if column is None:
@@ -51,7 +51,7 @@ def _values(rows: pl.DataFrame, column: str) -> pl.DataFrame:
 
 
 def _number(value: object) -> float | None:
-    """A finite number, or text that is one."""
+    """The value as a number, also if it is a number in text. None if it is no finite number."""
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""Static analysis as jobs of an executor. Each process that runs them has its own workers, which bounded.py can end."""
+"""Static analysis as jobs of an executor. Each process that runs these jobs has its own workers (bounded.py)."""
 
 import itertools
 import json
@@ -19,7 +19,7 @@ from grip_assets.store.tables import RowRange, read_range
 
 @dataclass(frozen=True)
 class _Judging:
-    """``session``: jobs of one session share their workers in a process, and end them together."""
+    """``session``: within a process, the jobs of one session share their workers and end them together."""
 
     session: str = field(default_factory=lambda: uuid.uuid4().hex)
 
@@ -34,7 +34,7 @@ class _Judging:
 
 @dataclass(frozen=True)
 class JudgeDocuments(_Judging):
-    """The job: verdicts on some documents, which are the shard, as JSON."""
+    """The job: judges the documents of a shard. The verdicts are JSON."""
 
     def run(self, shard: tuple[Document, ...]) -> pa.Table:
         return pa.table({"verdict": [json.dumps(asdict(verdict)) for verdict in self.verdicts(list(shard))]})
@@ -42,9 +42,10 @@ class JudgeDocuments(_Judging):
 
 @dataclass(frozen=True)
 class JudgeRows(_Judging):
-    """The job: scores of rows of ``corpus``, by document and the language it is read as. It works in documents.
+    """The job: scores the documents in a range of rows of ``corpus``. Its progress counts documents.
 
-    ``seconds``: of each document, had all the threads of the machine been as busy.
+    ``key``: the document and the language that it is read as. ``seconds``: the mean time per document, divided by the
+    number of the machine's threads, as if all had been equally busy.
     """
 
     corpus: str = ""
@@ -62,7 +63,7 @@ class JudgeRows(_Judging):
 
 
 def judged(documents: Iterable[Document], executor: Executor | None = None) -> Generator[Verdict, None, None]:
-    """Verdicts in the order of the documents. Nothing runs any more when this ends, or is closed before its end."""
+    """Verdicts in the order of the documents. When the generator has ended or was closed, no job runs any more."""
     stream = iter(documents)
     batches = iter(lambda: tuple(itertools.islice(stream, BATCH)), ())
     found = (executor or Local()).map(JudgeDocuments(), batches)

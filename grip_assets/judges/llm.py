@@ -1,5 +1,8 @@
-"""The LLM judge: it asks a language model one question per document, live or as batch jobs, and makes verdicts of the
-answers. How questions are asked, paced, paid for and kept is in llm/."""
+"""The LLM judge asks a language model one question per document, live or as batch jobs.
+
+It makes verdicts of the answers. The folder llm/ sends the questions, limits their pace and cost, and keeps the
+answers.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -16,12 +19,12 @@ ASKERS: dict[str, type[Asker]] = {"live": Asker, "batch": BatchAsker}  # by sett
 
 
 class LlmJudge:
-    """Verdicts by a language model; what is in the store is not asked for again."""
+    """Verdicts by a language model. It is not asked again for answers that are in the store."""
 
     name = "llm"
 
     def __init__(self, settings: Quality, answers: Answers, run_id: str, log: Callable[[str], None] = print):
-        """GripError where a setting is missing; nothing is sent yet."""
+        """Raises GripError if a setting is missing. Nothing is sent yet."""
         if not settings.model:
             raise GripError("settings/quality.model is not set: name a model that the endpoint serves.")
         if settings.max_cost is not None and settings.price_in is None and settings.price_out is None:
@@ -31,20 +34,22 @@ class LlmJudge:
         self.prompter = Prompter(settings)
 
     def judge(self, documents: Iterable[Document], repeat: int = 0) -> Iterator[Verdict]:
-        """Verdicts as they come, in any order. ``repeat`` above 0 asks again what was asked before. Raises as
-        ``Asker.ask``: Capped when a cap stopped it, GripError when the endpoint does not serve it."""
+        """Verdicts as they come, in any order. ``repeat`` above 0 asks the same questions once more.
+
+        Raises as ``Asker.ask`` does: Capped if a cap is reached, GripError if the endpoint cannot be used.
+        """
         for outcome in self.asker.ask(self.prompts(documents, repeat)):
             yield verdict(outcome)
 
     def forecast(self, documents: Iterable[Document], repeat: int = 0) -> Forecast:
-        """What judging the documents would need if no request failed. Nothing is sent."""
+        """The calls and tokens that judging the documents needs if no request fails. Nothing is sent."""
         return self.asker.forecast(self.prompts(documents, repeat))
 
     def prompts(self, documents: Iterable[Document], repeat: int = 0) -> Iterator[Prompt]:
         return (self.prompter(document, repeat) for document in documents)
 
     def hint(self) -> str:
-        """What to look at where no answer was usable."""
+        """What the user should check if no answer was usable."""
         return self.asker.hint()
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""What an LLM judge is shown of a document, and what it must answer [appendix A.1]. No network here.
+"""The prompts of the LLM judge, and the parser of its answers [appendix A.1]. Nothing here uses the network.
 
-The document is data: it is shown by ``llm/quoting.py``. An answer counts only if it is one JSON object with exactly the
-four integers, whatever the document asked for.
+A document is untrusted, so ``llm/quoting.py`` makes it safe to show. An answer counts only if it holds one JSON object
+with exactly the four integers, whatever the document asks for.
 """
 
 from dataclasses import dataclass
@@ -69,8 +69,10 @@ def rubric_text(name: str) -> str:
 
 
 class Prompter:
-    """Makes prompts of one kind: rubric, model and sampling parameters. The rubric comes first and is the same for
-    all documents, so that servers can reuse what they computed of it; the document comes last."""
+    """Makes the prompts for one rubric, one model and one set of sampling parameters.
+
+    The rubric comes first and is the same for all documents, so servers can cache it. The document comes last.
+    """
 
     def __init__(self, settings: Quality):
         self.settings = settings
@@ -90,9 +92,12 @@ class Prompter:
 
 
 def windows(text: str, doc_id: str, count: int, size: int, seed: int) -> list[tuple[int, int]]:
-    """Which characters of a document are shown: all of them where they fit into ``count`` windows of ``size``;
-    otherwise its start, its end, and between them one window in each of ``count - 2`` equal parts, placed by hash.
-    Inner edges move to a line break where one is near."""
+    """The (start, end) characters of a document that are shown.
+
+    A document that fits into ``count`` windows of ``size`` characters is shown whole. Otherwise its start and its end
+    are shown. Between them lie ``count - 2`` equal parts, and each shows one window, placed by hash. If ``count`` is 1,
+    only the start is shown. Inner edges move to a line break if one is near.
+    """
     if len(text) <= count * size:
         return [(0, len(text))]
     if count == 1:
@@ -129,8 +134,8 @@ def excerpt(text: str, shown: list[tuple[int, int]]) -> str:
 def parse(answer: str) -> dict[str, float]:
     """The four scores of an answer, by dimension.
 
-    Raises InvalidAnswer for everything that does not hold exactly one JSON object with exactly the four keys, each an
-    integer from 0 to 10, or holds two that differ; nothing is clamped or guessed.
+    Raises InvalidAnswer unless the answer holds a JSON object with exactly the four keys, each an integer from 0 to 10.
+    An answer with two objects that differ is invalid too. Nothing is clamped or guessed.
     """
     found = one_object(answer, KEYS)
     if set(found) != set(KEYS):

@@ -1,9 +1,10 @@
-"""What static analysis sees in a text: counts and shares from a real parser or lexer, no judgement.
+"""Counts and shares that static analysis measures in a text, by a parser or a lexer. Nothing is judged here.
 
-A language with a tree-sitter grammar is parsed; one that Pygments knows is lexed; everything else is prose. Trees are
-walked with a cursor, not by recursion, so no nesting is too deep; only the first ``ANALYSED_BYTES`` are read, and the
-reading says so. What is repeated a thousand times in a row is read ``KEPT`` times: many parsers and lexers take the
-square of its length. Pure function of (text, language).
+A language with a tree-sitter grammar is parsed. A language that Pygments knows is lexed. Everything else is prose.
+Trees are walked with a cursor and not by recursion, so no nesting is too deep. Only the first ``ANALYSED_BYTES`` of a
+text are read; the result has their number. A piece that stands a thousand times or more in a row is read ``KEPT``
+times, since the time of many parsers and lexers grows with the square of such a run's length. The result depends only
+on the text and its language.
 """
 
 import importlib
@@ -77,7 +78,7 @@ CODE_LIKE = re.compile(r"[;{}=]\s*$|^\s*(return|if|for|def|import|var|let|const)
 
 @dataclass
 class Reading:
-    """Counts of one text. ``functions``: (lines, branches, documented) of each; shares are of the analysed bytes."""
+    """Counts of one text. ``functions``: (lines, branches, documented) of each. Shares are of the text analysed."""
 
     read_as: str
     analysed_bytes: int
@@ -117,7 +118,7 @@ def without_repeats(text: str) -> str:
     """The text with ``KEPT`` copies of each piece of at most 8 characters that stands 1,000 times or more in a row."""
     steps = range(0, len(text) - STEP, STEP)
     if not any(text.startswith(text[at : at + STEP], at + period) for at in steps for period in range(1, 9)):
-        return text  # a run of 1,000 characters holds a step; the expression alone takes a quarter of the judge's time
+        return text  # such a run holds a whole step. REPEATED on every text would take a quarter of the judge's time
     return REPEATED.sub(lambda run: run[1] * KEPT, text)
 
 
@@ -134,7 +135,7 @@ def _parse(text: str, language: str) -> Reading:
 
     size, text = len(text.encode()), without_repeats(text)
     data = text.encode()
-    if language == "cuda":  # what it adds to C++ here are qualifiers
+    if language == "cuda":  # read as C++, without the qualifiers that C++ does not know
         data = CUDA.sub(lambda match: b" " * len(match[0]), data)
     walk = Walk(Reading(f"{language} (parser)", size, text), data, language)
     return walk.over(tree_sitter.Parser(_grammar(language)).parse(data).walk())
@@ -165,7 +166,7 @@ def _traits(kind: str, named: bool, has_children: bool) -> Traits:
 
 
 def _handler(kind: str, named: bool, has_children: bool) -> str | None:
-    """The first row that holds. A keyword may be named as its construct is (``lambda``), and has no children."""
+    """The first row that holds. A keyword may have the name of its construct (``lambda``), but it has no children."""
     is_name = kind.endswith("identifier") or kind in ("constant", "name", "variable_name", "word")
     rows = (
         ("comment", kind in COMMENT),
@@ -185,11 +186,11 @@ class Walk:
 
     def __init__(self, reading: Reading, data: bytes, language: str):
         self.reading, self.data, self.language = reading, data, language
-        self.open_functions: list[tuple[int, int]] = []  # (end byte, index) of those around the node
-        # At each level: the last line of the named sibling before if that is a comment, NO_COMMENT if it is none, and
-        # None if there is no sibling before.
+        self.open_functions: list[tuple[int, int]] = []  # (end byte, index) of the functions around the node
+        # For each level of the tree, about the previous named sibling: its last line if it is a comment, NO_COMMENT if
+        # it is something else, None if there is none.
         self.before: list[int | None] = [None]
-        self.passing: list[int | None] = [None]  # the same of the node itself
+        self.passing: list[int | None] = [None]  # the same about the node itself
         self.bad = self.bad_until = 0  # bytes in errors; no byte counts twice
         self.inside = self.inside_until = 0  # bytes in functions and types
 
@@ -206,7 +207,7 @@ class Walk:
         return self.reading
 
     def _advance(self, cursor: Any) -> bool:
-        """To the next sibling, or to that of the nearest ancestor that has one; False at the end of the tree."""
+        """Move to the next sibling of the node or of its nearest ancestor that has one. False at the end of the tree."""
         while True:
             if self.passing[-1] is not None:
                 self.before[-1] = self.passing[-1]
@@ -245,7 +246,7 @@ class Walk:
 
     def function(self, node: Any) -> None:
         level = len(self.before) - 1
-        # the comment may stand before the parent, where nothing stands before the node
+        # if nothing stands before the node, the comment may stand before its parent
         above = self.before[level] if self.before[level] is not None or not level else self.before[level - 1]
         documented = _documented(node, self.data, self.language, above)
         self.reading.functions.append([node.end_point[0] - node.start_point[0] + 1, 0, int(documented)])
@@ -288,8 +289,11 @@ class Walk:
 
 
 def _documented(node: Any, data: bytes, language: str, above: int | None) -> bool:
-    """A docstring as the first statement, or a comment right above. ``above``: the last line of the comment before it
-    or before its parent; asking the node itself for its sibling walks down from the root."""
+    """Whether a function has a docstring as its first statement (Python), or a comment right above it.
+
+    ``above``: the last line of the comment before the function or its parent. The walk passes it in: if the node were
+    asked for its sibling, tree-sitter would walk down from the root.
+    """
     if language == "python":
         body = node.child_by_field_name("body")
         first = body.named_child(0) if body is not None and body.named_child_count else None
@@ -314,7 +318,7 @@ def _lexer(language: str) -> Any:
 def _lex(text: str, language: str, lexer: Any) -> Reading:
     from pygments.token import Comment, Error, Keyword, Literal, Name, Number
 
-    head = text[:50_000]  # its lexers are regular expressions in Python: a tenth of the parsers' speed
+    head = text[:50_000]  # lexers are regular expressions in Python, ten times slower than the parsers
     size, head = len(head.encode()), without_repeats(head)
     reading = Reading(f"{language} (lexer)", size, head)
     bad = 0

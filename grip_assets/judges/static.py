@@ -1,8 +1,8 @@
-"""The static judge: the paper's four scores from deterministic static analysis [A10]; no model, no network.
+"""The static judge: the paper's four scores from deterministic static analysis [A10], without a model or the network.
 
-Each score is the sum of its parts, each part a measured value and the points it earned; the parts add up to 10 at most.
-Values are densities and shares passed through saturating curves, so that neither length nor language decides alone.
-About a hundred documents a second and core.
+Each score is the sum of its parts, at most 10. A part has a measured value and the points that it earned. Values are
+densities and shares, passed through saturating curves, so that neither length nor language decides alone. The judge
+takes about a hundred documents per second and core.
 """
 
 import math
@@ -38,7 +38,7 @@ class StaticJudge:
         self.executor = executor
 
     def judge(self, documents: Iterable[Document]) -> Iterator[Verdict]:
-        """In the order of the documents, each under a bound of time and memory that can stop it (bounded.py)."""
+        """Verdicts in the order of the documents. Time and memory for each document are limited (bounded.py)."""
         from grip_assets.judges.jobs import judged  # it imports this module
 
         return judged(documents, self.executor)
@@ -61,7 +61,7 @@ def judge_document(document: Document) -> Verdict:
 
 
 def rising(value: float, half: float, points: float) -> Part:
-    """Half of the points at ``half``, all of them far above."""
+    """No points at 0, half of them at ``half``, nearly all far above."""
     return value, points * value / (value + half) if value > 0 else 0.0
 
 
@@ -70,7 +70,7 @@ def falling(value: float, half: float, points: float) -> Part:
 
 
 def band(value: float, low: float, high: float, points: float) -> Part:
-    """All points between ``low`` and ``high``, fewer in proportion outside."""
+    """All points between ``low`` and ``high``. Below: in proportion to the value. Above: by its inverse square."""
     if value < low:
         return value, points * value / low
     return value, points * (1.0 if value <= high else max(high / value, 0.0) ** 2)
@@ -124,13 +124,13 @@ def code_parts(r: Reading) -> dict[str, Parts]:
 
 
 def prose_parts(r: Reading) -> dict[str, Parts]:
-    """Plain statistics of sentences and words; architecture is that of headings, lists and paragraphs."""
+    """Scores from statistics of sentences and words. The architecture of prose is its headings, lists and paragraphs."""
     text = r.text
     words = WORD.findall(text)
     n = max(len(words), 1)
     letters = sum(map(str.isalpha, text)) / max(len(text), 1)
     sentences = max(len(re.findall(r"[.!?]\s", text)), 1)
-    distinct = len({w.lower() for w in words}) / n**0.75  # falls with length as distinct words do (Heaps)
+    distinct = len({w.lower() for w in words}) / n**0.75  # distinct words grow about so with length (Heaps)
     enough = min(n / 80, 1)
     legal = len(LEGAL.findall(text)) / n
     spoken = sum(w.lower() in COMMON for w in words) / n
@@ -248,7 +248,7 @@ def _naming(names: Counter) -> float:
 
 
 def _readable(names: Counter) -> float:
-    """Share of uses of identifiers with a piece of three letters or more that has a vowel."""
+    """Share of the uses of identifiers whose names have a piece of three letters or more with a vowel."""
 
     def says(name: str) -> bool:
         return any(len(p) > 2 and re.search("[aeiouyAEIOUY]", p) for p in PIECE.findall(name))

@@ -1,7 +1,7 @@
-"""Many questions as batch jobs: cheaper, and answered within a day [OpenAI's Batch API].
+"""Asks many questions as batch jobs, which are cheaper and are answered within a day [OpenAI's Batch API].
 
-A job is remembered before it is sent, by a name that goes with it as metadata: a process that was killed while it
-sent or waited finds the job again, and nothing is asked twice.
+A job is noted in the store before it is sent, under a name that is also sent as metadata. If a process is killed while
+it sends or waits, the next one finds the job by that name, and nothing is asked twice.
 """
 
 import hashlib
@@ -24,12 +24,12 @@ from grip_assets.llm.reply import Reader, Reply
 if TYPE_CHECKING:
     from grip_assets.llm.spending import Spending
 
-REQUESTS = 20_000  # of one job; the service takes 50,000
-BYTES = 90 << 20  # of one job; the service takes 200 MB
+REQUESTS = 20_000  # per job; the service takes 50,000
+BYTES = 90 << 20  # per job; the service takes 200 MB
 ROUNDS = 4  # jobs that a question may be part of before it is given up
 ENDED = ("completed", "failed", "expired", "cancelled")
 
-Waiting = dict[str, list[Question]]  # the questions that wait for the answer of a key
+Waiting = dict[str, list[Question]]  # the questions that wait for an answer, by its key
 
 
 class BatchAsker(Asker):
@@ -85,7 +85,7 @@ class BatchSession:
             raise self.spending.capped()
 
     def _affordable(self, waiting: Waiting) -> dict[str, Question]:
-        """The questions that fit into the caps, counted."""
+        """The questions that fit into the caps. They are counted as sent."""
         job: dict[str, Question] = {}
         for key, (question, *_) in waiting.items():
             if not self.spending.fits(question):
@@ -95,7 +95,7 @@ class BatchSession:
         return job
 
     def _settled(self, key: str, reply: Reply, waiting: Waiting) -> Iterator[Outcome]:
-        """The outcomes that a reply decides. A question without one waits for the next job."""
+        """The outcomes that follow from a reply. A question without an outcome waits for the next job."""
         self.tried[key] = self.tried.get(key, 0) + 1
         self.asker.example = self.asker.example or reply.raw
         if reply.outcome == "answered":
@@ -106,7 +106,7 @@ class BatchSession:
                 yield Outcome(question, None, f"{reply.reason} (in {ROUNDS} jobs)")
 
     def _run(self, questions: dict[str, Question]) -> dict[str, Reply]:
-        """Send one job, wait for it, keep its answers. A question that the job lost has a reply too."""
+        """Send one job, wait for it, keep its answers. A question that the job did not answer has a reply too."""
         replies = self.collect(self._send(questions), questions)
         body = self.dialect.body(next(iter(questions.values())))
         for key, question in questions.items():
@@ -139,14 +139,14 @@ class BatchSession:
         self.answers.plan_batch(job, self.endpoint.name, self.asker.kind.name)
 
     def collect_earlier(self) -> None:
-        """Jobs of runs that were killed: wait for them and keep what they answered."""
+        """Wait for the jobs of runs that were killed, and keep their answers."""
         jobs = self.answers.batches(self.endpoint.name, self.asker.kind.name)
         unsure = any(job.id is None for job in jobs)
         there = {(b.metadata or {}).get("grip"): b.id for b in self.client.batches.list(limit=100)} if unsure else {}
         for job in jobs:
             found = job.id or there.get(job.name)
             if found is None:
-                self.answers.forget_batch(job.name)  # killed before it was taken
+                self.answers.forget_batch(job.name)  # the run was killed before the service took the job
             else:
                 self.collect(replace(job, id=found), {})
 
@@ -186,8 +186,8 @@ class BatchSession:
         return reader.error(status if isinstance(status, int) else 500, {}, response.get("body"))
 
     def _row(self, key: str, subject: str, reply: Reply, question: Question | None) -> tuple[Call, Answer | None]:
-        """A request as the store keeps it. Of an earlier run's job the text is not known, and the model is the one
-        that answered."""
+        """A request as the store keeps it. For a job of an earlier run, the question is not known. The model is then
+        the one that answered."""
         if question:
             return record(question, reply)
         model = str(reply.said.get("model", ""))
@@ -196,7 +196,7 @@ class BatchSession:
 
 
 def _fill(waiting: Waiting, stream: Iterator[tuple[Question, Answer | None]]) -> Iterator[Outcome]:
-    """Add the next questions without an answer, as many as one job may have. Yields those that are answered."""
+    """Add the next questions without an answer, as many as one job may have. Yields outcomes of answered ones."""
     size = 0
     for question, answer in stream:
         if answer:

@@ -1,5 +1,7 @@
-"""What one response of an endpoint means. Nothing in it is trusted, and no text that leaves here holds the API key or
-a passage of the document that was asked about."""
+"""Reads one response of an endpoint. Nothing in a response is trusted.
+
+No text that leaves this module holds the API key, or a passage of the document that the question is about.
+"""
 
 import email.utils
 import json
@@ -11,7 +13,7 @@ from typing import Any
 from grip_assets.llm.question import InvalidAnswer, Kind, Question
 
 REASON_CHARACTERS = 200
-ANSWER_SHOWN = 300  # characters of the first unusable answer that are shown where all failed
+ANSWER_SHOWN = 300  # characters of the first unusable answer that are shown if all failed
 ECHO = 20  # so many characters of a document in a row are never repeated
 ERROR_KINDS = {  # what servers call an error that they send with status 200, and the status that it should have
     "rate": 429, "quota": 429, "auth": 401, "api_key": 401, "permission": 403, "not_found": 404, "notfound": 404,
@@ -25,9 +27,9 @@ class Reply:
     (the server's fault), ``lost`` (no answer came back, and the request may be charged), ``refused`` (asking again is
     no use), ``denied`` (asking anything is no use).
 
-    ``value``: what the kind of question reads in the answer; ``said``: the model, its tokens and why it ended. Tokens
-    are those that the endpoint reports; ``raw`` is the begin of an invalid answer. ``learned``: the refusal taught the
-    client another way of asking, so that the same question may be asked at once.
+    ``value``: the answer, as the kind of question reads it. ``said``: the model, its tokens and why it ended. Tokens
+    are those that the endpoint reports. ``raw``: the beginning of an invalid answer. ``learned``: the client learned
+    from this refusal to ask in another way, so that the same question may be asked at once.
     """
 
     outcome: str
@@ -43,8 +45,8 @@ class Reply:
 
 
 class Reader:
-    """Reads responses to questions of one kind. ``key``: the API key. ``question``: None where it is not known, as
-    for a batch job of an earlier run."""
+    """Reads responses to questions of one kind. ``key``: the API key. ``question``: None if it is not known, as for
+    a batch job of an earlier run."""
 
     def __init__(self, kind: Kind, key: str, question: Question | None):
         self.kind, self.key = kind, key
@@ -90,8 +92,10 @@ class Reader:
         return Reply("refused", reason)
 
     def _error_that_says_200(self, body: dict[str, Any]) -> Reply:
-        """An error under a status that says none: by the status or the kind that it names itself. What names neither
-        is taken as final: waiting would not change it."""
+        """The reply in an error that came with status 200. Its body may name the real status, or a kind of error.
+
+        An error that names neither is final: waiting would not change it.
+        """
         inner = body.get("error")
         said = [one.get(name) for one in (inner, body) if isinstance(one, dict) for name in ("status", "code", "type")]
         numbers = [int(str(one)) for one in said if str(one).isascii() and str(one).isdigit() and len(str(one)) == 3]
@@ -118,8 +122,10 @@ class Reader:
         return f": {text}" if text else ""
 
     def safe(self, text: str) -> str:
-        """Text from outside, on one line, without the key and without a passage of the document. Where the document is
-        not known, a longer text is not repeated at all."""
+        """Text from outside, on one line and without the key. A text with a passage of the document is not repeated.
+
+        If the document is not known, no text of ``ECHO`` or more characters is repeated.
+        """
         line = " ".join(text.replace(self.key, "[key]").split())[:REASON_CHARACTERS]
         if len(line) < ECHO:
             return line
@@ -129,7 +135,7 @@ class Reader:
         return line
 
     def beginning(self, text: str) -> str:
-        """The begin of a text from outside, on one line, escaped, without the key and passages of the document."""
+        """The beginning of a text from outside: on one line, escaped, without the key and passages of the document."""
         line = " ".join(text[: 4 * ANSWER_SHOWN].replace(self.key, "[key]").split())[:ANSWER_SHOWN]
         kept, at = [], 0
         while at < len(line):
@@ -160,7 +166,7 @@ def _count(value: Any) -> int:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait from ``retry-after-ms`` or ``Retry-After`` (seconds or a date); None where there is none."""
+    """Seconds to wait from ``retry-after-ms`` or ``Retry-After`` (seconds or a date). None if there is none."""
     try:
         if "retry-after-ms" in headers:
             return max(float(headers["retry-after-ms"]) / 1000, 0.0)

@@ -1,4 +1,4 @@
-"""How much is asked: hard caps on the calls and the cost of one run. How fast is in pace.py."""
+"""Hard caps on the calls and the cost of one run. The pace of the calls is in pace.py."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from grip_assets.llm.reply import Reply
 
 @dataclass(frozen=True)
 class Caps:
-    """``max_calls`` and ``max_cost``: None where there is no cap. ``cost``: of so many prompt and answer tokens, in the
-    unit of the cap."""
+    """``max_calls`` and ``max_cost``: None if there is no cap. ``cost``: the cost of a number of prompt tokens and a
+    number of answer tokens, in the unit of ``max_cost``."""
 
     max_calls: int | None
     max_cost: float | None
@@ -21,9 +21,9 @@ class Caps:
 
 
 class Spending:
-    """The caps of one run: nothing is sent that could pass them.
+    """The caps of one run. No request is sent that could exceed them.
 
-    A request holds the most it can cost until its usage is known; one whose answer was lost stays at that.
+    A request counts with the most that it can cost, until its usage is known. If its usage stays unknown, so does that.
     ``before``: what the run has spent already. ``settings``: the settings group with the caps, for errors.
     """
 
@@ -35,7 +35,7 @@ class Spending:
         self.settled = asyncio.Event()
 
     def most(self, question: Question) -> float:
-        """An upper bound for the cost of asking it."""
+        """An upper bound for the cost of a question."""
         return self.caps.cost(question.most_tokens, question.max_tokens)
 
     def fits(self, question: Question) -> bool:
@@ -54,7 +54,10 @@ class Spending:
         return Capped(f"the cap of {self.caps.max_cost:g} ({self.settings}.max_cost) is reached: {spent}")
 
     async def hold(self, question: Question) -> None:
-        """Count a request before it goes; raises Capped where it could pass a cap."""
+        """Count a request before it is sent. Waits for requests under way if it could exceed a cap with them.
+
+        Raises Capped if it could exceed a cap without them.
+        """
         while not self.fits(question):
             if self.all_called() or not self.under_way:
                 raise self.capped()
@@ -67,7 +70,7 @@ class Spending:
         self.held, self.under_way = self.held + self.most(question), self.under_way + 1
 
     def settle(self, question: Question, reply: Reply) -> None:
-        """Replace what was held for a request by what it used."""
+        """Replace the most that a request could cost by its cost."""
         most = self.most(question)
         self.under_way -= 1
         self.held = self.held - most if self.under_way else 0.0

@@ -117,8 +117,10 @@ def _has_weights(folder: Path) -> bool:
 
 
 def cached(name: str) -> Path:
-    """Where ``name`` is in the user's cache, or may be made: in ``GRIP_CACHE``, by default ``grip`` in ``~/.cache``.
-    Where nothing can be written there, in a temporary folder that nobody else can write to."""
+    """The path of ``name`` in the user's cache: in ``GRIP_CACHE``, by default ``grip`` in ``~/.cache``.
+
+    If it is not there and cannot be written there, the path is in a temporary folder that only this user can write to.
+    """
     chosen = _chosen_cache()
     temporary = Path(tempfile.gettempdir()) / f"grip-cache-{os.getuid()}"
     if (chosen / name).exists() or _can_be_written(chosen):
@@ -138,7 +140,7 @@ def _chosen_cache() -> Path:
 def _home() -> Path:
     try:
         return Path.home()
-    except RuntimeError:  # a user without one
+    except RuntimeError:  # this user has no home folder
         return Path(tempfile.gettempdir())
 
 
@@ -162,10 +164,10 @@ def _in_hub_cache(name: str, file: str = "config.json") -> Path | None:
 
 
 def content_hash(files: ModelFiles, root: Path) -> str:
-    """SHA-256 of the names and contents of the files that matter, 16 hex digits.
+    """The first 16 hex digits of the SHA-256 of the names and contents of the files that matter.
 
-    Hashes of single files are remembered in ``root/.hashes`` by path, size and time, so that a run with nothing to
-    do reads no weights. A hub model that is not here is named by its commit.
+    Hashes of single files are kept in ``root/.hashes`` by path, size and time, so that a run with nothing to do reads
+    no weights. For a hub model that is not on this machine, the result is its commit.
     """
     if files.folder is None:
         return _hub_commit(files.name)
@@ -189,7 +191,7 @@ def _file_hash(path: Path, memory: Path) -> str:
         return noted
     with path.open("rb") as handle:
         found = hashlib.file_digest(handle, "sha256").hexdigest()
-    with suppress(OSError):  # a reader who may not write here hashes again the next time
+    with suppress(OSError):  # without the right to write here, the file is hashed again next time
         memory.mkdir(parents=True, exist_ok=True)
         aside = memory / f".{note.name}.{os.getpid()}"
         put_text(found, note, aside)
@@ -197,7 +199,7 @@ def _file_hash(path: Path, memory: Path) -> str:
 
 
 def _noted(note: Path) -> str | None:
-    """A hash that is remembered; None where there is none, or no whole one (an empty file after a power cut)."""
+    """A hash that was kept. None if there is none, or if it is not whole (an empty file after a power cut)."""
     try:
         text = note.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

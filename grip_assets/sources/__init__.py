@@ -1,1 +1,1 @@
-"""Readers: every kind of pool becomes a stream of raw documents."""
+"""Reads every kind of pool as a stream of documents."""

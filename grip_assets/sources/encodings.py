@@ -1,9 +1,9 @@
-"""Bytes to text: UTF-8, else what a byte order mark says, else the encoding that charset-normalizer finds.
+"""Decodes bytes: by a byte order mark, else as UTF-8, else as the file declares, else as charset-normalizer finds.
 
-Old source files are mostly ASCII with a few other letters, too little for statistics over all encodings there are. So
-candidates are few, in the order in which they are common, and only lines with such letters are looked at. What was
-decoded from another encoding is marked: a guess is never passed off as what the file said. A text that is UTF-8 but for
-a few broken bytes is no text of another encoding; it is rejected.
+Old source files are mostly ASCII with a few other letters. That is too little to tell all encodings apart by
+statistics. So there are few candidates, the most common first, and only lines with such letters are examined. A text
+that was decoded from another encoding than UTF-8 is marked with it, so that nobody takes a guess for a fact. A text
+that is UTF-8 but for a few broken bytes is rejected, and not read in another encoding.
 """
 
 import codecs
@@ -19,19 +19,19 @@ BOMS = {
 WESTERN = ("cp1252", "cp1250", "iso8859_2")  # a letter or two between ASCII letters
 OTHERS = ("gb18030", "cp1251", "cp932", "euc_jp", "big5", "euc_kr", "koi8_r", "cp1253")  # whole words of other letters
 LOOKED_AT = 50_000  # bytes
-BETTER = 0.02  # by which another candidate has to be more of a language than one that is more common
+BETTER = 0.02  # by so much the coherence of a candidate must exceed that of the most common one
 HIGH = re.compile(rb"[\x80-\xff]+")
 SAYS = re.compile(rb"(?:coding|charset)\s*[:=]\s*[\"']?([-\w.]+)", re.I)  # Python, Ruby, Emacs, XML, HTML
 KINDS = re.compile(r"(iso8859|cp\d|koi8|euc|shift|gb|big5|mac|tis)")  # Python has others that are no character sets
 
 
 def bom(data: bytes) -> str | None:
-    """The encoding that a byte order mark names; UTF-8's says nothing new."""
+    """The encoding that a byte order mark names. UTF-8's mark is left to ``decode``."""
     return next((name for mark, name in BOMS.items() if data.startswith(mark)), None)
 
 
 def decode(data: bytes) -> tuple[str, str | None]:
-    """The text, and the encoding where it is not UTF-8. UnicodeDecodeError (of UTF-8) where it is text in none."""
+    """The text, and its encoding if that is not UTF-8. Raises UnicodeDecodeError (of UTF-8) if no encoding fits."""
     marked = bom(data)
     if marked:
         return data.decode(marked), marked
@@ -63,7 +63,7 @@ def _encoding(data: bytes) -> str | None:
 
 
 def _said(data: bytes) -> str | None:
-    """The encoding that the head of a file names for itself."""
+    """The encoding that a file declares in its first bytes. None if it declares none that Python knows."""
     found = SAYS.search(data[:1024])
     try:
         name = codecs.lookup(found[1].decode()).name.replace("-", "_") if found else ""
@@ -86,7 +86,7 @@ def _likeliest(data: bytes, candidates: Sequence[str]) -> str | None:
 
 
 def _broken_utf8(data: bytes) -> bool:
-    """Whether more of the letters beyond ASCII are UTF-8 than are not."""
+    """Whether most of the letters beyond ASCII are valid UTF-8."""
     text = data[: LOOKED_AT * 4].decode("utf-8", errors="replace")
     broken = text.count("\ufffd")
     return sum(c > "\x7f" for c in text) - broken > broken

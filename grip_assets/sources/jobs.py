@@ -1,8 +1,8 @@
-"""Reading a pool as jobs: what needs one batch of documents alone, so that any process can do it.
+"""The two jobs that read a pool. Each needs only one batch of documents, so any process can run it.
 
-Steps that compare documents with those before are taken between the two jobs, in the order of the pool
-(stages/curation/corpus.py). Rows of a table are read where its file is streamed, since a file may be larger than
-memory; files of a folder are read by the job.
+Between the two jobs, stages/curation/corpus.py takes the steps that compare a document with earlier ones, in the order
+of the pool. The files of a folder are read by the job. The rows of a table are read by the process that streams its
+file, since the file may be larger than memory.
 """
 
 import json
@@ -29,8 +29,8 @@ from grip_assets.sources.steps.base import Outcome
 from grip_assets.sources.steps.contamination import Finding
 
 Item = TypeVar("Item", Entry | Outcome, Outcome)
-BATCH, BATCH_BYTES = 1024, 2 << 20  # documents and bytes of text that are worked on at once
-IN_MEMORY = 6 * BATCH_BYTES  # of a batch, with what is made of it
+BATCH, BATCH_BYTES = 1024, 2 << 20  # documents and bytes of text per batch
+IN_MEMORY = 6 * BATCH_BYTES  # bytes of a batch with its results
 OF_DOCUMENTS = tuple(field.name for field in fields(RawDocument))
 OF_REJECTED = tuple(field.name for field in fields(Rejected))
 TYPES = {"text": pa.large_string(), "n_bytes": pa.int64(), "vector": pa.binary()}
@@ -39,10 +39,10 @@ READ = pa.schema([(name, TYPES.get(name, pa.string())) for name in dict.fromkeys
 
 @dataclass(frozen=True)
 class ReadDocuments:
-    """The job: pieces of a pool become documents with names, or rejections, which have a ``reason``.
+    """The job: turns pieces of a pool into documents with names, or into rejections, which have a ``reason``.
 
-    A piece is a file, or a document that is a row of a table. Where a piece that is a document comes through as it is,
-    its name alone is in the table.
+    A piece is a file, or a document or rejection from a row of a table. If a document or rejection comes through
+    unchanged, its row of the result holds only its ``doc_id``.
     """
 
     reader: Reader
@@ -84,8 +84,8 @@ def read_pool(source: DocumentPool, settings: Corpus, executor: Executor) -> Ite
 
 
 def outcomes(table: pa.Table, pieces: tuple[Entry | Outcome, ...]) -> Iterator[Outcome]:
-    """The documents and rejections of a table of ``ReadDocuments``, made of ``pieces``."""
-    given = (piece for piece in pieces if not isinstance(piece, Entry))  # they come before the files, if there are any
+    """The documents and rejections that ``ReadDocuments`` made of ``pieces``, from its result."""
+    given = (piece for piece in pieces if not isinstance(piece, Entry))  # documents and rejections come before files
     whole = iter(table.filter(pc.is_valid(table["source"])).to_pylist())
     for source, name in zip(table["source"].to_pylist(), table["doc_id"].to_pylist(), strict=True):
         piece = next(given, None)
@@ -108,7 +108,7 @@ def _outcome(row: dict[str, Any]) -> Outcome:
 
 
 def batches(stream: Iterable[Item]) -> Iterator[list[Item]]:
-    """Files, documents and rejections in lists of at most BATCH, or of about BATCH_BYTES of text."""
+    """Files, documents and rejections in lists of at most BATCH items and about BATCH_BYTES of text."""
     batch: list[Item] = []
     n_bytes = 0
     for item in stream:
@@ -123,10 +123,10 @@ def batches(stream: Iterable[Item]) -> Iterator[list[Item]]:
 
 @dataclass(frozen=True)
 class CountTokens:
-    """The job: tokens of texts, and which texts are of a project that is held out.
+    """The job: counts the tokens of texts, and finds the texts whose project is held out.
 
-    A shard has the columns ``text`` and ``project``. Each project draws for itself, so another project in the pool
-    changes nothing. ``tokenizer`` None: nothing is counted.
+    A shard has the columns ``text`` and ``project``. Each project is drawn by itself, so another project in the pool
+    changes nothing. ``tokenizer``: None if no tokens are counted.
     """
 
     tokenizer: TokenizerFiles | None

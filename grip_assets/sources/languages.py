@@ -1,7 +1,7 @@
-"""Languages of code, by file name or as a column says them: lower-case names as Pygments and the grammars have them.
+"""The language of a document, by its file name or by a column: a lower-case name that Pygments and the grammars use.
 
-A language of prose is another thing: a column that says `pl` means Polish and not Perl. Such codes are stored as they
-are, and never read as code.
+A column may also hold codes of natural languages: there, `pl` is Polish and not Perl. Such a code is stored as it is,
+and the document is never read as code.
 """
 
 from pathlib import PurePosixPath
@@ -53,7 +53,7 @@ def is_prose(code: str) -> bool:
 
 
 def named(value: str, of_code: bool = False) -> str:
-    """The language that a column says. ``of_code``: the column is of programming languages, where `pl` is Perl."""
+    """The language that a value of a column names. ``of_code``: it is a programming language, so `pl` is Perl."""
     name = value.strip().lower()
     if name in CODE or (is_prose(name) and not of_code):
         return name

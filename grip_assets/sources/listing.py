@@ -1,8 +1,9 @@
-"""The files of a pool: which there are, and which are no part of it and why.
+"""Lists the files of a pool, and says which files are no part of it and why.
 
-Files go through fsspec, so a local folder and a bucket are one code path from here on. Left out are hidden files, what
-Git is told to ignore inside a checkout, GRIP's own folders and what it exported. Links are followed, each real file is
-listed once, and a folder that links to itself ends. What cannot be opened is a rejected row, never silence.
+A folder of this machine is read directly, every other address through fsspec. Both become the same entries. Left out
+are hidden files, files that .gitignore names inside a checkout, GRIP's own folders and GRIP's exports. Links are
+followed. Each real file is listed once, so a folder that links to itself does no harm. A file or folder that cannot be
+opened is a rejected row.
 """
 
 import errno
@@ -40,9 +41,9 @@ AGAIN = "links to what is listed already"
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of the pool: relative name, where it is, size in bytes, and what changes when its content does.
+    """A file of the pool. ``name``: relative to the pool. ``size``: in bytes. ``stamp``: changes if the content does.
 
-    ``fs``: the fsspec file system that ``path`` belongs to; None: this machine's, where a name is never a pattern.
+    ``fs``: the fsspec file system that ``path`` belongs to. None: this machine's; no path is taken for a pattern there.
     """
 
     name: str
@@ -55,7 +56,7 @@ class Entry:
         return self.fs.open(self.path, "rb") if self.fs else Path(self.path).open("rb")
 
     def is_hole(self) -> bool:
-        """Whether the disk holds nothing of it: a sparse file, all of it zero bytes. Reading would take minutes."""
+        """Whether this is a sparse file without data. All of it is zero bytes, and reading it could take minutes."""
         if self.fs or not self.size:
             return False
         try:
@@ -68,7 +69,7 @@ class Entry:
 
 @dataclass
 class Listing:
-    """``entries``: sorted by name. ``one_file``: the path named a file. ``rejected``: what could not be looked into."""
+    """``entries``: sorted by name. ``one_file``: the path is that of a file. ``rejected``: what could not be opened."""
 
     path: str
     entries: list[Entry] = field(default_factory=list)
@@ -84,7 +85,7 @@ class Listing:
             self.examples[why].append(name)
 
     def notes(self) -> list[str]:
-        """What was left out, in words."""
+        """Lines for the user: the files left out, the links followed, the files that cannot be opened."""
         lines = []
         for why, n in sorted(self.left_out.items()):
             names = sorted(self.examples[why])
@@ -105,7 +106,7 @@ class Listing:
 
 
 def list_files(path: str) -> list[Entry]:
-    """All files of the pool at ``path``, sorted by relative name. GripError where there are none."""
+    """All files of the pool at ``path``, sorted by relative name. Raises GripError if there are none."""
     return look(path).entries
 
 
@@ -123,7 +124,7 @@ def hidden(name: str) -> bool:
 
 
 def own_folders() -> dict[str, str]:
-    """GRIP's data folder and Dagster's home, by their real paths, in words."""
+    """The names of GRIP's data folder and of Dagster's home folder, by their real paths."""
     return {
         os.path.realpath(data_root()): "GRIP's data folder",
         os.path.realpath(home_folder()): "Dagster's home folder",
@@ -131,7 +132,7 @@ def own_folders() -> dict[str, str]:
 
 
 def _marked(names: set[str]) -> str | None:
-    """Why a folder with files of these names is no part of a pool; None where it may be."""
+    """Why a folder with files of these names is no part of a pool. None if it may be a part."""
     if CATALOG in names or {"dagster.yaml", "history"} <= names:
         return OWN
     return EXPORTED if MANIFEST in names else None
@@ -175,7 +176,7 @@ def _refuse_own(root: Path) -> None:
 
 
 def _snapshot(root: Path) -> Path:
-    """The files of one revision, where ``root`` is a data set in the local cache of a hub."""
+    """The folder of one revision, if ``root`` is a data set in the local cache of a hub. Otherwise ``root``."""
     if not all(os.path.isdir(root / name) for name in ("blobs", "refs", "snapshots")):  # noqa: PTH112  (never raises)
         return root
     revisions = sorted(p.name for p in (root / "snapshots").iterdir())
@@ -187,14 +188,14 @@ def _snapshot(root: Path) -> Path:
 
 
 class _Walk:
-    """Every real folder is visited once: the folders themselves first, then those that links lead to, by name."""
+    """Visits every real folder once: first the folders of the pool, then the folders that links lead to, by name."""
 
     def __init__(self, root: Path, listing: Listing):
         self.root, self.listing, self.inside = root, listing, os.path.realpath(root)
         self.own = own_folders()
         self.visited: set[tuple[int, int]] = set()
         self.links: list[tuple[str, str]] = []
-        self.files: dict[tuple[int, int], Entry] = {}  # of links
+        self.files: dict[tuple[int, int], Entry] = {}  # that links lead to
 
     def go(self) -> None:
         direct: set[tuple[int, int]] = set()
@@ -213,9 +214,9 @@ class _Walk:
         self.listing.entries.extend(self.files.values())
 
     def _behind(self, name: str, path: str) -> Iterator[tuple[str, str, os.stat_result]]:
-        """What a link leads to."""
+        """The files that a link leads to."""
         try:
-            info = os.stat(path)  # noqa: PTH116  (as below: one call a file, for millions of files)
+            info = os.stat(path)  # noqa: PTH116  (as below: one call per file, for millions of files)
         except OSError as error:
             detail = "a link to nothing" if isinstance(error, FileNotFoundError) else str(error.strerror)
             self._reject(name, detail)
@@ -231,7 +232,7 @@ class _Walk:
             yield name, path, info
 
     def _below(self, prefix: str, folder: str) -> Iterator[tuple[str, str, os.stat_result]]:
-        """Files below a folder; links are put aside."""
+        """The files below a folder. Links are put aside in ``links``."""
         stack: list[tuple[str, str, _Ignored]] = [(prefix, folder, _Ignored())]
         while stack:
             prefix, folder, ignored = stack.pop()
@@ -254,7 +255,7 @@ class _Walk:
                     self.listing.leave_out(SPECIAL, readable(name))
 
     def _items(self, prefix: str, folder: str) -> list[os.DirEntry]:
-        """What lies in a folder; nothing where it is not to be read, was read already or cannot be."""
+        """The items of a folder. None if it is no part of the pool, was visited already or cannot be opened."""
         try:
             info = os.stat(folder)  # noqa: PTH116
             with os.scandir(folder) as found:
@@ -283,8 +284,11 @@ class _Walk:
 
 
 class _Ignored:
-    """What the .gitignore files of a checkout name. Outside of a checkout they say nothing: a pool that was collected
-    out of repositories has files that their authors had added all the same."""
+    """The rules of the .gitignore files of a checkout.
+
+    Outside of a checkout the rules are not followed. A pool that was collected from repositories has files that a rule
+    names, but that their authors added all the same.
+    """
 
     def __init__(self, rules: tuple[tuple[str, Any], ...] = (), checkout: bool = False):
         self.rules, self.checkout = rules, checkout
@@ -303,7 +307,7 @@ class _Ignored:
             return here
 
     def has(self, name: str, is_folder: bool) -> bool:
-        """The rules of the deepest folder that says anything decide."""
+        """Whether a rule names a file or folder. The rules of the deepest folder that say anything about it decide."""
         for prefix, spec in self.rules:
             said = spec.check_file(name.removeprefix(prefix) + ("/" if is_folder else "")).include
             if said is not None:
@@ -340,7 +344,7 @@ def _look_remote(path: str) -> Listing:
 
 
 def _marked_folders(names: Iterable[str]) -> dict[str, str]:
-    """Folders below the root that are GRIP's own or exports, with which."""
+    """The folders below the root that are left out, each with the reason: GRIP's own data, or an export."""
     inside: dict[str, set[str]] = defaultdict(set)
     for name in names:
         path = PurePosixPath(name)
@@ -354,7 +358,7 @@ def _folders_of(name: str) -> list[str]:
 
 
 def _file_system(path: str) -> tuple[Any, str]:
-    """fsspec's file system of a URL; GripError where the scheme is unknown or its driver is not installed."""
+    """fsspec's file system of a URL. Raises GripError if the scheme is unknown or its driver is not installed."""
     import fsspec
     from fsspec.registry import known_implementations
 
@@ -379,7 +383,7 @@ def _file_system(path: str) -> tuple[Any, str]:
 
 
 class _said_in_a_sentence:
-    """A driver's error as one sentence: drivers raise whatever their libraries do."""
+    """Turns a driver's error into one sentence, since drivers raise the errors of their libraries."""
 
     def __init__(self, path: str):
         self.path = path
@@ -406,7 +410,7 @@ def _no_access(path: str, error: Exception) -> GripError:
 
 
 def _leave_exports_out(listing: Listing) -> None:
-    """A file that has a card of ours beside it, and every card of ours."""
+    """Takes out every card that GRIP wrote, and the exported file beside it."""
     names = {e.name for e in listing.entries}
     gone = set()
     for card in listing.entries:
@@ -418,7 +422,7 @@ def _leave_exports_out(listing: Listing) -> None:
 
 
 def _is_ours(card: Entry) -> bool:
-    """By its mark (store/marks.py); cards of earlier versions have only words."""
+    """Whether GRIP wrote a card. It has a mark (store/marks.py), or, from earlier versions, only certain words."""
     try:
         with card.open() as file:
             text = file.read(CARD_BYTES)

@@ -1,8 +1,8 @@
-"""Pools: a listing that can be recognised without reading, and a stream of documents in a fixed order.
+"""Opens a pool: its files, which have a fingerprint, and a stream of its documents in a fixed order.
 
-Every pool is a list of entries, files sorted by their relative names, and a reader of one entry (readers/). Which files
-there are: listing.py; what they are: recognition.py. What becomes of the documents: steps/. Documents are streamed; the
-bytes of one file of a folder, or of one row group of a table, are in memory at a time.
+A pool has entries, which are its files sorted by relative name, and a reader of one entry (readers/). listing.py finds
+the files, recognition.py their format, and steps/ checks the documents. Documents are streamed: one file of a folder,
+or one row group of a table, is in memory at a time.
 """
 
 import hashlib
@@ -26,9 +26,9 @@ ENVIRONMENT = "environment"
 
 @dataclass
 class DocumentPool:
-    """``n_listed``: documents there are before sampling; rows of tables are counted as they are read. ``rejected``:
-    files that are not read, with the reason. ``about``: files that say what is read. ``notes``: lines for the user on
-    how the pool is read. ``row_sample``: rows to draw of a table and the seed; None: all."""
+    """``n_listed``: the number of documents before sampling; rows of tables are counted as they are read. ``rejected``:
+    files that are not read, with the reason. ``about``: files that name the files to read. ``notes``: lines for the
+    user on how the pool is read. ``row_sample``: the number of rows to draw and the seed; None: all rows."""
 
     label: str
     entries: list[Entry]
@@ -40,7 +40,7 @@ class DocumentPool:
     row_sample: tuple[int, int] | None = None
 
     def fingerprint(self) -> str:
-        """Digest of the listing: the pool is read again only when it changes."""
+        """A hash of the listing. The pool is read again only if it changes."""
         lines = [f"{e.name}\0{e.size}\0{e.stamp}" for e in (*self.entries, *self.about)]
         lines += [f"{r.source}\0{r.reason}\0{r.n_bytes}" for r in self.rejected]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
@@ -64,7 +64,7 @@ class DocumentPool:
 def open_pool(settings: Corpus, vector_column: str | None = None) -> DocumentPool:
     """The pool of settings/corpus. ``vector_column``: the column of the pool's own vectors (settings/embedding.column).
 
-    GripError where there is nothing, or nothing of the format.
+    Raises GripError if there are no files, or none of the format.
     """
     listing, found = _recognised(settings)
     reader = READERS[found.format](settings, vector_column)
@@ -84,7 +84,7 @@ def open_pool(settings: Corpus, vector_column: str | None = None) -> DocumentPoo
 
 
 def _recognised(settings: Corpus) -> tuple[Listing, Recognised]:
-    """What lies at settings/corpus.path, and which files of it are read as which format."""
+    """The files at settings/corpus.path, the format of the pool, and the files that are read in it."""
     path, format = settings.path, settings.format
     if format not in (None, *READERS):
         raise GripError(f"settings/corpus.format is '{format}'. Choose one of: {', '.join(READERS)}, or null.")
@@ -103,7 +103,7 @@ def _label(settings: Corpus, found: Recognised) -> str:
 
 
 def _draw_files(pool: DocumentPool, settings: Corpus) -> None:
-    """Count the documents by the listing, and keep as many as settings/corpus.max_documents, drawn by name."""
+    """Count the documents, one per file, and keep at most settings/corpus.max_documents, drawn by hash of the name."""
     known, most = pool.entries, settings.max_documents
     pool.n_listed = len(known) + len(pool.rejected)
     if most is not None and most < len(known):

@@ -1,8 +1,8 @@
-"""Which kind of pool a path is, and which of its files are documents, tables, or neither.
+"""Recognises the format of a pool, and which of its files are documents, tables, or neither.
 
-Names decide first, then the first bytes. Tables beside the card, the licence and the markers of the program that wrote
-them are tables. Tables beside text are read as text only where the text is clearly the larger part; else it is an
-error, since either reading would leave out what the user may have meant.
+Names decide first, then the first bytes. A card, a licence and the markers of the program that wrote the tables may
+lie beside tables: they are no documents. If a pool has tables and other text, it is read as text only if the text is
+clearly the larger part. Otherwise it is an error, since the user may have meant either.
 """
 
 from collections import Counter
@@ -18,13 +18,13 @@ from grip_assets.sources.languages import language_of
 from grip_assets.sources.listing import Entry, Listing
 from grip_assets.sources.readers import READERS
 
-BESIDE = {  # what lies beside tables and is no document, by the name before the first dot
+BESIDE = {  # files beside tables that are no documents, by the name before the first dot
     "readme", "license", "licence", "notice", "copying", "authors", "citation", "changelog", "contributing",
     "code_of_conduct", "datasheet", "dataset_card", "card", "dataset_info", "dataset_infos", "dataset_dict", "state",
     "croissant", "manifest", "checksums", "sha256sums", "md5sums", "metadata",
 }  # fmt: skip
 SUMS = (".crc", ".md5", ".sha256", ".lock")
-LOOKED_INTO = 8  # .json files of a folder; the others are like these
+LOOKED_INTO = 8  # .json files of a folder that are read first; if all are tables, so are the others
 DESCRIBED = "; ".join(reader.described for reader in READERS.values() if reader.described)
 KNOWN = f"Known are: {DESCRIBED}. Others, such as WARC, WET, PDF and archives, are not: convert them first."
 SUFFIXES_SHOWN = 10
@@ -32,7 +32,7 @@ SUFFIXES_SHOWN = 10
 
 @dataclass
 class Recognised:
-    """``chosen``: files that are read. ``unknown``: rows for those that are not. ``notes``: what is to be said."""
+    """``chosen``: files to read. ``unknown``: rejected rows for files of unknown kind. ``notes``: for the user."""
 
     format: str
     chosen: list[Entry]
@@ -41,12 +41,15 @@ class Recognised:
 
 
 def table_kind(name: str) -> str | None:
-    """The format that a file's name says; None for one that is no table by its name."""
+    """The format of a table, by the file's name. None if the name is not that of a table."""
     return next((kind for kind, reader in READERS.items() if name.lower().endswith(reader.endings)), None)
 
 
 def recognise(listing: Listing, format: str | None, has_text: Callable[[Any], bool]) -> Recognised:
-    """``has_text``: whether a row has the column of the text. GripError where no reading is sure."""
+    """Find the format of a pool and the files to read.
+
+    ``has_text``: whether a row has a column with text. Raises GripError if the format is not certain.
+    """
     if listing.one_file and format != "folder":
         entry = listing.entries[0]
         return Recognised(format or _of_file(listing.path, entry, has_text), [entry])
@@ -89,7 +92,7 @@ def _seen(listing: Listing, has_text: Callable[[Any], bool]) -> Recognised:
     jsons = [e for e in text if _plain_json(e.name) and not _beside(e.name)]
     if jsons and len([e for e in text if not _beside(e.name)]) == len(jsons):
         tables |= dict.fromkeys(_json_tables(jsons, has_text), "jsonl")
-        if tables:  # what else is there of JSON says something about them
+        if tables:  # the other .json files describe the tables
             text = [e for e in text if not _plain_json(e.name)]
     if not tables:
         return _folder(listing)
@@ -114,7 +117,7 @@ def _two_kinds(path: str, kinds: Counter[str], text: list[Entry]) -> str:
 
 
 def _json_tables(jsons: list[Entry], has_text: Callable[[Any], bool]) -> list[str]:
-    """The .json files that are tables: all, where those looked into are; a configuration is none."""
+    """The .json files that are tables. If the first few are tables, all are. A configuration file is no table."""
 
     def is_table(entry: Entry) -> bool:
         holds, row = streams.kind_of_json(streams.head(entry))
@@ -184,7 +187,7 @@ def _counted(unknown: list[Entry]) -> list[str]:
 
 
 def kinds_of(entries: list[Entry]) -> str:
-    """How many files, and of which endings."""
+    """The number of files and their most common endings, in words."""
     counts = Counter(_suffix(e.name) for e in entries)
     shown = [f"{suffix} {n:,}" for suffix, n in sorted(counts.items(), key=lambda c: (-c[1], c[0]))]
     more = ", ..." if len(shown) > SUFFIXES_SHOWN else ""
@@ -200,7 +203,7 @@ def _plain_json(name: str) -> bool:
 
 
 def _marker(name: str) -> bool:
-    """What Spark and others write beside their tables: _SUCCESS, _temporary/, _delta_log/."""
+    """Whether a file is a marker that Spark or others write beside tables: _SUCCESS, _temporary/, _delta_log/."""
     return any(part.startswith("_") for part in PurePosixPath(name).parts)
 
 

@@ -1,7 +1,7 @@
-"""Bytes of a file as they were before compression, and the rows of JSON in them.
+"""Unpacks compressed files, and reads the rows of JSON in them.
 
-What a file is, its first bytes say, not its name: a gzip that is not called so is unpacked, one that is only called so
-is read as it is. No line is held that is much longer than a document may be.
+The first bytes of a file decide how it is unpacked, and not its name. A gzip file under another name is unpacked. A
+file that is only named .gz is read as it is. A line is not held if it is much longer than a document may be.
 """
 
 import codecs
@@ -28,7 +28,7 @@ BLOCK = 1 << 20
 
 
 def damage() -> tuple[type[Exception], ...]:
-    """What the libraries raise where a file is cut or broken."""
+    """The exceptions that the libraries raise if a file is cut or broken."""
     from backports.zstd import ZstdError
 
     return (OSError, EOFError, UnicodeDecodeError, zlib.error, lzma.LZMAError, ZstdError)
@@ -36,7 +36,7 @@ def damage() -> tuple[type[Exception], ...]:
 
 @contextmanager
 def plain(entry: Entry) -> Iterator[io.BufferedReader]:
-    """The file's bytes, unpacked."""
+    """The file's bytes, unpacked. UTF-16 and UTF-32 with a byte order mark become UTF-8."""
     with ExitStack() as stack:
         raw = stack.enter_context(entry.open())
         start = raw.read(len(XZ))
@@ -83,7 +83,7 @@ class _Recoded(io.RawIOBase):
 
 
 def head(entry: Entry) -> bytes:
-    """The first 64 KiB, unpacked; nothing where they cannot be read, which the reader then says."""
+    """The first 64 KiB, unpacked. Empty if they cannot be read; the reader reports that later."""
     try:
         with plain(entry) as stream:
             return stream.read(HEAD)
@@ -92,7 +92,7 @@ def head(entry: Entry) -> bytes:
 
 
 def real_reason(entry: Entry) -> str | None:
-    """Why a file is none of its kind, where its first bytes show it."""
+    """Why a file is not what its name says, if its first bytes show it. None otherwise."""
     if not entry.size:
         return "is empty (0 bytes)"
     start = head(entry)
@@ -118,14 +118,14 @@ def _zeros(entry: Entry) -> int:
 
 @dataclass(frozen=True)
 class TooLong:
-    """A line that is not held: its bytes, and whether all are zero."""
+    """A line that is not held. ``n_bytes``: its length. ``zeros``: whether all its bytes are zero."""
 
     n_bytes: int
     zeros: bool
 
 
 def lines(stream: io.BufferedReader, longest: int) -> Iterator[bytes | TooLong]:
-    """The lines of a file, empty ones too."""
+    """The lines of a file, empty ones too. A line of more than ``longest`` bytes is a TooLong."""
     while line := stream.readline(longest):
         if len(line) < longest or line.endswith(b"\n"):
             yield line
@@ -137,7 +137,7 @@ def lines(stream: io.BufferedReader, longest: int) -> Iterator[bytes | TooLong]:
 
 
 def kind_of_json(start: bytes) -> tuple[str | None, Any]:
-    """How a file that begins with ``start`` holds rows, and the first of them.
+    """How a file that begins with ``start`` holds rows, and its first row.
 
     'lines', 'array' (of objects), 'row' (one line that is an object), 'value' (one value over several lines), None (no
     JSON).
@@ -156,7 +156,7 @@ def kind_of_json(start: bytes) -> tuple[str | None, Any]:
 
 
 def _first_of(text: str) -> Any:
-    """The first value; where it is cut off, what it seems to be."""
+    """The first value. None if it is cut off or broken."""
     try:
         return json.JSONDecoder().raw_decode(text)[0]
     except (ValueError, RecursionError):
@@ -164,7 +164,7 @@ def _first_of(text: str) -> Any:
 
 
 def array(stream: io.BufferedReader, name: str) -> Iterator[Any]:
-    """The items of a JSON array, one after the other. GripError where it is broken or does not end."""
+    """The items of a JSON array, one after the other. Raises GripError if it is broken or does not end."""
     decoder, text = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8-sig")()
     buffer, at, items, over = "", 0, 0, False
     while True:

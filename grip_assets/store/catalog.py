@@ -1,14 +1,15 @@
-"""``grip.duckdb``: one view for each table in force, and the views ``settings`` and ``artifacts``.
+"""Writes and opens the catalog, ``grip.duckdb``.
 
-It holds views only, is built aside and swapped by one rename, so a reader never blocks a writer and never sees half
-of it. Paths in it are absolute: ``SELECT * FROM budgets`` works from any client and any folder.
+The file holds only views: one for each table in force, and the views ``settings`` and ``artifacts``. It is built aside
+and put in place by one rename, so a reader never blocks a writer and never sees half of it. Its paths are absolute, so
+``SELECT * FROM budgets`` works from any client and any folder.
 
-The statements that make the views stand beside it, in ``.catalog.sql``. Where the file itself cannot be opened (it is
-damaged, or a client has it open to write), our readers make the same views in memory.
+The statements that make the views are also in ``.catalog.sql``, beside the file. If the file cannot be opened (it is
+damaged, or a client has it open to write), GRIP's readers make the same views in memory.
 
-A run writes the catalog once, at its end. From the first thing that a run puts in force until then, the empty file
-``.catalog-outdated`` says that the catalog shows less than what is in force. A run that was killed leaves it behind,
-and the next command that reads the catalog writes it anew.
+A run writes the catalog once, at its end. Before a run puts anything in force, it makes the empty file
+``.catalog-outdated``. This file says that the catalog is older than what is in force. Writing the catalog removes it.
+A run that was killed leaves it behind, and the next command that reads the catalog writes the catalog anew.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,8 +36,8 @@ def script_path(root: Path) -> Path:
 
 
 class InForce(NamedTuple):
-    """The artifact of a stage in force: the run that put it there, when (seconds), whether it was there already, and
-    the tables that the stage makes today."""
+    """The artifact of a stage in force. ``run_id``: the run that put it in force. ``at``: when, in seconds since 1970.
+    ``reused``: whether it existed before that run. ``tables``: the tables that the stage makes today."""
 
     version: str
     run_id: str
@@ -46,7 +47,7 @@ class InForce(NamedTuple):
 
 
 def mark_outdated(root: Path) -> None:
-    """To be called before something is put in force."""
+    """Call this before something is put in force."""
     root.mkdir(parents=True, exist_ok=True)
     _mark(root).touch()
 
@@ -67,15 +68,15 @@ def rebuild(store: ArtifactStore, in_force: Mapping[str, InForce], settings: Seq
     with disk.room(store.root), store.scratch() as folder:
         with duckdb.connect(folder / "catalog") as connection:
             connection.execute(script)
-            connection.execute("CHECKPOINT")  # fails here where the disk is full, and not unseen in close
+            connection.execute("CHECKPOINT")  # if the disk is full, this fails; close would not say so
         store.replace(script_path(store.root), script)
         put(folder / "catalog", target)
-    target.with_suffix(".duckdb.wal").unlink(missing_ok=True)  # what a client wrote into the one before
+    target.with_suffix(".duckdb.wal").unlink(missing_ok=True)  # what a client wrote into the catalog before
     _mark(store.root).unlink(missing_ok=True)
 
 
 def connect(root: Path) -> duckdb.DuckDBPyConnection:
-    """The catalog, read-only; its views in memory where the file cannot be opened."""
+    """The catalog, read-only. If the file cannot be opened, its views are made in memory."""
     path = catalog_path(root)
     if not path.exists():
         raise GripError(f"{path} is not there: nothing was curated in this data folder. Run `grip curate`.")
@@ -88,7 +89,7 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
 
 
 def _views_in_memory(root: Path, because: str) -> duckdb.DuckDBPyConnection:
-    """GripError where the statements are not there or fail."""
+    """The views, made from the statements. Raises GripError if the statements are missing or fail."""
     connection = duckdb.connect()
     try:
         connection.execute(script_path(root).read_text(encoding="utf-8"))
@@ -103,8 +104,7 @@ def _views_in_memory(root: Path, because: str) -> duckdb.DuckDBPyConnection:
 
 
 def shown_in_force(root: Path) -> dict[str, str]:
-    """The version that the catalog says is in force, by stage; empty where there is no catalog, or none that can be
-    read."""
+    """The version in force by stage, as the catalog shows it. Empty if there is no catalog that can be read."""
     if not catalog_path(root).exists():
         return {}
     try:
@@ -117,7 +117,7 @@ def shown_in_force(root: Path) -> dict[str, str]:
 
 
 def is_current(root: Path, in_force: Mapping[str, str]) -> bool:
-    """Whether the file itself can be opened, or is held by a client, and shows these versions, by stage."""
+    """Whether the catalog is up to date and shows these versions (by stage), in its file or in memory."""
     shows = shown_in_force(root)
     written = script_path(root).exists() and not is_outdated(root)
     return written and all(shows.get(stage) == version for stage, version in in_force.items())
@@ -148,8 +148,10 @@ ARTIFACTS = {
 
 
 def _artifacts(store: ArtifactStore, in_force: Mapping[str, InForce]) -> list[Sequence[Any]]:
-    """One row an artifact. Run, time and ``reused`` are those of the latest materialization where it is in force,
-    of its computation otherwise; ``seconds`` is what computing it took."""
+    """One row per artifact. ``seconds``: how long computing it took.
+
+    Run, time and ``reused``: of its latest materialization if it is in force, otherwise of its computation.
+    """
     return [_artifact(m, store, in_force.get(m["stage"])) for m in store.manifests()]
 
 

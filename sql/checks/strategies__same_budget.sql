@@ -1,5 +1,5 @@
--- Every strategy under every seed that settings/evaluation names, within the longest document of the budget, and not
--- more than half above it. It is below where no document fits into the rest.
+-- Each strategy has a draw for each seed that settings/evaluation names. A draw differs from the budget by at most the
+-- longest document, and exceeds it by at most half. It is below the budget if no document fits into the rest.
 WITH said AS (SELECT name, value FROM settings WHERE "group" = 'budget' OR "group" = 'evaluation'),
 pool AS (SELECT sum(n_tokens) AS tokens, max(n_tokens) AS longest FROM clusters),
 asked AS (SELECT value::DOUBLE AS total FROM said WHERE name = 'total'),

@@ -1,4 +1,4 @@
--- Stored vectors are rounded, so a little below 0 or above 2 is a point or a balanced pair.
+-- Stored vectors are rounded. So a single point may be a little below 0, and a balanced pair a little above 2.
 WITH counted AS (
     SELECT cluster_id, count(*) AS n_docs, count(*) FILTER (repeats > 0) AS n_selected
     FROM selection_weights

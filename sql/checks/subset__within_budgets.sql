@@ -1,9 +1,9 @@
--- In every cluster what was drawn is within the longest document that fits of what the cluster could use; where less
--- than its budget could be used, every document that fits is taken, and none left over fits into what remains of the
--- whole. In documents the draw is exact; in tokens the whole is within one document.
--- A selection that knows no budgets of clusters has one row of thresholds, without a cluster: it is held to the same as
--- one cluster. Where several budgets are summed in that row (exhausted is NULL), only the whole is looked at.
--- (A column of a table wins over an alias of the same name: the alias is not called left_out, as in the thresholds.)
+-- In every cluster, the drawn amount differs from the granted one by at most the longest document that fits. If less is
+-- granted than the cluster's budget, every document that fits is taken, and none that is left fits into the unused rest
+-- of the whole budget. A draw in documents is exact. A draw in tokens is, as a whole, within one document.
+-- A selection without budgets for clusters has one row of thresholds, without a cluster. It is checked as a cluster is.
+-- If that row is the sum of several budgets (exhausted is NULL), only the whole is checked.
+-- (A column of a table wins over an alias of the same name. So no alias is called left_out, as in the thresholds.)
 WITH documents AS (
     SELECT
         t.cluster_id, w.n_tokens, w.repeats, b.unit, t.allocated, t.granted, t.drawn, t.exhausted,

@@ -1,4 +1,4 @@
--- Which documents have a name like this one? First those whose source ends in it, after a slash; else the nearest.
+-- Which documents have a name like this one? Those whose source ends in it, after a slash; if none does, the nearest.
 -- in: corpus, rejected, held_out   parameters: doc   out: source, ends_so; at most ten that end so, or three
 WITH known AS (
     SELECT source FROM corpus UNION SELECT source FROM rejected UNION SELECT source FROM held_out

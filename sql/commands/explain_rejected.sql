@@ -1,5 +1,5 @@
 -- Why was a document kept out before anything was computed?
--- in: catalog   parameters: doc (id or source)   out: one row per rejection, or a document held out
+-- in: catalog   parameters: doc (id or source)   out: one row per rejection or held-out document
 WITH out AS (
     SELECT source, doc_id, reason, detail, stands_for FROM rejected
     UNION ALL

@@ -1,7 +1,6 @@
--- The rows of an export in their order, each with the part that it is written in: parts are of about
--- $part_bytes of text.
--- With $expand a document has as many rows as repeats. With $shuffle (a seed) rows are ordered by a
--- hash, else by cluster.
+-- The rows of an export in their order, each with the part that it is written in. A part has about $part_bytes of text.
+-- With $expand, a document has as many rows as repeats. With $shuffle (a seed), rows are ordered by a hash,
+-- otherwise by cluster.
 -- in: subset, corpus   out: the table export_rows, one row per row of the export
 CREATE TEMP TABLE export_rows AS
 WITH rows AS (

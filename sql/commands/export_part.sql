@@ -1,4 +1,4 @@
--- The rows of part $part of an export in their order, with all that is known of them but the text.
+-- The rows of part $part of an export in their order, with all columns but the text.
 -- `repeats`: how often to train on each. `kept`: the user's own columns as JSON.
 -- in: export_rows   out: one row per row of the export
 SELECT

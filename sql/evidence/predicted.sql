@@ -1,4 +1,4 @@
--- What the models predict, and the passages left out because a document of the pool has a third of one or more.
+-- The passages that the models predict, and those left out because a document of the pool holds over 0.3 of one.
 -- in: evaluation_set   out: one row per set
 SELECT
     "set", count(*) AS items, count(DISTINCT project) AS projects, sum(n_bytes)::BIGINT AS bytes,

@@ -1,4 +1,4 @@
--- Which clusters does the budget favour? A plan: sql/questions/share_by_cluster.sql says what was drawn.
+-- Which clusters does the budget favour? Shares are planned; sql/questions/share_by_cluster.sql has the drawn ones.
 -- in: budgets   out: one row per cluster, largest gain first
 SELECT
     cluster_id, replay_multiplier,

@@ -1,4 +1,4 @@
--- Loss by step over the clusters: the middle one, and where the middle eight tenths are. Seeds are averaged first.
+-- Loss by step: the median of the clusters, and the range of their middle 80%. Seeds are averaged first.
 -- in: loss_curves   out: one row per step
 WITH by_cluster AS (SELECT cluster_id, step, avg(loss) AS loss FROM loss_curves GROUP BY ALL)
 SELECT

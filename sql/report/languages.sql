@@ -1,4 +1,4 @@
--- Languages of the documents, before and after selection; the rarest together.
+-- Languages of the documents, before and after selection. The rarest are one row.
 -- in: catalog   parameters: most   out: one row per language
 WITH counted AS (
     SELECT

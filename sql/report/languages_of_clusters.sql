@@ -1,5 +1,5 @@
 -- The most common languages of each cluster.
--- in: catalog   parameters: most   out: at most that many rows a cluster
+-- in: catalog   parameters: most   out: at most that many rows per cluster
 WITH counted AS (
     SELECT k.cluster_id, coalesce(c.language, 'unknown') AS language, count(*) AS n
     FROM clusters AS k JOIN corpus AS c USING (doc_id) GROUP BY 1, 2

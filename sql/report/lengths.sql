@@ -1,4 +1,4 @@
--- How long are documents, before and after selection? Two bands to each doubling.
+-- How long are documents, before and after selection? Each doubling has two bands.
 -- in: selection_weights   out: one row per band
 SELECT
     floor(2 * log2(greatest(n_tokens, 1)))::INTEGER AS band,

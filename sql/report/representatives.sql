@@ -1,5 +1,5 @@
 -- The documents nearest to the centre of each cluster.
--- in: clusters   parameters: most, shown (clusters)   out: at most that many rows a cluster
+-- in: clusters   parameters: most, shown (clusters)   out: at most that many rows per cluster
 SELECT cluster_id, doc_id, cosine FROM clusters
 WHERE cluster_id IN (SELECT unnest($shown::INTEGER[]))
 QUALIFY row_number() OVER (PARTITION BY cluster_id ORDER BY cosine DESC, doc_id) <= $most

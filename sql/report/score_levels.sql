@@ -1,4 +1,4 @@
--- How often each score was given, by dimension, to a quarter.
+-- How often each score was given, by dimension. Scores are rounded to a quarter.
 -- in: quality_scores   out: one row per dimension and score
 WITH given AS (
     UNPIVOT (SELECT syntax_integrity, architecture, educational_value, technical_depth FROM quality_scores

@@ -1,6 +1,6 @@
--- From the base budget to what is allocated: what replay asks for more, what dividing by the sum of
--- utilities takes off,
--- what caps cut, and where the cut is given instead (rounding is in it).
+-- The steps from the base budgets to the allocated ones, summed over clusters. replay: what the boost adds. normalised:
+-- what dividing by the sum of utilities takes off. cut: what caps take off. given: what clusters below their caps get
+-- instead, with rounding.
 -- in: budgets   out: one row
 WITH summed AS (
     SELECT

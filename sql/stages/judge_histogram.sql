@@ -1,5 +1,5 @@
--- How often each score from 0 to 10 was given, by dimension (a score between two whole ones counts to the nearer).
--- in: quality_scores   out: eleven rows a dimension
+-- How often each score from 0 to 10 was given, by dimension. Scores are rounded to whole numbers.
+-- in: quality_scores   out: eleven rows per dimension
 WITH given AS (
     UNPIVOT (SELECT syntax_integrity, architecture, educational_value, technical_depth FROM quality_scores
         WHERE status = 'ok')

@@ -1,5 +1,5 @@
--- The copies of each document, and the budget, quality and drop of its cluster. Two chains are compared by these:
--- clusters of two clusterings cannot be paired, but documents can. budget_share: budget of the cluster by its size.
+-- The copies of each document, and the budget, quality and drop of its cluster. Two chains are compared by
+-- documents, since clusters of two partitions cannot be paired. budget_share: the cluster's budget divided by its size.
 -- in: selection_weights, budgets   out: one row per document
 SELECT
     w.doc_id, w.n_tokens, w.repeats, b.quality, b.delta,

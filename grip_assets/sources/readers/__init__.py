@@ -1,4 +1,4 @@
-"""Readers of pools: one file a format, all of them in ``READERS``. How a format is chosen is in ../recognition.py.
+"""Readers of pools: one file per format, all of them in ``READERS``. ../recognition.py chooses the format.
 
 To add a format, write a subclass of ``base.Reader`` in a file of its own, and name it here and in ``READERS``.
 """

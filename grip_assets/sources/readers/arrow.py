@@ -1,15 +1,15 @@
-"""Rows of Arrow batches as Python values: what Parquet and Arrow files have in common."""
+"""Turns rows of Arrow batches into Python values, for Parquet and Arrow files."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 
-BATCH = 256  # rows that are Python values at a time
+BATCH = 256  # rows that are Python values at the same time
 
 
 def dicts(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    """Rows of a batch as Python values; a string that is no UTF-8 is bytes, and a time too fine for Python is text."""
+    """Rows of a batch as Python values. A string that is not UTF-8 becomes bytes, a time in nanoseconds text."""
     columns = [values(column) for column in batch.columns]
     return (dict(zip(batch.schema.names, row, strict=True)) for row in zip(*columns, strict=True))
 
@@ -40,7 +40,7 @@ def _as_strings(column: pa.Array) -> list[Any]:
 
 
 def _too_fine(kind: pa.DataType) -> bool:
-    """Nanoseconds, at any depth: Python has none."""
+    """Whether a type has nanoseconds, at any depth. Python's times have none."""
     if pa.types.is_timestamp(kind) or pa.types.is_duration(kind) or pa.types.is_time64(kind):
         return kind.unit == "ns"
     return any(_too_fine(kind.field(i).type) for i in range(kind.num_fields))

@@ -1,6 +1,6 @@
-"""What a reader is: it takes one file of a pool, an entry of its listing, and gives the documents in it.
+"""The interface of readers. A reader takes an entry of a listing, which is one file, and yields the documents in it.
 
-A reader is made of settings/corpus and holds nothing that is open, so it can be sent to another process.
+A reader is made from settings/corpus and holds no open file, so it can be sent to another process.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ from grip_assets.sources.listing import Entry
 
 @dataclass
 class Files:
-    """The files that a reader reads. ``about``: files that say which ones, and whose change changes the pool;
+    """The files that a reader reads. ``about``: files that name them; a change of these changes the pool.
     ``notes``: lines for the user."""
 
     entries: list[Entry]
@@ -24,9 +24,9 @@ class Files:
 
 
 class Reader(ABC):
-    """``name``: the value of settings/corpus.format. ``endings``: names of files that are of the format, in lower case;
-    ``magic``: first bytes of such files. ``described``: the format in words, for errors. ``file_is_document``: a file
-    is one document, so that documents are counted, and drawn, by the listing."""
+    """``name``: the value of settings/corpus.format. ``endings``: ends of the names of its files, in lower case.
+    ``magic``: first bytes of its files. ``described``: the format in words, for errors. ``file_is_document``: True if a
+    file is one document; documents are then counted and drawn by the listing."""
 
     name: ClassVar[str]
     endings: ClassVar[tuple[str, ...]] = ()
@@ -38,10 +38,12 @@ class Reader(ABC):
         self.settings, self.vector_column = settings, vector_column
 
     def choose(self, chosen: list[Entry], listing: list[Entry]) -> Files:
-        """The files to read, of those that are of the format and of all that the pool's folder holds."""
+        """The files to read. ``chosen``: the files of the format. ``listing``: all files of the pool."""
         return Files(chosen)
 
     @abstractmethod
     def read(self, entry: Entry) -> Iterator[RawDocument | Rejected]:
-        """The documents of one file, in its order, each with a reason if it cannot be used. GripError if the file
-        cannot be read to its end: nobody could tell what is missing."""
+        """The documents of one file, in its order. A document that cannot be used is a Rejected with a reason.
+
+        Raises GripError if the file cannot be read to its end, since nobody could tell what is missing.
+        """

@@ -1,10 +1,12 @@
-"""environment: the default pool, source code that is on this machine after installation.
+"""environment: the default pool, which is the source code on this machine after installation.
 
-The interpreter's standard library and the installed packages, as 'stdlib/...' and 'site-packages/...'. Two environments
-with the same packages give the same documents wherever they lie, so files that carry paths or install times are left
-out: this package itself, .pth files and finders of editable installs, and what installers write into *.dist-info.
-Two packages hold most of the files (headers of torch, models of transformers); a package gives at most
-``PACKAGE_FILES`` files, chosen by keyed hash, so that the pool is not a pool of those two.
+It has the interpreter's standard library as 'stdlib/...', and the installed packages as 'site-packages/...'. Two
+environments with the same packages give the same documents, wherever they are installed. So files that contain paths or
+install times are left out: this package itself, .pth files and finders of editable installs, and the files that
+installers write into *.dist-info.
+
+Two packages hold most of the files (headers of torch, models of transformers). To leave room for others, a package
+gives at most ``PACKAGE_FILES`` files, chosen by keyed hash.
 """
 
 import os

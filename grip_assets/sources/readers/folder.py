@@ -1,4 +1,4 @@
-"""folder: text and source code, one document a file."""
+"""folder: text and source code, one document per file."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from grip_assets.sources.readers.base import Reader
 
 
 class Folder(Reader):
-    """Files whose names say their language; those names are in ../languages.py."""
+    """Reads the files whose names tell their language (../languages.py)."""
 
     name = "folder"
     described = "text and code by the endings of their names"

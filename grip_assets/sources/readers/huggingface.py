@@ -22,10 +22,10 @@ class HuggingFace(TableReader):
     magic = (b"ARROW1", b"\xff\xff\xff\xff")
     described = "Arrow files and data sets saved by Hugging Face"
 
-    data: Saved | None = None  # of a folder; a file alone is read whole
+    data: Saved | None = None  # None for a single file, which is read whole
 
     def choose(self, chosen: list[Entry], listing: list[Entry]) -> Files:
-        """The files that the data set names itself."""
+        """The files that the data set itself names."""
         self.data = saved(listing)
         caches = sorted({e.name for e in chosen} - {e.name for e in self.data.data})
         more = [f"not read, caches beside the data set: {len(caches):,} ({', '.join(caches[:3])})"] if caches else []
@@ -53,7 +53,7 @@ def _is_read(column: str, wanted: list[str]) -> bool:
 def _numbered(
     found: Iterator[pa.RecordBatch], columns: list[str], wanted: np.ndarray | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows with their numbers from 1: all of them, or the wanted ones (positions from 0, sorted)."""
+    """Rows with their numbers, from 1. ``wanted``: sorted positions of the rows to read, from 0; None: all rows."""
     start = 0
     for batch in found:
         end = start + batch.num_rows

@@ -14,7 +14,7 @@ PACKED = ("", ".gz", ".zst", ".zstd", ".bz2", ".xz")
 
 
 class Jsonl(TableReader):
-    """A file that ends in .json is a table only if its content is one, which recognition.py sees."""
+    """``endings`` has no plain .json: recognition.py decides by the content whether such a file is a table."""
 
     name = "jsonl"
     endings = (*(f"{e}{p}" for e in (".jsonl", ".ndjson") for p in PACKED), *(f".json{p}" for p in PACKED if p))
@@ -41,7 +41,7 @@ class Jsonl(TableReader):
 
 
 def _json_rows(stream: Any, entry: Entry, longest: int) -> Iterator[tuple[int, Any]]:
-    """Numbered values of lines or of an array; a line that is none is a rejected row."""
+    """Numbered values of lines or of an array. A line that is no JSON is a rejected row."""
     start = stream.peek(streams.HEAD)
     if start.startswith(streams.POINTER):
         raise GripError(f"{entry.name} {streams.real_reason(entry)}.")

@@ -1,4 +1,4 @@
-"""parquet: Parquet files, one document a row. Columns that no setting names are not read."""
+"""parquet: Parquet files, one document per row. Columns that no setting names are not read."""
 
 from collections.abc import Iterator
 

@@ -1,6 +1,6 @@
-"""How a row of a table becomes a document: which of its columns is the text, the name, the project and the language.
+"""Turns a row of a table into a document: finds its text, its name, its project and its language.
 
-A row that cannot be used is a rejected row; a file that cannot be read to its end is an error, since nobody could tell
+A row that cannot be used is a rejected row. A file that cannot be read to its end is an error, since nobody could tell
 what is missing. The formats of tables are in jsonl.py, parquet.py and huggingface.py.
 """
 
@@ -55,7 +55,7 @@ class RowFormat:
 
     @cached_property
     def longest_line(self) -> int:
-        """Bytes of a line of JSON that is held: a text of max_bytes, every byte of it escaped, and other columns."""
+        """Bytes of the longest JSON line that is held: a text of max_bytes, every byte escaped, and other columns."""
         return 8 * self.max_bytes + (16 << 20)
 
     def has_text(self, row: Any) -> bool:
@@ -116,7 +116,7 @@ class RowFormat:
         return json.dumps({readable(name): plain_value(value_of(row, name)) for name in names}, ensure_ascii=False)
 
     def columns(self, schema: pa.Schema, file: str, partitions: Mapping[str, str | None]) -> list[str]:
-        """Columns to read of a table; GripError where the named ones are not there."""
+        """The columns of a table to read. Raises GripError if a column that a setting names is missing."""
         there = [*schema.names, *partitions]
         for setting in ("text_field", "id_field", "project_field", "language_field"):
             wanted = getattr(self, setting)
@@ -139,7 +139,7 @@ class RowFormat:
 
 
 def value_of(row: Mapping[str, Any], name: str) -> Any:
-    """The value of a column, or of a field of a struct; None where there is none."""
+    """The value of a column, or of a field of a struct. None if there is none."""
     if name in row or "." not in name:
         return row.get(name)
     first, _, rest = name.partition(".")
@@ -158,7 +158,7 @@ def has_column(schema: pa.Schema, name: str, partitions: Mapping[str, Any] = {})
 
 
 def as_text(value: Any) -> str:
-    """The text form of a value of any type: what names a document, a project or a language."""
+    """A value of any type as text, to name a document, a project or a language."""
     if isinstance(value, str):
         return readable(value)
     if isinstance(value, bytes):
@@ -174,7 +174,7 @@ def as_text(value: Any) -> str:
 
 
 def plain_value(value: Any) -> Any:
-    """A value as JSON has it; a number that is none is null."""
+    """A value that JSON can hold. A number that is not finite becomes null."""
     if isinstance(value, dict):
         return {readable(str(key)): plain_value(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -187,7 +187,7 @@ def plain_value(value: Any) -> Any:
 
 
 def partitions_of(name: str) -> dict[str, str | None]:
-    """Columns that are folders: ``language=go/part-0.parquet`` has a column language."""
+    """Columns that the names of folders give: ``language=go/part-0.parquet`` has a column language."""
     parts = [part.partition("=") for part in PurePosixPath(name).parts[:-1]]
     return {unquote(key): None if value == NO_VALUE else unquote(value) for key, is_one, value in parts if is_one}
 

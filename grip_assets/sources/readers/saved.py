@@ -1,7 +1,8 @@
-"""Data sets saved or cached by Hugging Face `datasets`: which of the Arrow files are the data, and which of their rows.
+"""Finds the files and rows with the data, in data sets that Hugging Face `datasets` saved or cached.
 
-A folder written by ``save_to_disk`` names its files in state.json, older ones with a file of indices too. The library's
-own cache has dataset_info.json with the splits. What else is there are caches of ``map``, ``filter`` and the like.
+A folder that ``save_to_disk`` wrote names its data files in state.json. Older versions also name a file of indices
+there. The library's own cache has dataset_info.json, which names the splits. Other Arrow files beside these are caches
+of ``map``, ``filter`` and the like.
 """
 
 import json
@@ -25,8 +26,8 @@ STATE, INFO = "state.json", "dataset_info.json"
 
 @dataclass
 class Saved:
-    """``data``: files of the data. ``about``: files that say what is data, whose change changes the pool. ``indexed``:
-    for each data set that has indices its data files and the files of its indices."""
+    """``data``: files with the data. ``about``: files that name the data; a change of these changes the pool.
+    ``indexed``: for each data set with indices, its data files and its files of indices."""
 
     data: list[Entry] = field(default_factory=list)
     about: list[Entry] = field(default_factory=list)
@@ -34,12 +35,12 @@ class Saved:
 
     @cached_property
     def picked(self) -> dict[str, np.ndarray]:
-        """Rows by the name of a file; a file that is not in it is read whole."""
+        """The rows to read, by the name of a file. A file without an entry is read whole."""
         return {name: rows for data, indices in self.indexed for name, rows in picks(data, indices).items()}
 
 
 def saved(entries: list[Entry]) -> Saved:
-    """GripError where a file that state.json names is not there."""
+    """Finds the data in the files of a pool. Raises GripError if a file that state.json names is missing."""
     by_folder: dict[str, dict[str, Entry]] = defaultdict(dict)
     for entry in entries:
         path = PurePosixPath(entry.name)
@@ -84,7 +85,7 @@ def _named(files: dict[str, Entry], said: list[dict[str, str]]) -> list[Entry]:
 
 
 def _json(entry: Entry | None) -> dict[str, Any]:
-    """Nothing where there is none, or where a file of this name is something else."""
+    """The object in a JSON file. Empty if there is no file, or if it holds no JSON object."""
     if entry is None:
         return {}
     try:

@@ -1,4 +1,6 @@
-"""Steps of the intake: a document in; the document, a changed one, or a rejection with its reason out. One file a step.
+"""The steps that documents take into the corpus, one file per step.
+
+A step takes a document. It returns the document, a changed one, or a rejection with its reason.
 
 To add a step (personal data, natural language, secrets ...), write a subclass of ``base.Step`` in a file of its own and
 name it in ``steps_of``, before the ordered steps. Its settings are fields of settings/corpus.
@@ -17,14 +19,16 @@ __all__ = ["Step", "in_any_order", "in_pool_order", "steps_of"]
 
 
 def steps_of(settings: Corpus) -> list[Step]:
-    """The steps that the settings ask for, in the order in which they are taken; new ones for each pass."""
+    """The steps that the settings ask for, in their order. Each pass over a pool needs new ones: some have a state."""
     decontamination = [Decontamination(settings.benchmarks)] if settings.benchmarks else []
     return [*decontamination, OneWidth(), ExactCopies()]
 
 
 def in_any_order(steps: Sequence[Step], batch: Sequence[Outcome]) -> list[Outcome]:
-    """A batch after all steps that look at each document alone. It can run in any thread or process; the documents
-    that are left have their names afterwards, which is the work of a hash."""
+    """A batch after all steps that look at each document alone. Any thread or process can run this.
+
+    Each document that is left has its name (``doc_id``) afterwards. The name is a hash, which takes time to compute.
+    """
     for step in (step for step in steps if not step.ordered):
         batch = _after(step, batch)
     for document in batch:
@@ -34,7 +38,7 @@ def in_any_order(steps: Sequence[Step], batch: Sequence[Outcome]) -> list[Outcom
 
 
 def in_pool_order(steps: Sequence[Step], stream: Iterable[Outcome]) -> Iterator[Outcome]:
-    """The stream after all ordered steps. It must come in the order of the pool."""
+    """The stream after all ordered steps. ``stream`` must be in the order of the pool."""
     ordered = [step for step in steps if step.ordered]
     for document in stream:
         for step in ordered:

@@ -1,4 +1,4 @@
-"""What a step is."""
+"""The interface of steps."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -9,16 +9,17 @@ Outcome = RawDocument | Rejected
 
 
 class Step:
-    """Override ``one``, or ``batch`` where many documents at once are faster.
+    """Override ``one``, or ``batch`` if many documents at once are faster.
 
-    ``ordered``: False if a document is looked at alone; such a step keeps no state and may run in any thread or
-    process. True if documents are compared with those before; such a step gets them one by one in the pool's order.
+    ``ordered``: False if the step looks at each document alone. Such a step keeps no state and may run in any thread or
+    process. True if it compares a document with earlier ones. Such a step gets the documents one by one, in the pool's
+    order.
     """
 
     ordered: ClassVar[bool] = False
 
     def one(self, document: RawDocument) -> Outcome:
-        """The document, another in its place, or its rejection."""
+        """The document, a changed one, or its rejection."""
         raise NotImplementedError
 
     def batch(self, documents: Sequence[RawDocument]) -> list[Outcome]:

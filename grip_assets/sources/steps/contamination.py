@@ -1,12 +1,12 @@
-"""Decontamination: which documents hold a benchmark's prompt or solution [Brown et al. 2020, appendix C].
+"""Decontamination: finds documents that hold a benchmark's prompt or solution [Brown et al. 2020, appendix C].
 
-Words are the lower-case ``\\w+`` of a text. A document is contaminated by a problem when ``N`` consecutive words of it
-stand in the problem's prompt or in its solution; "exact" is said of one that has the whole prompt or solution, white
-space aside. Shorter texts (``return x + y``) have no N words, so they never match.
+Words are the lower-case ``\\w+`` of a text. A document is contaminated by a problem if ``N`` consecutive words of it
+stand in the problem's prompt or solution too. The finding is "exact" if the document holds the whole prompt or
+solution, apart from white space. A prompt or solution with fewer than N words (``return x + y``) never matches.
 
-Cost: one look-up a word in the benchmark's small vocabulary (HumanEval: 1,434 words). Only where N known words follow
-one another is anything else computed: a hash of each such run (screening.py), and the text's words themselves where the
-hash is the benchmark's.
+Cost: one look-up per word, in the benchmark's small vocabulary (HumanEval: 1,434 words). More is computed only if N
+known words follow one another: a hash of each such run (screening.py). The words themselves are compared only if the
+benchmark has that hash.
 """
 
 import re
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 N = 13  # GPT-3's
 RULES = ("exact", f"{N}-gram")
-TELLING = 5  # different words in letters, that a run must have
+TELLING = 5  # different words of letters that a run must have
 WORD = re.compile(r"\w+")
 MULTIPLIER_N = np.random.default_rng(0).integers(1, 2**63, N, dtype=np.uint64) | np.uint64(1)
 
 
 class Finding(NamedTuple):
-    """``rule``: exact, if of any of the problems; otherwise 13-gram."""
+    """``rule``: exact if one of the problems is held exactly; otherwise 13-gram."""
 
     benchmark: str
     rule: str
@@ -53,7 +53,10 @@ def spaced(text: str) -> str:
 
 
 def _lines(text: str) -> str:
-    """A line's end that is written out, as in JSON and notebooks, is no letter of the next word."""
+    """The text with real line ends in place of written-out ones, which JSON and notebooks have.
+
+    Otherwise the n of a written-out line end would be a letter of the next word.
+    """
     return text.replace("\\n", "\n")
 
 
@@ -62,15 +65,16 @@ def ngrams(sequence: list) -> Iterator[tuple]:
 
 
 def telling(run: tuple[str, ...]) -> bool:
-    """Counting is no contamination: '0 1 2 3 4 5 6 7 8 9 a b c' is in many a document.
+    """Whether a run has enough different words to tell of a benchmark.
 
-    Stricter would lose solutions: of 164, 36 are shorter than N words, 8 more have no such run at 5, 58 more at 8.
+    Counting does not: '0 1 2 3 4 5 6 7 8 9 a b c' is in many documents. A stricter limit would lose solutions. Of 164,
+    36 are shorter than N words. With a limit of 5, 8 more have no such run; with a limit of 8, 58 more.
     """
     return len({word for word in run if len(word) > 1 and word.isalpha()}) >= TELLING
 
 
 class Index:
-    """The telling runs of N words of a benchmark's prompts and solutions, and the problems that each is of."""
+    """The telling runs of N words in a benchmark's prompts and solutions, and the problems of each run."""
 
     def __init__(self, benchmark: str, texts: Iterable[tuple[str, str]]):
         """``texts``: (problem, prompt or solution)."""
@@ -91,7 +95,7 @@ class Index:
         return Screen(self.number, self.hashes, MULTIPLIER_N)
 
     def suspects(self, texts: Sequence[str]) -> np.ndarray:
-        """For each text whether `find` may find anything in it; where not, it does not."""
+        """For each text, whether `find` may find anything in it. If False, it finds nothing."""
         return self.screen.suspects([_lines(text).lower() for text in texts])
 
     def find(self, text: str) -> Finding | None:
@@ -110,16 +114,16 @@ class Index:
         return here & self.owners.keys()
 
     def _candidates(self, numbers: np.ndarray) -> np.ndarray:
-        """Where N known words begin whose hash is the benchmark's."""
+        """The positions where N known words begin whose hash is one of the benchmark's."""
         known = np.concatenate([[0], np.cumsum(numbers > 0)])
         starts = np.flatnonzero(known[N:] - known[:-N] == N)
         hashes = _hashes(numbers[starts + i] for i in range(N))
-        nearest = np.searchsorted(self.hashes[:-1], hashes)  # np.isin would sort the benchmark's for every document
+        nearest = np.searchsorted(self.hashes[:-1], hashes)  # np.isin would sort all hashes for every document
         return starts[self.hashes[nearest] == hashes]
 
 
 def _hashes(columns: Iterable[np.ndarray]) -> np.ndarray:
-    """Of runs, given as their first words, their second words and so on."""
+    """The hashes of runs. ``columns``: the first words of the runs, then their second words, and so on."""
     return sum(column * multiplier for column, multiplier in zip(columns, MULTIPLIER_N, strict=True))
 
 
@@ -128,8 +132,10 @@ def index(benchmark: str) -> Index:
 
 
 def containment(passages: Sequence[str], texts: Iterable[str]) -> list[float]:
-    """Of each passage the largest share of its runs of N words that one of the texts holds [Broder 1997]: 1 for a
-    copy, 0 for a passage that has no run of its own."""
+    """For each passage, the largest share of its runs of N words that one of the texts holds [Broder 1997].
+
+    The share is 1 for a copy, and 0 for a passage without such runs.
+    """
     known = Index("", ((str(i), passage) for i, passage in enumerate(passages)))
     runs_of = Counter(chain.from_iterable(known.owners.values()))
     largest: Counter[str] = Counter()
@@ -139,7 +145,7 @@ def containment(passages: Sequence[str], texts: Iterable[str]) -> list[float]:
 
 
 class Decontamination(Step):
-    """Rejects documents that hold a benchmark's problem, each copy of one as well. The rejection has the finding."""
+    """Rejects documents that hold a benchmark's problem, and every copy of one too. The rejection has the finding."""
 
     def __init__(self, benchmarks: Iterable[str]):
         self.indexes = [index(name) for name in benchmarks]
@@ -162,7 +168,7 @@ class Decontamination(Step):
         )
 
     def _suspects(self, texts: Sequence[str]) -> np.ndarray:
-        """For each text whether any of the benchmarks may be in it."""
+        """For each text, whether any of the benchmarks may be in it."""
         found = np.zeros(len(texts), bool)
         for index in self.indexes:
             found |= index.suspects(texts)

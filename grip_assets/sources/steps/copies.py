@@ -1,12 +1,14 @@
-"""Exact copies: of documents with the same text only the first is kept."""
+"""Exact copies: if documents have the same text, only the first is kept."""
 
 from grip_assets.sources.documents import RawDocument, Reason, Rejected
 from grip_assets.sources.steps.base import Outcome, Step
 
 
 class ExactCopies(Step):
-    """The first copy read stands, held out or not: so a text is never both in the pool and held out. Holds a name and a
-    source for each document: about 200 bytes."""
+    """Keeps the first copy that is read, held out or not. So a text is never both in the pool and held out.
+
+    Memory: a name and a source per document, about 200 bytes.
+    """
 
     ordered = True
 

@@ -1,8 +1,9 @@
-"""Which texts may hold a run of N words of a benchmark: a first look that never overlooks one, and reads a text in the
-time that a hash of it takes. What it names is looked at again, word by word (contamination.py).
+"""A first look at which texts may hold a run of N words of a benchmark.
 
-A text is given in lower case. Words are maximal runs of the characters that ``\\w`` stands for. A word is known by a
-hash of its bytes, a run by the hash of its words' numbers. Two words that share a hash could only name a text too many.
+It misses no such text, and takes as long as a hash of the text. contamination.py then checks the suspected texts word
+by word. Texts are in lower case. Words are maximal runs of the characters that ``\\w`` matches. A word is recognised
+by a hash of its bytes, and a run by a hash of its words' numbers. If two words share a hash, the only harm is a text
+that is suspected without need.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ OFFSET, PRIME = 0xCBF29CE484222325, 0x100000001B3  # FNV-1a
 
 
 class Screen:
-    """``number``: of each known word, from 1; ``run_hashes``: sorted, of runs of N words, by ``multiplier_N``."""
+    """``number``: that of each known word, from 1. ``run_hashes``: the sorted hashes of runs, by ``multiplier_N``."""
 
     def __init__(self, number: Mapping[str, int], run_hashes: np.ndarray, multiplier_N: np.ndarray):
         self.run_hashes, self.multiplier_N = run_hashes, multiplier_N
@@ -30,7 +31,7 @@ class Screen:
         self.tells = len(np.unique(word_hashes)) == len(number)  # else a known word could be taken for another
 
     def suspects(self, texts: Sequence[str]) -> np.ndarray:
-        """For each text, in lower case, whether it is to be looked at again."""
+        """For each text (in lower case), whether it must be checked word by word."""
         if not self.tells:
             return np.ones(len(texts), bool)
         data, ends = _joined(texts)
@@ -42,7 +43,7 @@ class Screen:
 
 @cache
 def word_characters() -> np.ndarray:
-    """For each character whether ``\\w`` stands for it."""
+    """For each character, whether ``\\w`` matches it."""
     return np.array([chr(code).isalnum() or code == 95 for code in range(0x110000)])
 
 
@@ -77,7 +78,7 @@ def _word_hashes(text: Any, ends: Any) -> np.ndarray:
 
 @compiled
 def _number(value: np.uint64, slots: Any, hashes: Any, numbers: Any) -> np.uint64:
-    """Of the word with this hash; 0 where it is not known."""
+    """The number of the word with this hash. 0 if the word is not known."""
     mask = np.uint64(len(slots) - 1)
     at = value & mask
     while slots[at] != 0:
@@ -89,7 +90,7 @@ def _number(value: np.uint64, slots: Any, hashes: Any, numbers: Any) -> np.uint6
 
 @compiled
 def _width(text: Any, at: int) -> int:
-    """Bytes of the character at a place of well-formed UTF-8."""
+    """The number of bytes of the character at a position of well-formed UTF-8."""
     first = text[at]
     return 1 if first < 0x80 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
 
@@ -104,7 +105,7 @@ def _code(text: Any, at: int, width: int) -> Any:
 
 @compiled
 def _screen(text, ends, is_word, slots, hashes, numbers, run_hashes, multiplier_N, found):  # type: ignore[no-untyped-def]
-    """``found``: whether a run of N known words of each text has a hash of ``run_hashes``."""
+    """Fills ``found``: for each text, whether a run of N known words has a hash of ``run_hashes``."""
     n = len(multiplier_N)
     last_N = np.zeros(n, np.uint64)  # numbers of the last words, a ring
     start = 0
@@ -130,7 +131,7 @@ def _screen(text, ends, is_word, slots, hashes, numbers, run_hashes, multiplier_
 
 @compiled
 def _is_run(last_N: Any, known: int, run_hashes: Any, multiplier_N: Any) -> Any:
-    """Whether the last N words, of which ``known`` % N is the first, are a run that is looked for."""
+    """Whether the last N words have a hash of ``run_hashes``. The first of them is at ``known`` % N."""
     n = len(multiplier_N)
     total = np.uint64(0)
     for j in range(n):
