@@ -4,8 +4,8 @@ Parsers and lexers are C code and regular expressions that hold the interpreter.
 can stop them. So a worker limits its own memory, and sets a timer of processor time before each document. The timer's
 signal ends the worker, even if its parent is gone. The document is then judged as plain text, and its verdict says so.
 
-The timer is the last resort: reading.py already limits how much of a document is read. It counts processor time and
-not clock time, so a busy machine changes no verdict.
+The timer is the last resort: reading.py already limits how much of a document is read. The timer counts processor
+time and not clock time, so a busy machine changes no verdict.
 """
 
 import json
@@ -90,7 +90,7 @@ class Worker:
 
 
 class Workers:
-    """The workers of a process: as many as threads that judge at once. Each starts when it is first needed."""
+    """As many workers as threads judge at once. Each starts when it is first needed. ``close`` ends all."""
 
     def __init__(self) -> None:
         self.lock, self.closed = threading.Lock(), False

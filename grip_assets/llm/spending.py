@@ -23,7 +23,8 @@ class Caps:
 class Spending:
     """The caps of one run. No request is sent that could exceed them.
 
-    A request counts with the most that it can cost, until its usage is known. If its usage stays unknown, so does that.
+    A request counts with the most that it can cost, until its usage is known. This
+    stays so if its answer is lost or reports no usage.
     ``before``: what the run has spent already. ``settings``: the settings group with the caps, for errors.
     """
 
@@ -54,9 +55,9 @@ class Spending:
         return Capped(f"the cap of {self.caps.max_cost:g} ({self.settings}.max_cost) is reached: {spent}")
 
     async def hold(self, question: Question) -> None:
-        """Count a request before it is sent. Waits for requests under way if it could exceed a cap with them.
+        """Count a request before it is sent. Raises Capped if it could exceed a cap.
 
-        Raises Capped if it could exceed a cap without them.
+        A request under way may cost less than the most that it counts with, so this waits for it first.
         """
         while not self.fits(question):
             if self.all_called() or not self.under_way:

@@ -255,7 +255,7 @@ class _Walk:
                     self.listing.leave_out(SPECIAL, readable(name))
 
     def _items(self, prefix: str, folder: str) -> list[os.DirEntry]:
-        """The items of a folder. None if it is no part of the pool, was visited already or cannot be opened."""
+        """The items of a folder. Empty if it is no part of the pool, was visited already or cannot be opened."""
         try:
             info = os.stat(folder)  # noqa: PTH116
             with os.scandir(folder) as found:

@@ -27,7 +27,7 @@ def steps_of(settings: Corpus) -> list[Step]:
 def in_any_order(steps: Sequence[Step], batch: Sequence[Outcome]) -> list[Outcome]:
     """A batch after all steps that look at each document alone. Any thread or process can run this.
 
-    Each document that is left has its name (``doc_id``) afterwards. The name is a hash, which takes time to compute.
+    Each document that is left has its name (``doc_id``) afterwards. The hash takes time, so it is computed here.
     """
     for step in (step for step in steps if not step.ordered):
         batch = _after(step, batch)

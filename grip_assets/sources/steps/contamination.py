@@ -1,8 +1,9 @@
 """Decontamination: finds documents that hold a benchmark's prompt or solution [Brown et al. 2020, appendix C].
 
 Words are the lower-case ``\\w+`` of a text. A document is contaminated by a problem if ``N`` consecutive words of it
-stand in the problem's prompt or solution too. The finding is "exact" if the document holds the whole prompt or
-solution, apart from white space. A prompt or solution with fewer than N words (``return x + y``) never matches.
+stand in the problem's prompt or solution too, unless they say too little (``telling``). The finding is "exact" if the
+document holds the whole prompt or solution, apart from white space. A prompt or solution with fewer than N words
+(``return x + y``) never matches.
 
 Cost: one look-up per word, in the benchmark's small vocabulary (HumanEval: 1,434 words). More is computed only if N
 known words follow one another: a hash of each such run (screening.py). The words themselves are compared only if the
