@@ -3,8 +3,7 @@
 import pytest
 from conftest import AFTER_BUDGET, Lab
 
-from grip_assets.operations import merge
-from grip_assets.settings.changes import read_profile
+from grip_assets.settings.changes import merge, read_profile
 
 pytestmark = pytest.mark.slow
 

@@ -102,7 +102,7 @@ def test_neyman_minimises_the_variance_of_the_mean():
 
 
 def test_a_budget_of_nothing_or_above_the_pool_is_refused():
-    with pytest.raises(GripError, match="settings/budget.total is 1e-06, which is nothing"):
+    with pytest.raises(GripError, match="settings/budget.total is 1e-06, which is less than one of 1,000"):
         resolve_total(1e-6, 1000)
     with pytest.raises(GripError, match=r"settings/budget.total asks for 2,000.*overflow to 'repeat'"):
         capacities(np.array([500, 500]), 2000, "waterfill", 1)
