@@ -275,8 +275,9 @@ def imported_packages(folder: Path) -> dict[str, str]:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for top in {name.partition(".")[0] for name in names} - {"", "grip_assets", *sys.stdlib_module_names}:
-                for owner in owners.get(top, [top]):
-                    found[canonicalize_name(owner)] = str(file.relative_to(folder.parent))
+                named = {canonicalize_name(owner) for owner in owners.get(top, [top])}
+                for owner in named & declared([*PROJECT["optional-dependencies"]]) or named:  # several share backports
+                    found[owner] = str(file.relative_to(folder.parent))
     return found
 
 
