@@ -10,6 +10,7 @@ from typing import Any
 from grip_assets.errors import UsageMistake
 from grip_assets.profiles import OP, fields_of
 from grip_assets.profiles import PROFILES as PROFILES
+from grip_assets.profiles import of_run_config as of_run_config
 from grip_assets.profiles import profiles as profiles
 from grip_assets.settings.fields import nearest
 from grip_assets.settings.group import Group, applies_with
@@ -20,13 +21,8 @@ Changes = dict[str, dict[str, Any]]
 
 
 def run_config(changes: Changes) -> dict[str, Any]:
-    """The run config of a job that makes these changes."""
+    """The run config of a job that makes these changes. The inverse is ``of_run_config`` in profiles.py."""
     return {"ops": {f"{OP}{group}": {"config": values} for group, values in changes.items()}}
-
-
-def of_run_config(config: Mapping[str, Any]) -> Changes:
-    """The changes that a run config makes: the inverse of ``run_config``."""
-    return {op.removeprefix(OP): body["config"] for op, body in config["ops"].items()}
 
 
 def merge(*layers: Changes) -> Changes:

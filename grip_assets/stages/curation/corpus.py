@@ -6,6 +6,7 @@ is read first is kept. Readers and steps are in sources/.
 """
 
 import hashlib
+import itertools
 import shutil
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -277,20 +278,11 @@ def _refuse_nothing(seen: Counter[str], source: DocumentPool, refused: Refused, 
 
 def contamination(names: list[Any], findings: list[Finding]) -> pl.DataFrame:
     """The table ``contamination``: one row per benchmark and rule, even if nothing was found."""
-    return pl.DataFrame(
-        [
-            {
-                "benchmark": name,
-                "rule": rule,
-                "problems": len({p for f in found for p in f.problems}),
-                "documents": len(found),
-            }
-            for name in names
-            for rule in RULES
-            for found in [[f for f in findings if (f.benchmark, f.rule) == (name, rule)]]
-        ],
-        schema={"benchmark": pl.String, "rule": pl.String, "problems": pl.Int64, "documents": pl.Int64},
-    )
+    rows = []
+    for name, rule in itertools.product(names, RULES):
+        here = [f for f in findings if (f.benchmark, f.rule) == (name, rule)]
+        rows.append((name, rule, len({problem for f in here for problem in f.problems}), len(here)))
+    return pl.DataFrame(rows, stage.schema("contamination"), orient="row")
 
 
 TABLES = (

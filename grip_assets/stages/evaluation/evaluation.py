@@ -88,6 +88,20 @@ def _paired(
 
 
 COMPARED_WITH = "Other strategy to compare with: the rung before; for an ablation and for your settings, grip."
+INTERVALS = (
+    Column("low", pl.Float64, "Lower end of its 95% interval (Student's t).", ("trainings.bits",)),
+    Column("high", pl.Float64, "Upper end of its 95% interval (Student's t).", ("trainings.bits",)),
+    Column("to_random", pl.Float64, "Mean over seeds of the difference to random.", ("trainings.bits",)),
+    Column("to_random_low", pl.Float64, "Lower end of its 95% interval.", ("trainings.bits",)),
+    Column("to_random_high", pl.Float64, "Upper end of its 95% interval.", ("trainings.bits",)),
+    Column("verdict", pl.String, "The difference to random in words.", ("trainings.bits",)),
+    Column("compared_with", pl.String, COMPARED_WITH, ("strategy_costs.previous",)),
+    Column("to_previous", pl.Float64, "Mean over seeds of the difference to it.", ("trainings.bits",)),
+    Column("to_previous_low", pl.Float64, "Lower end of its 95% interval.", ("trainings.bits",)),
+    Column("to_previous_high", pl.Float64, "Upper end of its 95% interval.", ("trainings.bits",)),
+    Column("previous_verdict", pl.String, "This difference in words.", ("trainings.bits",)),
+)
+"""Columns of ``evaluation`` and ``ladder``: the intervals of a mean, and its differences to two other strategies."""
 TABLES = (
     Table(
         "evaluation",
@@ -118,17 +132,7 @@ TABLES = (
             Column(
                 "value", pl.Float64, "Mean of the measure over seeds.", ("trainings.bits", "evaluation_set.n_bytes")
             ),
-            Column("low", pl.Float64, "Lower end of its 95% interval (Student's t).", ("trainings.bits",)),
-            Column("high", pl.Float64, "Upper end of its 95% interval (Student's t).", ("trainings.bits",)),
-            Column("to_random", pl.Float64, "Mean over seeds of the difference to random.", ("trainings.bits",)),
-            Column("to_random_low", pl.Float64, "Lower end of its 95% interval.", ("trainings.bits",)),
-            Column("to_random_high", pl.Float64, "Upper end of its 95% interval.", ("trainings.bits",)),
-            Column("verdict", pl.String, "The difference to random in words.", ("trainings.bits",)),
-            Column("compared_with", pl.String, COMPARED_WITH, ("strategy_costs.previous",)),
-            Column("to_previous", pl.Float64, "Mean over seeds of the difference to it.", ("trainings.bits",)),
-            Column("to_previous_low", pl.Float64, "Lower end of its 95% interval.", ("trainings.bits",)),
-            Column("to_previous_high", pl.Float64, "Upper end of its 95% interval.", ("trainings.bits",)),
-            Column("previous_verdict", pl.String, "This difference in words.", ("trainings.bits",)),
+            *INTERVALS,
         ),
     ),
     Table(
@@ -150,17 +154,7 @@ TABLES = (
                 "Mean bits per byte over seeds.",
                 ("trainings.bits", "evaluation_set.n_bytes"),
             ),
-            Column("low", pl.Float64, "Lower end of its 95% interval (Student's t).", ("trainings.bits",)),
-            Column("high", pl.Float64, "Upper end of its 95% interval (Student's t).", ("trainings.bits",)),
-            Column("to_random", pl.Float64, "Mean over seeds of the difference to random.", ("trainings.bits",)),
-            Column("to_random_low", pl.Float64, "Lower end of its 95% interval.", ("trainings.bits",)),
-            Column("to_random_high", pl.Float64, "Upper end of its 95% interval.", ("trainings.bits",)),
-            Column("verdict", pl.String, "The difference to random in words.", ("trainings.bits",)),
-            Column("compared_with", pl.String, COMPARED_WITH, ("strategy_costs.previous",)),
-            Column("to_previous", pl.Float64, "Mean over seeds of the difference to it.", ("trainings.bits",)),
-            Column("to_previous_low", pl.Float64, "Lower end of its 95% interval.", ("trainings.bits",)),
-            Column("to_previous_high", pl.Float64, "Upper end of its 95% interval.", ("trainings.bits",)),
-            Column("previous_verdict", pl.String, "This difference in words.", ("trainings.bits",)),
+            *INTERVALS,
             Column(
                 "n_docs",
                 pl.Float64,
