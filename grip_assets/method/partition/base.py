@@ -81,6 +81,14 @@ class Fitted(Protocol):
         """
         ...
 
+    def log_density(self, x_BD: np.ndarray, label_B: np.ndarray) -> np.ndarray:
+        """The log density of each row under the component ``label_B``, up to a constant in each component.
+
+        float64 (B,). ``x_BD``: vectors of any length. For a method without densities it is the cosine to the
+        component's centroid, by which its members rank in the same order under any von Mises-Fisher density.
+        """
+        ...
+
     def only(self, components: np.ndarray) -> "Fitted":
         """The same fit with only these ``components`` (ascending). Its labels are places in ``components``."""
         ...

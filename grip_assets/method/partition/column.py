@@ -81,6 +81,10 @@ class ByColumn:
         rest = -1 if self.rest is None else self.rest
         return texts.replace_strict(known, codes, default=rest, return_dtype=pl.Int32).to_numpy().copy()
 
+    def log_density(self, x_BD: np.ndarray, label_B: np.ndarray) -> np.ndarray:
+        """The cosine of each row to the centroid of its value."""
+        return cosines(x_BD, label_B, self.centroids_KD)
+
     def only(self, components: np.ndarray) -> "ByColumn":
         values = tuple(self.values[i] for i in components)
         return ByColumn(self.column, values, np.ascontiguousarray(self.centroids_KD[components]), self.objective)

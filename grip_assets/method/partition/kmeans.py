@@ -30,7 +30,7 @@ from grip_assets.method.partition.base import (
     choose_k,
     components_table,
 )
-from grip_assets.method.partition.finish import Block, dissolve
+from grip_assets.method.partition.finish import Block, cosines, dissolve
 from grip_assets.method.partition.nearest import silhouette, two_nearest
 from grip_assets.method.sampling import keyed_order
 from grip_assets.method.screening import Codes, encode, fastest
@@ -60,6 +60,10 @@ class KMeans:
         """The nearest centroid by cosine, as in float64; ties go to the lowest id."""
         two = two_nearest(unit_rows(x_BD), self.centroids_KD, self._codes)
         return Assigned(two.label_B, silhouette(two.first_B, two.second_B), by_centroid(len(x_BD)))
+
+    def log_density(self, x_BD: np.ndarray, label_B: np.ndarray) -> np.ndarray:
+        """The cosine of each row to its centroid."""
+        return cosines(x_BD, label_B, self.centroids_KD)
 
     def only(self, components: np.ndarray) -> "KMeans":
         return KMeans(np.ascontiguousarray(self.centroids_KD[components]), self.trace)
