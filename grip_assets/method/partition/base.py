@@ -7,7 +7,7 @@ Shapes: N documents, B rows of a block, K components, d dimensions.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
@@ -18,6 +18,7 @@ LABELLED_BY = ("embedding", "column")
 """What can decide a label. ``Assigned.by_B`` has places in this list."""
 
 Log = Callable[[str], None]
+NO_LABEL = -1
 MOST = 1_024  # most components by default, for k-means and for a column: each costs a probe
 
 
@@ -34,15 +35,43 @@ class FitSettings(Protocol):
     def seed(self) -> int: ...
     @property
     def min_cluster_docs(self) -> int: ...
+    @property
+    def balance(self) -> float: ...
+    @property
+    def balance_scale(self) -> Literal["relative", "per_sample", "sum"]: ...
+    @property
+    def target_mass(self) -> list[float]: ...
+    @property
+    def estep(self) -> Literal["dual", "mirror", "l2"]: ...
+    @property
+    def inner_steps(self) -> int: ...
+    @property
+    def kappa(self) -> Literal["shrunk", "tied", "free"]: ...
+    @property
+    def kappa_prior(self) -> float | None: ...
+    @property
+    def temperature(self) -> float | None: ...
+    @property
+    def center(self) -> bool: ...
+    @property
+    def pca(self) -> int | None: ...
+    @property
+    def fit_iterations(self) -> int: ...
+    @property
+    def tolerance(self) -> float: ...
+    @property
+    def continuation(self) -> int: ...
 
 
 class Assigned(NamedTuple):
     """``label_B``: the component of each row, int32. ``confidence_B``: float32 from 0 to 1, defined by the method.
-    ``by_B``: what decided the label, int8, a place in LABELLED_BY."""
+    ``by_B``: what decided the label, int8, a place in LABELLED_BY. ``generative_B``: for a mixture, the component that
+    the row would have without the offset; NO_LABEL for other methods, int32."""
 
     label_B: np.ndarray
     confidence_B: np.ndarray
     by_B: np.ndarray
+    generative_B: np.ndarray
 
 
 class PoolFacts(NamedTuple):
@@ -94,9 +123,10 @@ class Fitted(Protocol):
         ...
 
     def tables(self) -> dict[str, pl.DataFrame]:
-        """The tables ``components`` (one row per component) and ``fit_trace`` (FIT_TRACE).
+        """The tables ``components`` (one row per component), ``fit_trace`` (FIT_TRACE) and, if vectors are projected,
+        ``projection`` (PROJECTION).
 
-        ``read`` restores the fit from ``components``.
+        ``read`` restores the fit from ``components`` and ``projection``.
         """
         ...
 
@@ -109,13 +139,20 @@ class Partition(Protocol):
     def read(self, components: pl.DataFrame) -> Fitted: ...
 
 
-FIT_TRACE = pl.Schema({"seed": pl.Int64(), "iteration": pl.Int64(), "objective": pl.Float64()})
+FIT_TRACE = pl.Schema(
+    {"seed": pl.Int64(), "iteration": pl.Int64(), "objective": pl.Float64(), "balance": pl.Float64()}
+)
+PROJECTION = pl.Schema({"axis": pl.Int32(), "vector": pl.Array(pl.Float32, 1)})
+"""Without rows, as for a method that projects nothing."""
+OF_MIXTURE = ("kappa", "log_norm", "offset", "soft_mass", "temperature")
+"""Columns of ``components`` that only a mixture fills."""
 
 
-def components_table(method: str, centroids_KD: np.ndarray, **more: list | pl.Series) -> pl.DataFrame:
+def components_table(method: str, centroids_KD: np.ndarray, **more: list | np.ndarray | pl.Series) -> pl.DataFrame:
     """The table ``components``. ``more``: columns of one method, which replace the defaults."""
     k, d = centroids_KD.shape
-    own = {"column": pl.Series([None] * k, dtype=pl.String), "value": pl.Series([None] * k, dtype=pl.String)}
+    types: dict[str, Any] = {"column": pl.String, "value": pl.String} | dict.fromkeys(OF_MIXTURE, pl.Float64)
+    own = {name: pl.Series([None] * k, dtype=type) for name, type in types.items()}
     own |= {name: pl.Series(values, dtype=own[name].dtype if name in own else None) for name, values in more.items()}
     centroid = pl.Series("centroid", np.ascontiguousarray(centroids_KD, np.float32), dtype=pl.Array(pl.Float32, d))
     ids = pl.DataFrame({"cluster_id": pl.int_range(k, dtype=pl.Int32, eager=True)})
@@ -137,6 +174,11 @@ def choose_k(n_documents: int, k: int | None) -> int:
             " Lower k, or set it to null to have it chosen."
         )
     return k
+
+
+def no_labels(n: int) -> np.ndarray:
+    """``generative_B`` for ``n`` rows of a method that is no mixture."""
+    return np.full(n, NO_LABEL, np.int32)
 
 
 def by_centroid(n: int) -> np.ndarray:

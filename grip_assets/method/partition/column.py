@@ -29,6 +29,7 @@ from grip_assets.method.partition.base import (
     by_centroid,
     centroids_of,
     components_table,
+    no_labels,
 )
 from grip_assets.method.partition.finish import cosines, directions, sums
 from grip_assets.method.partition.nearest import silhouette, two_nearest
@@ -71,7 +72,7 @@ class ByColumn:
             two = two_nearest(x_BD[unknown], self.centroids_KD, self._codes)
             label_B[unknown], by_B[unknown] = two.label_B, by_centroid(len(unknown))
             confidence_B[unknown] = silhouette(two.first_B, two.second_B)
-        return Assigned(label_B, confidence_B, by_B)
+        return Assigned(label_B, confidence_B, by_B, no_labels(len(label_B)))
 
     def _by_value(self, value_B: pl.Series) -> np.ndarray:
         """The component of each row, int32 (B,); -1 if neither its value nor OTHER is a component."""
@@ -92,7 +93,8 @@ class ByColumn:
     def tables(self) -> dict[str, pl.DataFrame]:
         k = len(self.values)
         components = components_table("column", self.centroids_KD, column=[self.column] * k, value=list(self.values))
-        return {"components": components, "fit_trace": pl.DataFrame([(0, 0, self.objective)], FIT_TRACE, orient="row")}
+        trace = pl.DataFrame([(0, 0, self.objective, None)], FIT_TRACE, orient="row")
+        return {"components": components, "fit_trace": trace}
 
 
 def read(components: pl.DataFrame) -> ByColumn:

@@ -20,7 +20,7 @@ import polars as pl
 
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.partition import lloyd
-from grip_assets.method.partition.base import Assigned, Fitted
+from grip_assets.method.partition.base import NO_LABEL, Assigned, Fitted
 from grip_assets.method.screening import compiled
 from grip_assets.runtime import threads
 
@@ -70,11 +70,13 @@ class InMemory:
 
 class Finished(NamedTuple):
     """``cluster_N``: the cluster of each document, int32; cluster 0 is the largest. ``confidence_N``, ``by_N``: see
-    ``Assigned``. ``component_K``: for each cluster, its component in the fit."""
+    ``Assigned``. ``generative_N``: the cluster without the offset of a mixture, or NO_LABEL. ``component_K``: for each
+    cluster, its component in the fit."""
 
     cluster_N: np.ndarray
     confidence_N: np.ndarray
     by_N: np.ndarray
+    generative_N: np.ndarray
     component_K: np.ndarray
 
     @property
@@ -97,7 +99,14 @@ def finish(fitted: Fitted, documents: Documents, minimum: float) -> Finished:
     order = np.lexsort((live, -counts_K))
     id_K = np.empty(len(live), np.int32)
     id_K[order] = np.arange(len(live), dtype=np.int32)
-    return Finished(id_K[assigned.label_B], assigned.confidence_B, assigned.by_B, live[order])
+    return Finished(
+        id_K[assigned.label_B], assigned.confidence_B, assigned.by_B, _mapped(id_K, assigned.generative_B), live[order]
+    )
+
+
+def _mapped(id_K: np.ndarray, label_N: np.ndarray) -> np.ndarray:
+    """The cluster of each label, int32; NO_LABEL stays."""
+    return np.where(label_N == NO_LABEL, np.int32(NO_LABEL), id_K[np.maximum(label_N, 0)])
 
 
 def dissolve(fitted: Fitted, label_N: np.ndarray, rows: Callable[[np.ndarray], Block], minimum: float) -> np.ndarray:

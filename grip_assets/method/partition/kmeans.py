@@ -29,6 +29,7 @@ from grip_assets.method.partition.base import (
     centroids_of,
     choose_k,
     components_table,
+    no_labels,
 )
 from grip_assets.method.partition.finish import Block, cosines, dissolve
 from grip_assets.method.partition.nearest import silhouette, two_nearest
@@ -59,7 +60,8 @@ class KMeans:
     def assign(self, x_BD: np.ndarray, value_B: pl.Series | None = None) -> Assigned:
         """The nearest centroid by cosine, as in float64; ties go to the lowest id."""
         two = two_nearest(unit_rows(x_BD), self.centroids_KD, self._codes)
-        return Assigned(two.label_B, silhouette(two.first_B, two.second_B), by_centroid(len(x_BD)))
+        n = len(x_BD)
+        return Assigned(two.label_B, silhouette(two.first_B, two.second_B), by_centroid(n), no_labels(n))
 
     def log_density(self, x_BD: np.ndarray, label_B: np.ndarray) -> np.ndarray:
         """The cosine of each row to its centroid."""
@@ -69,7 +71,7 @@ class KMeans:
         return KMeans(np.ascontiguousarray(self.centroids_KD[components]), self.trace)
 
     def tables(self) -> dict[str, pl.DataFrame]:
-        trace = pl.DataFrame(self.trace, FIT_TRACE, orient="row")
+        trace = pl.DataFrame([(*row, None) for row in self.trace], FIT_TRACE, orient="row")
         return {"components": components_table("kmeans", self.centroids_KD), "fit_trace": trace}
 
 

@@ -45,7 +45,7 @@ def enough_documents(n: int, work: Work) -> int | None:
             " between. Name a larger pool in settings/corpus.path."
         )
     k = settings.k
-    if k is None or k <= n or settings.method != "kmeans" or settings.keep:
+    if k is None or k <= n or settings.method == "column" or settings.keep:
         return k
     if k in _of_profiles():
         work.log(f"settings/clustering.k is {k:,} and the pool has only {n:,} documents: k is lowered to {n:,}")
@@ -80,10 +80,17 @@ def compute(work: Work) -> Result | dict[str, Any]:
     components = len(tables["components"])
     return {
         "components": components,
-        "components_at_first": choose_k(len(documents), settings.k) if settings.method == "kmeans" else components,
+        "components_at_first": _at_first(len(documents), settings) or components,
         "sampled_documents": len(sample_ND),
         "objective": tables["fit_trace"]["objective"][-1],
     }
+
+
+def _at_first(n: int, settings: Clustering) -> int | None:
+    """The number of components that a fit of ``n`` documents begins with. None: the values of a column decide."""
+    if settings.method == "column":
+        return None
+    return len(settings.target_mass) or choose_k(n, settings.k)
 
 
 def sample(documents: pl.Series, settings: Clustering) -> np.ndarray:
