@@ -17,7 +17,7 @@ from grip_assets.settings import Clustering
 
 SIZES = [400, 220, 150, 90, 40, 6, 3]
 MINIMUM = 30
-SETTINGS = Clustering(k=12, min_cluster_docs=MINIMUM, iterations=10, seeds=2)
+SETTINGS = Clustering(k=12, min_cluster_docs=MINIMUM, iterations=10, seeds=2, fit_iterations=30)
 
 
 class Case(typing.NamedTuple):
@@ -42,7 +42,7 @@ def by_column(sizes=SIZES) -> Case:
     return Case(x, value, labels, PoolFacts(len(x), "language", value, counts))
 
 
-CASES = {"kmeans": by_embedding, "column": by_column}
+CASES = {"kmeans": by_embedding, "gem": by_embedding, "column": by_column}
 
 
 @pytest.fixture(params=PARTITIONS)

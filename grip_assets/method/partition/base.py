@@ -139,9 +139,7 @@ class Partition(Protocol):
     def read(self, components: pl.DataFrame) -> Fitted: ...
 
 
-FIT_TRACE = pl.Schema(
-    {"seed": pl.Int64(), "iteration": pl.Int64(), "objective": pl.Float64(), "balance": pl.Float64()}
-)
+FIT_TRACE = pl.Schema({"seed": pl.Int64(), "iteration": pl.Int64(), "objective": pl.Float64(), "balance": pl.Float64()})
 PROJECTION = pl.Schema({"axis": pl.Int32(), "vector": pl.Array(pl.Float32, 1)})
 """Without rows, as for a method that projects nothing."""
 OF_MIXTURE = ("kappa", "log_norm", "offset", "soft_mass", "temperature")

@@ -5,9 +5,9 @@ For logits l_ik, masses pi = mean of gamma_i and a target u, an E-step raises
 ``dual``    solves for the maximiser. It is softmax(l + v), where v minimises D(v), a convex function of K numbers.
 ``mirror``  takes steps of mirror ascent with the largest step size that is safe, 1 / (1 + lambda / 2).
 ``l2``      maximises the bound E5 for each row, a few times.
-None of them keeps N x K numbers. The weights of the dual and of the mirror are a softmax of functions that are linear in
-the row; those of l2 are computed again from the masses after each step. Passes run over chunks on threads, and sums are
-in the order of the chunks, so the number of workers changes no bit.
+None of them keeps N x K numbers. The weights of the dual and of the mirror are a softmax of functions that are linear
+in the row; those of l2 are computed again from the masses after each step. Passes run over chunks on threads, and sums
+are in the order of the chunks, so the number of workers changes no bit.
 
 Logits, offsets and lambda are in units of the temperature (mixture.py). Shapes: N rows, B rows of a chunk, K
 components, d dimensions.
@@ -115,9 +115,7 @@ class Near:
     def summed(self, offset_K: np.ndarray) -> Moments:
         """Moments of softmax(l + v), with the sums of gamma x."""
         self._follow(offset_K)
-        return total(
-            self.rows, lambda some: posterior.summed(*self._pairs(some, offset_K), self.rows.x_ND[some])
-        )
+        return total(self.rows, lambda some: posterior.summed(*self._pairs(some, offset_K), self.rows.x_ND[some]))
 
 
 def dual(rows: Rows, linear: Linear, start_K: np.ndarray, balance: Balance) -> Weights:

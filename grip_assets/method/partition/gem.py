@@ -8,8 +8,9 @@ temperature in force. ``generative_B`` is the component with the largest l_ik: w
 offset v. Shapes: N rows of the sample, B rows of a block, K components, d dimensions.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,7 +21,6 @@ from grip_assets.method.partition import axes, lloyd, mixture, posterior
 from grip_assets.method.partition.axes import Axes
 from grip_assets.method.partition.base import (
     FIT_TRACE,
-    OF_MIXTURE,
     Assigned,
     FitSettings,
     Log,
@@ -34,6 +34,7 @@ from grip_assets.method.partition.mixture import Mixture, Options, Trace
 from grip_assets.method.partition.posterior import CUT, Label, Linear
 from grip_assets.method.screening import encode, fastest
 
+OF_COMPONENTS = ("kappa", "log_norm", "offset", "soft_mass")  # columns of the table ``components``
 ROOM = 40  # documents for each component; with fewer, the balance term cannot do its work
 
 
@@ -96,12 +97,11 @@ class Gem:
         return posterior.labels(posterior.kept(x_BD, coded, self._logits, cut), shift_K)
 
     def only(self, components: np.ndarray) -> "Gem":
-        some = (self.kappa_K, self.log_norm_K, self.offset_K, self.soft_mass_K)
-        centroids_KD = np.ascontiguousarray(self.centroids_KD[components])
-        return Gem(centroids_KD, *(a[components] for a in some), self.temperature, self.projection, self.trace)
+        some: dict[str, Any] = {f"{name}_K": getattr(self, f"{name}_K")[components] for name in OF_COMPONENTS}
+        return replace(self, centroids_KD=np.ascontiguousarray(self.centroids_KD[components]), **some)
 
     def tables(self) -> dict[str, pl.DataFrame]:
-        own = dict(zip(OF_MIXTURE, (self.kappa_K, self.log_norm_K, self.offset_K, self.soft_mass_K), strict=False))
+        own = {name: getattr(self, f"{name}_K") for name in OF_COMPONENTS}
         temperature = np.full(len(self.kappa_K), self.temperature)
         components = components_table("gem", self.centroids_KD, **own, temperature=temperature)
         found = {"components": components, "fit_trace": pl.DataFrame(self.trace, FIT_TRACE, orient="row")}
@@ -109,13 +109,12 @@ class Gem:
 
 
 def read(components: pl.DataFrame, projection: pl.DataFrame | None = None) -> Gem:
-    columns = [components[name].to_numpy().copy() for name in OF_MIXTURE[:-1]]
-    projected = projection is not None and len(projection) > 0
+    of_components: dict[str, Any] = {f"{name}_K": components[name].to_numpy().copy() for name in OF_COMPONENTS}
     return Gem(
-        centroids_of(components),
-        *columns,
-        components["temperature"][0],
-        axes.read(projection) if projected and projection is not None else None,
+        centroids_KD=centroids_of(components),
+        temperature=components["temperature"][0],
+        projection=None if projection is None or not len(projection) else axes.read(projection),
+        **of_components,
     )
 
 
@@ -137,8 +136,16 @@ def fit(
 
 def of(found: Mixture, projection: Axes | None = None) -> Gem:
     """The partition of a fitted mixture."""
-    columns = (found.kappa_K, found.log_norm_K, found.offset_K, found.soft_mass_K)
-    return Gem(found.mu_KD, *columns, found.temperature, projection, found.trace)
+    return Gem(
+        found.mu_KD,
+        found.kappa_K,
+        found.log_norm_K,
+        found.offset_K,
+        found.soft_mass_K,
+        found.temperature,
+        projection,
+        found.trace,
+    )
 
 
 def options(settings: FitSettings) -> Options:

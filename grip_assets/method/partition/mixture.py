@@ -1,8 +1,8 @@
 """A mixture of von Mises-Fisher distributions with a balance term, fitted by expectation-maximisation [E1 to E13].
 
-    F = (1/N) sum_i [ sum_k gamma_ik l_ik + T H(gamma_i) ] - lambda / 2 ||pi - u||^2 + P,    l_ik = log f_ik + log alpha_k
-With a uniform prior alpha and lambda > 0 this is GEM. With lambda = 0 it is the plain mixture with a uniform or a learned
-prior. T is the temperature; the paper has 1. P is 0, or with ``kappa="shrunk"``
+    F = (1/N) sum_i [ sum_k gamma_ik l_ik + T H(gamma_i) ] - lambda / 2 ||pi - u||^2 + P
+with l_ik = log f_ik + log alpha_k. With a uniform prior alpha and lambda > 0 this is GEM. With lambda = 0 it is the
+plain mixture with a uniform or a learned prior. T is the temperature; the paper has 1. P is 0, or with kappa="shrunk"
     P = (n_0 / N) sum_k [ kappa_k R_0 + log C_d(kappa_k) ],
 as if each component had n_0 more rows whose mean has the length R_0 of the start. So the M-step is exact for every
 choice of kappa, and F never falls while lambda stays the same. In the first iterations lambda rises to its value
@@ -231,9 +231,7 @@ def _climb(
     return now, weights, trace
 
 
-def _expected(
-    rows: Rows, linear: Linear, before: Weights | None, balance: Balance, options: Options
-) -> Weights:
+def _expected(rows: Rows, linear: Linear, before: Weights | None, balance: Balance, options: Options) -> Weights:
     """The E-step. ``before``: the weights of the last iteration."""
     none_K = np.zeros(len(linear.bias_K))
     if options.estep == "dual":

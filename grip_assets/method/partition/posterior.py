@@ -193,8 +193,8 @@ def summed(pairs: Kept, offset_K: np.ndarray, x_BD: np.ndarray) -> Moments:
 
 class Label(NamedTuple):
     """``label_B``: the component with the largest logit, int32; of equal ones the lowest. ``weight_B``: its gamma,
-    float64. ``log_weight_B``: the logarithm of that. ``without_offset_B``: the component whose logit is the largest when
-    the offset is taken away, int32."""
+    float64. ``log_weight_B``: the logarithm of that. ``without_offset_B``: the component whose logit is the largest
+    when the offset is taken away, int32."""
 
     label_B: np.ndarray
     weight_B: np.ndarray

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from grip_assets.engine.declarations import VECTOR16, VECTOR32, Check, Column, Table
 from grip_assets.engine.stage import Stage, Work
-from grip_assets.method.partition.base import LABELLED_BY, Assigned, Fitted
+from grip_assets.method.partition.base import LABELLED_BY, NO_LABEL, Assigned, Fitted
 from grip_assets.runtime import opened
 from grip_assets.runtime.executors import Executor
 from grip_assets.runtime.memory import need
@@ -38,6 +38,7 @@ from grip_assets.store.tables import (
 if TYPE_CHECKING:
     from grip_assets.method.partition.finish import Block, Finished
 
+ASSIGNED = ("label", "confidence", "by", "generative")  # columns of a job's table: the fields of ``Assigned``
 BLOCK = 16_384  # rows that a job reads at a time
 Rows = tuple[int, int]
 """A shard of work: its first row, and the row after its last."""
@@ -47,8 +48,9 @@ Rows = tuple[int, int]
 class Assign:
     """A job: finds the component of each document.
 
-    ``embeddings``, ``components``, ``corpus``: globs of these tables. ``live``: the components that were not dissolved;
-    None: all. ``column``: the column of ``corpus`` by which the pool is partitioned; None for k-means.
+    ``embeddings``, ``components``, ``corpus``, ``projection``: globs of these tables. ``live``: the components that
+    were not dissolved; None: all. ``column``: the column of ``corpus`` by which the pool is partitioned; None for other
+    methods.
     """
 
     embeddings: str
@@ -56,13 +58,14 @@ class Assign:
     live: tuple[int, ...] | None = None
     corpus: str = ""
     column: str | None = None
+    projection: str = ""
 
     def run(self, rows: Rows) -> pa.Table:
-        """A table with the fields of ``Assigned`` as columns: label, confidence, by."""
-        fitted = _fitted(self.components, self.live)
+        """A table with the fields of ``Assigned`` as columns: label, confidence, by, generative."""
+        fitted = _fitted(self.components, self.projection, self.live)
         found = [fitted.assign(x, self._values(*place)) for place, x in _vectors(self.embeddings, *rows)]
-        label, confidence, by = (pa.array(np.concatenate(column)) for column in zip(*found, strict=True))
-        return pa.table({"label": label, "confidence": confidence, "by": by})
+        columns = (pa.array(np.concatenate(column)) for column in zip(*found, strict=True))
+        return pa.table(dict(zip(ASSIGNED, columns, strict=True)))
 
     def _values(self, start: int, stop: int) -> pl.Series | None:
         if self.column is None:
@@ -70,12 +73,12 @@ class Assign:
         return pl.concat(column_values(self.corpus, self.column, None, start, stop))
 
 
-def _fitted(components: str, live: tuple[int, ...] | None) -> Fitted:
+def _fitted(components: str, projection: str, live: tuple[int, ...] | None) -> Fitted:
     """The fit, with only the ``live`` components. It is opened once in a process."""
     from grip_assets.method.partition.registry import read  # compiled
 
     def open() -> Fitted:
-        fitted = read(pl.read_parquet(components))
+        fitted = read(pl.read_parquet(components), pl.read_parquet(projection) if projection else None)
         return fitted if live is None else fitted.only(np.array(live))
 
     return opened.get(("partition", components, live), open)
@@ -157,7 +160,7 @@ class OnDisk:
     def assign(self, fitted: Fitted, live: np.ndarray | None = None) -> Iterable[Assigned]:
         job = Assign(**vars(self.job) | {"live": None if live is None else tuple(map(int, live))})
         for table in self.executor.map(job, _shards(job.embeddings), self.bytes_each):
-            yield Assigned(*(table[name].to_numpy() for name in ("label", "confidence", "by")))
+            yield Assigned(*(table[name].to_numpy() for name in ASSIGNED))
 
     def rows(self, chosen_N: np.ndarray) -> "Block":
         from grip_assets.method.partition.finish import Block
@@ -180,19 +183,20 @@ def compute(work: Work) -> dict[str, Any]:
 
     settings = Clustering.of(work.settings)
     job = _job(work)
-    fitted = _fitted(job.components, None)
+    fitted = _fitted(job.components, job.projection, None)
     documents = OnDisk(job, work.executor, _block_bytes(len(fitted.centroids_KD), width(job.embeddings)))
     found = finish(fitted, documents, settings.min_cluster_docs)
     table = pl.read_parquet(job.embeddings, columns=["doc_id", "n_tokens"]).with_columns(
         cluster_id=pl.Series(found.cluster_N, dtype=pl.Int32),
         confidence=pl.Series(found.confidence_N),
         labelled_by=pl.Series(LABELLED_BY)[found.by_N],
+        generative_id=pl.Series(found.generative_N, dtype=pl.Int32).replace(NO_LABEL, None),
     )
     table = table.with_row_index("row").sort("cluster_id", "doc_id")
     _write_sorted(work, job.embeddings, table)
     centroids_KD, cosine_N = _centred(work, found)
     table = table.with_columns(cosine=pl.Series(cosine_N))
-    columns = ["doc_id", "cluster_id", "cosine", "confidence", "labelled_by", "n_tokens"]
+    columns = ["doc_id", "cluster_id", "cosine", "confidence", "labelled_by", "generative_id", "n_tokens"]
     work.draft.write("clusters", table.select(columns))
     _write_centroids(work, table, found, centroids_KD)
     fit_metrics = work.store.manifest("partition", work.inputs["partition"])["metrics"]
@@ -202,15 +206,22 @@ def compute(work: Work) -> dict[str, Any]:
         "mean_cosine": float(cosine_N.mean()),
         "mean_confidence": float(found.confidence_N.mean(dtype=np.float64)),
         "imbalance": found.imbalance,
+        **_moved(found),
         "screened_in": fastest()[0],
         **{f"gigaflops_{name}": value for name, value in fastest()[1].items()},
     }
 
 
+def _moved(found: "Finished") -> dict[str, float]:
+    """The share of the documents that the offset of a mixture moved to another cluster."""
+    moved_N = (found.generative_N != NO_LABEL) & (found.generative_N != found.cluster_N)
+    return {"moved_by_offset": float(moved_N.mean())} if (found.generative_N != NO_LABEL).any() else {}
+
+
 def _job(work: Work) -> Assign:
     components = work.files("components")
     column = pl.read_parquet(components, columns=["column"])["column"][0]
-    return Assign(work.files("embeddings"), components, None, work.files("corpus"), column)
+    return Assign(work.files("embeddings"), components, None, work.files("corpus"), column, work.files("projection"))
 
 
 def _block_bytes(k: int, d: int) -> int:
@@ -289,10 +300,16 @@ TABLES = (
                 pl.Float32,
                 "How clearly the document belongs to this cluster, from 0 to 1. If labelled_by is embedding: 1 - a / b,"
                 " where a and b are the distances to the nearest and the second nearest component (simplified"
-                " silhouette); 0 means half-way between two. If it is column: 1.",
+                " silhouette); 0 means half-way between two. For gem: the membership γ. If labelled_by is column: 1.",
                 SOURCES,
             ),
             Column("labelled_by", pl.String, "What decided the cluster: embedding or column.", SOURCES),
+            Column(
+                "generative_id",
+                pl.Int32,
+                "Cluster that the document would have without the offset of the balance. Null unless method is gem.",
+                SOURCES,
+            ),
             Column("n_tokens", pl.Int64, "Tokens ℓ(x).", ("embeddings.n_tokens",)),
         ),
     ),
@@ -325,7 +342,7 @@ CHECKS = (
 
 stage = Stage(
     name="clusters",
-    code_version="3",
+    code_version="4",
     compute=compute,
     description="Groups of documents about similar things. Every document is in one cluster, a component of"
     " `partition`. Small clusters are dissolved, and their documents go to the nearest others. Cluster 0 is the"

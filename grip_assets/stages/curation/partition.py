@@ -17,10 +17,10 @@ import pyarrow as pa
 from grip_assets.engine.declarations import VECTOR32, Check, Column, Table
 from grip_assets.engine.stage import Result, Settings, Stage, Work
 from grip_assets.errors import GripError
-from grip_assets.method.partition.base import MOST, PoolFacts, choose_k
+from grip_assets.method.partition.base import MOST, PROJECTION, PoolFacts, choose_k
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.runtime.memory import need
-from grip_assets.settings import Clustering, Corpus
+from grip_assets.settings import Clustering, Corpus, field_names
 from grip_assets.settings.changes import profiles, read_profile
 from grip_assets.store.artifacts import ArtifactStore, parquet_files
 from grip_assets.store.query import query
@@ -76,7 +76,7 @@ def compute(work: Work) -> Result | dict[str, Any]:
         fitted = PARTITIONS[settings.method].fit(sample_ND, settings, work.log, facts)
     tables = fitted.tables()
     for table in TABLES:
-        work.draft.write(table.name, tables[table.name])
+        work.draft.write(table.name, tables.get(table.name, pl.DataFrame(schema=PROJECTION)))
     components = len(tables["components"])
     return {
         "components": components,
@@ -177,12 +177,20 @@ def _kept(work: Work, version: str) -> Result:
     must_be_there(work.store, version)
     work.log(f"keeping partition {version}: nothing is fitted")
     for table in TABLES:
-        files = work.store.parquet(stage.name, version, table.name)
-        work.draft.write_blocks(table.name, blocks(files, list(table.schema)))
+        work.draft.write(table.name, _copied(work.store, version, table))
     components = pl.scan_parquet(work.draft.parquet("components")).select(pl.len()).collect().item()
     at_first = work.store.manifest(stage.name, version)["metrics"]["components_at_first"]
     metrics = {"components": components, "components_at_first": at_first, "sampled_documents": 0, "kept": version}
     return Result(metrics, keeps=((stage.name, version),))
+
+
+def _copied(store: ArtifactStore, version: str, table: Table) -> pl.DataFrame:
+    """A table of an earlier partition. What an older program did not have is empty."""
+    if table.name not in store.manifest(stage.name, version)["tables"]:
+        return pl.DataFrame(schema=PROJECTION)
+    found = pl.read_parquet(store.parquet(stage.name, version, table.name))
+    missing = [pl.lit(None, dtype).alias(name) for name, dtype in table.schema.items() if name not in found.columns]
+    return found.with_columns(missing).select(table.schema)
 
 
 def must_be_there(store: ArtifactStore, version: str) -> None:
@@ -222,16 +230,39 @@ TABLES = (
         "components",
         (
             Column("cluster_id", pl.Int32, "Number of the component, before small ones are dissolved.", EMBEDDED),
-            Column("method", pl.String, "Method of the fit: kmeans or column."),
-            Column("column", pl.String, "Column of the pool whose values are the components. Null for k-means."),
+            Column("method", pl.String, "Method of the fit: kmeans, gem or column."),
+            Column("column", pl.String, "Column of the pool whose values are the components. Null for other methods."),
             Column(
                 "value",
                 pl.String,
                 "Value in the column. (missing): documents without a value. (other): all values that have no component"
-                " of their own. Null for k-means.",
+                " of their own. Null for other methods.",
                 OF_COLUMN,
             ),
-            Column("centroid", VECTOR32, "Centre of the component, of length 1.", EMBEDDED),
+            Column("kappa", pl.Float64, "Concentration κ around the centroid. Null unless method is gem.", EMBEDDED),
+            Column("log_norm", pl.Float64, "log C_d(κ). Null unless method is gem.", EMBEDDED),
+            Column(
+                "offset",
+                pl.Float64,
+                "Offset v of the balance, in nats: how much easier or harder it is to become a member. Null unless"
+                " method is gem.",
+                EMBEDDED,
+            ),
+            Column("soft_mass", pl.Float64, "Mean membership π in the sample. Null unless method is gem.", EMBEDDED),
+            Column("temperature", pl.Float64, "Temperature of the memberships. Null unless method is gem.", EMBEDDED),
+            Column(
+                "centroid",
+                VECTOR32,
+                "Centre of the component, of length 1. After a projection it has as many dimensions as this has axes.",
+                EMBEDDED,
+            ),
+        ),
+    ),
+    Table(
+        "projection",
+        (
+            Column("axis", pl.Int32, "0: the mean, which is taken away. From 1: a principal axis.", EMBEDDED),
+            Column("vector", VECTOR32, "The mean of the sample, or the axis.", EMBEDDED),
         ),
     ),
     Table(
@@ -239,13 +270,20 @@ TABLES = (
         (
             Column("seed", pl.Int64, "Seed of the start."),
             Column("iteration", pl.Int64, "Iteration, from 0. The best start goes on until nothing changes."),
-            Column("objective", pl.Float64, "Mean cosine of the sample's documents to their centroids.", EMBEDDED),
+            Column(
+                "objective",
+                pl.Float64,
+                "Mean cosine of the sample's documents to their centroids. For gem: F.",
+                EMBEDDED,
+            ),
+            Column("balance", pl.Float64, "Strength λ of the balance term in F. Null unless method is gem.", EMBEDDED),
         ),
     ),
 )
 CHECKS = (
     Check("unit_centroids", True, "Every centroid has length 1, or 0 for a value that no sampled document has."),
-    Check("improved", False, "No start ends with a lower mean cosine than it began with."),
+    Check("improved", False, "No start ends with a lower mean cosine than it began with (k-means)."),
+    Check("never_falls", True, "F falls in no iteration in which λ stays the same (gem)."),
 )
 
 
@@ -256,26 +294,14 @@ def earlier(settings: Settings) -> str | None:
 
 stage = Stage(
     name="partition",
-    code_version="1",
+    code_version="2",
     compute=compute,
-    description="How the pool is parted into clusters: components, fitted by spherical k-means on a sample of the"
-    " vectors, or the values of a column. `components` has one row per component, `fit_trace` the course of the fit."
-    " With settings/clustering.keep this is a copy of an earlier partition.",
+    description="How the pool is parted into clusters: components, fitted on a sample of the vectors by spherical"
+    " k-means or as a balanced mixture (GEM), or the values of a column. `components` has one row per component,"
+    " `fit_trace` the course of the fit. With settings/clustering.keep this is a copy of an earlier partition.",
     tables=TABLES,
     checks=CHECKS,
     inputs=("corpus", "embeddings"),
-    reads={
-        "clustering": (
-            "method",
-            "column",
-            "keep",
-            "k",
-            "iterations",
-            "seeds",
-            "min_cluster_docs",
-            "fit_sample",
-            "seed",
-        )
-    },
+    reads={"clustering": field_names(Clustering, but=["sigma_center"])},
     earlier=earlier,
 )
