@@ -159,6 +159,20 @@ def mean(values: npt.ArrayLike) -> Estimate:
     return Estimate(middle, middle - half, middle + half, n)
 
 
+def proportion(found: float, n: float) -> Estimate:
+    """Share ``found / n`` with Wilson's interval [Wilson 1927]. It has a width even if nothing, or all, is found.
+
+    ``n`` may be an effective number, and not whole.
+    """
+    if not n > 0:
+        return Estimate(np.nan, np.nan, np.nan, 0)
+    share, z2 = found / n, Z * Z
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    low, high = float(middle - half), float(middle + half)  # 0 of n: the low end is 0, but for rounding
+    return Estimate(float(share), min(max(low, 0.0), share), max(min(high, 1.0), share), round(n))
+
+
 def verdict(difference: Estimate, base: float, other: str, less_is_better: bool = True) -> str:
     """A paired difference to ``other``, whose mean is ``base``, in words.
 

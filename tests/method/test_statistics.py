@@ -164,3 +164,15 @@ def test_agreement_is_that_of_the_libraries():
         assert agreement.weighted_kappa(one, other) == pytest.approx(theirs, abs=1e-12)
         theirs = stats.spearmanr(one, other).statistic
         assert agreement.rank_correlation(one, other) == pytest.approx(theirs, abs=1e-12)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 20), (3, 20), (20, 20), (117, 400)])
+def test_the_interval_of_a_share_is_wilsons(k, n):
+    estimate = found.proportion(k, n)
+    wilson = stats.binomtest(k, n).proportion_ci(method="wilson")
+    assert estimate.value == k / n and estimate.n == n
+    assert (estimate.low, estimate.high) == pytest.approx((wilson.low, wilson.high), abs=1e-6)
+
+
+def test_a_share_of_nothing_is_not_defined():
+    assert not found.proportion(0, 0).known
