@@ -18,6 +18,7 @@ CHANGES = {
     "corpus": {"max_bytes": 900},
     "embedding": {"window": 32},
     "clustering": {"k": 5},
+    "taxonomy": {"near_copy": 0.8},
     "probe": {"fraction": 0.5},
     "quality": {"shrinkage": 2.0},
     "adaptation": {"learning_rate": 1e-3},

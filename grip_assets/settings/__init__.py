@@ -24,6 +24,7 @@ from grip_assets.settings.groups import (
     Quality,
     Reports,
     Selection,
+    Taxonomy,
     pool_fields,
 )
 from grip_assets.settings.validation import flat, group_type, validate
@@ -41,6 +42,7 @@ __all__ = [
     "Quality",
     "Reports",
     "Selection",
+    "Taxonomy",
     "applies_with",
     "choices",
     "counted_values",

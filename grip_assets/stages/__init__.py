@@ -13,6 +13,7 @@ from grip_assets.stages.curation import (
     quality_scores,
     sigma_k,
     subset,
+    taxonomy,
 )
 from grip_assets.stages.evaluation import evaluation, evaluation_set, strategies, trainings
 from grip_assets.stages.reports import corpus_map, judge_report, knobs, rounds, stability
@@ -24,6 +25,7 @@ STAGES = {
         embeddings,
         partition,
         clusters,
+        taxonomy,
         sigma_k,
         probe_set,
         quality_scores,

@@ -56,6 +56,7 @@ RATES = {
     "embeddings": Rate("embedded", 3, 1 / 6_200, bytes_each=0.5),  # artifact and shards: 1.6 kB a document
     "partition": Rate("documents", 6, 4e-5),
     "clusters": Rate("documents", 2, 1.5e-5, bytes_each=860),
+    "taxonomy": Rate("documents", 3, 3e-4, bytes_each=90),
     "corpus_map": Rate("mapped", 3, 5e-3, bytes_each=30),
     "sigma_k": Rate("documents", 0.3, 1e-5),
     "probe_set": Rate("documents", 0.5, 1e-4, bytes_each=760),

@@ -1,0 +1,160 @@
+"""The influence of each document in its cluster (method/influence.py), over files. The stage is taxonomy.py.
+
+A cluster with more than settings/taxonomy.members documents is measured on so many of them, chosen by a hash of their
+ids. So the search for neighbours costs at most K members^2 d operations, whatever the size of the pool. The other
+documents have no row.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from grip_assets.engine.stage import Work
+from grip_assets.method.geometry import unit_rows
+from grip_assets.method.sampling import keyed_sample
+from grip_assets.runtime import opened
+from grip_assets.runtime.progress import Progress, worked
+from grip_assets.settings import Taxonomy
+from grip_assets.store.tables import matrix, rows_between, width
+
+if TYPE_CHECKING:
+    from grip_assets.method.influence import Standardize
+    from grip_assets.method.partition.base import Fitted
+
+BLOCK = 16_384  # rows that are read at a time
+SCHEMA = pa.schema(
+    [
+        ("doc_id", pa.large_string()),
+        ("cluster_id", pa.int32()),
+        ("influence", pa.float64()),
+        ("log_gamma", pa.float64()),
+        ("log_density", pa.float64()),
+        ("log_rho", pa.float64()),
+        ("rank", pa.int32()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Members:
+    """The documents of a cluster whose influence is measured.
+
+    ``component``: its cluster_id in the table components. ``rows``: their rows in ``cluster_embeddings``, rising.
+    ``doc_ids`` and ``gamma``: their names, and the confidences of their labels.
+    """
+
+    cluster: int
+    component: int
+    rows: np.ndarray
+    doc_ids: tuple[str, ...]
+    gamma: np.ndarray
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A job: the influence of the members of a cluster. ``run`` returns a table of SCHEMA, one row for each.
+
+    ``embeddings``, ``components``: globs of these tables. The others are fields of settings/taxonomy.
+    """
+
+    embeddings: str
+    components: str
+    neighbours: int
+    exponent: float
+    standardize: "Standardize"
+    top: int
+    near_copy: float
+
+    def run(self, shard: Members) -> pa.Table:
+        from grip_assets.method import influence as gis  # compiled
+
+        x_MD = unit_rows(_vectors(self.embeddings, shard.rows))
+        component_M = np.full(len(x_MD), shard.component, np.int32)
+        density_M = _fitted(self.components).log_density(x_MD, component_M)
+        terms = gis.terms(x_MD, gis.log_floored(shard.gamma), density_M, self.neighbours)
+        influence_M = gis.influence(terms, self.exponent, self.standardize)
+        rank_M = self._ranks(x_MD, influence_M, shard.doc_ids)
+        worked(len(x_MD))
+        ids = pa.array(shard.doc_ids, pa.large_string())
+        cluster = pa.array(np.full(len(x_MD), shard.cluster, np.int32))
+        return pa.Table.from_arrays([ids, cluster, *map(pa.array, (influence_M, *terms, rank_M))], schema=SCHEMA)
+
+    def _ranks(self, x_MD: np.ndarray, influence_M: np.ndarray, doc_ids: tuple[str, ...]) -> np.ndarray:
+        """Representatives first, then all others by influence, int32 (M,)."""
+        from grip_assets.method import influence as gis  # compiled
+
+        order_M = gis.descending(influence_M, np.array(doc_ids))
+        first = gis.top(order_M, x_MD, self.top, self.near_copy)
+        rest_M = order_M[~np.isin(order_M, first)]
+        rank_M = np.empty(len(order_M), np.int32)
+        rank_M[np.concatenate([first, rest_M])] = np.arange(1, len(order_M) + 1)
+        return rank_M
+
+
+def _vectors(files: str, rows: np.ndarray) -> np.ndarray:
+    """Vectors of these rows, which rise, float16 (M, d). Memory holds them and one block."""
+    start, stop = int(rows[0]), int(rows[-1]) + 1
+    found = []
+    for block in rows_between(files, ["embedding"], start, stop, BLOCK):
+        here = rows[(rows >= start) & (rows < start + len(block))] - start
+        if len(here):
+            found.append(matrix(block["embedding"])[here])
+        start += len(block)
+    return np.concatenate(found)
+
+
+def _fitted(components: str) -> "Fitted":
+    """The fit; it is opened once in a process."""
+    from grip_assets.method.partition.registry import read  # compiled
+
+    return opened.get(("partition", components, None), lambda: read(pl.read_parquet(components)))
+
+
+def measured(work: Work) -> Iterator[pa.Table]:
+    """The influences of all clusters, in the order of their ids: tables of SCHEMA."""
+    settings, files = Taxonomy.of(work.settings), work.files("cluster_embeddings")
+    documents = _documents(work)
+    job = Measure(
+        files,
+        work.files("components"),
+        settings.neighbours,
+        settings.exponent,
+        settings.standardize,
+        settings.top,
+        settings.near_copy,
+    )
+    n = documents.group_by("cluster_id").len()["len"].clip(upper_bound=settings.members)
+    bytes_each = int(n.max() or 0) * width(files) * 20  # type: ignore[arg-type]
+    progress = Progress("influence of documents", int(n.sum()), "documents", work.log)
+    shards = _members(documents, _component_of(work), settings)
+    yield from work.executor.map(job, shards, bytes_each, work.log, progress.advance)
+    progress.finish()
+
+
+def _documents(work: Work) -> pl.DataFrame:
+    """Documents with a vector, in the order of their vectors: doc_id, cluster_id, confidence, row."""
+    ids = pl.read_parquet(work.files("cluster_embeddings"), columns=["doc_id"]).with_row_index("row")
+    clusters = pl.read_parquet(work.files("clusters"), columns=["doc_id", "cluster_id", "confidence"])
+    return ids.join(clusters, on="doc_id", how="left", maintain_order="left")
+
+
+def _component_of(work: Work) -> dict[int, int]:
+    return dict(pl.read_parquet(work.files("centroids"), columns=["cluster_id", "component"]).iter_rows())
+
+
+def _members(documents: pl.DataFrame, component_of: dict[int, int], settings: Taxonomy) -> Iterator[Members]:
+    for (cluster,), rows in documents.group_by("cluster_id", maintain_order=True):
+        if len(rows) > settings.members:
+            chosen_N = keyed_sample(settings.seed, "influence", rows["doc_id"], settings.members)
+            rows = rows.filter(pl.Series(chosen_N))
+        yield Members(
+            cluster,  # type: ignore[arg-type]
+            component_of[cluster],  # type: ignore[index]
+            rows["row"].to_numpy().astype(np.int64),
+            tuple(rows["doc_id"]),
+            rows["confidence"].to_numpy(),
+        )
