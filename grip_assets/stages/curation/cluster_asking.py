@@ -123,8 +123,8 @@ def usable(asked: Asked, log: Log) -> dict[int, dict[str, str]]:
     found = [answer["name"].casefold() for answer in asked.answers.values()]
     if len(found) >= FEW and len(set(found)) < ALIKE * len(found):
         log(
-            f"warning: the model gave only {len(set(found))} different names for {len(found)} clusters. They are named by"
-            " words instead. Name another model in settings/taxonomy.model"
+            f"warning: the model gave only {len(set(found))} different names for {len(found)} clusters. They are named"
+            " by words instead. Name another model in settings/taxonomy.model"
         )
         return {}
     return asked.answers

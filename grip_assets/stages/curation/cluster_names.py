@@ -30,7 +30,7 @@ class CountWords:
     corpus: str
 
     def run(self, shard: RowRange) -> pa.Table:
-            from grip_assets.naming.words import terms  # sklearn
+        from grip_assets.naming.words import terms  # sklearn
 
         rows = read_range(self.corpus, ["doc_id", "text"], shard)
         found = [shares(terms(text.as_py())) for text in rows["text"]]

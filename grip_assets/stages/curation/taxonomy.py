@@ -145,7 +145,7 @@ TABLES = (
             Column(
                 "rank",
                 pl.Int32,
-                "Place in the cluster. Representatives come first, without near copies; the others follow by influence.",
+                "Place in the cluster. First the representatives, without near copies; then the others by influence.",
                 VECTORS,
             ),
         ),
