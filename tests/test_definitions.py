@@ -31,13 +31,18 @@ def test_loading_imports_nothing_heavy():
 
 
 def test_the_chain_is_the_one_of_the_design():
-    chain = "corpus embeddings partition clusters sigma_k probe_set quality_scores adaptation_deltas budgets densities subset"
+    chain = """corpus embeddings partition clusters taxonomy sigma_k probe_set quality_scores adaptation_deltas budgets
+        densities subset"""
     assert [s.name for s in STAGES.values() if s.group == "curation"] == chain.split()
     graph = defs.resolve_asset_graph()
     for name, stage in STAGES.items():
         parents = {key.to_user_string() for key in graph.get(dg.AssetKey(name)).parent_keys}
         assert parents == {*stage.inputs, *(f"settings/{g}" for g in stage.groups)}
     assert {f"settings/{g}" for g in GROUPS} <= {key.to_user_string() for key in graph.get_all_asset_keys()}
+
+
+def test_names_are_for_people_and_decide_about_no_document():
+    assert not [stage.name for stage in STAGES.values() if stage.group == "curation" and "taxonomy" in stage.inputs]
 
 
 def test_there_is_a_job_for_every_group_and_one_for_everything():
