@@ -252,12 +252,15 @@ def test_clusters_by_a_column_are_called_by_their_values(new_lab, models, pool, 
     clusters = dict(lab.sql("SELECT value, allocated FROM budgets JOIN centroids USING (cluster_id)").iter_rows())
     assert clusters.keys() == {"python", IMAGE, "go", "(missing)"}
     assert clusters["go"] == 0 and clusters["python"] == pytest.approx(3 * clusters["(missing)"], rel=0.05)
-    assert all(f"  {value}: pool.jsonl:" in said for value in clusters) and "its weight in budget.weights" in said
+    assert (
+        all(re.search(rf"^  \d {re.escape(value)} ", said, re.M) for value in clusters)
+        and "its weight in budget.weights" in said
+    )
     page = page_path(lab.data).read_text()
-    assert all(re.search(rf"<h3>Cluster \d: {re.escape(html.escape(value))}<", page) for value in clusters)
+    assert all(re.search(rf"<h3><span>Cluster \d: {re.escape(html.escape(value))}<", page) for value in clusters)
     (number,) = [n for n, file in enumerate(files, 1) if file.name == "server_07.py"]
     reason = explain(lab.data, f"pool.jsonl:{number}")
-    assert "OUT of the subset: its cluster was given no budget" in reason and ", go: 30 documents" in reason
+    assert "OUT of the subset: its cluster was given no budget" in reason and " go: 30 documents" in reason
 
 
 @pytest.mark.run

@@ -12,10 +12,12 @@ import polars as pl
 
 from grip_assets.engine import checks
 from grip_assets.engine.stage import Work
+from grip_assets.store import cluster_names
+from grip_assets.store.cluster_names import ClusterNames
 from grip_assets.store.query import has_query, query
 
-Draw = Callable[[str, Mapping[str, Any]], bytes]
-"""Takes a stage's name and its tables, returns its picture as PNG."""
+Draw = Callable[[str, Mapping[str, Any], ClusterNames], bytes]
+"""Takes a stage's name, its tables and the names of its clusters, and returns its picture as PNG."""
 
 
 def inspect(work: Work, draw: Draw | None = None) -> dict[str, Any]:
@@ -28,7 +30,8 @@ def inspect(work: Work, draw: Draw | None = None) -> dict[str, Any]:
     outcomes = checks.run(stage, tables)
     extremes = query(f"extremes/{stage.name}", tables).to_dicts() if has_query(f"extremes/{stage.name}") else []
     if stage.picture and draw is not None:
-        (work.draft.folder / "picture.png").write_bytes(draw(stage.name, tables))
+        names = cluster_names.of_inputs(work.store, work.inputs)
+        (work.draft.folder / "picture.png").write_bytes(draw(stage.name, tables, names))
     return {"checks": outcomes, "extremes": extremes}
 
 

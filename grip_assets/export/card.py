@@ -19,6 +19,7 @@ from grip_assets.export.formats import Format
 from grip_assets.export.lineage import Lineage
 from grip_assets.runtime.credentials import without_credentials
 from grip_assets.settings import GROUPS, trait
+from grip_assets.store.cluster_names import ClusterNames
 from grip_assets.store.query import sql_text
 
 MOVED = 5  # clusters listed in each direction
@@ -59,7 +60,7 @@ def card(
         "## Figures\n\n" + table(("", "pool", "subset"), _figures(totals, lineage)),
         "Share of the tokens by language:\n\n"
         + table(("language", "pool", "subset", "documents"), _languages(connection)),
-        *_clusters(connection, totals["unit"]),
+        *_clusters(connection, totals["unit"], lineage.names),
         "## Settings\n\nAll values that the subset was made with.\n\n"
         + table(("setting", "symbol", "value"), ((f"{g}.{n}", _symbol(g, n), _value(v)) for g, n, v in settings)),
         "## Versions\n\n"
@@ -123,16 +124,15 @@ def _languages(connection: duckdb.DuckDBPyConnection) -> list[tuple]:
     return [(r["language"], f"{r['pool_share']:.1%}", f"{r['subset_share']:.1%}", f"{r['n_selected']:,}") for r in rows]
 
 
-def _clusters(connection: duckdb.DuckDBPyConnection, unit: str) -> list[str]:
+def _clusters(connection: duckdb.DuckDBPyConnection, unit: str, names: ClusterNames) -> list[str]:
     shares = _rows(connection, "questions/share_by_cluster")
-    names = {r["cluster_id"]: r for r in _rows(connection, "questions/cluster_names")}
+    described = names.described(connection)
     heads = ("cluster", "pool", "subset", "quality Q_k", "loss drop", "replay r_k", "language", "typical document")
 
     def row(s: Mapping[str, Any]) -> tuple:
-        name = names[s["cluster_id"]]
-        shown = (s["quality"], s["delta"], s["replay_multiplier"], name["language"], name["typical"])
-        cluster = s["cluster_id"] if name["value"] is None else f"{s['cluster_id']}: {name['value']}"
-        return (cluster, f"{s['pool_share']:.1%}", f"{s['subset_share']:.1%}", *shown)
+        about = described[s["cluster_id"]]
+        shown = (s["quality"], s["delta"], s["replay_multiplier"], about["language"], about["typical"])
+        return (names.label(s["cluster_id"]), f"{s['pool_share']:.1%}", f"{s['subset_share']:.1%}", *shown)
 
     moved = {
         "grew": [s for s in shares if s["gain"] > 0][:MOVED],

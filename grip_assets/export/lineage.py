@@ -8,15 +8,19 @@ from typing import Any
 import duckdb
 
 from grip_assets.errors import GripError
+from grip_assets.store import cluster_names
 from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.store.cluster_names import NONE, ClusterNames
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """``manifests``: by asset, the pool first and the subset last. ``corpus``: a glob of the pool's Parquet files."""
+    """``manifests``: by asset, the pool first and the subset last. ``corpus``: a glob of the pool's Parquet files.
+    ``names``: of the clusters."""
 
     manifests: Mapping[str, Mapping[str, Any]]
     corpus: str
+    names: ClusterNames = NONE
 
     @property
     def version(self) -> str:
@@ -52,4 +56,5 @@ def lineage(connection: duckdb.DuckDBPyConnection, root: Path) -> Lineage:
                 f"The subset was made from {asset} {manifest['version']}, which is no longer in force."
                 " Run `grip curate`."
             )
-    return Lineage(found, store.parquet("corpus", found["corpus"]["version"], "corpus"))
+    names = cluster_names.in_force(connection, root)
+    return Lineage(found, store.parquet("corpus", found["corpus"]["version"], "corpus"), names)

@@ -8,10 +8,11 @@ import dagster as dg
 from grip_assets.engine.in_force import Record
 from grip_assets.engine.stage import Stage, setting_changes
 from grip_assets.errors import GripError
-from grip_assets.orchestration.metadata import markdown_table
+from grip_assets.orchestration.metadata import labelled, markdown_table
 from grip_assets.orchestration.past import events
 from grip_assets.report.compare import counts, find
 from grip_assets.settings import default_of, group_type, trait, validate
+from grip_assets.store import cluster_names
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.query import query
 
@@ -131,10 +132,11 @@ def _budgets(before: str, after: str, store: ArtifactStore) -> dict[str, Any]:
         return {"budget_moves": "the clusters have changed, so their budgets cannot be compared one by one"}
     tables = {name: store.parquet("budgets", v, "budgets") for name, v in (("before", before), ("after", after))}
     rows = query("changes/budgets", tables)
+    names = cluster_names.of_artifact(store, "budgets", after)
     moves = [*rows.head(MOVED).to_dicts(), *rows.tail(MOVED).to_dicts()] if len(rows) > 2 * MOVED else rows.to_dicts()
     return {
         "budget_moved": float(rows["move"].abs().sum() / 2),
-        "budget_moves": dg.MetadataValue.md(markdown_table(moves)),
+        "budget_moves": dg.MetadataValue.md(markdown_table(labelled(moves, names))),
     }
 
 

@@ -11,9 +11,12 @@ import dagster as dg
 from grip_assets.engine.in_force import Record
 from grip_assets.engine.stage import Made, Stage
 from grip_assets.orchestration.columns import schema
+from grip_assets.store import cluster_names
 from grip_assets.store.artifacts import ArtifactStore, main_table
+from grip_assets.store.cluster_names import ClusterNames
 from grip_assets.store.query import has_query, query
 
+CLUSTER = ("cluster_id", "cluster")  # columns that hold the number of a cluster
 SAMPLE_CHARS = 60
 PICTURE_BYTES = 90_000  # larger metadata slows the event log down
 
@@ -36,7 +39,8 @@ def metadata(made: Made, stage: Stage, store: ArtifactStore) -> dict[str, Any]:
     if has_query(f"samples/{manifest['stage']}") and "unused" not in manifest:
         values["sample"] = dg.MetadataValue.md(sample(manifest["stage"], made.version, store))
     if manifest["extremes"]:
-        values["extremes"] = dg.MetadataValue.md(markdown_table(manifest["extremes"]))
+        names = cluster_names.of_artifact(store, manifest["stage"], made.version)
+        values["extremes"] = dg.MetadataValue.md(markdown_table(labelled(manifest["extremes"], names)))
     if (folder / "picture.png").exists():
         values["picture"] = _picture(folder / "picture.png")
     return values
@@ -52,7 +56,15 @@ def sample(stage: str, version: str, store: ArtifactStore) -> str:
     corpus = store.ancestors(stage, version)["corpus"]["version"]
     tables = {"corpus": store.parquet("corpus", corpus, "corpus"), stage: store.parquet(stage, version, stage)}
     rows = query(f"samples/{stage}", tables).to_dicts()
+    rows = labelled(rows, cluster_names.of_artifact(store, stage, version))
     return markdown_table([{name: _short(value) for name, value in row.items()} for row in rows])
+
+
+def labelled(rows: list[dict[str, Any]], names: ClusterNames) -> list[dict[str, Any]]:
+    """The rows, with the labels of clusters in place of their numbers."""
+    if not names:
+        return rows
+    return [{n: names.label(v) if n in CLUSTER and v is not None else v for n, v in row.items()} for row in rows]
 
 
 def _short(value: Any) -> Any:

@@ -25,6 +25,7 @@ from grip_assets.orchestration.metadata import metadata
 from grip_assets.orchestration.refusal import refuse
 from grip_assets.runtime.folders import docs_page
 from grip_assets.settings import GROUPS
+from grip_assets.store.cluster_names import NONE, ClusterNames
 from grip_assets.store.query import SQL, has_query
 
 warnings.filterwarnings("ignore", category=dg.BetaWarning)  # code references here, use_user_code_server in definitions
@@ -88,11 +89,11 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
     return _asset
 
 
-def draw_picture(stage: str, tables: Mapping[str, Any]) -> bytes:
+def draw_picture(stage: str, tables: Mapping[str, Any], names: ClusterNames = NONE) -> bytes:
     """The picture of a stage that declares one."""
     from grip_assets.report import pictures  # matplotlib: not needed where nothing is drawn
 
-    return pictures.of_stage(stage, tables)
+    return pictures.of_stage(stage, tables, names)
 
 
 @contextmanager

@@ -14,7 +14,9 @@ import duckdb
 from grip_assets.report.page.inert import visible
 from grip_assets.stages import STAGES
 from grip_assets.stages.curation.densities import NEAR_COPY
+from grip_assets.store import cluster_names
 from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.store.cluster_names import NONE, ClusterNames
 from grip_assets.store.query import sql_text
 
 SHORT_BY = 0.01  # of the budget
@@ -41,6 +43,7 @@ class Facts:
 
     ask: Callable[[str], list[dict[str, Any]]]
     manifests: dict[str, dict[str, Any]]
+    names: ClusterNames = NONE
 
 
 def findings(connection: duckdb.DuckDBPyConnection, store: ArtifactStore) -> list[Finding]:
@@ -51,7 +54,8 @@ def findings(connection: duckdb.DuckDBPyConnection, store: ArtifactStore) -> lis
         return connection.sql(sql_text(name)).pl().to_dicts()
 
     in_force = connection.execute("SELECT asset, version FROM artifacts WHERE in_force ORDER BY asset").fetchall()
-    facts = Facts(ask, {asset: store.manifest(asset, version) for asset, version in in_force})
+    manifests = {asset: store.manifest(asset, version) for asset, version in in_force}
+    facts = Facts(ask, manifests, cluster_names.in_force(connection, store.root))
     return [found for look in LOOKS for found in look(facts)]
 
 
@@ -78,7 +82,12 @@ def _far_from_their_budget(facts: Facts) -> Iterator[Finding]:
             "budgets",
             f"{_clusters(len(rows))} got less than half or more than one and a half times the budget. Documents that"
             " are longer than a cluster's budget cannot be drawn. Other clusters get what is left of the budget.",
-            _cut([f"cluster {r['cluster_id']}: {r['drawn']:,} of {r['allocated']:,}" for r in rows]),
+            _cut(
+                [
+                    f"cluster {visible(facts.names.label(r['cluster_id']))}: {r['drawn']:,} of {r['allocated']:,}"
+                    for r in rows
+                ]
+            ),
         )
 
 

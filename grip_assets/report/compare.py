@@ -9,6 +9,7 @@ from typing import Any
 from grip_assets.errors import GripError
 from grip_assets.report.page.inert import visible
 from grip_assets.settings import GROUPS, trait
+from grip_assets.store import cluster_names
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.query import query
 
@@ -118,7 +119,9 @@ def _budgets(store: ArtifactStore, left: Mapping[str, str], right: Mapping[str, 
     if left.get("clusters") != right.get("clusters") or not there:
         return None
     tables = {n: store.parquet("budgets", v["budgets"], "budgets") for n, v in (("first", left), ("second", right))}
-    return query("report/compare_budgets", tables).to_dicts()
+    names = cluster_names.of_clusters(store, left["clusters"])
+    rows = query("report/compare_budgets", tables).to_dicts()
+    return [row | {"label": names.label(row["cluster_id"])} for row in rows]
 
 
 def add_examples(store: ArtifactStore, found: Sequence[Mapping[str, Any]]) -> None:
@@ -172,7 +175,9 @@ def _budget_lines(rows: list[dict[str, Any]] | None) -> list[str]:
     if not moved:
         return ["budgets   the same in every cluster"]
     head = f"budgets   the {len(moved)} clusters whose share moved most"
+    labels = [visible(r["label"]) for r in moved]
+    width = max(map(len, labels))
     return [head] + [
-        f"  cluster {r['cluster_id']:>5}  {r['first']:>12,} → {r['second']:>12,}  ({r['share_first']:.1%} → {r['share_second']:.1%})"
-        for r in moved
+        f"  cluster {label:<{width}}  {r['first']:>12,} → {r['second']:>12,}  ({r['share_first']:.1%} → {r['share_second']:.1%})"
+        for label, r in zip(labels, moved, strict=True)
     ]

@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 import polars as pl
 
+from grip_assets.store.cluster_names import NONE, ClusterNames
 from grip_assets.store.query import query
 
 matplotlib.use("Agg")
@@ -16,14 +17,15 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 POOL, CHOSEN = "#9aa5b1", "#1f6feb"
+TICK = 20  # characters of a cluster's name
 FAR_OFF = 3  # times the median reach of an interval
 
 
-def budgets_picture(tables: Mapping[str, Any]) -> bytes:
+def budgets_picture(tables: Mapping[str, Any], names: ClusterNames = NONE) -> bytes:
     """Top: share of the pool and of the budget for each cluster, largest change on the left. Bottom: its r_k."""
     rows = query("questions/budget_by_cluster", {"budgets": tables["budgets"]}).head(60)
     figure, (top, bottom) = plt.subplots(
-        2, 1, figsize=(8, 4.2), sharex=True, height_ratios=(2, 1), layout="constrained"
+        2, 1, figsize=(8, 5.2 if names else 4.2), sharex=True, height_ratios=(2, 1), layout="constrained"
     )
     x = range(len(rows))
     top.bar(x, rows["pool_share"], width=0.8, color=POOL, label="share of the pool")
@@ -32,7 +34,7 @@ def budgets_picture(tables: Mapping[str, Any]) -> bytes:
     top.legend(frameon=False)
     bottom.bar(x, rows["replay_multiplier"], width=0.8, color=CHOSEN, alpha=0.6)
     bottom.set(ylabel="$r_k$", xlabel="cluster", ylim=(0.9, None))
-    bottom.set_xticks(list(x), [str(c) for c in rows["cluster_id"]], fontsize=7, rotation=90)
+    _ticks(bottom, rows["cluster_id"], names)
     return png(figure)
 
 
@@ -50,10 +52,10 @@ def subset_picture(tables: Mapping[str, Any]) -> bytes:
     return png(figure)
 
 
-def quality_scores_picture(tables: Mapping[str, Any]) -> bytes:
+def quality_scores_picture(tables: Mapping[str, Any], names: ClusterNames = NONE) -> bytes:
     """Q_k with two standard errors on either side, best cluster on the left."""
     rows = query("questions/quality_with_errors", {"cluster_quality": tables["cluster_quality"]}).head(60)
-    figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 4.2 if names else 3.2), layout="constrained")
     x = range(len(rows))
     axes.errorbar(
         x,
@@ -66,7 +68,7 @@ def quality_scores_picture(tables: Mapping[str, Any]) -> bytes:
         capsize=2,
     )
     axes.set(ylabel="$Q_k$, ±2 standard errors", xlabel="cluster", title="Quality by cluster")
-    axes.set_xticks(list(x), [str(c) for c in rows["cluster_id"]], fontsize=7, rotation=90)
+    _ticks(axes, rows["cluster_id"], names)
     return png(figure)
 
 
@@ -130,18 +132,18 @@ def knobs_picture(tables: Mapping[str, Any]) -> bytes:
     return png(figure)
 
 
-def rounds_picture(tables: Mapping[str, Any]) -> bytes:
+def rounds_picture(tables: Mapping[str, Any], names: ClusterNames = NONE) -> bytes:
     """Share of the budget by round, one line for each of the clusters that moved most."""
     rows = _table(tables, "rounds")
-    names = rows.unique("round", maintain_order=True)["proxy"].to_list()
+    proxies = rows.unique("round", maintain_order=True)["proxy"].to_list()
     spread = rows.group_by("cluster_id").agg(moved=pl.max("budget_share") - pl.min("budget_share"))
     most = spread.sort("moved", "cluster_id", descending=[True, False]).head(12)["cluster_id"].to_list()
     figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
     for cluster in most:
         line = rows.filter(cluster_id=cluster)
-        axes.plot(line["round"], line["budget_share"], "o-", ms=4, label=str(cluster))
+        axes.plot(line["round"], line["budget_share"], "o-", ms=4, label=_plain(names.label(cluster, TICK)))
     axes.set(ylabel="share of the budget", xlabel="round t and its proxy", title="The budget follows the model")
-    axes.set_xticks(range(len(names)), [f"{t}\n{name[:24]}" for t, name in enumerate(names)], fontsize=7)
+    axes.set_xticks(range(len(proxies)), [f"{t}\n{name[:24]}" for t, name in enumerate(proxies)], fontsize=7)
     axes.legend(title="cluster", frameon=False, fontsize=7, ncols=2, loc="center left", bbox_to_anchor=(1, 0.5))
     return png(figure)
 
@@ -284,6 +286,20 @@ def evaluation_picture(tables: Mapping[str, Any]) -> bytes:
     return png(figure)
 
 
+WITH_NAMES = (budgets_picture, quality_scores_picture, rounds_picture)
+
+
+def _plain(text: str) -> str:
+    """The text, in which a dollar sign does not begin a formula of matplotlib."""
+    return text.replace("$", r"\$")
+
+
+def _ticks(axes: Any, clusters: pl.Series, names: ClusterNames) -> None:
+    """The labels of clusters below a picture."""
+    labels = [_plain(names.label(c, TICK)) for c in clusters]
+    axes.set_xticks(range(len(labels)), labels, fontsize=7, rotation=90)
+
+
 def _table(tables: Mapping[str, Any], name: str) -> pl.DataFrame:
     return pl.read_parquet(tables[name])
 
@@ -295,7 +311,11 @@ def png(figure: plt.Figure) -> bytes:
     return buffer.getvalue()
 
 
-def of_stage(stage: str, tables: Mapping[str, Any]) -> bytes:
-    """The picture of a stage as PNG, drawn by the function ``<stage>_picture`` of this module."""
-    drawn: bytes = globals()[f"{stage}_picture"](tables)
+def of_stage(stage: str, tables: Mapping[str, Any], names: ClusterNames = NONE) -> bytes:
+    """The picture of a stage as PNG, drawn by the function ``<stage>_picture`` of this module.
+
+    ``names``: of the clusters. A function that labels clusters takes them as its second argument.
+    """
+    draw = globals()[f"{stage}_picture"]
+    drawn: bytes = draw(tables, names) if draw in WITH_NAMES else draw(tables)
     return drawn

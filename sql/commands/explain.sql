@@ -2,7 +2,7 @@
 -- in: catalog   parameters: doc (id or source; NULL: every document)   out: one row per document
 SELECT
     c.doc_id, c.source, c.language, c.n_bytes, c.n_tokens,
-    w.cluster_id, (SELECT value FROM centroids AS n WHERE n.cluster_id = w.cluster_id) AS value, k.cosine, b.n_docs, b.sigma, b.quality, b.delta, b.replay_multiplier, b.base_budget,
+    w.cluster_id, k.cosine, b.n_docs, b.sigma, b.quality, b.delta, b.replay_multiplier, b.base_budget,
         b.budget, t.allocated,
     b.unit, b.capacity, w.density, w.length_weight, w.selection_weight, w.key, w.repeats, t.threshold,
     t.granted, t.drawn, t.exhausted, t.passed_over, t.passed_over_tokens, t.max_tokens,
@@ -18,5 +18,4 @@ JOIN clusters AS k USING (doc_id)
 JOIN budgets AS b ON b.cluster_id = w.cluster_id
 JOIN selection_thresholds AS t ON t.cluster_id = w.cluster_id OR t.cluster_id IS NULL
 LEFT JOIN quality_scores AS q USING (doc_id)
-CROSS JOIN (SELECT NULL::VARCHAR AS value) AS none  -- clusters of an earlier version have no column value
 WHERE $doc IS NULL OR c.doc_id = $doc OR c.source = $doc

@@ -1,7 +1,7 @@
 -- Measurements and budgets of the clusters. What was drawn from them is in questions/share_by_cluster.sql.
 -- in: catalog   out: one row per cluster
 SELECT
-    b.cluster_id, (SELECT value FROM centroids AS n WHERE n.cluster_id = b.cluster_id) AS value, b.n_docs, b.n_tokens, b.sigma, b.quality, q.standard_error, q.n_judged,
+    b.cluster_id, b.n_docs, b.n_tokens, b.sigma, b.quality, q.standard_error, q.n_judged,
     b.delta, a.relative_delta,
     CASE WHEN (SELECT count(DISTINCT seed) FROM loss_curves) > 1 THEN a.delta_spread END AS delta_spread,
         a.loss_initial,
@@ -11,5 +11,4 @@ SELECT
 FROM budgets AS b
 LEFT JOIN cluster_quality AS q USING (cluster_id)
 LEFT JOIN adaptation_deltas AS a USING (cluster_id)
-CROSS JOIN (SELECT NULL::VARCHAR AS value) AS none  -- clusters of an earlier version have no column value
 ORDER BY b.cluster_id

@@ -89,20 +89,21 @@ def _clusters(context: Context) -> list[Block]:
     drawn = go.Figure(
         [
             go.Bar(
-                x=[f"c{c}" for c in shown["cluster_id"]],
-                y=shown[name].to_list(),
+                y=context.axis(shown["cluster_id"], 26),
+                x=shown[name].to_list(),
+                orientation="h",
                 name=said,
                 marker={"color": LIGHT[colour], "pattern": {"shape": shape, "solidity": 0.35}},
-                hovertemplate="%{x}: %{y:+.2%}<extra>" + said + "</extra>",
+                hovertemplate="%{y}: %{x:+.2%}<extra>" + said + "</extra>",
             )
             for name, said, colour, shape in (("replay", "by replay", "s1", ""), ("caps", "by caps", "s2", "/"))
         ]
     )
     drawn.update_layout(barmode="relative", bargap=0.25)
-    drawn.update_yaxes(title="change of the share", tickformat="+.1%")
-    drawn.update_xaxes(title="cluster", tickangle=-60, tickfont={"size": 11})
+    drawn.update_xaxes(title="change of the share", tickformat="+.1%", nticks=5, tickangle=0)
+    drawn.update_yaxes(type="category", autorange="reversed", tickfont={"size": 11})
     columns = [
-        Column("cluster_id", "Cluster", "d"),
+        context.cluster_column(),
         Column("base_budget", "Base", ",.0f"),
         Column("replay_multiplier", "r_k", ".2f"),
         Column("budget", "After replay", ",.0f"),
@@ -113,7 +114,7 @@ def _clusters(context: Context) -> list[Block]:
         f"; the {MOST} of {len(rows):,} clusters that change most." if len(rows) > MOST else "."
     )
     table = Table("Budget by cluster", columns, rows.sort("cluster_id").to_dicts(), folded=True)
-    return [figure("budget-clusters", "Where the budget moves", says, drawn, 360, table=table)]
+    return [figure("budget-clusters", "Where the budget moves", says, drawn, 130 + 19 * len(shown), table=table)]
 
 
 def knobs(context: Context) -> list[Block]:
@@ -194,23 +195,23 @@ def _knob_budgets(context: Context) -> list[Block]:
     shown = sorted(order["cluster_id"].head(MOST).to_list())
     cells = {(k, f, c): v for k, f, c, v in rows.select("knob", "factor", "cluster_id", "change").iter_rows()}
     kinds = list(dict.fromkeys((k, f) for k, f in rows.select("knob", "factor").iter_rows()))
-    z = [[cells.get((k, f, c)) for c in shown] for k, f in kinds]
+    z = [[cells.get((k, f, c)) for k, f in kinds] for c in shown]
     limit = max((abs(v) for row in z for v in row if v is not None), default=0) or 1e-6
     drawn = go.Figure(
         go.Heatmap(
             z=z,
-            x=[f"c{c}" for c in shown],
-            y=[f"{k.split('.')[-1]} × {f:g}" for k, f in kinds],
+            x=[f"{k.split('.')[-1]} × {f:g}" for k, f in kinds],
+            y=context.axis(shown, 26),
             zmin=-limit,
             zmax=limit,
             colorscale=DIVERGING,
             xgap=1,
             ygap=1,
             colorbar={"thickness": 10, "tickformat": "+.1%", "outlinewidth": 0},
-            hovertemplate="%{y}, %{x}: %{z:+.2%} of the budget<extra></extra>",
+            hovertemplate="%{x}, %{y}: %{z:+.2%} of the budget<extra></extra>",
         )
     )
     drawn.update_xaxes(tickangle=-60, showgrid=False)
-    drawn.update_yaxes(autorange="reversed", showgrid=False)
+    drawn.update_yaxes(type="category", autorange="reversed", showgrid=False, tickfont={"size": 11})
     says = "Change of each cluster's allocation, as a share of the whole budget: blue gains, orange loses."
-    return [figure("knob-budgets", "Where each knob moves the budget", says, drawn, 330)]
+    return [figure("knob-budgets", "Where each knob moves the budget", says, drawn, 170 + 19 * len(shown))]

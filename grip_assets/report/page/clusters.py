@@ -5,13 +5,14 @@ from typing import Any
 
 from grip_assets.report.page.context import Context
 from grip_assets.report.page.parts import Column, Section, Special, Table, say
+from grip_assets.store.cluster_names import Name
 
 DRAWN = ("n_selected", "drawn", "pool_share", "budget_share", "subset_share", "gain", "ratio")
 CARDS = 200  # the clusters whose share changed most; the table has all
 REPRESENTATIVES = 3
 COLUMNS = [
-    Column("cluster_id", "Cluster", "d"),
     Column("about", "About"),
+    Column("family_name", "Family"),
     Column("n_docs", "Documents", ",d"),
     Column("n_tokens", "Tokens", ",d"),
     Column("sigma", "σ_k", ".3f", "spread of the embeddings"),
@@ -50,17 +51,19 @@ def section(context: Context) -> Section:
     for row in context.ask("report/languages_of_clusters", most=3).iter_rows(named=True):
         languages[row["cluster_id"]].append(row)
     shown = sorted(rows, key=lambda r: (-abs(r["gain"]), r["cluster_id"]))[:CARDS]
-    near = context.ask("report/representatives", most=REPRESENTATIVES, shown=[r["cluster_id"] for r in shown])
+    chosen = [r["cluster_id"] for r in shown]
+    near = context.names.representatives(context.connection, REPRESENTATIVES, chosen)
     heads = context.heads(near["doc_id"], 280)
     typical = defaultdict(list)
     for row in near.iter_rows(named=True):
-        typical[row["cluster_id"]].append(heads[row["doc_id"]] | {"cosine": row["cosine"]})
+        typical[row["cluster_id"]].append(heads[row["doc_id"]])
     for row in rows:
         row["languages"] = languages[row["cluster_id"]]
         row["share_selected"] = row["n_selected"] / row["n_docs"]
         first = typical[row["cluster_id"]][:1]
-        about = row["languages"][0]["language"] if row["value"] is None else row["value"]
-        row["about"] = f"{about}: {_name(first[0]['source'])}" if first else row["value"] or ""
+        about = row["languages"][0]["language"]
+        row["about"] = f"{about}: {_name(first[0]['source'])}" if first else about
+        row |= {"named": context.names.about(row["cluster_id"]), **context.names.said(row["cluster_id"])}
     ids = {r["cluster_id"] for r in shown}
     cards = [_card(r, typical[r["cluster_id"]]) for r in rows if r["cluster_id"] in ids]
     grown = sum(r["gain"] > 0 for r in rows)
@@ -78,8 +81,17 @@ def section(context: Context) -> Section:
     return Section(
         "clusters",
         "Clusters",
-        [intro, Special("cards", {"cards": cards, "sorts": SORTS}), Table("All clusters", COLUMNS, rows, folded=True)],
+        [
+            intro,
+            Special("cards", {"cards": cards, "sorts": SORTS}),
+            Table("All clusters", _columns(context), rows, folded=True),
+        ],
     )
+
+
+def _columns(context: Context) -> list[Column]:
+    known = any(name.family_name for name in context.names.names.values())
+    return [context.cluster_column(), *(c for c in COLUMNS if known or c.name != "family_name")]
 
 
 def _spread(rows: list[dict[str, Any]]) -> bool:
@@ -90,12 +102,16 @@ def _name(source: str) -> str:
     return source if len(source) <= 48 else "…" + source[-47:]
 
 
+def _words(name: Name) -> list[str]:
+    return [name.name, name.description, *name.words, name.family_name]
+
+
 def _card(row: dict[str, Any], documents: list[dict[str, Any]]) -> dict[str, Any]:
     top = max(row["pool_share"], row["budget_share"], row["subset_share"], 1e-12)
     return row | {
         "documents": documents,
         "find": "\n".join(
-            [row["value"] or "", *(str(n["language"]) for n in row["languages"]), *(d["source"] for d in documents)]
+            [*_words(row["named"]), *(str(n["language"]) for n in row["languages"]), *(d["source"] for d in documents)]
         ),
         "sort": {name: "" if row[name] is None else repr(row[name]) for name, _ in SORTS},
         "bars": [

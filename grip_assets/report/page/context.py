@@ -8,9 +8,11 @@ from typing import Any
 import polars as pl
 
 from grip_assets.engine.stage import owners
-from grip_assets.report.page.parts import Prose, say
+from grip_assets.report.page.inert import label
+from grip_assets.report.page.parts import ClusterColumn, Prose, say
 from grip_assets.runtime.memory import limit_bytes
 from grip_assets.stages import STAGES
+from grip_assets.store import cluster_names
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.catalog import connect
 from grip_assets.store.query import sql_text
@@ -25,6 +27,7 @@ class Context:
         self.connection.execute(f"SET memory_limit = '{limit_bytes()}B'")
         self.connection.execute("SET threads = 1")  # sums in a fixed order, so that the same tables give the same page
         self.views = set(self.ask("report/views")["view_name"])
+        self.names = cluster_names.in_force(self.connection, root)
 
     def __enter__(self) -> "Context":
         return self
@@ -58,6 +61,17 @@ class Context:
     def setting(self, group: str, name: str) -> Any:
         rows = self.ask("report/setting", group=group, name=name)["value"]
         return json.loads(rows[0]) if len(rows) else None
+
+    def cluster_column(self) -> ClusterColumn:
+        return ClusterColumn(names=self.names)
+
+    def cluster(self, cluster_id: int, most: int = cluster_names.LONGEST) -> str:
+        """``cluster 3 pandas tests``, for the hover texts and legends of plotly."""
+        return f"cluster {label(self.names.label(cluster_id, most), most + 20)}"
+
+    def axis(self, cluster_ids: Iterable[int], most: int = 18) -> list[str]:
+        """Short labels of clusters, for the axes of plotly."""
+        return [label(self.names.axis(c, most), most + 20) for c in cluster_ids]
 
     def heads(self, ids: Iterable[str], chars: int = 200) -> dict[str, dict[str, Any]]:
         """Source, language, tokens and the first characters of some documents, in one pass over the corpus."""

@@ -1,26 +1,36 @@
 """The section Corpus map: documents in two dimensions, coloured by the numbers that decide about them."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 
 from grip_assets.report.page.context import Context
+from grip_assets.report.page.families import treemap
 from grip_assets.report.page.inert import label
 from grip_assets.report.page.palette import CATEGORIES, LIGHT, SEQUENTIAL
-from grip_assets.report.page.parts import Choice, Column, Section, Table, figure, say
+from grip_assets.report.page.parts import Block, Choice, Column, Section, Table, figure, say
+from grip_assets.store.cluster_names import cut
 
+HALO = ", ".join(["0 0 2px var(--card)"] * 3)  # keeps letters apart from dots, in both themes
+NUMBERED = 60  # clusters
+WRITTEN = 24  # characters of a name
 NUMBERS = {"quality": "Quality Q_k", "delta": "Adaptation delta δ_k", "replay_multiplier": "Replay multiplier r_k"}
 
 
 def section(context: Context) -> Section:
+    return Section("map", "Corpus map", [*_map(context), *treemap(context)])
+
+
+def _map(context: Context) -> list[Block]:
     needed = context.lacks("corpus_map", "corpus", "budgets", "subset")
     if needed:
-        return Section("map", "Corpus map", needed)
+        return [*needed]
     points = context.ask("report/map")
     heads = context.heads(points["doc_id"], 240)
-    hover = [_hover(row, heads.get(row["doc_id"], {})) for row in points.iter_rows(named=True)]
+    hover = [_hover(context, row, heads.get(row["doc_id"], {})) for row in points.iter_rows(named=True)]
     centres = points.group_by("cluster_id").agg(
         pl.col("x", "y").median(), n=pl.len(), chosen=(pl.col("repeats") > 0).mean()
     )
@@ -35,7 +45,7 @@ def section(context: Context) -> Section:
                 hovertemplate="%{text}<extra></extra>",
                 marker={"size": 6, "line": {"width": 0.4, "color": LIGHT["card"]}, **_by_cluster(points)},
             ),
-            _names(centres, points),
+            *_labels(context, centres, points),
         ]
     )
     hidden = {"visible": False, "automargin": False}
@@ -43,7 +53,7 @@ def section(context: Context) -> Section:
     table = Table(
         "Documents of the sample by cluster",
         [
-            Column("cluster_id", "Cluster", "d"),
+            context.cluster_column(),
             Column("n", "Documents shown", ",d"),
             Column("chosen", "Share selected", ".1%"),
             Column("x", "x", ".2f"),
@@ -56,7 +66,7 @@ def section(context: Context) -> Section:
         "corpus-map",
         "Documents by content",
         "Each dot is a document. Near dots have similar embeddings, as far as two dimensions can show."
-        " Numbers name clusters. Point at a dot to see how its document begins.",
+        " A number marks the middle of a cluster, with its name where there is room. Point at a dot to see how its document begins.",
         drawn,
         height=560,
         table=table,
@@ -73,14 +83,15 @@ def section(context: Context) -> Section:
         chosen=f"{chosen:,}",
         share=f"{chosen / max(len(points), 1):.0%}",
     )
-    return Section("map", "Corpus map", [intro, made])
+    return [intro, made]
 
 
-def _hover(row: dict[str, Any], head: dict[str, Any]) -> str:
+def _hover(context: Context, row: dict[str, Any], head: dict[str, Any]) -> str:
     state = f"selected, {row['repeats']} times" if row["repeats"] > 1 else "selected" if row["repeats"] else "left out"
     about = f"{head.get('language') or 'unknown language'}, {head.get('n_tokens', 0):,} tokens, {state}"
     source = label(head.get("source", row["doc_id"])[-90:], 60, 2)
-    return f"<b>{source}</b><br>cluster {row['cluster_id']}: {label(about)}<br><br>{label(head.get('head', ''), 60, 5)}"
+    cluster = context.cluster(row["cluster_id"])
+    return f"<b>{source}</b><br>{cluster}<br>{label(about)}<br><br>{label(head.get('head', ''), 60, 5)}"
 
 
 def _by_cluster(points: pl.DataFrame) -> dict[str, Any]:
@@ -91,22 +102,49 @@ def _by_cluster(points: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def _names(centres: pl.DataFrame, points: pl.DataFrame) -> go.Scatter:
-    """Labels with the numbers of clusters, largest cluster first. A label that would cover another is left out."""
+def _labels(context: Context, centres: pl.DataFrame, points: pl.DataFrame) -> list[go.Scatter]:
+    """The numbers of clusters, and their names below them, largest cluster first.
+
+    A number or a name that would cover another is left out. A phone shows the numbers only.
+    """
     width, height = (max(float(points[a].max() - points[a].min()), 1e-9) for a in ("x", "y"))  # type: ignore[operator, arg-type]
-    kept: list[dict[str, Any]] = []
-    for row in centres.iter_rows(named=True):
-        near = [k for k in kept if abs(k["x"] - row["x"]) < 0.06 * width and abs(k["y"] - row["y"]) < 0.05 * height]
-        kept += [] if near or len(kept) >= 60 else [row]
-    return go.Scatter(
-        x=[k["x"] for k in kept],
-        y=[k["y"] for k in kept],
-        mode="markers+text",
-        text=[f"<b>{k['cluster_id']}</b>" for k in kept],
-        textfont={"size": 12, "color": LIGHT["ink"]},
-        marker={"size": 22, "color": LIGHT["card"], "opacity": 0.75, "line": {"width": 1, "color": LIGHT["line"]}},
-        hoverinfo="skip",
-    )
+    places = [Place(row["x"] / width, row["y"] / height, row) for row in centres.iter_rows(named=True)]
+    numbers = _apart(places, lambda place: 0.06, 0.05)[:NUMBERED]
+    named = [p for p in numbers if p.row["cluster_id"] in context.names.names]
+    names = {p: label(cut(context.names.about(p.row["cluster_id"]).name, WRITTEN)) for p in named}
+    written = _apart(named, lambda place: 0.0075 * len(names[place]), 0.05)
+    circle = {"size": 22, "color": LIGHT["card"], "opacity": 0.75, "line": {"width": 1, "color": LIGHT["line"]}}
+    traces = [_texts(numbers, [f"<b>{p.row['cluster_id']}</b>" for p in numbers], "markers+text", marker=circle)]
+    if written:
+        texts, none = [f"<br>{names[p]}" for p in written], {"narrow": {"visible": False}}
+        traces.append(_texts(written, texts, "text", textposition="bottom center", meta=none))
+    return traces
+
+
+class Place(NamedTuple):
+    """The middle of a cluster, in widths and heights of the map."""
+
+    x: float
+    y: float
+    row: dict[str, Any]
+
+    def __hash__(self) -> int:
+        return hash(self.row["cluster_id"])
+
+
+def _apart(places: Sequence[Place], width: Callable[[Place], float], height: float) -> list[Place]:
+    """The places whose boxes of this size cover no box of an earlier one."""
+    kept: list[Place] = []
+    for place in places:
+        if not any(2 * abs(k.x - place.x) < width(k) + width(place) and abs(k.y - place.y) < height for k in kept):
+            kept.append(place)
+    return kept
+
+
+def _texts(places: Sequence[Place], texts: list[str], mode: str, **more: Any) -> go.Scatter:
+    font = {"size": 12 if mode == "markers+text" else 11, "color": LIGHT["ink"], "shadow": HALO}
+    x, y = [p.row["x"] for p in places], [p.row["y"] for p in places]
+    return go.Scatter(x=x, y=y, mode=mode, text=texts, textfont=font, hoverinfo="skip", **more)
 
 
 def _choices(points: pl.DataFrame) -> list[Choice]:

@@ -94,7 +94,7 @@ def _clusters(context: Context) -> list[Block]:
                 x=curve["step"].to_list(),
                 y=curve["loss"].to_list(),
                 mode="lines",
-                name=f"cluster {cluster}, {said}" if said else f"cluster {cluster}",
+                name=context.cluster(cluster, 30) + (f", {said}" if said else ""),
                 showlegend=bool(said),
                 opacity=1 if said else 0.45,
                 line={"color": LIGHT[colour], "width": 3 if said else 1.1, "dash": dash},
@@ -106,13 +106,13 @@ def _clusters(context: Context) -> list[Block]:
     drawn.update_yaxes(title="loss per token, nats")
     first, last = curves[ends[0]]["loss"], curves[ends[-1]]["loss"]
     says = (
-        f"Each line is a cluster of the probe in force. The loss of cluster {ends[-1]} falls most, from {last[0]:.3f}"
-        f" to {last[-1]:.3f}; that of cluster {ends[0]} least, from {first[0]:.3f} to {first[-1]:.3f}."
+        f"Each line is a cluster of the probe in force. The loss of cluster {context.names.label(ends[-1])} falls most, from {last[0]:.3f}"
+        f" to {last[-1]:.3f}; that of cluster {context.names.label(ends[0])} least, from {first[0]:.3f} to {first[-1]:.3f}."
     )
     table = Table(
         "First and last loss",
         [
-            Column("cluster_id", "Cluster", "d"),
+            context.cluster_column(),
             Column("first", "First", ".3f"),
             Column("last", "Last", ".3f"),
             Column("drop", "Drop", ".3f"),

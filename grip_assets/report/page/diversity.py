@@ -50,7 +50,7 @@ def _entropy(context: Context) -> list[Block]:
                 mode="markers",
                 name="cluster",
                 text=[
-                    f"cluster {c}, {s:,} of {n:,} selected"
+                    f"{context.cluster(c)}, {s:,} of {n:,} selected"
                     for c, n, s in against.select("cluster_id", "n_docs", "n_selected").iter_rows()
                 ],
                 hovertemplate="%{text}<br>random %{x:.3f}, subset %{y:.3f}<extra></extra>",
@@ -66,7 +66,7 @@ def _entropy(context: Context) -> list[Block]:
     drawn.update_xaxes(title="entropy of a random subset of the cluster")
     drawn.update_yaxes(title="entropy of the subset")
     columns = [
-        Column("cluster_id", "Cluster", "d"),
+        context.cluster_column(),
         Column("n_docs", "Documents", ",d"),
         Column("n_selected", "Selected", ",d"),
     ]

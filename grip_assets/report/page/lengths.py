@@ -25,10 +25,10 @@ def section(context: Context) -> Section:
     found = neighbour_distances(documents, context.store.parquet("clusters", path, "cluster_embeddings"), k)
     chosen = context.ask("report/chosen", ids=found["doc_id"].to_list())
     found = found.join(chosen, on="doc_id", how="left", maintain_order="left").filter(pl.col("distance") > 0)
-    return Section("lengths", TITLE, [*_distances(found, k), _histogram(context)])
+    return Section("lengths", TITLE, [*_distances(context, found, k), _histogram(context)])
 
 
-def _distances(found: pl.DataFrame, k: int) -> list[Block]:
+def _distances(context: Context, found: pl.DataFrame, k: int) -> list[Block]:
     if len(found) < 10:
         return [say("Too few documents have {k} neighbours in their cluster to show distances by length.", k=k)]
     found = found.with_columns(relative=pl.col("distance") / found["distance"].mean())
@@ -44,7 +44,7 @@ def _distances(found: pl.DataFrame, k: int) -> list[Block]:
                 y=some["relative"].to_list(),
                 mode="markers",
                 name=name,
-                text=[f"cluster {c}" for c in some["cluster_id"]],
+                text=[context.cluster(c) for c in some["cluster_id"]],
                 hovertemplate="%{x:,} tokens<br>distance %{y:.3f}<br>%{text}<extra></extra>",
                 marker={"size": 5, "color": LIGHT[colour], "symbol": symbol, "opacity": 0.65},
             )

@@ -38,14 +38,14 @@ def section(context: Context) -> Section:
         Special("look", {"findings": attention.findings(context.connection, context.store)}),
         say(
             "{moved} of the subset's {unit} come from other clusters than in a random subset of the same size."
-            " Cluster {top} gained most, from {top_pool} to {top_subset};"
-            " cluster {bottom} lost most, from {bottom_pool} to {bottom_subset}. The sections below say why.",
+            " Cluster <strong>{top}</strong> gained most, from {top_pool} to {top_subset};"
+            " cluster <strong>{bottom}</strong> lost most, from {bottom_pool} to {bottom_subset}. The sections below say why.",
             moved=f"{moved:.0%}",
             unit=t["unit"],
-            top=top["cluster_id"],
+            top=context.names.label(top["cluster_id"]),
             top_pool=f"{top['pool_share']:.1%}",
             top_subset=f"{top['subset_share']:.1%}",
-            bottom=bottom["cluster_id"],
+            bottom=context.names.label(bottom["cluster_id"]),
             bottom_pool=f"{bottom['pool_share']:.1%}",
             bottom_subset=f"{bottom['subset_share']:.1%}",
         ),

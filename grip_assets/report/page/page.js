@@ -7,7 +7,7 @@
   // Colours. Figures come with the colours of the light theme; each is replaced by the value of its CSS variable.
   const palette = json("palette");
   const variable = new Map(Object.entries(palette).map(([name, colour]) => [colour, "--" + name]));
-  const isText = new Set(["text", "ticktext", "customdata", "hovertemplate"]);
+  const isText = new Set(["text", "ticktext", "customdata", "hovertemplate", "labels", "ids", "parents"]);
   const narrow = () => window.innerWidth < 640;
 
   function dark() {
@@ -33,7 +33,9 @@
     const choice = plot.figure.choices[plot.choice];
     const traces = plot.figure.data.map((trace, i) => {
       const change = choice && choice.changes[i];
-      return change && change.marker ? { ...trace, marker: { ...trace.marker, ...change.marker } } : trace;
+      const shown = change ? { ...trace, ...change, marker: { ...trace.marker, ...change.marker } } : trace;
+      // A phone has no room for names beside the numbers: the trace says what to write there.
+      return narrow() && shown.meta && shown.meta.narrow ? { ...shown, ...shown.meta.narrow } : shown;
     });
     const layout = coloured(plot.figure.layout, style);
     if (narrow()) compact(layout);
@@ -52,7 +54,7 @@
     const m = layout.margin || (layout.margin = {});
     m.l = Math.min(m.l === undefined ? 40 : m.l, 40);
     m.r = 8;
-    layout.legend = { ...(layout.legend || {}), orientation: "h", x: 0, xanchor: "left", y: -0.22, yanchor: "top" };
+    layout.legend = { ...(layout.legend || {}), orientation: "h", x: 0, xanchor: "left", yref: "container", y: 0, yanchor: "bottom" };
   }
 
   function drawAll() {
@@ -93,7 +95,7 @@
   function sortable(table) {
     const heads = [...table.tHead.rows[0].cells];
     heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
-      const numbers = head.classList.contains("n");
+      const numbers = head.dataset.numbers !== undefined;
       const before = head.getAttribute("aria-sort");
       const down = before ? before === "ascending" : numbers;
       const key = (row) => row.cells[column].dataset.v;
@@ -128,7 +130,7 @@
       };
       cards.append(...all.sort(by));
       const words = byId("cards-find").value.trim().toLowerCase();
-      // A number means that cluster; words are searched in languages and file names.
+      // A number means that cluster; words are searched in names, descriptions, languages and file names.
       const matches = /^\d+$/.test(words)
         ? (card) => card.dataset.clusterId === words
         : (card) => card.dataset.find.toLowerCase().includes(words);
@@ -216,8 +218,8 @@
         : node("p", "No setting differs: the corpus, a model or the code changed."));
       if (pair.budgets === null) out.append(node("p", "The clusters differ, so budgets cannot be compared cluster by cluster.", "missing"));
       else if (!pair.budgets.length) out.append(node("p", "The budget is the same in every cluster."));
-      else out.append(box("Budget by cluster, largest change of share first", [["Cluster", 1], ["From", 1], ["To", 1], ["Change", 1], ["Share from", 1], ["Share to", 1]],
-        pair.budgets.map((r) => [r.cluster_id, number(r.first), number(r.second), signed(r.change), percent(r.share_first), percent(r.share_second)])));
+      else out.append(box("Budget by cluster, largest change of share first", [["Cluster"], ["From", 1], ["To", 1], ["Change", 1], ["Share from", 1], ["Share to", 1]],
+        pair.budgets.map((r) => [r.label, number(r.first), number(r.second), signed(r.change), percent(r.share_first), percent(r.share_second)])));
       const columns = node("div", undefined, "columns");
       columns.append(documents("In", pair.in), documents("Out", pair.out));
       out.append(columns);

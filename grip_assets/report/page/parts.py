@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from markupsafe import Markup, escape
 
 from grip_assets.report.page.palette import FONT, LIGHT
+from grip_assets.store.cluster_names import NONE, ClusterNames
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -30,6 +31,29 @@ class Column:
     def sort_key(self, row: Mapping[str, Any]) -> str:
         value = row.get(self.name)
         return "" if value is None or value != value else repr(value) if self.format else str(value)
+
+    @property
+    def look(self) -> str:
+        """The CSS class of the cells: n for numbers at the right, who for names of clusters."""
+        return "n" if self.format else ""
+
+
+@dataclass(frozen=True)
+class ClusterColumn(Column):
+    """A column of clusters: shows number and name, sorts by number. ``names`` may be empty."""
+
+    name: str = "cluster_id"
+    label: str = "Cluster"
+    format: str = "d"
+    names: ClusterNames = NONE
+
+    def cell(self, row: Mapping[str, Any]) -> str:
+        value = row.get(self.name)
+        return self.names.label(value) if self.names and value is not None else super().cell(row)
+
+    @property
+    def look(self) -> str:
+        return "who" if self.names else "n"
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def section(context: Context) -> Section:
                 x=some["round"].to_list(),
                 y=some["budget_share"].to_list(),
                 mode="lines+markers",
-                name=f"cluster {cluster}",
+                name=context.cluster(int(cluster), 24),
                 line={"color": SERIES[i % len(SERIES)], "dash": DASHES[i // len(SERIES) % 3], "width": 2},
                 marker={"symbol": i, "size": 8},
                 hovertemplate="round %{x}: %{y:.2%}<extra>%{fullData.name}</extra>",
@@ -44,14 +44,14 @@ def section(context: Context) -> Section:
     drawn.update_xaxes(title="round", range=[-0.25, last + 0.25], dtick=1)
     drawn.update_yaxes(title="share of the budget", tickformat=".1%")
     prose = say(
-        "{n} rounds: {proxies}. The share of cluster {cluster} moved most, by {points}. Where the loss falls fast, the"
+        "{n} rounds: {proxies}. The share of cluster <strong>{cluster}</strong> moved most, by {points}. Where the loss falls fast, the"
         " cluster is quickly learned and gets less. Where it falls slowly, the cluster gets more.",
         n=last + 1,
         proxies="; ".join(f"{r} with {p}" for r, p in proxies.iter_rows()),
-        cluster=top["cluster_id"],
+        cluster=context.names.label(top["cluster_id"]),
         points=f"{top['movement']:.1%}",
     )
-    columns = [Column("round", "Round", "d"), Column("proxy", "Proxy"), Column("cluster_id", "Cluster", "d")]
+    columns = [Column("round", "Round", "d"), Column("proxy", "Proxy"), context.cluster_column()]
     columns += [
         Column("delta", "δ_k", ".4f"),
         Column("replay_multiplier", "r_k", ".2f"),

@@ -22,7 +22,11 @@ def section(context: Context) -> Section:
     if needed:
         return Section("scores", TITLE, needed)
     rows = context.ask("report/clusters")
-    return Section("scores", TITLE, [*_scatter(rows), *_densities(context.ask("report/score_levels")), *_drops(rows)])
+    return Section(
+        "scores",
+        TITLE,
+        [*_scatter(context, rows), *_densities(context.ask("report/score_levels")), *_drops(context, rows)],
+    )
 
 
 def _verdict(r: Estimate) -> str:
@@ -39,7 +43,7 @@ def _verdict(r: Estimate) -> str:
     )
 
 
-def _scatter(rows: pl.DataFrame) -> list[Block]:
+def _scatter(context: Context, rows: pl.DataFrame) -> list[Block]:
     measured = rows.filter(pl.col("delta").is_not_null(), pl.col("quality").is_not_null()).sort("cluster_id")
     if measured.is_empty():
         return [say("No cluster has both a quality and a delta.")]
@@ -54,7 +58,9 @@ def _scatter(rows: pl.DataFrame) -> list[Block]:
             mode="markers",
             error_x={"array": measured["standard_error"].fill_null(0).to_list(), **error},
             error_y={"array": measured["delta_spread"].fill_null(0).to_list(), **error},
-            text=[f"cluster {c}, {n:,} documents" for c, n in measured.select("cluster_id", "n_docs").iter_rows()],
+            text=[
+                f"{context.cluster(c)}, {n:,} documents" for c, n in measured.select("cluster_id", "n_docs").iter_rows()
+            ],
             hovertemplate="%{text}<br>Q %{x:.3f}, δ %{y:.3f}<extra></extra>",
             marker={
                 "size": size.tolist(),
@@ -74,7 +80,7 @@ def _scatter(rows: pl.DataFrame) -> list[Block]:
         verdict=_verdict(r),
     )
     columns = [
-        Column("cluster_id", "Cluster", "d"),
+        context.cluster_column(),
         Column("n_docs", "Documents", ",d"),
         Column("quality", "Q_k", ".3f"),
         Column("standard_error", "± SE", ".3f"),
@@ -116,8 +122,9 @@ def _densities(levels: pl.DataFrame) -> list[Block]:
     return [figure("fig4-scores", "Densities of the scores", says, drawn, 340, table=table)]
 
 
-def _drops(rows: pl.DataFrame) -> list[Block]:
-    drops = rows["delta"].drop_nulls().to_numpy()
+def _drops(context: Context, rows: pl.DataFrame) -> list[Block]:
+    known = rows.drop_nulls("delta")
+    drops = known["delta"].to_numpy()
     if len(drops) < 5 or drops.std() == 0:
         return []
     width = 1.06 * drops.std() * len(drops) ** -0.2
@@ -139,6 +146,8 @@ def _drops(rows: pl.DataFrame) -> list[Block]:
                 y=[0.0] * len(drops),
                 mode="markers",
                 name="clusters",
+                text=[context.cluster(c) for c in known["cluster_id"]],
+                hovertemplate="%{text}: %{x:.4f}<extra></extra>",
                 marker={"symbol": "line-ns-open", "size": 12, "color": LIGHT["s2"]},
             ),
         ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from grip_assets.engine.stage import Settings
 from grip_assets.report.compare import latest
 from grip_assets.settings import digest, flat
-from grip_assets.store import disk
+from grip_assets.store import cluster_names, disk
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.writing import put
 
@@ -45,12 +45,13 @@ def write(store: ArtifactStore, in_force: Mapping[str, str], settings: Settings,
 
 
 def named(store: ArtifactStore, in_force: Mapping[str, str], settings: Settings, code_version: str) -> str:
-    """A digest of all that the page shows: tables in force, the subsets and probes to compare with, settings."""
+    """A digest of all that the page shows: tables in force, the subsets and probes to compare with, names, settings."""
     from grip_assets.report.page.runs import MOST
 
     subsets = [m["version"] for m in latest(store, MOST)]
     probes = sorted(m["version"] for m in store.manifests("adaptation_deltas"))
-    return digest([code_version, dict(in_force), subsets, probes, flat(settings)])
+    names = cluster_names.versions(store)
+    return digest([code_version, dict(in_force), subsets, probes, names, flat(settings)])
 
 
 def digest_of_page(path: Path) -> str | None:

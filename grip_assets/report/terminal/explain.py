@@ -8,8 +8,12 @@ import duckdb
 
 from grip_assets.errors import GripError
 from grip_assets.report.page.inert import visible
+from grip_assets.store import cluster_names
 from grip_assets.store.catalog import connect
+from grip_assets.store.cluster_names import ClusterNames
 from grip_assets.store.query import sql_text
+
+TYPICAL = 3  # documents of the cluster that are named
 
 
 def explain(root: Path, doc: str) -> str:
@@ -36,7 +40,24 @@ def find(root: Path, doc: str) -> tuple[list[dict[str, Any]], list[dict[str, Any
         if not rows and not rejected:
             doc = _ends_in(connection, doc)
             rows, rejected = _found(connection, doc)
+        names = cluster_names.in_force(connection, root)
+        rows = [row | _about(connection, names, row) for row in rows]
     return rows, [row for row in rejected if row["source"] == doc or not rows]
+
+
+def _about(connection: duckdb.DuckDBPyConnection, names: ClusterNames, row: dict[str, Any]) -> dict[str, Any]:
+    """The document's cluster in words: label, name, family, typical documents; and the document's influence in it."""
+    cluster = row["cluster_id"]
+    typical = names.representatives(connection, TYPICAL, [cluster])["doc_id"].to_list()
+    heads = connection.sql(sql_text("report/heads"), params={"ids": typical, "chars": 0}).pl()
+    sources = dict(heads.select("doc_id", "source").iter_rows())
+    return {
+        "label": names.label(cluster),
+        **names.said(cluster),
+        "description": names.about(cluster).description or None,
+        "representatives": [sources[doc] for doc in typical],
+        "influence": names.influence_of(row["doc_id"]),
+    }
 
 
 def _found(connection: duckdb.DuckDBPyConnection, doc: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -74,9 +95,9 @@ def _document(d: dict[str, Any]) -> str:
     lines = [
         f"{d['source']} ({d['doc_id']}) is {verdict}: {why(d)}",
         f"  document    {d['language'] or 'unknown language'}, {d['n_bytes']:,} bytes, {d['n_tokens']:,} tokens",
-        f"  cluster     {d['cluster_id']}{_value(d['value'])}: {d['n_docs']:,} documents;"
-        f" cosine to its centre {d['cosine']:.3f}",
+        f"  cluster     {visible(d['label'])}: {d['n_docs']:,} documents; cosine to its centre {d['cosine']:.3f}",
         f"              σ_k {d['sigma']:.3f}   Q_k {quality}   δ_k {delta}   r_k {d['replay_multiplier']:.3f}",
+        *_words(d),
         f"  budget      base {d['base_budget']:,.0f}, after replay {d['budget']:,.0f},"
         f" allocated {d['allocated']:,} of {d['whole' if d['of_the_pool'] else 'capacity']:,} {d['unit']}"
         + (" for the whole pool" if d["of_the_pool"] else ""),
@@ -90,9 +111,16 @@ def _document(d: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _value(value: str | None) -> str:
-    """The cluster's value in the column of the partition. Under k-means it has none."""
-    return "" if value is None else f", {visible(value)}"
+def _words(d: dict[str, Any]) -> list[str]:
+    """What the cluster is about (description, family, typical documents), and the influence of the document in it."""
+    lines = [f"              {visible(d['description'])}"] if d["description"] else []
+    lines += [f"              of the family {visible(d['family_name'])}"] if d["family_name"] else []
+    lines += [f"              typical: {', '.join(map(visible, d['representatives']))}"] if d["representatives"] else []
+    if found := d["influence"]:
+        lines.append(
+            f"  influence   rank {found['rank']:,} of {d['n_docs']:,} in its cluster ({found['influence']:+.3f})"
+        )
+    return lines
 
 
 def _draw(d: dict[str, Any]) -> list[str]:

@@ -8,11 +8,14 @@ from grip_assets.report import attention
 from grip_assets.report.page.inert import visible
 from grip_assets.report.terminal.next_steps import next_steps
 from grip_assets.stages.curation.adaptation_deltas import how_sure
+from grip_assets.store import cluster_names
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.catalog import catalog_path, connect
+from grip_assets.store.cluster_names import ClusterNames
 from grip_assets.store.query import sql_text
 
 MOVED = 5
+NAME = 32  # characters of a cluster's name
 WHY = {  # by settings/budget.base
     "neyman": "  Why: a cluster's budget grows with (size x spread)^tau, with its quality and its boost. A tau below 1 takes"
     " from\n  large clusters and gives to small ones.",
@@ -29,21 +32,21 @@ def summary(root: Path, run: Run) -> str:
     with connect(root) as connection:
         totals = connection.sql(sql_text("questions/totals")).pl().to_dicts()[0]
         shares = connection.sql(sql_text("questions/share_by_cluster")).pl().to_dicts()
-        names = {
-            r["cluster_id"]: r for r in connection.sql(sql_text("questions/cluster_names")).pl().iter_rows(named=True)
-        }
+        names = cluster_names.in_force(connection, root)
+        described = names.described(connection)
         found = attention.findings(connection, ArtifactStore(root))
     grew = [s for s in shares if s["gain"] > 0][:MOVED]
     shrank = [s for s in reversed(shares) if s["gain"] < 0][:MOVED]
+    width = max(len("cluster"), *(len(visible(names.label(r["cluster_id"], NAME))) for r in grew + shrank))
     return "\n".join(
         [
             "",
             *_totals(totals),
             "",
             f"Clusters that gained most of the {totals['unit']}, in points of their share:",
-            *_clusters(grew, names),
+            *_clusters(grew, width, names, described),
             "Clusters that lost most:",
-            *_clusters(shrank, names),
+            *_clusters(shrank, width, names, described),
             WHY.get(totals["base"], WHY["neyman"]) + LEGEND,
             "",
             *attention.as_text(found),
@@ -62,14 +65,16 @@ def what_ran(run: Run) -> list[str]:
 
 
 def as_data(root: Path, run: Run) -> dict[str, Any]:
-    """The same as data: run, stages computed and reused, totals, findings, and the shares of every cluster."""
+    """The same as data: run, stages computed and reused, totals, findings, and name and shares of every cluster."""
     with connect(root) as connection:
         totals = connection.sql(sql_text("questions/totals")).pl().to_dicts()[0]
         shares = connection.sql(sql_text("questions/share_by_cluster")).pl().to_dicts()
         version = connection.execute("SELECT version FROM artifacts WHERE asset = 'subset' AND in_force").fetchone()
+        names = cluster_names.in_force(connection, root)
         found = [vars(finding) for finding in attention.findings(connection, ArtifactStore(root))]
     subset = version[0] if version else None
-    return {**vars(run), "subset": subset, "totals": totals, "look_at": found, "clusters": shares}
+    clusters = [share | names.said(share["cluster_id"]) for share in shares]
+    return {**vars(run), "subset": subset, "totals": totals, "look_at": found, "clusters": clusters}
 
 
 def _totals(t: dict[str, Any]) -> list[str]:
@@ -92,17 +97,24 @@ def probed_with(documents: int) -> str:
     return f"probed with {documents:,} documents" if documents else "not probed: the budget reads no measurement"
 
 
-def _clusters(rows: list[dict[str, Any]], names: dict[int, dict[str, Any]]) -> list[str]:
-    head = f"  {'cluster':>7}  {'pool':>6}  {'subset':>6}  {'change':>6}  {'quality':>7}  {'drop':>6}  {'spread':>6}  {'boost':>5}  typical document"
-    return [head, *(_cluster(r, names[r["cluster_id"]]) for r in rows)] if rows else ["  none"]
+def _clusters(
+    rows: list[dict[str, Any]], width: int, names: ClusterNames, described: dict[int, dict[str, Any]]
+) -> list[str]:
+    """A heading and one line per cluster. ``width``: of the first column, which has number and name."""
+    if not rows:
+        return ["  none"]
+    labels = [visible(names.label(r["cluster_id"], NAME)) for r in rows]
+    head = f"  {'cluster':<{width}}  {'pool':>6}  {'subset':>6}  {'change':>6}  {'quality':>7}  {'drop':>6}  {'spread':>6}  {'boost':>5}  typical document"
+    return [head] + [
+        f"  {label:<{width}}  {_cluster(r, described[r['cluster_id']])}" for label, r in zip(labels, rows, strict=True)
+    ]
 
 
-def _cluster(r: dict[str, Any], name: dict[str, Any]) -> str:
+def _cluster(r: dict[str, Any], about: dict[str, Any]) -> str:
     delta = f"{r['delta']:.4f}" if r["delta"] is not None else "-"
     quality = f"{r['quality']:.3f}" if r["quality"] is not None else "-"
-    value = f"{visible(name['value'])}: " if name["value"] is not None else ""
     return (
-        f"  {r['cluster_id']:>7}  {r['pool_share']:>6.1%}  {r['subset_share']:>6.1%}  {r['gain']:>+6.1%}"
+        f"{r['pool_share']:>6.1%}  {r['subset_share']:>6.1%}  {r['gain']:>+6.1%}"
         f"  {quality:>7}  {delta:>6}  {r['sigma']:>6.3f}  {r['replay_multiplier']:>5.2f}"
-        f"  {value}{visible(name['typical'])} ({visible(name['language'] or 'no language')})"
+        f"  {visible(about['typical'])} ({visible(about['language'] or 'no language')})"
     )
