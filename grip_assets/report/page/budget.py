@@ -201,7 +201,7 @@ def _knob_budgets(context: Context) -> list[Block]:
         go.Heatmap(
             z=z,
             x=[f"{k.split('.')[-1]} × {f:g}" for k, f in kinds],
-            y=context.axis(shown, 26),
+            y=context.axis(shown, 20),
             zmin=-limit,
             zmax=limit,
             colorscale=DIVERGING,

@@ -118,7 +118,7 @@ def _words(d: dict[str, Any]) -> list[str]:
     lines += [f"              typical: {', '.join(map(visible, d['representatives']))}"] if d["representatives"] else []
     if found := d["influence"]:
         lines.append(
-            f"  influence   rank {found['rank']:,} of {d['n_docs']:,} in its cluster ({found['influence']:+.3f})"
+            f"  influence   rank {found['rank']:,} of {found['ranked']:,} in its cluster ({found['influence']:+.3f})"
         )
     return lines
 
