@@ -32,6 +32,8 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)  # code references he
 
 FRESH = {"subset": dg.FreshnessPolicy.time_window(timedelta(days=8), warn_window=timedelta(days=2))}
 
+FIRST = {"taxonomy": {"dagster/priority": "1"}}  # what comes after it shows the names of clusters
+
 PAGES = {"corpus": "pools", "quality_scores": "judge", "judge_report": "judge", "budgets": "knobs", "subset": "knobs"}
 
 
@@ -44,6 +46,7 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
         deps=deps,
         group_name=stage.group,
         kinds={"parquet", "duckdb"},
+        op_tags=FIRST.get(stage.name),
         tags={"grip/cost": "expensive" if stage.expensive else "cheap"},
         owners=["team:grip"],
         description=stage.description,
