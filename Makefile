@@ -48,7 +48,7 @@ evaluate: $(VENV)/.installed-all
 	$(BIN)/grip evaluate evaluation --profile evaluate_cpu --set corpus.held_out=0.1 --set budget.total=0.1
 
 test: $(VENV)/.installed-all
-	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --durations=20
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder --durations=20
 
 # What it measures against is installed here only: hnswlib compiles.
 bench: $(VENV)/.installed-all

@@ -3,6 +3,8 @@
 import os
 import shutil
 import sqlite3
+from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -18,6 +20,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 # What a changed budget computes: the chain from there, and the reports that read it.
 AFTER_BUDGET = {"budgets", "subset", "knobs", "rounds", "stability"}
 
+LONG = ("run", "model", "ui")  # marks of tests that take seconds
+
 TOPICS = {
     "parse": "def parse_{i}(text, limit={j}):\n    '''Read {i} fields, because the header has them.'''\n    out = []\n"
     "    for line in text.splitlines():\n        if len(line) > limit:\n            raise ValueError(line)\n"
@@ -28,6 +32,17 @@ TOPICS = {
     "            return await session.get('/items/{j}')\n        except TimeoutError:\n            return None\n",
     "table": "TABLE_{i} = [\n" + "    ({i}, {j}, 'a{i}b{j}'),\n" * 6 + "]\n",
 }
+
+
+def pytest_collection_modifyitems(config, items):
+    """With several workers, files with many long tests come first, so that no worker waits for the other at the end.
+
+    It needs ``--no-loadscope-reorder``: xdist would put files with many tests first, however short these are.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    long = Counter(item.path for item in items if any(item.get_closest_marker(name) for name in LONG))
+    items.sort(key=lambda item: -long[item.path])
 
 
 @pytest.fixture(scope="session")
@@ -110,6 +125,17 @@ def nothing_waits_for_the_disk():
     def hurry(connection, _record):
         if isinstance(connection, sqlite3.Connection):
             connection.execute("PRAGMA synchronous = OFF")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_read_from_the_event_log_twice():
+    """An entry of the event log never changes, and to parse the same ones at each step is a sixth of a short run."""
+    from dagster._core.storage.event_log import sql_event_log
+
+    parsed = lru_cache(maxsize=4096)(sql_event_log.deserialize_value)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sql_event_log, "deserialize_value", parsed)
+        yield
 
 
 def draw(on: bool) -> None:

@@ -253,6 +253,8 @@ def table(lab, name: str) -> pl.DataFrame:
 def test_the_claims_are_tested_on_a_pool_once(lab, models, other_proxy, monkeypatch, tmp_path):
     monkeypatch.setattr(length_slopes, "SAMPLE", 100)
     monkeypatch.setattr(probe_variance, "SAMPLE", 100)
+    monkeypatch.setattr(probe_variance, "DRAWS", 40)
+    monkeypatch.setattr(length_by_beta, "DRAWS", 4)
     draw(True)
     lab.change("evaluation", other_encoder=str(models / "proxy"), other_proxy=str(other_proxy))
     assert materialize(lab, *CLAIMS) == dict.fromkeys(CLAIMS, False)

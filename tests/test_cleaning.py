@@ -1,19 +1,16 @@
 """grip clean: what nothing in force needs goes, and can be computed again; what was paid for stays."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from grip_assets import cli
 from grip_assets.llm.answers import Answers, answers_path
 from grip_assets.store import cleaning
 from grip_assets.store.artifacts import ArtifactStore
 
 pytestmark = pytest.mark.run
-GRIP = Path(sys.executable).parent / "grip"
 
 
 def versions(data: Path, stage: str) -> set[str]:
@@ -64,12 +61,13 @@ def test_a_store_of_before_shards_were_noted_keeps_them(tmp_path):
     assert [item.kind for item in cleaning.removable(store, {"stage": "new"})] == ["shards"]
 
 
-def test_the_command_lists_and_removes(lab):
+def test_the_command_lists_and_removes(lab, capsys):
     lab.curate(selection={"beta": 0.9})
-    env = os.environ | {"GRIP_DATA": str(lab.data), "DAGSTER_HOME": str(lab.home / "dagster")}
+    capsys.readouterr()
 
     def grip(*words: str) -> str:
-        return subprocess.run([GRIP, "clean", *words], env=env, capture_output=True, text=True, check=True).stdout
+        assert cli.run(["clean", *words]) == 0
+        return capsys.readouterr().out
 
     assert "Nothing was removed: `grip clean --yes` does it" in grip()
     assert "removed" in grip("--yes") and "Nothing to remove" in grip()

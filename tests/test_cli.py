@@ -2,15 +2,14 @@
 
 import gzip
 import json
-import os
-import subprocess
-import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import duckdb
 import polars as pl
 import pytest
-from conftest import small, write_pool
+from conftest import draw, small, write_pool
 
 from grip_assets import cli
 from grip_assets.operations import read_assignments
@@ -19,11 +18,10 @@ from grip_assets.settings.changes import profiles, read_profile
 from grip_assets.stages import CURATED
 
 pytestmark = pytest.mark.run
-GRIP = Path(sys.executable).parent / "grip"
 
 
 class Home:
-    """A folder with a pool that a process of the program has curated, as a user types it."""
+    """A folder with a pool that the program has curated, as a user types it."""
 
     def __init__(self, folder: Path, models: Path):
         self.folder = folder
@@ -32,14 +30,16 @@ class Home:
         settings = small(models, write_pool(folder / "pool"), budget={"total": 0.3})
         del settings["corpus"]["path"]
         words = [f"{g}.{n}={json.dumps(v)}" for g, values in settings.items() for n, v in values.items()]
-        self.first = self.of_a_process("curate", "--corpus", "pool", *(w for word in words for w in ("--set", word)))
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as printed:
+            self.enter(patch)
+            assert cli.run(["curate", "--corpus", "pool", *(w for word in words for w in ("--set", word))]) == 0
+        self.first = printed.getvalue()
 
-    def of_a_process(self, *words: str) -> str:
-        env = os.environ | self.env
-        done = subprocess.run([GRIP, *words], env=env, capture_output=True, text=True, timeout=600, cwd=self.folder)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr and "leaked" not in done.stderr, done.stderr
-        return done.stdout
+    def enter(self, patch: pytest.MonkeyPatch) -> None:
+        draw(False)
+        for name, value in self.env.items():
+            patch.setenv(name, value)
+        patch.chdir(self.folder)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def typed(tmp_path_factory, models):
 
 
 class Shell:
-    """Commands of the program in this process: a new one takes two seconds to start."""
+    """Commands of the program in this process: a new one takes two seconds to start. test_package.py starts one."""
 
     def __init__(self, home: Home, capfd):
         self.home, self.first, self.capfd = home.folder, home.first, capfd
@@ -64,9 +64,7 @@ class Shell:
 
 @pytest.fixture
 def shell(typed, capfd, monkeypatch):
-    for name, value in typed.env.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(typed.folder)
+    typed.enter(monkeypatch)
     return Shell(typed, capfd)
 
 

@@ -54,6 +54,15 @@ def launch(home, victim, changes):
     )
 
 
+def order_of(lab) -> list[str]:
+    """The stages that the last run computed, in Dagster's order. Those that the settings do not use are left out."""
+    run = lab.instance.get_runs(limit=1)[0]
+    events = lab.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    made = [event.asset_materialization for event in events]
+    names = [one.asset_key.to_user_string() for one in made if "not used" not in one.metadata]
+    return [name for name in names if name in CURATED]
+
+
 @pytest.mark.slow
 def test_after_a_kill_the_catalog_can_be_read_and_the_next_query_brings_it_up_to_date(lab, capsys):
     versions, query = (
@@ -80,26 +89,8 @@ def test_a_kill_in_every_stage_and_a_restart_give_the_same_tables(tmp_path, new_
     whole = new_lab("whole")
     home = tmp_path / "killed"
     home.mkdir()
-    # Each start resumes and is killed one stage later; Dagster runs the map of the corpus before the spread of its
-    # clusters, the probe before the judge, and the report on the judge before the subset.
-    victims = [
-        "corpus",
-        "embeddings",
-        "partition",
-        "clusters",
-        "corpus_map",
-        "sigma_k",
-        "probe_set",
-        "adaptation_deltas",
-        "quality_scores",
-        "budgets",
-        "judge_report",
-        "rounds",
-        "subset",
-        "knobs",
-        "stability",
-    ]
-    assert set(victims) == set(CURATED)
+    victims = order_of(whole)  # each start resumes and is killed one stage later
+    assert {"corpus", "embeddings", "densities", "subset"} < set(victims) <= set(CURATED)
     for victim in victims:
         killed = launch(home, victim, small(models, pool))
         assert killed.returncode == -9, (victim, killed.stderr[-2000:])
@@ -115,5 +106,5 @@ def test_a_kill_in_every_stage_and_a_restart_give_the_same_tables(tmp_path, new_
     lab = Lab(home, monkeypatch)
     assert lab.curate() == set(), "all is there"
     statuses = [one.status for one in lab.instance.get_runs()]
-    assert statuses.count(dg.DagsterRunStatus.FAILURE) == len(CURATED)
+    assert statuses.count(dg.DagsterRunStatus.FAILURE) == len(victims)
     assert statuses.count(dg.DagsterRunStatus.SUCCESS) == 1

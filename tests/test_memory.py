@@ -27,7 +27,7 @@ def chain(pool, n_bytes):
         pool.run(stage)
     return pool.versions["subset"]
 
-root, n, text_bytes = pathlib.Path(sys.argv[1]), 100_000, 8_000
+root, n, text_bytes = pathlib.Path(sys.argv[1]), 50_000, 8_000
 chain(Synthetic(root / "small", 5_000), 2**40)  # everything is imported, compiled and started
 pool = Synthetic(root / "pool", n, text_bytes)
 data = n * (text_bytes + 384 * 2)
@@ -43,6 +43,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.run
 def test_the_chain_runs_under_a_hard_limit_of_a_quarter_of_the_data(tmp_path):
     done = subprocess.run([sys.executable, "-c", UNDER_A_LIMIT, tmp_path], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

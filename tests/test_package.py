@@ -138,6 +138,7 @@ def user(tmp_path, monkeypatch):
 def run(*words) -> str:
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr and "leaked" not in done.stderr, done.stderr
     return done.stdout
 
 

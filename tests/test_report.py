@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import numpy as np
 import pytest
-from conftest import small
+from conftest import draw, small
 
 from grip_assets.errors import GripError
 from grip_assets.report.compare import as_text, compare
@@ -201,6 +201,8 @@ def test_without_tables_every_section_says_what_to_materialize(lab):
 
 @pytest.mark.run
 def test_compare_names_settings_budgets_and_documents(lab):
+    draw(False)
+
     def chosen():
         return set(lab.sql("SELECT doc_id FROM subset")["doc_id"])
 

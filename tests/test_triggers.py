@@ -35,10 +35,10 @@ def metadata(lab, asset: str) -> dict:
     return {name: value.value for name, value in event.asset_materialization.metadata.items()}
 
 
-def test_new_documents_are_asked_for_once_and_only_when_the_copy_has_ended(new_lab, pool, tmp_path):
+def test_new_documents_are_asked_for_once_and_only_when_the_copy_has_ended(lab, pool, tmp_path):
     mine = tmp_path / "mine"
     shutil.copytree(pool, mine)
-    lab = new_lab(path=mine)
+    lab.curate(corpus={"path": str(mine)})
     assert look(lab, "new_documents").skip_message == "The pool has not changed."
     (mine / "new.py").write_text("def half(")
     first = look(lab, "new_documents")
@@ -79,10 +79,10 @@ def test_a_new_checkpoint_becomes_the_proxy_and_the_round_advances(lab, models, 
     assert "is the proxy already" in look(lab, "new_checkpoint", first.cursor).skip_message
 
 
-def test_a_sensor_waits_while_a_run_is_going_on(new_lab, pool, tmp_path):
+def test_a_sensor_waits_while_a_run_is_going_on(lab, pool, tmp_path):
     mine = tmp_path / "mine"
     shutil.copytree(pool, mine)
-    lab = new_lab(path=mine)
+    lab.curate(corpus={"path": str(mine)})
     (mine / "new.py").write_text("x = 1\n")
     first = look(lab, "new_documents")
     dg.DagsterInstance.create_run_for_job(

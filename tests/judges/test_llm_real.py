@@ -18,10 +18,10 @@ from grip_assets.errors import GripError
 @pytest.fixture
 def served(tmp_path, monkeypatch):
     """SmolLM2-135M-Instruct behind `transformers serve`; yields the name of the model."""
-    from grip_assets.models.proxy import load_proxy
+    from grip_assets.models.files import locate
+    from grip_assets.models.proxy import converted
 
-    load_proxy("SmolLM2-135M", tmp_path)  # leaves a copy as safetensors, which is what can be served
-    (model,) = (tmp_path / ".models").iterdir()
+    model = converted(locate("SmolLM2-135M"), tmp_path).folder  # a copy as safetensors: it can be served
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

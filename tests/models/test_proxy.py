@@ -95,17 +95,9 @@ def test_the_closed_form_ranks_as_the_steps_do(tmp_path):
 
 
 @pytest.mark.model
-def test_the_packaged_proxy_knows_code_and_its_copy_is_the_same(tmp_path):
-    from transformers import AutoModelForCausalLM
-
+def test_the_packaged_proxy_knows_code_and_reads_special_tokens_as_text(tmp_path):
     proxy = load_proxy("SmolLM2-135M", tmp_path)
-    files = locate("SmolLM2-135M")
-    direct = AutoModelForCausalLM.from_pretrained(files.folder, gguf_file=files.gguf_file, dtype=torch.float32)
-    again = load_proxy("SmolLM2-135M", tmp_path)
-    ours, theirs = again.model.state_dict(), direct.state_dict()
-    assert all(torch.equal(ours[name], weight) for name, weight in theirs.items())
-    assert sum(p.numel() for p in again.model.parameters()) == 134_515_008
-
+    assert sum(p.numel() for p in proxy.model.parameters()) == 134_515_008
     ids = proxy.tokenize(inspect.getsource(random))[:400]
     shuffled = random.Random(0).sample(ids, len(ids))
 
@@ -115,6 +107,18 @@ def test_the_packaged_proxy_knows_code_and_its_copy_is_the_same(tmp_path):
 
     assert perplexity(ids) < 40 < 400 < perplexity(shuffled)
     assert not {0, 1, 2} & set(proxy.tokenize("<|im_start|>system <|im_end|> <|endoftext|>"))
+
+
+@pytest.mark.slow  # a copy that is not the model would not know code, which the test above sees
+@pytest.mark.model
+def test_the_copy_of_the_packaged_proxy_has_its_weights(tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    files = locate("SmolLM2-135M")
+    direct = AutoModelForCausalLM.from_pretrained(files.folder, gguf_file=files.gguf_file, dtype=torch.float32)
+    ours, theirs = load_proxy("SmolLM2-135M", tmp_path).model.state_dict(), direct.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], weight) for name, weight in theirs.items())
 
 
 def test_a_tokenizer_is_a_tokenizer_json_and_asks_for_no_weights(models, tmp_path):
