@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from grip_assets import cli
 from grip_assets.bench import BENCHES, Peak
 
 GRIP = Path(sys.executable).with_name("grip")
@@ -38,6 +39,5 @@ def test_the_peak_of_memory_is_seen_and_forgotten():
     assert 190 < large.mb < 260 and small.mb < 50
 
 
-def test_an_unknown_bench_is_refused_with_the_nearest_name():
-    done = subprocess.run([GRIP, "bench", "kmean"], capture_output=True, text=True)
-    assert done.returncode == 2 and "Did you mean 'kmeans'?" in done.stderr
+def test_an_unknown_bench_is_refused_with_the_nearest_name(capsys):
+    assert cli.run(["bench", "kmean"]) == 2 and "Did you mean 'kmeans'?" in capsys.readouterr().err

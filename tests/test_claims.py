@@ -255,6 +255,8 @@ def test_the_claims_are_tested_on_a_pool_once(lab, models, other_proxy, monkeypa
     monkeypatch.setattr(probe_variance, "SAMPLE", 100)
     monkeypatch.setattr(probe_variance, "DRAWS", 40)
     monkeypatch.setattr(length_by_beta, "DRAWS", 4)
+    monkeypatch.setattr(sensitivity, "DEPTHS", (0, 4))
+    monkeypatch.setattr(sensitivity, "FURTHER_SEEDS", 1)
     draw(True)
     lab.change("evaluation", other_encoder=str(models / "proxy"), other_proxy=str(other_proxy))
     assert materialize(lab, *CLAIMS) == dict.fromkeys(CLAIMS, False)

@@ -1,10 +1,7 @@
 """What a person sees in Dagster's UI: events, runs, forms, descriptions, metadata."""
 
 import http.client
-import os
 import re
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -16,6 +13,7 @@ import yaml
 from conftest import AFTER_BUDGET
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 
+from grip_assets import cli
 from grip_assets.definitions import defs
 from grip_assets.errors import GripError
 from grip_assets.orchestration import event_log
@@ -234,15 +232,13 @@ def test_the_report_is_served_alone_and_on_this_machine_only(tmp_path):
     running.shutdown()
 
 
-def test_the_command_report_prints_where_the_page_is(tmp_path):
-    env = os.environ | {"GRIP_DATA": str(tmp_path)}
-    words = [sys.executable, "-c", "from grip_assets.cli import main; main()", "report", "--path"]
-    none = subprocess.run(words, env=env, capture_output=True, text=True)
-    assert none.returncode == 1 and "Run `grip curate`" in none.stderr
+def test_the_command_report_prints_where_the_page_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GRIP_DATA", str(tmp_path))
+    assert cli.run(["report", "--path"]) == 1 and "Run `grip curate`" in capsys.readouterr().err
     page = tmp_path / "report" / "index.html"
     page.parent.mkdir()
     page.write_text("")
-    assert subprocess.run(words, env=env, capture_output=True, text=True).stdout.strip() == str(page)
+    assert cli.run(["report", "--path"]) == 0 and capsys.readouterr().out.strip() == str(page)
 
 
 @pytest.mark.parametrize("group", GROUPS)
