@@ -38,7 +38,7 @@ def words(models: Path, pool: Path) -> list[str]:
 
 def several(*commands: list[str]) -> list[str]:
     """A process that runs the commands one after another: to start takes longer than most of them."""
-    return [sys.executable, "-c", SEVERAL, json.dumps(commands)]
+    return [sys.executable, "-c", SEVERAL, json.dumps(commands, ensure_ascii=False)]
 
 
 def as_user(uid: int, *command: object, **env: str) -> subprocess.CompletedProcess:
