@@ -27,7 +27,7 @@ def chain(pool, n_bytes):
         pool.run(stage)
     return pool.versions["subset"]
 
-root, n, text_bytes = pathlib.Path(sys.argv[1]), 50_000, 8_000
+root, n, text_bytes = pathlib.Path(sys.argv[1]), 100_000, 8_000
 chain(Synthetic(root / "small", 5_000), 2**40)  # everything is imported, compiled and started
 pool = Synthetic(root / "pool", n, text_bytes)
 data = n * (text_bytes + 384 * 2)
