@@ -43,7 +43,8 @@ def touched(group: str, change: dict) -> set[str]:
     """The stages that read a field that is changed, and those after them. Some read only other fields of the group."""
     found: set[str] = set()
     for name, stage in CURATED.items():
-        if set(change) & set(stage.reads.get(group, ())) or found & set(stage.inputs):
+        read = stage.reads.get(group, ())  # None: every field
+        if read is None or set(change) & set(read) or found & set(stage.inputs):
             found.add(name)
     return found
 
