@@ -30,6 +30,7 @@ ELSEWHERE = {
     "grip evaluate": "tests/test_planted.py",
     "grip curate --profile evaluate_cpu --corpus ~/polyglot": "by hand, for docs/evidence.md: an hour",
     "export GRIP_DATA=~/polyglot-data": "as above",
+    'grip sql "SELECT * FROM ladder"': "tests/test_planted.py: there is none before an evaluation",
     "python -m tools.evidence": "tests/test_planted.py",
     "python -m tools.polyglot": "by hand: it downloads; tests/sources/test_polyglot.py",
     "grip bench": "tests/test_bench.py",
@@ -131,8 +132,8 @@ def test_the_commands_of_a_page_run_as_they_are_written(page, lab, pool, models,
     (tmp_path / "part.parquet").rename(tmp_path / "parquet_folder" / "part.parquet")
     pl.DataFrame(texts).write_ndjson(tmp_path / "pool.jsonl.zst", compression="zstd")
     datasets.Dataset.from_list(texts).save_to_disk(tmp_path / "saved_dataset")
-    (tmp_path / "home" / "code").parent.mkdir()
-    shutil.copytree(pool, tmp_path / "home" / "code")
+    for name in ("code", "web"):
+        shutil.copytree(pool, tmp_path / "home" / name)
     old = lab.sql("SELECT version FROM artifacts WHERE asset = 'subset' AND in_force")["version"][0]
     lab.curate(selection={"beta": 0.9})
     new = lab.sql("SELECT version FROM artifacts WHERE asset = 'subset' AND in_force")["version"][0]
