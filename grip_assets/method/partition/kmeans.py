@@ -1,9 +1,10 @@
 """Spherical k-means [G1, A18]: centroids by Lloyd's iterations on a sample; each document goes to the nearest centroid.
 
-The fit uses the kernels of lloyd.py. It makes ``seeds`` starts of ``iterations`` each, and keeps the start with the
-highest mean cosine. This start goes on until it is at rest; small clusters are dissolved on the way. Afterwards no
-document of a small sample is nearer to another centroid than to its own, and about one in a thousand of a large sample
-is. The starts need at most seeds x iterations x N K d operations, most of which are skipped.
+The fit uses the kernels of lloyd.py. It makes ``seeds`` starts of ``iterations`` each, from the rows that k-means++
+draws (seeding.py), and keeps the start with the highest mean cosine. This start goes on until it is at rest; small
+clusters are dissolved on the way. Afterwards no document of a small sample is nearer to another centroid than to its
+own, and about one in a thousand of a large sample is. The starts need at most seeds x iterations x N K d operations,
+most of which are skipped.
 
 Confidence is the simplified silhouette, 1 - a / b, where a and b are the distances to the nearest and to the second
 nearest centroid: 1 on a centroid, 0 half-way between two. Labels are exact, so the number of workers changes nothing.
@@ -33,7 +34,7 @@ from grip_assets.method.partition.base import (
 )
 from grip_assets.method.partition.finish import Block, cosines, dissolve
 from grip_assets.method.partition.nearest import silhouette, two_nearest
-from grip_assets.method.sampling import keyed_order
+from grip_assets.method.partition.seeding import kmeanspp
 from grip_assets.method.screening import Codes, encode, fastest
 from grip_assets.runtime.progress import Progress
 
@@ -101,16 +102,12 @@ def fit(
 
 
 def _best_start(rows: lloyd.Rows, k: int, settings: FitSettings, trace: Trace, log: Log) -> tuple[int, np.ndarray]:
-    """(seed, centroids) of the start with the highest mean cosine; of equal ones the earlier seed.
-
-    Each start begins with k rows drawn at random.
-    """
+    """(seed, centroids) of the start with the highest mean cosine; of equal ones the earlier seed."""
     x_ND = rows.x_ND
     best_seed, best_KD, highest = settings.seed, x_ND[:0], -np.inf
     for seed in range(settings.seed, settings.seed + settings.seeds):
         progress = Progress(f"k-means, seed {seed}", settings.iterations, "iterations", log)
-        start_KD = x_ND[np.sort(keyed_order(seed, "clusters", len(x_ND))[:k])]
-        found = lloyd.lloyd(rows, start_KD, settings.iterations, progress.advance)
+        found = lloyd.lloyd(rows, x_ND[np.sort(kmeanspp(x_ND, k, seed))], settings.iterations, progress.advance)
         trace += [(seed, iteration, value) for iteration, value in enumerate(found.objectives)]
         if found.objectives[-1] > highest:
             best_seed, best_KD, highest = seed, found.centroids_KD, found.objectives[-1]
