@@ -25,7 +25,7 @@ from grip_assets.method.partition.estep import Balance, Weights
 from grip_assets.method.partition.kmeans import distinct
 from grip_assets.method.partition.lloyd import Rows
 from grip_assets.method.partition.posterior import ALL, Kept, Linear, Moments, kept
-from grip_assets.method.sampling import keyed_order
+from grip_assets.method.partition.seeding import kmeanspp
 from grip_assets.method.screening import Format
 from grip_assets.runtime.progress import Progress
 
@@ -152,8 +152,8 @@ def fit(rows: Rows, k: int, options: Options, log: Log = lambda line: None) -> M
 
 
 def _start(rows: Rows, k: int, seed: int, options: Options, log: Log) -> tuple[Components, Moments]:
-    """Spherical k-means; a row's weight is 1 for its cluster."""
-    begin_KD = rows.x_ND[np.sort(keyed_order(seed, "clusters", len(rows.x_ND))[:k])]
+    """Spherical k-means from the rows of k-means++ (seeding.py); a row's weight is 1 for its cluster."""
+    begin_KD = rows.x_ND[np.sort(kmeanspp(rows.x_ND, k, seed))]
     c_KD = lloyd.lloyd(rows, begin_KD, LLOYD).centroids_KD
     different_KD = distinct(c_KD)
     if len(different_KD) < len(c_KD):

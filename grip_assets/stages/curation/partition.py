@@ -294,7 +294,7 @@ def earlier(settings: Settings) -> str | None:
 
 stage = Stage(
     name="partition",
-    code_version="2",
+    code_version="3",
     compute=compute,
     description="How the pool is parted into clusters: components, fitted on a sample of the vectors by spherical"
     " k-means or as a balanced mixture (GEM), or the values of a column. `components` has one row per component,"
