@@ -245,7 +245,7 @@ def _whiskers(axes: Any, value: pl.Series, low: pl.Series, high: pl.Series, name
     axes.hlines(range(len(names)), low.cast(pl.Float64), high.cast(pl.Float64), color=POOL, lw=2)
     axes.plot(value.cast(pl.Float64), range(len(names)), "o", ms=5, color=CHOSEN)
     axes.set_yticks(range(len(names)), names, fontsize=7)
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
 
 
 def evaluation_picture(tables: Mapping[str, Any]) -> bytes:
@@ -286,7 +286,27 @@ def evaluation_picture(tables: Mapping[str, Any]) -> bytes:
     return png(figure)
 
 
-WITH_NAMES = (budgets_picture, quality_scores_picture, rounds_picture)
+def cluster_report_picture(tables: Mapping[str, Any], names: ClusterNames = NONE) -> bytes:
+    """Left: share of intruders found, by cluster. Right: accuracy of the names. A dashed line is chance."""
+    found, accuracy = _table(tables, "intruders"), _table(tables, "name_accuracy")
+    rows = found.filter(pl.col("judged_by") == pl.col("judged_by").first()).sort(
+        "accuracy", "cluster_id", descending=[True, False]
+    )
+    rows = rows.head(40)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 1.6 + 0.12 * max(len(rows), 16)), layout="constrained")
+    labels = [_plain(names.label(k, TICK)) for k in rows["cluster_id"]]
+    _whiskers(left, rows["accuracy"], rows["low"], rows["high"], labels)
+    left.set(title="Intruders found, by cluster", xlabel="share of the trials, 95%", xlim=(0, 1.03))
+    kinds = [f"{r['representatives']}, by {r['asked']}" for r in accuracy.iter_rows(named=True)]
+    _whiskers(right, accuracy["accuracy"], accuracy["low"], accuracy["high"], kinds)
+    right.set(title="Cluster found from its name", xlabel="share of held-out documents, 95%", xlim=(0, 1.03))
+    for axes, table in ((left, _table(tables, "intruders_overall")), (right, accuracy)):
+        for chance in table["chance"].unique():
+            axes.axvline(chance, color=POOL, lw=1, ls="--", zorder=0)
+    return png(figure)
+
+
+WITH_NAMES = (budgets_picture, quality_scores_picture, rounds_picture, cluster_report_picture)
 
 
 def _plain(text: str) -> str:

@@ -351,6 +351,22 @@ class Taxonomy(Group):
         None, "Price of one million answer tokens.", hashed=False, given=True, when=BY_LLM, part="names", ge=0
     )
 
+    trials: int = knob(
+        20,
+        "Trials of the document-intruder test for each cluster, in cluster_report. 0: no test. A language model that"
+        " names the clusters is asked once for each trial.",
+        part="report",
+        ge=0,
+        le=1000,
+    )
+    held_out_docs: int = knob(
+        400,
+        "Documents on which cluster_report measures how well names tell clusters apart. 0: it does not. A language"
+        " model that names the clusters is asked four times about each.",
+        part="report",
+        ge=0,
+    )
+
     def cost(self, prompt_tokens: float, completion_tokens: float) -> float:
         """The cost in the currency of the prices; a price that is not set counts as 0."""
         return ((self.price_in or 0.0) * prompt_tokens + (self.price_out or 0.0) * completion_tokens) / 1e6

@@ -16,7 +16,7 @@ from grip_assets.stages.curation import (
     taxonomy,
 )
 from grip_assets.stages.evaluation import evaluation, evaluation_set, strategies, trainings
-from grip_assets.stages.reports import corpus_map, judge_report, knobs, rounds, stability
+from grip_assets.stages.reports import cluster_report, corpus_map, judge_report, knobs, rounds, stability
 
 STAGES = {
     module.stage.name: module.stage
@@ -35,6 +35,7 @@ STAGES = {
         subset,
         judge_report,
         corpus_map,
+        cluster_report,
         knobs,
         rounds,
         stability,

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from grip_assets.report.page import (
     budget,
     clusters,
+    coherence,
     corpus_map,
     curves,
     diversity,
@@ -36,6 +37,7 @@ SHORT = {
     "overview": "Overview",
     "map": "Map",
     "clusters": "Clusters",
+    "coherence": "Checks",
     "lengths": "Length",
     "scores": "Quality",
     "curves": "Loss",
@@ -46,7 +48,20 @@ SHORT = {
     "rounds": "Rounds",
 }
 # The sections for decisions come first; the paper's figures follow.
-SECTIONS = (overview, corpus_map, clusters, budget, runs, diversity, stability, lengths, scores, curves, rounds)
+SECTIONS = (
+    overview,
+    corpus_map,
+    clusters,
+    coherence,
+    budget,
+    runs,
+    diversity,
+    stability,
+    lengths,
+    scores,
+    curves,
+    rounds,
+)
 
 
 def build(root: Path, digest: str = "") -> tuple[str, list[Section]]:

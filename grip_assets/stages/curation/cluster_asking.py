@@ -44,6 +44,11 @@ def must_be_ready(settings: Taxonomy) -> None:
     endpoint()
 
 
+def run_id(work: Work) -> str:
+    """The run that calls about clusters are counted in: their caps are apart from the judge's."""
+    return f"{work.run_id} taxonomy"
+
+
 def ask(work: Work, influence: pl.DataFrame, centroids: pl.DataFrame) -> Asked:
     """Ask for the name of every cluster. GripError if the endpoint denies the key or the model."""
     from grip_assets.llm.asker import HOPELESS, Asker  # optional: the extra llm
@@ -56,8 +61,8 @@ def ask(work: Work, influence: pl.DataFrame, centroids: pl.DataFrame) -> Asked:
     cluster_of = {q.subject: cluster for q, cluster in zip(questions, shown, strict=True)}
     asked, reasons = Asked(), Counter[str]()
     answers = Answers(answers_path(work.store.root))
-    run_id = f"{work.run_id} taxonomy"  # caps of its own, apart from the judge's
-    asker = Asker(KIND, Caps(settings.max_calls, settings.max_cost, settings.cost), answers, run_id, work.log)
+    counted_as = run_id(work)
+    asker = Asker(KIND, Caps(settings.max_calls, settings.max_cost, settings.cost), answers, counted_as, work.log)
     try:
         for outcome in asker.ask(questions):
             if outcome.answer:
@@ -75,7 +80,7 @@ def ask(work: Work, influence: pl.DataFrame, centroids: pl.DataFrame) -> Asked:
     else:
         asked.whole = not reasons
     finally:
-        asked.metrics = _spent(answers, run_id, settings)
+        asked.metrics = _spent(answers, counted_as, settings)
         answers.close()
     _say(work.log, len(questions), asked, reasons)
     return asked

@@ -58,14 +58,14 @@ def read_words(work: Work, influence: pl.DataFrame) -> Words:
     from grip_assets.naming.places import folders  # sklearn
 
     clusters = pl.read_parquet(work.files("clusters"), columns=["doc_id", "cluster_id"])
-    chosen = _to_read(clusters, influence, Taxonomy.of(work.settings))
+    chosen = to_read(clusters, influence, Taxonomy.of(work.settings))
     counts = _counted(work, chosen)
     read = chosen.group_by("cluster_id").agg(n_read=pl.len().cast(pl.Int64)).sort("cluster_id")
     sources = pl.read_parquet(work.files("corpus"), columns=["doc_id", "source"])
     return Words(counts, read, folders(clusters.join(sources, on="doc_id").select("cluster_id", "source")))
 
 
-def _to_read(clusters: pl.DataFrame, influence: pl.DataFrame, settings: Taxonomy) -> pl.DataFrame:
+def to_read(clusters: pl.DataFrame, influence: pl.DataFrame, settings: Taxonomy) -> pl.DataFrame:
     """doc_id and cluster_id of the representatives, and of ``sample`` documents of each cluster by a keyed hash."""
     u = pl.Series("u", keyed_uniform(settings.seed, "taxonomy", clusters["doc_id"]))
     drawn = clusters.with_columns(u).filter(pl.col("u").rank("ordinal").over("cluster_id") <= settings.sample)
