@@ -79,8 +79,10 @@ def test_a_setting_recomputes_exactly_its_descendants_and_going_back_costs_nothi
     for group, change in CHANGES.items():
         before = flat(lab.operations.settings_after(lab.instance, {}))
         computed = run(lab, **{group: change})
-        # judge_report is made again and found to be the same where no score has changed
-        assert touched(group, change) & used(lab) - {"judge_report"} <= computed <= descendants(group), group
+        # both reports are made again, and found to be the same where no score and no name has changed
+        assert (
+            touched(group, change) & used(lab) - {"judge_report", "cluster_report"} <= computed <= descendants(group)
+        ), group
         back = {name: before[f"{group}.{name}"] for name in change}
         assert run(lab, **{group: back}) == set(), f"back to the old {group}"
     for group, change in SAME_RESULT.items():

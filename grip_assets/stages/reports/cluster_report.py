@@ -117,6 +117,35 @@ def _metrics(found: dict[str, pl.DataFrame]) -> dict[str, Any]:
 TEXTS = ("clusters.cluster_id", "corpus.text")
 TABLES = (
     Table(
+        "intruders",
+        (
+            Column("cluster_id", pl.Int32, "Cluster. One that was not tested has no row.", ("clusters.cluster_id",)),
+            Column("trials", pl.Int64, "Trials with an answer.", ("clusters.doc_id",)),
+            Column("found", pl.Int64, "Trials in which the intruder was found.", TEXTS),
+            Column("accuracy", pl.Float64, "Share of the trials in which the intruder was found.", TEXTS),
+            Column("low", pl.Float64, "Lower end of the 95% interval (Wilson).", TEXTS),
+            Column("high", pl.Float64, "Upper end of the 95% interval.", TEXTS),
+            Column(
+                "judged_by", pl.String, "Who looked for the intruder: words (their vectors), or the language model."
+            ),
+            Column("n_docs", pl.Int64, "Documents of the cluster.", ("clusters.doc_id",)),
+        ),
+    ),
+    Table(
+        "intruders_overall",
+        (
+            Column("judged_by", pl.String, "Who looked for the intruder: words, or the language model."),
+            Column("trials", pl.Int64, "Trials of all clusters.", ("clusters.doc_id",)),
+            Column("accuracy", pl.Float64, "Share of intruders found, each cluster weighted by its documents.", TEXTS),
+            Column("low", pl.Float64, "Lower end of the 95% interval.", TEXTS),
+            Column("high", pl.Float64, "Upper end of the 95% interval.", TEXTS),
+            Column("chance", pl.Float64, "Share that a guess finds: one in six."),
+            Column("coverage", pl.Float64, "Share of the documents in clusters that were tested.", TEXTS),
+            Column("above_chance", pl.Int64, "Clusters whose whole interval is above chance.", TEXTS),
+            Column("clusters", pl.Int64, "Clusters that were tested.", TEXTS),
+        ),
+    ),
+    Table(
         "name_accuracy",
         (
             Column(
@@ -144,35 +173,6 @@ TABLES = (
             ),
             Column("to_random_low", pl.Float64, "Lower end of its 95% interval (bootstrap over clusters).", TEXTS),
             Column("to_random_high", pl.Float64, "Upper end of its 95% interval.", TEXTS),
-        ),
-    ),
-    Table(
-        "intruders",
-        (
-            Column("cluster_id", pl.Int32, "Cluster. One that was not tested has no row.", ("clusters.cluster_id",)),
-            Column("trials", pl.Int64, "Trials with an answer.", ("clusters.doc_id",)),
-            Column("found", pl.Int64, "Trials in which the intruder was found.", TEXTS),
-            Column("accuracy", pl.Float64, "Share of the trials in which the intruder was found.", TEXTS),
-            Column("low", pl.Float64, "Lower end of the 95% interval (Wilson).", TEXTS),
-            Column("high", pl.Float64, "Upper end of the 95% interval.", TEXTS),
-            Column(
-                "judged_by", pl.String, "Who looked for the intruder: words (their vectors), or the language model."
-            ),
-            Column("n_docs", pl.Int64, "Documents of the cluster.", ("clusters.doc_id",)),
-        ),
-    ),
-    Table(
-        "intruders_overall",
-        (
-            Column("judged_by", pl.String, "Who looked for the intruder: words, or the language model."),
-            Column("trials", pl.Int64, "Trials of all clusters.", ("clusters.doc_id",)),
-            Column("accuracy", pl.Float64, "Share of intruders found, each cluster weighted by its documents.", TEXTS),
-            Column("low", pl.Float64, "Lower end of the 95% interval.", TEXTS),
-            Column("high", pl.Float64, "Upper end of the 95% interval.", TEXTS),
-            Column("chance", pl.Float64, "Share that a guess finds: one in six."),
-            Column("coverage", pl.Float64, "Share of the documents in clusters that were tested.", TEXTS),
-            Column("above_chance", pl.Int64, "Clusters whose whole interval is above chance.", TEXTS),
-            Column("clusters", pl.Int64, "Clusters that were tested.", TEXTS),
         ),
     ),
 )
