@@ -10,6 +10,7 @@ import pytest
 from test_report import IMAGE, LINK, NUL, RTL, SCRIPT, Seen, without_plotly
 
 from grip_assets.engine.in_force import Run
+from grip_assets.export import export
 from grip_assets.export.card import table
 from grip_assets.orchestration.metadata import labelled, markdown_table
 from grip_assets.report import compare, pictures
@@ -181,7 +182,7 @@ def test_a_page_without_names_still_builds(lab, monkeypatch):
 
 @pytest.mark.run
 @pytest.mark.draws
-def test_a_hostile_name_does_nothing_on_the_page_or_in_the_terminal(lab, monkeypatch):
+def test_a_hostile_name_does_nothing_on_the_page_in_the_terminal_or_in_a_card(lab, monkeypatch, tmp_path):
     named.publish(lab.data, monkeypatch, HOSTILE)
     page, _ = build(lab.data)
     text = without_plotly(page)
@@ -197,6 +198,10 @@ def test_a_hostile_name_does_nothing_on_the_page_or_in_the_terminal(lab, monkeyp
         assert not [s for s in found if "x" * LONGEST in s or "<" in allowed.sub("", s)]
     (doc,) = lab.sql("SELECT doc_id FROM clusters WHERE cluster_id = 3 LIMIT 1").row(0)
     assert is_inert(summary(lab.data, RUN)) and is_inert(explain(lab.data, doc))
+    export(lab.data, tmp_path / "out.jsonl")
+    card = (tmp_path / "out.jsonl.card.md").read_text().rpartition("\n<!-- grip-export ")[0]
+    assert is_inert(card) and "| 0 &lt;img src=x" in card and "<img" not in card and "<script" not in card
+    assert r"\[a\](https\://evil" in card and "](https://evil" not in card
 
 
 def texts(value) -> list[str]:

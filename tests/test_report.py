@@ -1,6 +1,5 @@
 """The report: it says what is in the tables, it does nothing that a document says, and it opens anywhere."""
 
-import html
 import json
 import re
 from html.parser import HTMLParser
@@ -12,6 +11,7 @@ import pytest
 from conftest import draw, small
 
 from grip_assets.errors import GripError
+from grip_assets.naming import inert as naming
 from grip_assets.report.compare import as_text, compare
 from grip_assets.report.page import inert
 from grip_assets.report.page.build import SHORT, build
@@ -254,12 +254,11 @@ def test_clusters_by_a_column_are_called_by_their_values(new_lab, models, pool, 
     clusters = dict(lab.sql("SELECT value, allocated FROM budgets JOIN centroids USING (cluster_id)").iter_rows())
     assert clusters.keys() == {"python", IMAGE, "go", "(missing)"}
     assert clusters["go"] == 0 and clusters["python"] == pytest.approx(3 * clusters["(missing)"], rel=0.05)
-    assert (
-        all(re.search(rf"^  \d {re.escape(value)} ", said, re.M) for value in clusters)
-        and "its weight in budget.weights" in said
-    )
+    names = [naming.name(value) for value in clusters]
+    assert all(re.search(rf"^  \d {re.escape(name)} ", said, re.M) for name in names)
+    assert "its weight in budget.weights" in said
     page = page_path(lab.data).read_text()
-    assert all(re.search(rf"<h3><span>Cluster \d: {re.escape(html.escape(value))}<", page) for value in clusters)
+    assert all(re.search(rf"<h3><span>Cluster \d: {re.escape(name)}<", page) for name in names)
     (number,) = [n for n, file in enumerate(files, 1) if file.name == "server_07.py"]
     reason = explain(lab.data, f"pool.jsonl:{number}")
     assert "OUT of the subset: its cluster was given no budget" in reason and " go: 30 documents" in reason
@@ -316,6 +315,7 @@ def test_the_page_in_a_browser(hostile, chromium):
             assert (background == "rgb(15, 19, 24)") == (scheme == "dark")
             if width > 640:
                 hover_and_choose(page)
+                choose_areas(page)
                 by_keyboard(page)
                 find_and_keep(page)
             else:
@@ -372,6 +372,17 @@ def hover_and_choose(page):
     page.wait_for_timeout(200)
     assert "selected" in page.locator("#corpus-map-note").text_content()
     assert page.locator("#corpus-map .scatterlayer path").first.get_attribute("style") != before
+
+
+def choose_areas(page):
+    """The treemap: the tokens before or after selection; a tile says its name as text."""
+    assert page.locator("#families .treemaplayer path.surface").count() > 3
+    before = page.locator("#families .treemaplayer").inner_html()
+    page.get_by_label("Area").select_option(label="After: the subset")
+    page.wait_for_timeout(1000)
+    assert "tokens of the subset" in page.locator("#families-note").text_content()
+    assert page.locator("#families .treemaplayer").inner_html() != before
+    assert page.locator("#families .treemaplayer a, #families .treemaplayer image").count() == 0
 
 
 def by_keyboard(page):

@@ -2,7 +2,8 @@
 
 Whatever shows a cluster asks here, so that one cluster has one label everywhere: its number and its name. All works
 without the table, as in a data folder of an earlier version: the label is then the number. Names of one clustering
-are never shown with another, since cluster 3 of one is not cluster 3 of the other.
+are never shown with another, since cluster 3 of one is not cluster 3 of the other. The names are made in
+stages/curation/cluster_names.py.
 """
 
 import unicodedata
