@@ -12,12 +12,14 @@ from conftest import draw, small
 
 from grip_assets.errors import GripError
 from grip_assets.naming import inert as naming
-from grip_assets.report.compare import as_text, compare
+from grip_assets.report.compare import as_text, compare, described
 from grip_assets.report.page import inert
 from grip_assets.report.page.build import SHORT, build
 from grip_assets.report.page.write import digest_of_page, page_path
 from grip_assets.report.terminal.explain import explain
 from grip_assets.report.terminal.summary import summary
+from grip_assets.settings import Clustering
+from grip_assets.store.artifacts import ArtifactStore
 
 pytestmark = pytest.mark.draws
 
@@ -237,6 +239,16 @@ def test_compare_names_settings_budgets_and_documents(lab):
         compare(lab.data, "zz", left)
     with pytest.raises(GripError, match=r"\d subsets begin with|no subset ''"):
         compare(lab.data, "", left)
+
+
+def test_a_setting_that_was_added_later_has_its_default_in_a_comparison(tmp_path):
+    counts = {"documents_selected": 1, "tokens_selected": 1}
+    manifest = {"version": "v", "computed_at": 0.0, "metrics": counts, "inputs": {}}
+    old, new = (
+        described(ArtifactStore(tmp_path), manifest | {"settings": {"clustering": values}})["settings"]
+        for values in ({"k": 5}, {"k": 5, "balance": Clustering().balance})
+    )
+    assert old == new and old["clustering.k"] == 5
 
 
 @pytest.mark.run

@@ -1,14 +1,14 @@
 """Compare any two subsets: settings, budgets, documents in and out. Both are artifacts of the store. Nothing is run."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from grip_assets.errors import GripError
 from grip_assets.report.page.inert import visible
-from grip_assets.settings import GROUPS, trait
+from grip_assets.settings import GROUPS, default_of, trait
 from grip_assets.store import cluster_names
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.query import query
@@ -55,11 +55,12 @@ def described(store: ArtifactStore, manifest: Mapping[str, Any]) -> dict[str, An
     while open_:
         current = open_.pop()
         for group, values in current["settings"].items():
-            settings.update({f"{group}.{name}": value for name, value in values.items()})
+            settings |= {f"{group}.{name}": value for name, value in values.items()}
         for name, version in current["inputs"].items():
             if name not in versions and store.knows(name, version):
                 versions[name] = version
                 open_.append(store.manifest(name, version))
+    groups = {name.partition(".")[0] for name in settings}
     when = datetime.fromtimestamp(manifest["computed_at"], UTC)
     return {
         "version": manifest["version"],
@@ -67,7 +68,18 @@ def described(store: ArtifactStore, manifest: Mapping[str, Any]) -> dict[str, An
         "documents": manifest["metrics"]["documents_selected"],
         "tokens": manifest["metrics"]["tokens_selected"],
         "versions": versions,
-        "settings": settings,
+        "settings": _added_later(groups) | settings,
+    }
+
+
+def _added_later(groups: Iterable[str]) -> dict[str, Any]:
+    """Defaults of the fields that an older manifest of these groups does not have."""
+    return {
+        f"{group}.{name}": default_of(field)
+        for group in sorted(groups)
+        if group in GROUPS
+        for name, field in GROUPS[group].model_fields.items()
+        if trait(field, "added") and trait(field, "hashed")
     }
 
 

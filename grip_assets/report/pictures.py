@@ -2,6 +2,7 @@
 
 import io
 import math
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 POOL, CHOSEN = "#9aa5b1", "#1f6feb"
-TICK = 20  # characters of a cluster's name
+TICK = 26  # characters of a line of a cluster's name
+WIDE = 30  # more clusters leave room for one line each
 FAR_OFF = 3  # times the median reach of an interval
 
 
@@ -141,7 +143,7 @@ def rounds_picture(tables: Mapping[str, Any], names: ClusterNames = NONE) -> byt
     figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
     for cluster in most:
         line = rows.filter(cluster_id=cluster)
-        axes.plot(line["round"], line["budget_share"], "o-", ms=4, label=_plain(names.label(cluster, TICK)))
+        axes.plot(line["round"], line["budget_share"], "o-", ms=4, label=_called(cluster, names))
     axes.set(ylabel="share of the budget", xlabel="round t and its proxy", title="The budget follows the model")
     axes.set_xticks(range(len(proxies)), [f"{t}\n{name[:24]}" for t, name in enumerate(proxies)], fontsize=7)
     axes.legend(title="cluster", frameon=False, fontsize=7, ncols=2, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -309,14 +311,15 @@ def cluster_report_picture(tables: Mapping[str, Any], names: ClusterNames = NONE
 WITH_NAMES = (budgets_picture, quality_scores_picture, rounds_picture, cluster_report_picture)
 
 
-def _plain(text: str) -> str:
-    """The text, in which a dollar sign does not begin a formula of matplotlib."""
-    return text.replace("$", r"\$")
+def _called(cluster: int, names: ClusterNames, lines: int = 2) -> str:
+    """The label of a cluster on short lines. A dollar sign does not begin a formula of matplotlib."""
+    found = textwrap.wrap(names.label(cluster), TICK, max_lines=lines, placeholder="…")
+    return "\n".join(found).replace("$", r"\$")
 
 
 def _ticks(axes: Any, clusters: pl.Series, names: ClusterNames) -> None:
     """The labels of clusters below a picture."""
-    labels = [_plain(names.label(c, TICK)) for c in clusters]
+    labels = [_called(c, names, 2 if len(clusters) <= WIDE else 1) for c in clusters]
     axes.set_xticks(range(len(labels)), labels, fontsize=7, rotation=90)
 
 

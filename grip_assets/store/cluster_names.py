@@ -49,9 +49,9 @@ class ClusterNames:
         name = self.names.get(cluster)
         return f"{cluster} {cut(name.name, most)}" if name else str(cluster)
 
-    def axis(self, cluster: int, most: int = 18) -> str:
+    def axis(self, cluster: int) -> str:
         """The label at an axis of a figure, where a number alone would be a position: ``c3`` if there is no name."""
-        return self.label(cluster, most) if cluster in self.names else f"c{cluster}"
+        return self.label(cluster) if cluster in self.names else f"c{cluster}"
 
     def about(self, cluster: int) -> Name:
         return self.names.get(cluster, Name(""))

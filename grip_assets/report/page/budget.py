@@ -89,7 +89,7 @@ def _clusters(context: Context) -> list[Block]:
     drawn = go.Figure(
         [
             go.Bar(
-                y=context.axis(shown["cluster_id"], 26),
+                y=context.axis(shown["cluster_id"]),
                 x=shown[name].to_list(),
                 orientation="h",
                 name=said,
@@ -114,7 +114,9 @@ def _clusters(context: Context) -> list[Block]:
         f"; the {MOST} of {len(rows):,} clusters that change most." if len(rows) > MOST else "."
     )
     table = Table("Budget by cluster", columns, rows.sort("cluster_id").to_dicts(), folded=True)
-    return [figure("budget-clusters", "Where the budget moves", says, drawn, 130 + 19 * len(shown), table=table)]
+    return [
+        figure("budget-clusters", "Where the budget moves", says, drawn, 130 + context.rows(len(shown)), table=table)
+    ]
 
 
 def knobs(context: Context) -> list[Block]:
@@ -201,7 +203,7 @@ def _knob_budgets(context: Context) -> list[Block]:
         go.Heatmap(
             z=z,
             x=[f"{k.split('.')[-1]} × {f:g}" for k, f in kinds],
-            y=context.axis(shown, 20),
+            y=context.axis(shown),
             zmin=-limit,
             zmax=limit,
             colorscale=DIVERGING,
@@ -214,4 +216,4 @@ def _knob_budgets(context: Context) -> list[Block]:
     drawn.update_xaxes(tickangle=-60, showgrid=False)
     drawn.update_yaxes(type="category", autorange="reversed", showgrid=False, tickfont={"size": 11})
     says = "Change of each cluster's allocation, as a share of the whole budget: blue gains, orange loses."
-    return [figure("knob-budgets", "Where each knob moves the budget", says, drawn, 170 + 19 * len(shown))]
+    return [figure("knob-budgets", "Where each knob moves the budget", says, drawn, 170 + context.rows(len(shown)))]

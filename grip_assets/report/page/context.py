@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from grip_assets.engine.stage import owners
-from grip_assets.report.page.inert import label
+from grip_assets.report.page.inert import wrapped
 from grip_assets.report.page.parts import ClusterColumn, Prose, say
 from grip_assets.runtime.memory import limit_bytes
 from grip_assets.stages import STAGES
@@ -18,6 +18,7 @@ from grip_assets.store.catalog import connect
 from grip_assets.store.query import sql_text
 
 OWNERS = owners(STAGES)
+AXIS = 26  # characters of a line at an axis; a phone has room for no more
 
 
 class Context:
@@ -65,13 +66,17 @@ class Context:
     def cluster_column(self) -> ClusterColumn:
         return ClusterColumn(names=self.names)
 
-    def cluster(self, cluster_id: int, most: int = cluster_names.LONGEST) -> str:
-        """``cluster 3 pandas tests``, for the hover texts and legends of plotly."""
-        return f"cluster {label(self.names.label(cluster_id, most), most + 20)}"
+    def cluster(self, cluster_id: int, width: int = 80) -> str:
+        """``cluster 3 pandas tests``, for the hover texts and legends of plotly. ``width``: of a line."""
+        return wrapped(f"cluster {self.names.label(cluster_id)}", width)
 
-    def axis(self, cluster_ids: Iterable[int], most: int = 18) -> list[str]:
-        """Short labels of clusters, for the axes of plotly."""
-        return [label(self.names.axis(c, most), most + 20) for c in cluster_ids]
+    def axis(self, cluster_ids: Iterable[int], width: int = AXIS) -> list[str]:
+        """Labels of clusters on two lines, for the axes of plotly. ``width``: of a line."""
+        return [wrapped(self.names.axis(c), width) for c in cluster_ids]
+
+    def rows(self, n: int) -> int:
+        """The height of ``n`` clusters at a vertical axis, in pixels."""
+        return n * (29 if self.names else 19)
 
     def heads(self, ids: Iterable[str], chars: int = 200) -> dict[str, dict[str, Any]]:
         """Source, language, tokens and the first characters of some documents, in one pass over the corpus."""

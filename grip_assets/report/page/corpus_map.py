@@ -9,14 +9,13 @@ import polars as pl
 
 from grip_assets.report.page.context import Context
 from grip_assets.report.page.families import treemap
-from grip_assets.report.page.inert import label
+from grip_assets.report.page.inert import label, wrapped
 from grip_assets.report.page.palette import CATEGORIES, LIGHT, SEQUENTIAL
 from grip_assets.report.page.parts import Block, Choice, Column, Section, Table, figure, say
-from grip_assets.store.cluster_names import cut
 
 HALO = ", ".join(["0 0 2px var(--card)"] * 3)  # keeps letters apart from dots, in both themes
 NUMBERED = 60  # clusters
-WRITTEN = 24  # characters of a name
+WRITTEN = 24  # characters of a line of a name
 NUMBERS = {"quality": "Quality Q_k", "delta": "Adaptation delta δ_k", "replay_multiplier": "Replay multiplier r_k"}
 
 
@@ -111,8 +110,8 @@ def _labels(context: Context, centres: pl.DataFrame, points: pl.DataFrame) -> li
     places = [Place(row["x"] / width, row["y"] / height, row) for row in centres.iter_rows(named=True)]
     numbers = _apart(places, lambda place: 0.06, 0.05)[:NUMBERED]
     named = [p for p in numbers if p.row["cluster_id"] in context.names.names]
-    names = {p: label(cut(context.names.about(p.row["cluster_id"]).name, WRITTEN)) for p in named}
-    written = _apart(named, lambda place: 0.0075 * len(names[place]), 0.05)
+    names = {p: wrapped(context.names.about(p.row["cluster_id"]).name, WRITTEN) for p in named}
+    written = _apart(named, lambda place: 0.0075 * max(map(len, names[place].split("<br>"))), 0.07)
     circle = {"size": 22, "color": LIGHT["card"], "opacity": 0.75, "line": {"width": 1, "color": LIGHT["line"]}}
     traces = [_texts(numbers, [f"<b>{p.row['cluster_id']}</b>" for p in numbers], "markers+text", marker=circle)]
     if written:

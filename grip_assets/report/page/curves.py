@@ -94,7 +94,7 @@ def _clusters(context: Context) -> list[Block]:
                 x=curve["step"].to_list(),
                 y=curve["loss"].to_list(),
                 mode="lines",
-                name=context.cluster(cluster, 18) + (f", {said}" if said else ""),
+                name=context.cluster(cluster, 26) + (f", {said}" if said else ""),
                 showlegend=bool(said),
                 opacity=1 if said else 0.45,
                 line={"color": LIGHT[colour], "width": 3 if said else 1.1, "dash": dash},

@@ -1,6 +1,5 @@
 """The treemap of families and their clusters, in the section Corpus map: areas are tokens, before and after selection."""
 
-import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from grip_assets.report.page.context import Context
-from grip_assets.report.page.inert import label
+from grip_assets.report.page.inert import label, wrapped
 from grip_assets.report.page.palette import CATEGORIES, LIGHT
 from grip_assets.report.page.parts import Block, Choice, Column, Table, figure, say
 
@@ -107,8 +106,7 @@ def _family(
 
 def _wrapped(tile: Tile) -> str:
     """The label of a tile. That of a cluster is broken into short lines, since tiles are narrow on a phone."""
-    lines = textwrap.wrap(tile.name, LINE) if tile.id.startswith("cluster ") else [tile.name]
-    return "<br>".join(label(line) for line in lines)
+    return wrapped(tile.name, LINE, 9) if tile.id.startswith("cluster ") else label(tile.name)
 
 
 def _sums(rows: Iterable[dict[str, Any]]) -> tuple[int, int]:

@@ -8,6 +8,7 @@ visible.
 import html
 import json
 import re
+import textwrap
 from typing import Any
 
 # Controls; zero width and direction marks; line separators; byte order mark; noncharacters; tag characters.
@@ -29,6 +30,12 @@ def label(text: str, width: int = 70, lines: int = 6) -> str:
     shown = [line.replace("\t", "  ").rstrip() for line in cut if line.strip()]
     more = ["…"] if len(shown) > lines else []
     return "<br>".join(html.escape(line, quote=True) for line in shown[:lines] + more)
+
+
+def wrapped(text: str, width: int, lines: int = 2) -> str:
+    """The text as a label of plotly, broken between words into at most ``lines`` lines."""
+    found = textwrap.wrap(visible(text), width, max_lines=lines, placeholder="…")
+    return "<br>".join(html.escape(line, quote=True) for line in found)
 
 
 def json_text(value: Any) -> str:

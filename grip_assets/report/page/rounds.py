@@ -33,7 +33,7 @@ def section(context: Context) -> Section:
                 x=some["round"].to_list(),
                 y=some["budget_share"].to_list(),
                 mode="lines+markers",
-                name=context.cluster(int(cluster), 24),
+                name=context.cluster(int(cluster), 26),
                 line={"color": SERIES[i % len(SERIES)], "dash": DASHES[i // len(SERIES) % 3], "width": 2},
                 marker={"symbol": i, "size": 8},
                 hovertemplate="round %{x}: %{y:.2%}<extra>%{fullData.name}</extra>",

@@ -15,7 +15,7 @@ from grip_assets.store.cluster_names import ClusterNames
 from grip_assets.store.query import sql_text
 
 MOVED = 5
-NAME = 32  # characters of a cluster's name
+NAME = 40  # characters of a cluster's name
 WHY = {  # by settings/budget.base
     "neyman": "  Why: a cluster's budget grows with (size x spread)^tau, with its quality and its boost. A tau below 1 takes"
     " from\n  large clusters and gives to small ones.",
