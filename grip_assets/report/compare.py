@@ -50,7 +50,8 @@ def latest(store: ArtifactStore, most: int) -> list[dict[str, Any]]:
 
 def described(store: ArtifactStore, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """A subset with the versions of all artifacts that it was made from, and every setting that they read."""
-    versions, settings = {"subset": manifest["version"]}, {}
+    versions: dict[str, str] = {"subset": manifest["version"]}
+    settings: dict[str, Any] = {}
     open_ = [manifest]
     while open_:
         current = open_.pop()
