@@ -375,6 +375,6 @@ def _unsynced(
         return ["not used now" if is_unused else "it was not used before"]
     if not why:
         return []
-    changed = list(turned_since(stage, made, settings))
+    changed = list(turned_since(stage, made, settings, store.root))
     moved = [f"{name} is another" for name, v in made["inputs"].items() if in_force.get(name) != v]
     return changed + moved or why

@@ -31,7 +31,7 @@ def test_loading_imports_nothing_heavy():
 
 
 def test_the_chain_is_the_one_of_the_design():
-    chain = """corpus embeddings partition clusters taxonomy sigma_k probe_set quality_scores adaptation_deltas budgets
+    chain = """corpus embeddings partition student clusters taxonomy sigma_k probe_set quality_scores adaptation_deltas budgets
         densities subset"""
     assert [s.name for s in STAGES.values() if s.group == "curation"] == chain.split()
     graph = defs.resolve_asset_graph()
@@ -69,7 +69,8 @@ def test_a_fresh_run_passes_its_checks_and_says_what_it_did(lab):
     for name in CURATED:
         record = lab.instance.get_latest_materialization_event(dg.AssetKey(name)).asset_materialization
         found = record.metadata
-        assert found["dagster/row_count"].value > 0 and found["dagster/column_schema"].value.columns
+        assert found["dagster/row_count"].value > 0 or name == "student", "every document is embedded"
+        assert found["dagster/column_schema"].value.columns
         assert found["reused"].value is False and found["seconds"].value > 0
     run = lab.instance.get_runs(limit=1)[0]
     evaluations = lab.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)

@@ -78,11 +78,10 @@ class Small:
         """Makes both stages; their manifests."""
         chain = Chain(STAGES, self.store, print, "run", inspect, executor or Local())
         inputs = {"corpus": self.version, "embeddings": self.version}
-        fitted = chain.make(STAGES["partition"], self.settings, inputs)
-        self.made = {
-            "partition": fitted,
-            "clusters": chain.make(STAGES["clusters"], self.settings, inputs | {"partition": fitted.version}),
-        }
+        self.made = {}
+        for name in ("partition", "student", "clusters"):
+            self.made[name] = chain.make(STAGES[name], self.settings, inputs)
+            inputs |= {name: self.made[name].version}
         return [made.manifest for made in self.made.values()]
 
     def table(self, name):
@@ -183,9 +182,11 @@ def test_a_partition_kept_for_an_unchanged_pool_keeps_its_name(tmp_path, monkeyp
     small.turn(keep=first["partition"].version)
     small.make()
     assert all(small.made[name].version == first[name].version and small.made[name].reused for name in first)
-    assert made_with(STAGES["partition"], first["partition"].manifest, small.settings), "reports go on from it"
+    assert made_with(STAGES["partition"], first["partition"].manifest, small.settings, small.store.root), (
+        "reports go on from it"
+    )
     small.turn(keep=None, seed=7)
-    assert not made_with(STAGES["partition"], first["partition"].manifest, small.settings)
+    assert not made_with(STAGES["partition"], first["partition"].manifest, small.settings, small.store.root)
 
 
 def test_a_kept_partition_survives_cleaning(tmp_path, monkeypatch):

@@ -85,6 +85,8 @@ def depend_on(planted: Planted, settings: Settings) -> set[str]:
     """The stages that read another value, and all that is made from these; not those that are not used."""
     touched: set[str] = set()
     for stage in STAGES.values():
+        if stage.why_unused(settings) and stage.why_unused(planted.settings):
+            continue  # what it reads is in no recipe
         reads = stage.values(settings) != stage.values(planted.settings)
         switched = bool(stage.why_unused(settings)) != bool(stage.why_unused(planted.settings))
         if reads or switched or touched & set(stage.inputs):
@@ -103,7 +105,7 @@ def test_a_group_recomputes_nothing_but_what_dagsters_graph_calls_its_descendant
     computed = planted.computes(settings) & set(CURATED)
     assert computed == depend_on(planted, settings) & set(CURATED)
     assert computed and computed <= descendants(group)
-    assert set(CHANGES) | {"evaluation"} == set(GROUPS)
+    assert set(CHANGES) | {"evaluation", "student"} == set(GROUPS)
 
 
 def test_beta_searches_no_neighbours_and_a_budget_probes_nothing(planted):
@@ -132,3 +134,14 @@ def test_every_hashed_number_choice_and_switch_had_its_turn(planted):
 def test_a_field_that_a_stage_does_not_read_leaves_it_alone(planted):
     computed = planted.computes(planted.with_changed("clustering", sigma_center="mean"))
     assert "sigma_k" in computed and not computed & {"corpus", "embeddings", "clusters", "corpus_map"}
+
+
+def test_a_setting_of_the_student_labels_again_and_embeds_nothing(tmp_path, models, pool):
+    changes = small(models, pool, embedding={"sample": 0.5})
+    sampled = Planted(tmp_path, {group: validate(group, changes.get(group, {})) for group in GROUPS})
+    for name in GROUPS["student"].model_fields:
+        for settings in variants(sampled, "student", name):
+            computed = sampled.computes(settings)
+            assert computed == depend_on(sampled, settings), settings["student"]
+            assert {"student", "clusters", "subset"} <= computed and not computed & {"embeddings", "partition"}
+    assert sampled.computes(sampled.with_changed("embedding", seed=1)) >= {"embeddings", "partition", "student"}

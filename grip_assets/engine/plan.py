@@ -66,7 +66,7 @@ def _why(
     manifest = store.manifest(stage.name, in_force[stage.name])
     if "unused" in manifest:
         return "it was not used before"
-    changed = list(turned_since(stage, manifest, settings))
+    changed = list(turned_since(stage, manifest, settings, store.root))
     moved = [name for name in stage.inputs if versions[name] is None or versions[name] != in_force.get(name)]
     damaged = store.damaged(stage.name, in_force[stage.name])
     reasons = [f"damaged: {damaged}"] if damaged else []

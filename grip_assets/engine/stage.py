@@ -68,7 +68,7 @@ class Stage:
     expensive: bool = False
     unused: Callable[[Settings], str] = lambda settings: ""
     unused_by: tuple[str, ...] = ()
-    earlier: Callable[[Settings], str | None] = lambda settings: None
+    earlier: Callable[[Settings, Path], str | None] = lambda settings, root: None
     otherwise: str = "code, model or files changed"
 
     @property
@@ -102,7 +102,7 @@ class Stage:
         if self.why_unused(settings):
             return digest([self.name, self.code_version, "unused"])
         versions = {name: inputs[name] for name in self.inputs}
-        earlier, store = self.earlier(settings), ArtifactStore(root)
+        earlier, store = self.earlier(effective(settings), root), ArtifactStore(root)
         if earlier and store.knows(self.name, earlier) and store.manifest(self.name, earlier)["inputs"] == versions:
             return earlier
         hashed = {group: hashed_values(settings[group], fields) for group, fields in self.reads.items()}
@@ -161,7 +161,7 @@ class Work:
         """
         for name, version in self.inputs.items():
             stage, manifest = self.stages[name], self.store.manifest(name, version)
-            if not stage.named_by_content and not made_with(stage, manifest, self.settings):
+            if not stage.named_by_content and not made_with(stage, manifest, self.settings, self.store.root):
                 raise GripError(
                     f"{self.stage.name} compares the settings in force with others, and {name} was not made with those"
                     f" in force. Materialize {name} first, or run `curate`."
@@ -190,17 +190,17 @@ def known_version(stage: Stage, settings: Settings, recipe: str, store: Artifact
     return recipe
 
 
-def made_with(stage: Stage, manifest: Mapping[str, Any], settings: Settings) -> bool:
+def made_with(stage: Stage, manifest: Mapping[str, Any], settings: Settings, root: Path) -> bool:
     """Whether an artifact of the stage was made with these settings."""
     was_unused, is_unused = "unused" in manifest, bool(stage.why_unused(settings))
     if was_unused or is_unused:
         return was_unused == is_unused
-    return not any(turned_since(stage, manifest, settings))
+    return not any(turned_since(stage, manifest, settings, root))
 
 
-def turned_since(stage: Stage, manifest: Mapping[str, Any], settings: Settings) -> Iterator[str]:
+def turned_since(stage: Stage, manifest: Mapping[str, Any], settings: Settings, root: Path) -> Iterator[str]:
     """``setting_changes`` since an artifact of the stage was made; none where the settings name that very artifact."""
-    if stage.earlier(settings) != manifest["version"]:
+    if stage.earlier(settings, root) != manifest["version"]:
         yield from setting_changes(manifest["settings"], stage.values(settings))
 
 

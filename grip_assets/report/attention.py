@@ -140,12 +140,13 @@ def _merged_clusters(facts: Facts) -> Iterator[Finding]:
 
 def _near_copies(facts: Facts) -> Iterator[Finding]:
     n = facts.manifests["densities"]["metrics"].get("documents_with_a_near_copy")
-    total = facts.manifests["corpus"]["tables"]["corpus"]["rows"]
+    total = facts.manifests["densities"]["tables"]["densities"]["rows"]
+    pool = "pool" if total == facts.manifests["corpus"]["tables"]["corpus"]["rows"] else "embedded sample"
     if n and n > NEAR_COPIES * total:
         yield Finding(
             "copies",
-            f"{n:,} documents ({n / total:.0%} of the pool) have a near copy in their cluster (a cosine of {NEAR_COPY}"
-            " or more). Only exact copies are removed.",
+            f"{n:,} documents ({n / total:.0%} of the {pool}) have a near copy in their cluster (a cosine of"
+            f" {NEAR_COPY} or more). Only exact copies are removed.",
         )
 
 

@@ -24,6 +24,7 @@ from grip_assets.settings.groups import (
     Quality,
     Reports,
     Selection,
+    Student,
     Taxonomy,
     pool_fields,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "Quality",
     "Reports",
     "Selection",
+    "Student",
     "Taxonomy",
     "applies_with",
     "choices",

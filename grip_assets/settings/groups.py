@@ -107,6 +107,26 @@ class Embedding(Group):
     batch_windows: int = knob(
         1, "Windows per forward pass. More than 1 is faster on a GPU.", hashed=False, when=ENCODED, gt=0
     )
+    sample: float | None = knob(
+        None,
+        "Documents that are embedded: a share (10%) or a count (20k). A student, trained on these, labels the others"
+        " by their text. null: all documents are embedded.",
+        when=ENCODED,
+        added=True,
+        gt=0,
+    )
+    seed: int = knob(0, "Seed of the sample.", when={"sample": Not(None)}, added=True, ge=0)
+
+    @property
+    def embeds_all(self) -> bool:
+        """Whether every document gets a vector, whatever the pool."""
+        return self.sample is None or self.sample == 1
+
+    def n_embedded(self, n: int) -> int:
+        """The number of documents that are embedded of ``n``; for a share, the expected number."""
+        if self.sample is None:
+            return n
+        return min(round(self.sample * n) if self.sample <= 1 else int(self.sample), n)
 
 
 FITTED = {"keep": None}
@@ -262,6 +282,34 @@ class Clustering(Group):
         if value and (min(value) <= 0 or len(value) < 2):
             raise ValueError("must be at least two numbers above 0, or empty")
         return value
+
+
+class Student(Group):
+    """How documents without a vector are labelled: by a classifier of texts, which learns from those with a vector. It
+    is used with settings/embedding.sample."""
+
+    name = "student"
+
+    per_cluster: int = knob(
+        400,
+        "Most pseudo-labels per cluster: the documents with the highest influence, near copies counted once. A cluster"
+        " with fewer gives all that it has.",
+        gt=0,
+    )
+    confidence: float = knob(
+        0.9,
+        "Least confidence of a pseudo-label. If fewer than half of a cluster's documents have it, or than twice"
+        " per_cluster, the most confident ones are considered instead.",
+        ge=0,
+        le=1,
+    )
+    prior_correction: bool = knob(
+        True, "Correct for training on as many documents of a small cluster as of a large one."
+    )
+    held_out: float = knob(
+        0.1, "Share of the embedded documents that the student never learns from. It is measured on these.", gt=0, lt=1
+    )
+    seed: int = knob(0, "Seed of the choice of held-out documents.", ge=0)
 
 
 BY_LLM = {"names": "llm"}
@@ -818,6 +866,7 @@ GROUPS: dict[str, type[Group]] = {
         Corpus,
         Embedding,
         Clustering,
+        Student,
         Taxonomy,
         Probe,
         Quality,

@@ -12,6 +12,7 @@ from grip_assets.stages.curation import (
     probe_set,
     quality_scores,
     sigma_k,
+    student,
     subset,
     taxonomy,
 )
@@ -24,6 +25,7 @@ STAGES = {
         corpus,
         embeddings,
         partition,
+        student,
         clusters,
         taxonomy,
         sigma_k,

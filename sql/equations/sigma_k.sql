@@ -3,6 +3,7 @@
 -- their mean (P2):
 --   unit centre   mu_k = m_k / ||m_k||   sigma^2 = 2 (1 - ||m_k||)
 --   mean centre   mu_k = m_k             sigma^2 = 1 - ||m_k||^2
+-- Documents without a vector have no cosine. They count in n_docs and n_tokens, and not in the mean.
 -- in: clusters   parameters: center   out: one row per cluster
 WITH mean_length AS (
     SELECT cluster_id, count(*) AS n_docs, sum(n_tokens)::BIGINT AS n_tokens, avg(cosine) AS m

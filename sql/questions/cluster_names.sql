@@ -3,6 +3,6 @@
 SELECT
     k.cluster_id,
     mode(c.language ORDER BY c.language) AS language,
-    arg_max(c.source, (k.cosine, c.source)) AS typical
+    arg_max(c.source, (k.cosine, c.source)) FILTER (k.cosine IS NOT NULL) AS typical
 FROM clusters AS k JOIN corpus AS c USING (doc_id)
 GROUP BY k.cluster_id ORDER BY k.cluster_id

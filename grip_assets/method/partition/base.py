@@ -14,7 +14,7 @@ import polars as pl
 
 from grip_assets.errors import GripError
 
-LABELLED_BY = ("embedding", "column")
+LABELLED_BY = ("embedding", "column", "student")
 """What can decide a label. ``Assigned.by_B`` has places in this list."""
 
 Log = Callable[[str], None]

@@ -6,6 +6,9 @@ settings/clustering.min_cluster_docs is dissolved into "(other)", so a rare lang
 "(other)" itself is small, its documents go to the value whose centroid is nearest, and their ``labelled_by`` is
 "embedding". The centroid of a value is the normalised sum of its documents in the sample.
 
+A document without a vector (settings/embedding.sample) has no nearest centroid. It goes to the most common value
+instead, with confidence 0.
+
 Confidence is 1 if the value decides, and the silhouette (as in kmeans.py) if the nearest centroid decides. Nothing is
 iterated: ``fit_trace`` has one row, the mean cosine of the sample's documents to the centroids of their values.
 """
@@ -85,6 +88,17 @@ class ByColumn:
     def log_density(self, x_BD: np.ndarray, label_B: np.ndarray) -> np.ndarray:
         """The cosine of each row to the centroid of its value."""
         return cosines(x_BD, label_B, self.centroids_KD)
+
+    def by_value(self, value_B: pl.Series) -> Assigned:
+        """The component of each row's value, for documents without a vector.
+
+        A row that could only go to the nearest centroid goes to the first component, with confidence 0.
+        """
+        label_B = self._by_value(value_B)
+        unknown_B = label_B < 0
+        label_B[unknown_B] = 0
+        by_B = np.full(len(label_B), BY_COLUMN, np.int8)
+        return Assigned(label_B, 1 - unknown_B.astype(np.float32), by_B, no_labels(len(label_B)))
 
     def only(self, components: np.ndarray) -> "ByColumn":
         values = tuple(self.values[i] for i in components)

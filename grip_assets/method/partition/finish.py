@@ -5,6 +5,9 @@ A cluster is small if it has fewer documents than settings/clustering.min_cluste
 each of its documents is assigned again, among the components that are left. This is repeated until no cluster is small,
 or only one is left. Only documents of small clusters ever move, so only these are held in memory.
 
+With settings/embedding.sample this counts only documents with a vector: ``settled`` sees no others. So every cluster
+has enough vectors for its centroid and its spread. ``numbered`` then counts all documents.
+
 Centroids are normalised sums of members. So mean cosine = ||mean vector|| (P2), on which sql/equations/sigma_k.sql
 relies.
 
@@ -91,10 +94,20 @@ class Finished(NamedTuple):
 
 def finish(fitted: Fitted, documents: Documents, minimum: float) -> Finished:
     """Assign every document to a cluster, dissolve small clusters, number the others. See the module's docstring."""
-    assigned = _joined(documents.assign(fitted))
+    return numbered(*settled(fitted, documents, minimum))
+
+
+def settled(fitted: Fitted, documents: Documents, minimum: float) -> tuple[Assigned, np.ndarray]:
+    """(labels of all documents, the components that are left when no cluster is small). Labels are places in these."""
+    assigned = joined(documents.assign(fitted))
     live = dissolve(fitted, assigned.label_B, documents.rows, minimum)
     if len(live) < len(fitted.centroids_KD):
-        assigned = _joined(documents.assign(fitted, live))  # confidence, too, counts only the components that are left
+        assigned = joined(documents.assign(fitted, live))  # confidence, too, counts only the components that are left
+    return assigned, live
+
+
+def numbered(assigned: Assigned, live: np.ndarray) -> Finished:
+    """Clusters numbered by falling size. ``live``: the component of each label."""
     counts_K = np.bincount(assigned.label_B, minlength=len(live))
     order = np.lexsort((live, -counts_K))
     id_K = np.empty(len(live), np.int32)
@@ -142,7 +155,7 @@ def _smallest(count_K: np.ndarray, live_K: np.ndarray, minimum: float, rest: int
     return int(first[0])
 
 
-def _joined(blocks: Iterable[Assigned]) -> Assigned:
+def joined(blocks: Iterable[Assigned]) -> Assigned:
     return Assigned(*(np.concatenate(column) for column in zip(*blocks, strict=True)))
 
 

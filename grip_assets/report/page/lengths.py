@@ -20,7 +20,8 @@ def section(context: Context) -> Section:
         return Section("lengths", TITLE, needed)
     path = context.ask("report/run").filter(asset="clusters")["version"][0]
     files = context.store.parquet("clusters", path, "clusters")
-    documents = pl.read_parquet(files, columns=["doc_id", "cluster_id", "n_tokens"])
+    documents = pl.read_parquet(files, columns=["doc_id", "cluster_id", "n_tokens", "cosine"])
+    documents = documents.drop_nulls("cosine").drop("cosine")  # those with a vector, in the order of the vectors
     k = int(context.setting("selection", "neighbours") or 10)
     found = neighbour_distances(documents, context.store.parquet("clusters", path, "cluster_embeddings"), k)
     chosen = context.ask("report/chosen", ids=found["doc_id"].to_list())

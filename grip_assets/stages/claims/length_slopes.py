@@ -29,6 +29,7 @@ from grip_assets.runtime.executors import ToDo
 from grip_assets.runtime.progress import worked
 from grip_assets.settings import Embedding, Evaluation, Selection, digest, hashed_values
 from grip_assets.stages.claims.neighbour_distances import neighbour_distances
+from grip_assets.stages.curation.densities import embedded_of
 from grip_assets.store.shards import Shards
 from grip_assets.store.tables import RowRange, matrix, ranges_of, read_range, rows_of, vectors
 
@@ -61,7 +62,7 @@ class View:
 def compute(work: Work) -> dict[str, Any]:
     work.must_be_in_force()
     k = Selection.of(work.settings).neighbours
-    clusters = work.frame("clusters").select("doc_id", "cluster_id", "n_tokens")
+    clusters = embedded_of(work).select("doc_id", "cluster_id", "n_tokens")
     sample = keyed_clusters(0, "length_slopes", clusters, SAMPLE, max(LEAST, 4 * k))
     n_clusters = sample["cluster_id"].n_unique()
     work.log(f"a sample of {len(sample):,} of {len(clusters):,} documents, from {n_clusters} clusters")
@@ -95,7 +96,7 @@ def _other(settings: Settings) -> Embedding:
 def _views(work: Work, sample: pl.DataFrame) -> Iterator[View]:
     now = Embedding.of(work.settings)
     one = now.max_windows == 1
-    read = now.model_copy(update={"max_windows": FEW if one else 1})
+    read = now.model_copy(update={"max_windows": FEW if one else 1, "sample": None, "seed": 0})
     raw, pooled = _embedded(work, sample, read, "settings/embedding.model", None)
     yield raw
     table = pl.read_parquet(work.files("embeddings"), columns=["doc_id", "n_encoder_tokens"])

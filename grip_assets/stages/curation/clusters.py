@@ -2,6 +2,11 @@
 
 The mathematics is in method/partition/finish.py. Here it runs over files: labels, sums and cosines are jobs over row
 groups. The vectors are rewritten sorted by cluster, so that a cluster is a range of rows.
+
+With settings/embedding.sample only some documents have a vector. They decide which components are small: each cluster
+has at least settings/clustering.min_cluster_docs documents with a vector. The others join the clusters that are left,
+by the label of the student (student.py) or by their value in the column. They count in n_docs, n_tokens and the order
+of the ids. They have no cosine, no row in ``cluster_embeddings`` and no part in a centroid.
 """
 
 import tempfile
@@ -16,12 +21,13 @@ import pyarrow as pa
 
 from grip_assets.engine.declarations import VECTOR16, VECTOR32, Check, Column, Table
 from grip_assets.engine.stage import Stage, Work
+from grip_assets.errors import GripError
 from grip_assets.method.partition.base import LABELLED_BY, NO_LABEL, Assigned, Fitted
 from grip_assets.runtime import opened
 from grip_assets.runtime.executors import Executor
 from grip_assets.runtime.memory import need
 from grip_assets.settings import Clustering
-from grip_assets.stages.curation.partition import column_values
+from grip_assets.stages.curation.partition import column_values, with_vectors, write_values
 from grip_assets.store.artifacts import parquet_files
 from grip_assets.store.tables import (
     TableWriter,
@@ -48,32 +54,31 @@ Rows = tuple[int, int]
 class Assign:
     """A job: finds the component of each document.
 
-    ``embeddings``, ``components``, ``corpus``, ``projection``: globs of these tables. ``live``: the components that
-    were not dissolved; None: all. ``column``: the column of ``corpus`` by which the pool is partitioned; None for other
-    methods.
+    ``embeddings``, ``components``, ``projection``: globs of these tables. ``live``: the components that were not
+    dissolved; None: all. ``values``: for a partition by a column, the glob of a table with the value of each row of
+    ``embeddings``.
     """
 
     embeddings: str
     components: str
     live: tuple[int, ...] | None = None
-    corpus: str = ""
-    column: str | None = None
+    values: str | None = None
     projection: str = ""
 
     def run(self, rows: Rows) -> pa.Table:
         """A table with the fields of ``Assigned`` as columns: label, confidence, by, generative."""
-        fitted = _fitted(self.components, self.projection, self.live)
+        fitted = fitted_of(self.components, self.projection, self.live)
         found = [fitted.assign(x, self._values(*place)) for place, x in _vectors(self.embeddings, *rows)]
         columns = (pa.array(np.concatenate(column)) for column in zip(*found, strict=True))
         return pa.table(dict(zip(ASSIGNED, columns, strict=True)))
 
     def _values(self, start: int, stop: int) -> pl.Series | None:
-        if self.column is None:
+        if self.values is None:
             return None
-        return pl.concat(column_values(self.corpus, self.column, None, start, stop))
+        return pl.scan_parquet(self.values).slice(start, stop - start).collect()["value"]
 
 
-def _fitted(components: str, projection: str, live: tuple[int, ...] | None) -> Fitted:
+def fitted_of(components: str, projection: str, live: tuple[int, ...] | None) -> Fitted:
     """The fit, with only the ``live`` components. It is opened once in a process."""
     from grip_assets.method.partition.registry import read  # compiled
 
@@ -172,30 +177,33 @@ class OnDisk:
             "Lower settings/clustering.min_cluster_docs or settings/clustering.k",
         )
         values = None
-        if job.column is not None:
-            values = pl.concat(column_values(job.corpus, job.column)).filter(pl.Series(chosen_N))
+        if job.values is not None:
+            values = pl.scan_parquet(job.values).filter(pl.Series(chosen_N)).collect()["value"]
         return Block(rows_of(job.embeddings, chosen_N), values)
 
 
 def compute(work: Work) -> dict[str, Any]:
-    from grip_assets.method.partition.finish import finish  # compiled
+    from grip_assets.method.partition.finish import joined, numbered  # compiled
     from grip_assets.method.screening import fastest
 
-    settings = Clustering.of(work.settings)
-    job = _job(work)
-    fitted = _fitted(job.components, job.projection, None)
-    documents = OnDisk(job, work.executor, _block_bytes(len(fitted.centroids_KD), width(job.embeddings)))
-    found = finish(fitted, documents, settings.min_cluster_docs)
-    table = pl.read_parquet(job.embeddings, columns=["doc_id", "n_tokens"]).with_columns(
+    assigned, live = teacher(work)
+    others, labelled = _without_vectors(work, live)
+    found = numbered(Assigned(*joined([assigned, labelled])) if len(others) else assigned, live)
+    embedded = pl.read_parquet(work.files("embeddings"), columns=["doc_id", "n_tokens"]).with_row_index("row")
+    table = pl.concat([embedded, others], how="diagonal").with_columns(
         cluster_id=pl.Series(found.cluster_N, dtype=pl.Int32),
         confidence=pl.Series(found.confidence_N),
         labelled_by=pl.Series(LABELLED_BY)[found.by_N],
         generative_id=pl.Series(found.generative_N, dtype=pl.Int32).replace(NO_LABEL, None),
     )
-    table = table.with_row_index("row").sort("cluster_id", "doc_id")
-    _write_sorted(work, job.embeddings, table)
-    centroids_KD, cosine_N = _centred(work, found)
-    table = table.with_columns(cosine=pl.Series(cosine_N))
+    table = table.sort("cluster_id", "doc_id")
+    placed = table.filter(pl.col("row").is_not_null())
+    _write_sorted(work, work.files("embeddings"), placed)
+    counts_K = np.bincount(placed["cluster_id"].to_numpy(), minlength=len(live))
+    centroids_KD, cosine_M = _centred(work, counts_K)
+    cosine_N = np.full(len(table), np.nan)
+    cosine_N[table["row"].is_not_null().to_numpy()] = cosine_M
+    table = table.with_columns(cosine=pl.Series(cosine_N).fill_nan(None))
     columns = ["doc_id", "cluster_id", "cosine", "confidence", "labelled_by", "generative_id", "n_tokens"]
     work.draft.write("clusters", table.select(columns))
     _write_centroids(work, table, found, centroids_KD)
@@ -203,25 +211,67 @@ def compute(work: Work) -> dict[str, Any]:
     return {
         "clusters": len(found.component_K),
         "clusters_before_merging": fit_metrics["components_at_first"],
-        "mean_cosine": float(cosine_N.mean()),
+        "mean_cosine": float(cosine_M.mean()),
         "mean_confidence": float(found.confidence_N.mean(dtype=np.float64)),
         "imbalance": found.imbalance,
         **_moved(found),
+        "documents_without_a_vector": len(others),
         "screened_in": fastest()[0],
         **{f"gigaflops_{name}": value for name, value in fastest()[1].items()},
     }
 
 
 def _moved(found: "Finished") -> dict[str, float]:
-    """The share of the documents that the offset of a mixture moved to another cluster."""
-    moved_N = (found.generative_N != NO_LABEL) & (found.generative_N != found.cluster_N)
-    return {"moved_by_offset": float(moved_N.mean())} if (found.generative_N != NO_LABEL).any() else {}
+    """The share of the documents (with a vector) that the offset of a mixture moved to another cluster."""
+    known_N = found.generative_N != NO_LABEL
+    moved_M = found.generative_N[known_N] != found.cluster_N[known_N]
+    return {"moved_by_offset": float(moved_M.mean())} if known_N.any() else {}
 
 
-def _job(work: Work) -> Assign:
+def teacher(work: Work) -> tuple[Assigned, np.ndarray]:
+    """(labels of the rows of ``embeddings``, the components that are left). Labels are places in these components."""
+    from grip_assets.method.partition.finish import settled  # compiled
+
+    with tempfile.TemporaryDirectory(dir=work.draft.folder) as scratch:
+        components, values = work.files("components"), None
+        if (column := column_of(components)) is not None:
+            values = write_values(work.files("corpus"), column, Path(scratch), None, with_vectors(work))
+        job = Assign(work.files("embeddings"), components, None, values, work.files("projection"))
+        fitted = fitted_of(components, job.projection, None)
+        documents = OnDisk(job, work.executor, _block_bytes(len(fitted.centroids_KD), width(job.embeddings)))
+        return settled(fitted, documents, Clustering.of(work.settings).min_cluster_docs)
+
+
+def column_of(components: str) -> str | None:
+    """The column that a partition follows; None if it follows vectors."""
+    return pl.read_parquet(components, columns=["column"])["column"][0]
+
+
+def _without_vectors(work: Work, live: np.ndarray) -> tuple[pl.DataFrame, Assigned]:
+    """Documents that were not embedded, as (doc_id, n_tokens), and their labels as places in ``live``."""
+    others = pl.read_parquet(work.files("corpus"), columns=["doc_id", "n_tokens"])
+    outside_N = ~with_vectors(work)
+    others = others.filter(pl.Series(outside_N))
+    none_N = np.full(len(others), NO_LABEL, np.int32)
+    if not len(others):
+        return others, Assigned(none_N, np.zeros(0, np.float32), np.zeros(0, np.int8), none_N)
     components = work.files("components")
-    column = pl.read_parquet(components, columns=["column"])["column"][0]
-    return Assign(work.files("embeddings"), components, None, work.files("corpus"), column, work.files("projection"))
+    if (column := column_of(components)) is not None:
+        from grip_assets.method.partition.column import ByColumn  # compiled
+
+        fitted = fitted_of(components, "", tuple(map(int, live)))
+        assert isinstance(fitted, ByColumn)
+        values = pl.concat(column_values(work.files("corpus"), column))
+        return others, fitted.by_value(values.filter(pl.Series(outside_N)))
+    labels = others.join(work.frame("student_labels"), on="doc_id", how="left", maintain_order="left")
+    if labels["component"].null_count():
+        raise GripError(
+            f"{labels['component'].null_count():,} documents have neither a vector nor a label of the student."
+            " Materialize student again."
+        )
+    place_N = np.searchsorted(live, labels["component"].to_numpy()).astype(np.int32)
+    by_N = np.full(len(others), LABELLED_BY.index("student"), np.int8)
+    return others, Assigned(place_N, labels["confidence"].to_numpy(), by_N, none_N)
 
 
 def _block_bytes(k: int, d: int) -> int:
@@ -229,16 +279,16 @@ def _block_bytes(k: int, d: int) -> int:
     return BLOCK * d * 11 + k * d * 8
 
 
-def _centred(work: Work, found: "Finished") -> tuple[np.ndarray, np.ndarray]:
+def _centred(work: Work, counts_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Centroids, float64 (K, d), and the cosine of each document to its centroid, float64 (N,).
 
-    Sums run over the sorted vectors, so the order of the pool changes no bit.
+    ``counts_K``: documents with a vector. Sums run over the sorted vectors, so the order of the pool changes no bit.
     """
     from grip_assets.method.partition.finish import directions
 
     files = work.draft.parquet("cluster_embeddings")
     shards, bytes_each = _shards(files), _block_bytes(1, width(files))
-    ends = tuple(np.cumsum(found.counts_K).tolist())
+    ends = tuple(np.cumsum(counts_K).tolist())
     sums_KD = np.zeros((len(ends), width(files)))
     for table in work.executor.map(Sums(files, ends), shards, bytes_each):
         sums_KD[table["cluster_id"].to_numpy()] += matrix(table["sum"])
@@ -292,33 +342,45 @@ TABLES = (
     Table(
         "clusters",
         (
-            Column("doc_id", pl.String, "Document.", ("embeddings.doc_id",)),
-            Column("cluster_id", pl.Int32, "Cluster of the document.", SOURCES),
-            Column("cosine", pl.Float64, "Cosine of the document to the centroid.", ("embeddings.embedding",)),
+            Column("doc_id", pl.String, "Document.", ("corpus.doc_id",)),
+            Column("cluster_id", pl.Int32, "Cluster of the document.", (*SOURCES, "student_labels.component")),
+            Column(
+                "cosine",
+                pl.Float64,
+                "Cosine of the document to the centroid. Null for a document without a vector.",
+                ("embeddings.embedding",),
+            ),
             Column(
                 "confidence",
                 pl.Float32,
                 "How clearly the document belongs to this cluster, from 0 to 1. If labelled_by is embedding: 1 - a / b,"
                 " where a and b are the distances to the nearest and the second nearest component (simplified"
-                " silhouette); 0 means half-way between two. For gem: the membership γ. If labelled_by is column: 1.",
+                " silhouette); 0 means half-way between two. For gem: the membership γ. If labelled_by is"
+                " column: 1. If it is student: the probability.",
+                (*SOURCES, "student_labels.confidence"),
+            ),
+            Column(
+                "labelled_by",
+                pl.String,
+                "What decided the cluster: embedding, column, or student (for a document without a vector).",
                 SOURCES,
             ),
-            Column("labelled_by", pl.String, "What decided the cluster: embedding or column.", SOURCES),
             Column(
                 "generative_id",
                 pl.Int32,
-                "Cluster that the document would have without the offset of the balance. Null unless method is gem.",
+                "Cluster that the document would have without the offset of the balance. Null unless method is gem, and"
+                " for a document without a vector.",
                 SOURCES,
             ),
-            Column("n_tokens", pl.Int64, "Tokens ℓ(x).", ("embeddings.n_tokens",)),
+            Column("n_tokens", pl.Int64, "Tokens ℓ(x).", ("corpus.n_tokens",)),
         ),
     ),
     Table(
         "centroids",
         (
             Column("cluster_id", pl.Int32, "Cluster. The largest is 0.", SOURCES),
-            Column("n_docs", pl.Int64, "Documents in the cluster, N_k.", ("embeddings.doc_id",)),
-            Column("n_tokens", pl.Int64, "Tokens of its documents.", ("embeddings.n_tokens",)),
+            Column("n_docs", pl.Int64, "Documents in the cluster, N_k.", ("corpus.doc_id",)),
+            Column("n_tokens", pl.Int64, "Tokens of its documents.", ("corpus.n_tokens",)),
             Column("component", pl.Int32, "Its cluster_id in the table components.", ("components.cluster_id",)),
             Column("value", pl.String, "Its value in the column. Null for k-means.", ("components.value",)),
             Column("centroid", VECTOR32, "Normalised sum of the vectors of its documents.", ("embeddings.embedding",)),
@@ -327,13 +389,13 @@ TABLES = (
     Table(
         "cluster_embeddings",
         (
-            Column("doc_id", pl.String, "Document, in the order of the table clusters.", ("embeddings.doc_id",)),
+            Column("doc_id", pl.String, "Document with a vector, in the order of clusters.", ("embeddings.doc_id",)),
             Column("embedding", VECTOR16, "Its vector.", ("embeddings.embedding",)),
         ),
     ),
 )
 CHECKS = (
-    Check("every_document_in_one_cluster", True, "Each embedded document is in exactly one cluster."),
+    Check("every_document_in_one_cluster", True, "Each document of the corpus is in exactly one cluster."),
     Check("no_empty_cluster", True, "Every cluster has documents, and centroids.n_docs counts them right."),
     Check("none_small", True, "Every cluster has at least clustering.min_cluster_docs documents, or all documents."),
     Check("confidence_in_range", True, "Confidences are from 0 to 1, and labelled_by is never null."),
@@ -346,9 +408,10 @@ stage = Stage(
     compute=compute,
     description="Groups of documents about similar things. Every document is in one cluster, a component of"
     " `partition`. Small clusters are dissolved, and their documents go to the nearest others. Cluster 0 is the"
-    " largest. `centroids` has the centres, `cluster_embeddings` the vectors in the order of `clusters`.",
+    " largest. `centroids` has the centres, `cluster_embeddings` the vectors in the order of `clusters`. A document"
+    " without a vector has the cluster that the student names.",
     tables=TABLES,
     checks=CHECKS,
-    inputs=("corpus", "embeddings", "partition"),
+    inputs=("corpus", "embeddings", "partition", "student"),
     reads={"clustering": ("min_cluster_docs",)},
 )

@@ -1,5 +1,8 @@
 """densities: how crowded the surroundings of each document are in its cluster [G8, A12 to A14].
 
+Only documents with a vector have a row. With settings/embedding.sample the neighbours are those of the sample, and a
+document without a vector is drawn with the median density of its cluster (``with_densities``).
+
 The search for neighbours is the costliest part of a selection. It is a stage of its own, so that a new beta, budget or
 seed reads this table and searches nothing. The weights and the draw are in subset.py.
 """
@@ -48,7 +51,7 @@ TABLES = (
     ),
 )
 CHECKS = (
-    Check("every_document", True, "Every document has one density."),
+    Check("every_document", True, "Every document with a vector has one density."),
     Check("in_range", True, "Densities are from 0 to k, distances from 0 to 2, and nearest <= mean <= farthest."),
 )
 
@@ -179,11 +182,31 @@ def densities_under(work: Work, settings: Settings) -> tuple[pl.DataFrame, str]:
     dense = Selection.of(settings).model_copy(update={"rule": "draw", "weight": "density"})
     made = work.make(stage, {**settings, "selection": dense}, {"clusters": work.inputs["clusters"]})
     density = pl.read_parquet(work.store.parquet(stage.name, made.version, "densities"), columns=["density"])
-    return work.frame("clusters").hstack(density), made.version
+    return with_densities(work.frame("clusters"), density["density"]), made.version
+
+
+def embedded_of(work: Work) -> pl.DataFrame:
+    """The rows of ``clusters`` whose documents have a vector, in the order of ``cluster_embeddings``."""
+    return work.frame("clusters").filter(pl.col("cosine").is_not_null())
+
+
+def with_densities(clusters: pl.DataFrame, density: pl.Series) -> pl.DataFrame:
+    """``clusters`` with the column ``density``. ``density``: of its documents with a vector, in their order.
+
+    A document without a vector gets the median of its cluster.
+    """
+    embedded_N = clusters["cosine"].is_not_null().to_numpy()
+    if embedded_N.all():
+        return clusters.with_columns(density=density)
+    density_N = np.full(len(clusters), np.nan)
+    density_N[embedded_N] = density.to_numpy()
+    found = pl.Series("density", density_N).fill_nan(None)
+    median = pl.col("density").median().over("cluster_id")
+    return clusters.with_columns(found).with_columns(pl.col("density").fill_null(median))
 
 
 def compute(work: Work) -> dict[str, Any]:
-    settings, documents = Selection.of(work.settings), work.frame("clusters").select("doc_id", "cluster_id")
+    settings, documents = Selection.of(work.settings), embedded_of(work).select("doc_id", "cluster_id")
     sizes = documents.group_by("cluster_id", maintain_order=True).len()["len"].to_list()
     format, speed = _format(sizes)
     files = work.files("cluster_embeddings")
@@ -268,7 +291,8 @@ stage = Stage(
     compute=compute,
     description="How crowded the surroundings of each document are: ρ(x) = Σ exp(−‖e(x) − e(z)‖² / 2h²) over its k"
     " nearest neighbours z in the cluster, with the cluster's bandwidth h [paper eq. 9]. The table also has the"
-    " distances to the nearest and the farthest of these neighbours, and their mean.",
+    " distances to the nearest and the farthest of these neighbours, and their mean. Documents without a vector are not"
+    " in it.",
     tables=TABLES,
     checks=CHECKS,
     inputs=("clusters",),

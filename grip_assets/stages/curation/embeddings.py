@@ -1,5 +1,8 @@
 """embeddings: every document as a unit vector e(x) [paper 2.2, A19]. Each document is embedded only once, in shards.
 
+With settings/embedding.sample only a sample gets a vector. It is drawn by a keyed hash of the ids, so a pool that grows
+keeps its sample: a share keeps all of it, a count as much as it can. student.py labels the other documents.
+
 The encoder itself is in models/encoder.py.
 """
 
@@ -16,12 +19,15 @@ import pyarrow as pa
 from grip_assets.engine.declarations import VECTOR16, Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
+from grip_assets.method.sampling import keyed_uniform
+from grip_assets.method.selection.registry import SELECTIONS
 from grip_assets.models.files import COLUMN, content_hash, locate
 from grip_assets.models.opening import EncoderFiles
 from grip_assets.runtime.executors import ToDo
 from grip_assets.runtime.progress import worked
-from grip_assets.settings import Embedding, digest, hashed_values
-from grip_assets.stages.curation.partition import enough_documents
+from grip_assets.settings import Embedding, Selection, digest, hashed_values
+from grip_assets.stages.curation.features import must_have_vectors
+from grip_assets.stages.curation.partition import LEAST, enough_documents
 from grip_assets.store.shards import Shards
 from grip_assets.store.tables import RowRange, blocks, matrix, ranges_of, read_range, vectors
 
@@ -65,14 +71,34 @@ class EmbedDocuments:
         return pa.table({"key": rows["doc_id"], "embedding": vectors(np.stack([e.vector for e in embedded])), **counts})
 
 
+def sample_of(settings: Embedding, documents: pl.Series) -> np.ndarray:
+    """The documents to embed, as a mask (N,): those whose keyed hash is below the share, or the smallest hashes.
+
+    At least two documents, or all.
+    """
+    if settings.sample is None:
+        return np.ones(len(documents), bool)
+    u_N = keyed_uniform(settings.seed, "embeddings", documents)
+    share_N = u_N < settings.sample if settings.sample <= 1 else np.zeros(len(documents), bool)
+    least = LEAST if settings.sample <= 1 else max(int(settings.sample), LEAST)
+    if np.count_nonzero(share_N) >= least:
+        return share_N
+    chosen_N = np.zeros(len(documents), bool)
+    chosen_N[np.argsort(u_N, kind="stable")[:least]] = True
+    return chosen_N
+
+
 def compute(work: Work) -> dict[str, Any]:
     settings = Embedding.of(work.settings)
-    enough_documents(pl.scan_parquet(work.files("corpus")).select(pl.len()).collect().item(), work)
+    everything = pl.read_parquet(work.files("corpus"), columns=["doc_id"])["doc_id"]
+    chosen_N = sample_of(settings, everything)
+    names = everything.filter(pl.Series(chosen_N))
+    enough_documents(len(names), work)
+    must_have_vectors(SELECTIONS[Selection.of(work.settings).rule].features, work.settings)
     if settings.model == COLUMN:
         return _of_the_pool(work, settings)
-    method = hashed_values(settings, applying=True) | {"model": None}  # its content is in the facts
-    how = digest([stage.code_version, method, facts(work.settings, work.store.root)])
-    names = pl.read_parquet(work.files("corpus"), columns=["doc_id"])["doc_id"]
+    method = hashed_values(settings.model_copy(update={"sample": None, "seed": 0}), applying=True) | {"model": None}
+    how = digest([stage.code_version, method, facts(work.settings, work.store.root)])  # the model's content is in facts
     fresh = 0
 
     def to_embed(missing: pl.Series) -> ToDo:
@@ -86,14 +112,17 @@ def compute(work: Work) -> dict[str, Any]:
     totals: Counter[str] = Counter()
 
     def in_corpus_order() -> Iterator[pa.Table]:
-        start = 0
+        start, at = 0, 0
         for block in blocks(work.files("corpus"), ["doc_id", "n_tokens"]):
-            rows = placed.read(start, start := start + len(block)).rename_columns({"key": "doc_id"})
-            totals.update({name: int(np.sum(rows[name].to_numpy())) for name in COUNTS})
-            yield rows.append_column("n_tokens", block["n_tokens"])
+            here_B = chosen_N[at : at + len(block)]
+            at += len(block)
+            if here_B.any():
+                rows = placed.read(start, start := start + int(here_B.sum())).rename_columns({"key": "doc_id"})
+                totals.update({name: int(np.sum(rows[name].to_numpy())) for name in COUNTS})
+                yield rows.append_column("n_tokens", block["n_tokens"].filter(pa.array(here_B)))
 
     work.draft.write_blocks("embeddings", in_corpus_order())
-    return {"documents_embedded_now": fresh, **totals}
+    return {"documents_embedded_now": fresh, "share_embedded": len(names) / len(everything), **totals}
 
 
 def _encoder(settings: Embedding) -> EncoderFiles:
@@ -151,7 +180,11 @@ TABLES = (
 )
 CHECKS = (
     Check("unit_norms", True, "Every embedding has norm 1, up to float16 rounding."),
-    Check("every_document_embedded", True, "One embedding for each document of the corpus."),
+    Check(
+        "every_document_embedded",
+        True,
+        "One embedding for each document of the corpus, or for as many of them as settings/embedding.sample asks for.",
+    ),
 )
 
 stage = Stage(
@@ -160,7 +193,8 @@ stage = Stage(
     compute=compute,
     description="Each document as a vector of its meaning, e(x), of length 1. A long document is embedded window by"
     " window, and the vectors of its windows are averaged by their tokens. A document is never embedded twice. With"
-    " settings/embedding.model=column these are the pool's own vectors, normalised.",
+    " settings/embedding.sample only a sample is embedded. With settings/embedding.model=column these are the pool's"
+    " own vectors, normalised.",
     tables=TABLES,
     checks=CHECKS,
     expensive=True,

@@ -23,7 +23,7 @@ from grip_assets.method.geometry import unit_rows
 from grip_assets.method.partition.base import PoolFacts
 from grip_assets.method.selection import baselines
 from grip_assets.runtime.progress import Progress
-from grip_assets.settings import Clustering, Corpus, Evaluation, Quality, digest, hashed_values
+from grip_assets.settings import Clustering, Corpus, Embedding, Evaluation, Quality, digest, hashed_values
 from grip_assets.sources.benchmarks import content_hash, problems
 from grip_assets.sources.documents import RawDocument
 from grip_assets.sources.pool import DocumentPool
@@ -36,6 +36,7 @@ from grip_assets.store.shards import DAMAGED, Shards
 from grip_assets.store.tables import blocks, vector_blocks, vector_rows, width
 
 TEXTS_AT_ONCE = 512
+OF_ALL_VECTORS = {"likeness", "prototypicality"}
 VERSION = "1"  # of the stored features; raise it when one of them changes for the same inputs
 
 
@@ -176,12 +177,23 @@ def _read(folder: Path) -> pl.DataFrame | None:
 
 
 def must_be_ready(features: tuple[str, ...], settings: Settings) -> None:
-    """GripError if the package or the target of a feature is missing. Call it before long computations."""
+    """GripError if the package, target or vectors of a feature are missing. Call it before long computations."""
+    must_have_vectors(features, settings)
     if "target" in features:
         from grip_assets.method.selection.dsir import must_be_there
 
         must_be_there()
         target_texts(settings)
+
+
+def must_have_vectors(features: tuple[str, ...], settings: Settings) -> None:
+    """GripError if a feature compares the vectors of all documents, and not all have one."""
+    if not Embedding.of(settings).embeds_all and (OF_ALL_VECTORS & set(features)):
+        raise GripError(
+            "The selections 'semdedup' and 'd4' compare the vectors of all documents, and with"
+            f" settings/embedding.sample={Embedding.of(settings).sample:g} not all have one. Set it to null, or choose"
+            " another settings/selection.rule, and take both out of settings/evaluation.strategies."
+        )
 
 
 def target_texts(settings: Settings) -> list[str]:

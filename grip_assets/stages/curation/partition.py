@@ -20,7 +20,7 @@ from grip_assets.errors import GripError
 from grip_assets.method.partition.base import MOST, PROJECTION, PoolFacts, choose_k
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.runtime.memory import need
-from grip_assets.settings import Clustering, Corpus, field_names
+from grip_assets.settings import Clustering, Corpus, Embedding, field_names
 from grip_assets.settings.changes import profiles, read_profile
 from grip_assets.store.artifacts import ArtifactStore, parquet_files
 from grip_assets.store.query import query
@@ -50,9 +50,9 @@ def enough_documents(n: int, work: Work) -> int | None:
     if k in _of_profiles():
         work.log(f"settings/clustering.k is {k:,} and the pool has only {n:,} documents: k is lowered to {n:,}")
         return n
+    which = "the corpus has" if Embedding.of(work.settings).embeds_all else "settings/embedding.sample leaves"
     raise GripError(
-        f"settings/clustering.k is {k}, and the corpus has only {n} documents."
-        " Lower k, or set it to null to have it chosen."
+        f"settings/clustering.k is {k}, and {which} only {n} documents. Lower k, or set it to null to have it chosen."
     )
 
 
@@ -119,19 +119,40 @@ def sampled(files: str, place_S: np.ndarray, n: int) -> np.ndarray:
 def _facts(work: Work, settings: Clustering, place_S: np.ndarray, n: int, scratch: Path) -> PoolFacts:
     if settings.method != "column":
         return PoolFacts(n)
-    values = column_values(work.files("corpus"), settings.column, Corpus.of(work.settings).keep)
-    with TableWriter(scratch / "values.parquet", pa.schema([("value", pa.string())])) as writer:
-        for value_B in values:
-            writer.write(pa.table({"value": value_B.to_arrow(compat_level=pl.CompatLevel.oldest())}))
-    files = parquet_files(scratch)
+    files = write_values(work.files("corpus"), settings.column, scratch, Corpus.of(work.settings).keep)
     counts = query("stages/column_values", {"column_values": files}, most=MOST)
     if counts["value"].null_count() == len(counts):
         raise GripError(
             f"settings/clustering.column is '{settings.column}', and no document of the pool has a value there."
             f" {_choose(work.files('corpus'), Corpus.of(work.settings).keep)}"
         )
-    every = pl.scan_parquet(files).select(pl.col("value").gather(place_S)).collect()["value"]
+    row_S = np.flatnonzero(with_vectors(work))[place_S]
+    every = pl.scan_parquet(files).select(pl.col("value").gather(row_S)).collect()["value"]
     return PoolFacts(n, settings.column, every, counts)
+
+
+def with_vectors(work: Work) -> np.ndarray:
+    """Which documents of ``corpus`` are in ``embeddings``, as a mask (N,). Both tables have the same order."""
+    files = (work.files(name) for name in ("corpus", "embeddings"))
+    corpus, embedded = (pl.read_parquet(file, columns=["doc_id"])["doc_id"] for file in files)
+    if len(corpus) == len(embedded):
+        return np.ones(len(corpus), bool)
+    return corpus.is_in(embedded.implode()).to_numpy()
+
+
+def write_values(
+    corpus: str, column: str, folder: Path, keep: list[str] | None = None, only_N: np.ndarray | None = None
+) -> str:
+    """Write the values of a column for the rows of a mask (None: all) into ``folder``. Returns the glob of the table,
+    which has one column, ``value``. ``keep``: see ``column_values``."""
+    start = 0
+    with TableWriter(folder / "values.parquet", pa.schema([("value", pa.string())])) as writer:
+        for value_B in column_values(corpus, column, keep):
+            if only_N is not None:
+                here_B, start = only_N[start : start + len(value_B)], start + len(value_B)
+                value_B = value_B.filter(pl.Series(here_B))
+            writer.write(pa.table({"value": value_B.to_arrow(compat_level=pl.CompatLevel.oldest())}))
+    return parquet_files(folder)
 
 
 def column_values(
@@ -287,7 +308,7 @@ CHECKS = (
 )
 
 
-def earlier(settings: Settings) -> str | None:
+def earlier(settings: Settings, root: Path) -> str | None:
     """The partition that settings/clustering.keep names."""
     return Clustering.of(settings).keep
 

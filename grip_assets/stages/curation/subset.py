@@ -30,6 +30,7 @@ from grip_assets.method.selection.registry import SELECTIONS
 from grip_assets.runtime import threads
 from grip_assets.settings import Adaptation, Budget, Selection
 from grip_assets.stages.curation.budgets import budgets_under
+from grip_assets.stages.curation.densities import with_densities
 from grip_assets.stages.curation.features import PoolFeatures, feature_facts, must_be_ready
 from grip_assets.store.tables import vector_blocks, width
 
@@ -118,14 +119,17 @@ class Densities:
         raise GripError(f"The feature {name} is not available here, only densities are.")
 
 
-def diversity(work: Work, everything: pl.DataFrame, budgets: pl.DataFrame, settings: Selection) -> pl.DataFrame:
+def diversity(
+    work: Work, everything: pl.DataFrame, embedded: pl.Series, budgets: pl.DataFrame, settings: Selection
+) -> pl.DataFrame:
     """The table ``diversity``: Rao's entropy [G0] of all documents of a cluster, of the selected ones, and of a uniform
-    draw to the same budget.
+    draw to the same budget. Of each, only documents with a vector count (the mask ``embedded``).
 
     The first row (``cluster_id`` NULL) has the same for the whole pool; its uniform draw ignores clusters.
     """
-    in_clusters, from_pool = _uniform_draws(everything, budgets, settings)
-    weights_N = (np.ones(len(everything)), everything["repeats"].to_numpy(), in_clusters, from_pool)
+    uniform = _uniform_draws(everything, budgets, settings)
+    draws_N = (np.ones(len(everything)), everything["repeats"].to_numpy(), *uniform)
+    weights_N, placed = tuple(draw_N[embedded.to_numpy()] for draw_N in draws_N), everything.filter(embedded)
 
     def described(part: tuple[Cluster, int]) -> list[RaoEntropy]:
         cluster, start = part
@@ -136,7 +140,7 @@ def diversity(work: Work, everything: pl.DataFrame, budgets: pl.DataFrame, setti
 
     def parts() -> Iterator[tuple[Cluster, int]]:
         start = 0
-        for cluster in clusters_of(work, everything):
+        for cluster in clusters_of(work, placed):
             yield cluster, start
             start += len(cluster.documents)
 
@@ -190,7 +194,8 @@ def compute(work: Work) -> dict[str, Any]:
     if not len(chosen):
         raise _nothing_fits(budgets, everything, settings)
     thresholds = thresholds_of(found, budgets, everything, settings.max_tokens)
-    compared = diversity(work, everything, _followed(found, budgets, everything), settings)
+    followed, embedded = _followed(found, budgets, everything), documents["cosine"].is_not_null()
+    compared = diversity(work, everything, embedded, followed, settings)
     work.draft.write("selection_weights", everything)
     work.draft.write("subset", chosen)
     work.draft.write("selection_thresholds", thresholds)
@@ -210,9 +215,8 @@ def compute(work: Work) -> dict[str, Any]:
 
 def documents_of(work: Work) -> pl.DataFrame:
     """Documents in the order of ``clusters`` with their densities; all 1 if the selection in force needs none."""
-    documents = work.frame("clusters").select("doc_id", "cluster_id", "n_tokens")
-    density = work.frame("densities")["density"]
-    return documents.with_columns(density=density if len(density) else pl.lit(1.0))
+    documents, density = work.frame("clusters"), work.frame("densities")["density"]
+    return with_densities(documents, density) if len(density) else documents.with_columns(density=pl.lit(1.0))
 
 
 def _nothing_fits(budgets: pl.DataFrame, documents: pl.DataFrame, settings: Selection) -> GripError:

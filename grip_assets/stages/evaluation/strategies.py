@@ -115,6 +115,7 @@ def _needs(budget: Budget, selection: Selection) -> tuple[str, ...]:
     wanted = {
         "embeddings": rule.clustered,
         "partition": rule.clustered,
+        "student": rule.clustered,
         "clusters": rule.clustered,
         "sigma_k": judged or (drawn and budget.base == "neyman" and budget.use_sigma),  # the probe set is drawn by it
         "probe_set": judged,
@@ -337,6 +338,7 @@ stage = Stage(
         "corpus",
         "embeddings",
         "partition",
+        "student",
         "clusters",
         "sigma_k",
         "probe_set",

@@ -10,6 +10,7 @@ from grip_assets.engine.stage import Stage, Work
 from grip_assets.method.projection import tsne
 from grip_assets.method.sampling import keyed_sample
 from grip_assets.runtime.progress import duration
+from grip_assets.stages.curation.densities import embedded_of
 from grip_assets.store.tables import rows_of
 
 DOCUMENTS = 3_000  # as many points as a picture can show
@@ -17,7 +18,7 @@ SEED = 0
 
 
 def compute(work: Work) -> dict[str, Any]:
-    documents = work.frame("clusters").select("doc_id", "cluster_id")
+    documents = embedded_of(work).select("doc_id", "cluster_id")
     chosen_N = keyed_sample(SEED, "corpus_map", documents["doc_id"], DOCUMENTS)
     sample = documents.filter(pl.Series(chosen_N))
     work.log(f"t-SNE of {len(sample):,} of {len(documents):,} documents takes about 5 s per thousand")
@@ -48,8 +49,8 @@ stage = Stage(
     name="corpus_map",
     code_version="1",
     compute=compute,
-    description="A map of the corpus: at most 3,000 documents in the plane, by t-SNE. Similar documents are near each"
-    " other. Distances between far groups mean nothing.",
+    description="A map of the corpus: at most 3,000 documents with a vector, in the plane, by t-SNE. Similar documents"
+    " are near each other. Distances between far groups mean nothing.",
     tables=TABLES,
     checks=CHECKS,
     picture=True,

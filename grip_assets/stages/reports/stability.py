@@ -171,6 +171,7 @@ stage = Stage(
         "corpus",
         "embeddings",
         "partition",
+        "student",
         "clusters",
         "sigma_k",
         "probe_set",
