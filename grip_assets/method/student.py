@@ -126,7 +126,7 @@ def _scores(bucket_J, count_J, start_N, feature_of, idf_F, weight_FC, bias_C, sc
             f = feature_of[bucket_J[j]]
             if f >= 0:
                 value = np.float32((1 + np.log(count_J[j])) * idf_F[f])
-                squares += value * value
+                squares += float(value) * float(value)
                 for c in range(score_NC.shape[1]):
                     score_NC[i, c] += value * weight_FC[f, c]
         scale = np.float32(1 / np.sqrt(squares)) if squares > 0 else np.float32(0)

@@ -1,14 +1,14 @@
 """A forecast of the seconds and the disk that a run will take, for each asset.
 
 A stage that was computed in this data folder has a measured cost. For another pool this cost is scaled by its driver
-(bytes read, tokens embedded, documents, tokens probed). A stage that was never computed, or only on a tiny pool, has a
+(bytes read, tokens embedded, documents, documents with and without a vector, tokens probed). A stage that was never computed, or only on a tiny pool, has a
 guess: rates that were measured once on two cores.
 """
 
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from grip_assets.engine.in_force import Record
@@ -30,12 +30,18 @@ GUESS = "guess"
 
 @dataclass(frozen=True)
 class Size:
-    """The size of a pool. ``known``: whether the pool was read before; if not, its files were only listed."""
+    """The size of a pool. ``known``: whether the pool was read before; if not, its files were only listed.
+    ``embedded``: documents with a vector; None: all."""
 
     documents: int
     tokens: int
     n_bytes: int
     known: bool
+    embedded: int | None = None
+
+    @property
+    def vectors(self) -> int:
+        return self.documents if self.embedded is None else self.embedded
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,8 @@ class Rate:
 RATES = {
     "corpus": Rate("bytes", 3, 1 / 3.5e6, bytes_each=0.25),
     "embeddings": Rate("embedded", 3, 1 / 6_200, bytes_each=0.5),  # artifact and shards: 1.6 kB a document
-    "partition": Rate("documents", 6, 4e-5),
+    "partition": Rate("vectors", 6, 4e-5),
+    "student": Rate("labelled", 8, 1 / 3_000, bytes_each=45),
     "clusters": Rate("documents", 2, 1.5e-5, bytes_each=860),
     "taxonomy": Rate("documents", 3, 3e-4, bytes_each=90),
     "corpus_map": Rate("mapped", 3, 5e-3, bytes_each=30),
@@ -63,7 +70,7 @@ RATES = {
     "probe_set": Rate("documents", 0.5, 1e-4, bytes_each=760),
     "adaptation_deltas": Rate("probed", 8, 1 / 800),
     "quality_scores": Rate("judged", 1, 1 / 90, bytes_each=150),
-    "densities": Rate("documents", 2, 1e-5, bytes_each=60),
+    "densities": Rate("vectors", 2, 1e-5, bytes_each=60),
     "subset": Rate("documents", 1, 2e-6, bytes_each=80),
     "knobs": Rate("documents", 1, 2e-5),
     "stability": Rate("documents", 1, 2e-5),
@@ -133,6 +140,12 @@ def forecast(
 
 def pool_size(settings: Settings, steps: Sequence[Step], store: ArtifactStore) -> Size:
     """The size of the pool of these settings: as it was read before, or estimated from the listing of its files."""
+    size = _size(settings, steps, store)
+    embedding = Embedding.of(settings).effective()
+    return size if embedding.embeds_all else replace(size, embedded=embedding.n_embedded(size.documents))
+
+
+def _size(settings: Settings, steps: Sequence[Step], store: ArtifactStore) -> Size:
     version = next((step.version for step in steps if step.asset == "corpus"), None)
     if version and store.knows("corpus", version):
         return _size_of(store.manifest("corpus", version))
@@ -154,12 +167,14 @@ def _drivers(settings: Settings, size: Size) -> dict[str, float]:
     clusters = Clustering.of(settings).k or min(max(round(math.sqrt(size.documents)), 16), 1024, size.documents)
     probed = min(clusters * (Adaptation.of(settings).tokens_per_cluster or size.tokens), size.tokens)
     probe = Probe.of(settings)
-    embedded = _embedded(size, Embedding.of(settings).model_dump())
+    embedded = _embedded(size, Embedding.of(settings).model_dump()) * size.vectors / max(size.documents, 1)
     return {
         "documents": size.documents,
         "tokens": size.tokens,
         "bytes": size.n_bytes,
         "embedded": embedded,
+        "vectors": size.vectors,
+        "labelled": size.documents - size.vectors,
         "probed": probed,
         "mapped": min(size.documents, MAPPED),
         "judged": min(max(size.documents * probe.fraction, clusters * probe.min_per_cluster), size.documents),
@@ -188,7 +203,7 @@ def _cost(
             start = min(rate.fixed, manifest["seconds"] / 2)
             seconds = start + (manifest["seconds"] - start) * times
             n_bytes = bytes_then * max(times, 0.01)
-            same = at.known and (at.documents, at.tokens) == (size.documents, size.tokens)
+            same = at.known and (at.documents, at.tokens, at.vectors) == (size.documents, size.tokens, size.vectors)
             basis = "measured here" if same else f"scaled from {at.documents:,} documents"
     return Cost(step.asset, "compute", step.why, step.version, seconds, round(n_bytes), basis)
 
@@ -200,12 +215,15 @@ def _measured_units(rate: Rate, manifest: Mapping[str, Any], at: Size) -> float:
         return metrics.get("probe_tokens") or 1
     if rate.driver == "judged":
         return metrics.get("documents_judged") or 1
+    if rate.driver == "labelled":
+        return metrics.get("documents_labelled_now") or 1
     if rate.driver == "mapped":
         return min(at.documents, MAPPED)
     if rate.driver == "embedded":
         units = _embedded(at, manifest["settings"]["embedding"])
     else:
-        units = {"documents": at.documents, "tokens": at.tokens, "bytes": at.n_bytes}[rate.driver]
+        sizes = {"documents": at.documents, "tokens": at.tokens, "bytes": at.n_bytes, "vectors": at.vectors}
+        units = sizes[rate.driver]
     return units * metrics.get("documents_embedded_now", at.documents) / at.documents
 
 
@@ -220,7 +238,10 @@ def _nearest(stage: Stage, settings: Settings, store: ArtifactStore, size: Size)
         ):
             continue
         try:
-            at = _size_of(store.ancestors(stage.name, manifest["version"])["corpus"])
+            above = store.ancestors(stage.name, manifest["version"])
+            at = _size_of(above["corpus"])
+            if rows := above.get("embeddings", {}).get("tables", {}).get("embeddings"):
+                at = replace(at, embedded=rows["rows"])
         except (GripError, KeyError):
             continue
         other = stage.name != "corpus" and any(setting_changes(manifest["settings"], stage.values(settings)))

@@ -20,4 +20,5 @@ SELECT
     (SELECT value ->> '$' FROM settings WHERE "group" = 'budget' AND name = 'base') AS base,
     (SELECT count(*) FROM subset) AS documents_selected,
     (SELECT sum(n_tokens * repeats) FROM subset)::BIGINT AS tokens_selected,
+    (SELECT count(*) FROM embeddings) AS documents_embedded,
     (SELECT count(*) FROM embeddings WHERE n_windows_embedded < n_windows) AS documents_with_windows_left_out

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
+from grip_assets.report.page import student
 from grip_assets.report.page.context import Context
 from grip_assets.report.page.parts import Column, Section, Special, Table, say
 from grip_assets.store.cluster_names import Name
@@ -83,6 +84,7 @@ def section(context: Context) -> Section:
         "Clusters",
         [
             intro,
+            *student.blocks(context),
             Special("cards", {"cards": cards, "sorts": SORTS}),
             Table("All clusters", _columns(context), rows, folded=True),
         ],

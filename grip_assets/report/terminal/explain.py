@@ -95,7 +95,7 @@ def _document(d: dict[str, Any]) -> str:
     lines = [
         f"{d['source']} ({d['doc_id']}) is {verdict}: {why(d)}",
         f"  document    {d['language'] or 'unknown language'}, {d['n_bytes']:,} bytes, {d['n_tokens']:,} tokens",
-        f"  cluster     {visible(d['label'])}: {d['n_docs']:,} documents; cosine to its centre {d['cosine']:.3f}",
+        f"  cluster     {visible(d['label'])}: {d['n_docs']:,} documents; {_place(d['cosine'])}",
         f"              σ_k {d['sigma']:.3f}   Q_k {quality}   δ_k {delta}   r_k {d['replay_multiplier']:.3f}",
         *_words(d),
         f"  budget      base {d['base_budget']:,.0f}, after replay {d['budget']:,.0f},"
@@ -121,6 +121,11 @@ def _words(d: dict[str, Any]) -> list[str]:
             f"  influence   rank {found['rank']:,} of {found['ranked']:,} in its cluster ({found['influence']:+.3f})"
         )
     return lines
+
+
+def _place(cosine: float | None) -> str:
+    """How near the document is to the centre of its cluster. Without a vector that is not known."""
+    return "it has no vector (embedding.sample)" if cosine is None else f"cosine to its centre {cosine:.3f}"
 
 
 def _draw(d: dict[str, Any]) -> list[str]:

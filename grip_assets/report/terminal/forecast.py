@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from grip_assets.stages.costs import Forecast
+from grip_assets.stages.costs import Cost, Forecast
 from grip_assets.store.disk import size
 
 
@@ -21,6 +21,7 @@ def as_text(forecast: Forecast) -> Iterator[str]:
             f"the pool was never read. Estimated from the listing of its files: {pool.documents:,} documents,"
             f" {size(pool.n_bytes)}, {pool.tokens:,} tokens"
         )
+    yield from _sampled(forecast)
     kinds = {cost.basis.split(" from")[0] for cost in forecast.to_compute}
     yield (
         f"{n - 2} of {stages - 2} assets to compute, the report and the run itself: about {duration(forecast.seconds)},"
@@ -29,6 +30,23 @@ def as_text(forecast: Forecast) -> Iterator[str]:
     )
     if forecast.n_bytes > forecast.free_bytes:
         yield "there is not enough room on the disk: `grip clean` lists what can be removed"
+
+
+def _sampled(forecast: Forecast) -> Iterator[str]:
+    """With settings/embedding.sample: how many documents are embedded and how many are not, with the cost of each."""
+    pool = forecast.size
+    if pool is None or pool.vectors == pool.documents:
+        return
+    of = {cost.asset: cost for cost in forecast.costs}
+    by = "by their column" if of["student"].action == "unused" else f"by the student ({_cost(of['student'])})"
+    yield (
+        f"about {pool.vectors:,} documents are embedded ({_cost(of['embeddings'])}), and the other"
+        f" {pool.documents - pool.vectors:,} are labelled {by}"
+    )
+
+
+def _cost(cost: Cost) -> str:
+    return duration(cost.seconds) if cost.action == "compute" else "made before"
 
 
 def duration(seconds: float) -> str:

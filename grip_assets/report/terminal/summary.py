@@ -84,12 +84,19 @@ def _totals(t: dict[str, Any]) -> list[str]:
         f"in        {title}{t['read']:,} documents read{sampled}; {t['rejected']:,} rejected ({t['duplicates']:,} duplicates,"
         f" {t['contaminated']:,} contaminated); {t['held_out']:,} held out;"
         f" {t['documents']:,} documents with {t['tokens']:,} tokens",
-        f"clusters  {t['clusters']:,}, {probed_with(t['probe_documents'])}",
+        f"clusters  {t['clusters']:,}, {probed_with(t['probe_documents'])}{_embedded(t)}",
         f"probe     {how_sure(t['draw_to_draw'], t['with_unigram']) if t['drops_measured'] else 'not used'}",
         f"budget    {t['budget']:,} {t['unit']}",
         f"out       {t['documents_selected']:,} documents with {t['tokens_selected']:,} tokens"
         f" ({t['tokens_selected'] / t['tokens']:.1%} of the tokens)",
     ]
+
+
+def _embedded(t: dict[str, Any]) -> str:
+    """With settings/embedding.sample: the number of documents with a vector."""
+    if t["documents_embedded"] == t["documents"]:
+        return ""
+    return f"; {t['documents_embedded']:,} documents are embedded, the others labelled by their texts"
 
 
 def probed_with(documents: int) -> str:
