@@ -172,7 +172,7 @@ def test_a_share_keeps_its_sample_in_a_pool_that_grows():
     assert Embedding(sample="10%").sample == 0.1 and Embedding(sample="20k").n_embedded(10**6) == 20_000
 
 
-CURATION = ("corpus", "embeddings", "partition", "student", "clusters", "sigma_k", "probe_set", "quality_scores",
+CURATION = ("corpus", "embeddings", "partition", "student", "clusters", "taxonomy", "sigma_k", "probe_set", "quality_scores",
             "adaptation_deltas", "budgets", "densities", "subset", "corpus_map", "knobs")  # fmt: skip
 
 

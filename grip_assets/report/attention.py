@@ -140,8 +140,9 @@ def _merged_clusters(facts: Facts) -> Iterator[Finding]:
 
 def _near_copies(facts: Facts) -> Iterator[Finding]:
     n = facts.manifests["densities"]["metrics"].get("documents_with_a_near_copy")
-    total = facts.manifests["densities"]["tables"]["densities"]["rows"]
-    pool = "pool" if total == facts.manifests["corpus"]["tables"]["corpus"]["rows"] else "embedded sample"
+    others = facts.manifests["clusters"]["metrics"].get("documents_without_a_vector", 0)
+    total = facts.manifests["corpus"]["tables"]["corpus"]["rows"] - others
+    pool = "embedded sample" if others else "pool"
     if n and n > NEAR_COPIES * total:
         yield Finding(
             "copies",

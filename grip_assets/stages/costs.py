@@ -1,8 +1,8 @@
 """A forecast of the seconds and the disk that a run will take, for each asset.
 
 A stage that was computed in this data folder has a measured cost. For another pool this cost is scaled by its driver
-(bytes read, tokens embedded, documents, documents with and without a vector, tokens probed). A stage that was never computed, or only on a tiny pool, has a
-guess: rates that were measured once on two cores.
+(bytes read, tokens embedded, documents, documents with and without a vector, tokens probed). A stage that was never
+computed, or only on a tiny pool, has a guess: rates that were measured once on two cores.
 """
 
 import math

@@ -211,7 +211,7 @@ def _copied(store: ArtifactStore, version: str, table: Table) -> pl.DataFrame:
         return pl.DataFrame(schema=PROJECTION)
     found = pl.read_parquet(store.parquet(stage.name, version, table.name))
     missing = [pl.lit(None, dtype).alias(name) for name, dtype in table.schema.items() if name not in found.columns]
-    return found.with_columns(missing).select(table.schema)
+    return found.with_columns(missing).select(list(table.schema))
 
 
 def must_be_there(store: ArtifactStore, version: str) -> None:
