@@ -19,22 +19,29 @@ _MARKS = re.compile(
     r"|(?<=\d)\.(?=\d)"
     r"|\((?=[^()]+\))|(?<!\()\)"
 )
-_END = re.compile(r"(?<=\w)[.?!](?= |$)")
+_END = re.compile(r"(?<=[^\W\d])[.?!](?= |$)")
 
 
 def name(text: str, most: int = NAME) -> str:
     """``text`` on one line with what a name may contain, and cut after a word; "" if nothing is left."""
-    return _cut(_kept(text, sentence=False), most)
+    return _settled(text, False, most)
 
 
 def sentence(text: str, most: int = SENTENCE) -> str:
     """As ``name``, but full stops, question and exclamation marks may end a sentence."""
-    return _cut(_kept(text, sentence=True), most)
+    return _settled(text, True, most)
 
 
 def is_name(text: str) -> bool:
     """Whether the text is a name that ``name`` leaves as it is."""
     return bool(text) and name(text) == text
+
+
+def _settled(text: str, sentence: bool, most: int) -> str:
+    """What is left when nothing more is taken out: what stands beside a mark decides whether the mark stays."""
+    while (shorter := _cut(_kept(text, sentence), most)) != text:
+        text = shorter
+    return text
 
 
 def _kept(text: str, sentence: bool) -> str:

@@ -23,7 +23,7 @@ base baz begin bool boolean break buf byte bytes call callable case cast cdef ch
 cond const construct continue copyright cout cpdef ctypedef cur current data datatype def default define del delete
 dict div doc docs doctest double dtype elif else elsif end endif enum equal err error eval example examples except
 exception exit expected extends extern false file final finally fixture float foo found func function generated get
-getattr github given global goto has hasattr header href html http https idx ifdef ifndef impl implements import
+getattr github given global goto has hasattr href html http https idx ifdef ifndef impl implements import
 importorskip include index info init initialize inline input instance instanceof int integer interface intp isinstance
 item items iter iterable iterator join key keys kwarg kwargs lambda len length let lib list loc long main make map
 mark match max message method min misc mod module mut name named names namespace ndarray new next nil noexcept nogil
