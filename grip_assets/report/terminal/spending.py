@@ -1,4 +1,4 @@
-"""The calls and costs of an LLM judge, estimated before anything is spent."""
+"""The calls and costs of a language model, as judge and as namer of clusters, before anything is spent."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from grip_assets.engine.stage import Settings
 from grip_assets.errors import GripError
 from grip_assets.judges.choose import judge_for
 from grip_assets.method.partition.base import choose_k
-from grip_assets.settings import Clustering, Probe, Quality
+from grip_assets.settings import Clustering, Probe, Quality, Taxonomy
 from grip_assets.stages.costs import Size
 from grip_assets.stages.curation.quality_scores import to_documents
 from grip_assets.stages.reports.judge_report import REPEATS, sample
@@ -26,13 +26,36 @@ RUBRIC_TOKENS = 900
 def spending(
     all_settings: Settings, steps: Sequence[Step], store: ArtifactStore, size: Size | None = None
 ) -> list[str]:
-    """Lines for a plan; none if the judge would be asked nothing. Nothing is sent, and no key is needed."""
+    """Lines for a plan; none if no model would be asked. Nothing is sent, and no key is needed."""
+    computed = {step.asset for step in steps if step.action == "compute"}
+    lines = []
+    if Taxonomy.of(all_settings).names == "llm" and "taxonomy" in computed:
+        lines += _naming(all_settings, steps, store, size)
     settings = Quality.of(all_settings)
-    actions = {step.asset: step.action for step in steps}
-    if settings.judge != "llm" or actions["quality_scores"] != "compute":
+    if settings.judge == "llm" and "quality_scores" in computed:
+        known = _known(all_settings, steps, store, size)
+        lines += _lines(settings, *known) if known else [UNKNOWN]
+    return [*lines, *_not_ready()] if lines else []
+
+
+def _naming(all_settings: Settings, steps: Sequence[Step], store: ArtifactStore, size: Size | None) -> list[str]:
+    """The calls for the names of clusters: at most one for each, since answers that are kept are not asked again."""
+    settings = Taxonomy.of(all_settings)
+    if Clustering.of(all_settings).effective().method == "column":
         return []
-    known = _known(all_settings, steps, store, size)
-    return [*(_lines(settings, *known) if known else [UNKNOWN]), *_not_ready()]
+    n = _clusters(all_settings, steps, store, size)
+    if n is None:
+        return ["names: one call for each cluster; their number is known once the corpus is read"]
+    return [f"names: at most {n:,} calls to {settings.model}, one for each cluster. Cap: {_caps(settings)}"]
+
+
+def _clusters(all_settings: Settings, steps: Sequence[Step], store: ArtifactStore, size: Size | None) -> int | None:
+    """The number of clusters, or the most that there can be; None while the size of the pool is not known."""
+    versions = {s.asset: s.version for s in steps if s.version and store.has(s.asset, s.version)}
+    if "clusters" in versions:
+        return int(store.manifest("clusters", versions["clusters"])["tables"]["centroids"]["rows"])
+    n = _counts(store.manifest("corpus", versions["corpus"]))[0] if "corpus" in versions else size and size.documents
+    return None if n is None else choose_k(n, Clustering.of(all_settings).k)
 
 
 def _known(
@@ -65,7 +88,7 @@ def _cost(settings: Quality, forecast: "Forecast") -> str:
     return f"about {settings.cost(forecast.prompt_tokens, forecast.completion_tokens):,.2f}"
 
 
-def _caps(settings: Quality) -> str:
+def _caps(settings: Quality | Taxonomy) -> str:
     calls = None if settings.max_calls is None else f"{settings.max_calls:,} calls"
     cost = None if settings.max_cost is None else f"cost {settings.max_cost:g}"
     return " and ".join(filter(None, (calls, cost))) or "none"
