@@ -34,7 +34,9 @@ D = 8
 class Small:
     """A data folder in which corpus and clusters are planted: one cluster for each subject, 30 documents in each."""
 
-    def __init__(self, root, subjects=SUBJECTS, n=30, change=lambda i, text: text, value=None, **taxonomy):
+    def __init__(
+        self, root, subjects=SUBJECTS, n=30, change=lambda i, text: text, value=None, embedded=None, **taxonomy
+    ):
         self.store = ArtifactStore(root)
         self.settings = {name: validate(name, {}) for name in GROUPS}
         self.turn(**taxonomy)
@@ -67,7 +69,8 @@ class Small:
         )
         self._plant("corpus", {}, corpus=corpus)
         self._plant("partition", {"corpus": "planted"}, components=components)
-        x = pa.table({"doc_id": ids, "embedding": vectors(self.x)})
+        there = np.array([embedded is None or embedded(i) for _, i in rows])
+        x = pa.table({"doc_id": [d for d, t in zip(ids, there, strict=True) if t], "embedding": vectors(self.x[there])})
         tables = {"clusters": clusters, "centroids": centroids.with_columns(centroid), "cluster_embeddings": x}
         self._plant("clusters", {"corpus": "planted", "partition": "planted"}, **tables)
 
@@ -384,3 +387,11 @@ def test_clusters_of_one_or_two_documents_have_names_and_ranks(tmp_path, n):
 def test_a_pool_in_one_cluster_is_one_family(tmp_path):
     found = Small(tmp_path, subjects={"parser": SUBJECTS["parser"]}).make()
     assert found["family"].to_list() == [0] and found["family_name"].to_list() == found["name"].to_list()
+
+
+def test_documents_without_a_vector_have_no_influence_and_count_for_the_name(tmp_path):
+    """As where only a sample is embedded, and the others are labelled without a vector."""
+    small = Small(tmp_path, embedded=lambda i: i % 3 == 0)
+    found = small.make()
+    assert found["n_docs"].to_list() == [30] * 4 and "parser" in found["name"][0]
+    assert small.table("influence").group_by("cluster_id").len()["len"].to_list() == [10] * 4

@@ -20,7 +20,7 @@ def chosen(scores: Sequence[tuple[str, float]]) -> list[str]:
     for term, score in scores:
         best = next((pair for pair, other in scores[:NEAR] if _completes(pair, term) and other >= PAIR * score), term)
         stems = set(map(_stem, best.split()))
-        if not stems <= used and (term == best or best not in found) and not (stems & used):
+        if not any(_alike(stem, other) for stem in stems for other in used):
             found.append(best)
             used |= stems
     return found
@@ -77,6 +77,11 @@ def _fitting(place: str, terms: Sequence[str]) -> str:
 
 def _completes(pair: str, word: str) -> bool:
     return " " in pair and " " not in word and word in pair.split()
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether one word begins with the other, such as `render` and `renderable`."""
+    return one.startswith(other) or other.startswith(one)
 
 
 def _stem(word: str) -> str:

@@ -3,6 +3,7 @@
 A source is a path in the pool, or a file and a row. Folders that nearly all documents of the pool share say nothing.
 """
 
+import re
 from collections import Counter
 
 import polars as pl
@@ -14,6 +15,7 @@ COMMON = 0.5  # least share of a cluster's documents that are in the folder
 EVERYWHERE = 0.9  # a folder of more of the pool says nothing
 TELLING = 0.1  # least share of the cluster, times the share of the rest of the pool that is elsewhere
 LONGEST = 18  # characters of a folder's name
+ROW = re.compile(r":\d+$")
 NAMELESS = {  # folders of every project
     *("dist-packages", "home", "include", "lib", "lib64", "libs", "main", "packages", "python", "site-packages"),
     *("src", "usr"),
@@ -29,6 +31,12 @@ def folders(sources: pl.DataFrame) -> pl.DataFrame:
     is_row = pl.col("source").str.contains(r":\d+$")
     folder = pl.when(is_row).then(path.str.replace(r"\.[^/]*$", "")).otherwise(path.str.replace(r"/?[^/]*$", ""))
     return sources.group_by("cluster_id", folder=folder).agg(n=pl.len()).sort("cluster_id", "folder")
+
+
+def title(source: str | None) -> str:
+    """The name of the file without its folders and its ending; "" for a row of a file."""
+    name = (source or "").replace("\\", "/").rpartition("/")[2]
+    return "" if ROW.search(name) else name.partition(".")[0]
 
 
 def places(folders: pl.DataFrame) -> dict[int, str]:

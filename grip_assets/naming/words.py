@@ -12,29 +12,30 @@ from collections.abc import Iterator
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 CHARACTERS = 10_000  # of a document, after its licence; the rest says little more about its subject
+TITLE = 5  # occurrences for which a word of the title stands
 TERMS = 300  # most terms of a document: its most frequent ones
 LONGEST = 24  # letters of a word; longer ones are data
 SHORTEST = 3  # letters of a word in an alphabet
 
 # Words that say how a text is written and not what it is about, beside the English ones.
 _OF_CODE = """
-abs abstract add addr alias allclose and any approx arg args argv array assert async attr attribute auto await bar
-base baz begin bool boolean break buf byte bytes call callable case cast cdef char cimport class cls code coding com
-cond const construct continue copyright cout cpdef ctypedef cur current data datatype def default define del delete
-dict div doc docs doctest double dtype elif else elsif end endif enum equal err error eval example examples except
-exception exit expected extends extern false file final finally fixture float foo found func function generated get
-getattr github given global goto has hasattr href html http https idx ifdef ifndef impl implements import
-importorskip include index info init initialize inline input instance instanceof int integer interface intp isinstance
-item items iter iterable iterator join key keys kwarg kwargs lambda len length let lib list loc long main make map
-mark match max message method min misc mod module mut name named names namespace ndarray new next nil noexcept nogil
-non none nonlocal noqa note null num number numpy obj object old open optional options org out output override package
-param parameter parameters parametrize params pass pointer pos pragma pre print private property protected ptr pub
-public put pytest raise raises range ref reference register repr require required res result results ret return
-returned returns rst run see self set setattr setup shape short signed size sizeof sorted span src static staticmethod
-std step str string struct sub super switch teardown temp template test testing tests then this throw throws tmp todo
-todos true try tuple type typedef typename types typing undefined union unittest unsigned update usage use used uses
-using utf util utils val valid value values var variable version versionadded versionchanged virtual void volatile
-warn warning while with www xrange yield
+abc abs abstract add addr alg alias allclose and any api append approx arg args argv arr array assert async attr
+attribute auto await bar base baz begin bool boolean break buf byte bytes call callable case cast cdef char cimport
+class cls code coding com cond const construct continue copyright cout cpdef ctypedef cur current data datatype def
+default define del delete dict div doc docs doctest double dtype elif else elsif end endif enum equal err error eval
+example examples except exception exit expected extends extern false file final finally fixture flake float foo found
+func function functools generated get getattr github given global goto has hasattr href html http https idx ifdef
+ifndef impl implements import importorskip include index info init initialize inline input instance instanceof int
+integer interface intp isinstance item items iter iterable iterator join key keys kwarg kwargs lambda len length let
+lib list loc long main make map mark match max message method min misc mod module msg mut mypy name named names
+namespace ndarray new next nil noexcept nogil non none nonlocal noqa note null num number numpy obj object old open
+optional options org out output override package param parameter parameters parametrize params pass pointer pos pragma
+pre print private property protected ptr pub public put pylint pyrefly pyright pytest raise raises range ref reference
+register repr require required res result results ret return returned returns rst run see self set setattr setup shape
+short signed size sizeof sorted span src static staticmethod std step str string struct sub super switch sys teardown
+temp template test testing tests then this throw throws tmp todo todos true try tuple type typedef typename types
+typing undefined union unittest unsigned update usage use used uses using utf util utils val valid value values var
+variable version versionadded versionchanged virtual void volatile warn warning while with www xrange yield
 """
 STOP_WORDS = ENGLISH_STOP_WORDS | set(_OF_CODE.split())
 
@@ -63,17 +64,21 @@ def without_licence(text: str) -> str:
     return "".join([*kept, text[at:]])
 
 
-def terms(text: str) -> dict[str, int]:
-    """How often the most frequent words and pairs of a document occur. They are in lower case, without stop words."""
+def terms(text: str, title: str = "") -> dict[str, int]:
+    """How often the most frequent words and pairs of a document occur. They are in lower case, without stop words.
+
+    ``title``: such as the name of its file. Its words count as TITLE occurrences.
+    """
     counts = Counter[str]()
-    for phrase in PHRASE.findall(unicodedata.normalize("NFKC", without_licence(text)[:CHARACTERS])):
-        before = ""
-        for word in words(phrase):
-            if word:
-                counts[word] += 1
-            if word and before and word != before:
-                counts[f"{before} {word}"] += 1
-            before = word
+    for part, times in ((without_licence(text)[:CHARACTERS], 1), (title[:CHARACTERS], TITLE)):
+        for phrase in PHRASE.findall(unicodedata.normalize("NFKC", part)):
+            before = ""
+            for word in words(phrase):
+                if word:
+                    counts[word] += times
+                if word and before and word != before:
+                    counts[f"{before} {word}"] += times
+                before = word
     common = sorted(counts.items(), key=lambda term: (-term[1], term[0]))
     return dict(common[:TERMS])
 

@@ -30,10 +30,12 @@ class CountWords:
     corpus: str
 
     def run(self, shard: RowRange) -> pa.Table:
-        from grip_assets.naming.words import terms  # sklearn
+        from grip_assets.naming.places import title  # sklearn
+        from grip_assets.naming.words import terms
 
-        rows = read_range(self.corpus, ["doc_id", "text"], shard)
-        found = [shares(terms(text.as_py())) for text in rows["text"]]
+        rows = read_range(self.corpus, ["doc_id", "text", "source"], shard)
+        titles = map(title, rows["source"].to_pylist())
+        found = [shares(terms(text.as_py(), name)) for text, name in zip(rows["text"], titles, strict=True)]
         worked(len(rows))
         return pa.table(
             {
