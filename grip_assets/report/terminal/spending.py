@@ -54,8 +54,13 @@ def _clusters(all_settings: Settings, steps: Sequence[Step], store: ArtifactStor
     versions = {s.asset: s.version for s in steps if s.version and store.has(s.asset, s.version)}
     if "clusters" in versions:
         return int(store.manifest("clusters", versions["clusters"])["tables"]["centroids"]["rows"])
-    n = _counts(store.manifest("corpus", versions["corpus"]))[0] if "corpus" in versions else size and size.documents
-    return None if n is None else choose_k(n, Clustering.of(all_settings).k)
+    if "corpus" in versions:
+        n = _counts(store.manifest("corpus", versions["corpus"]))[0]
+    elif size is not None:
+        n = size.documents
+    else:
+        return None
+    return choose_k(n, Clustering.of(all_settings).k)
 
 
 def _known(
