@@ -296,7 +296,7 @@ def cluster_report_picture(tables: Mapping[str, Any], names: ClusterNames = NONE
     )
     rows = rows.head(40)
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 1.6 + 0.12 * max(len(rows), 16)), layout="constrained")
-    labels = [_plain(names.label(k, TICK)) for k in rows["cluster_id"]]
+    labels = [_called(k, names, 1) for k in rows["cluster_id"]]
     _whiskers(left, rows["accuracy"], rows["low"], rows["high"], labels)
     left.set(title="Intruders found, by cluster", xlabel="share of the trials, 95%", xlim=(0, 1.03))
     kinds = [f"{r['representatives']}, by {r['asked']}" for r in accuracy.iter_rows(named=True)]

@@ -71,10 +71,10 @@ def _weak(context: Context, rows: pl.DataFrame, chance: float) -> str:
 
 def _figure(context: Context, rows: pl.DataFrame, overall: dict[str, Any], number: int) -> Block:
     shown = rows.sort("accuracy", "cluster_id", descending=[True, False]).head(SHOWN).reverse()
-    drawn = go.Figure(_dots(shown, context.axis(shown["cluster_id"], 30), "trials"))
+    drawn = go.Figure(_dots(shown, context.axis(shown["cluster_id"]), "trials"))
     drawn.add_vline(overall["chance"], line={"color": LIGHT["muted"], "dash": "dash"})
     drawn.update_xaxes(title="share of intruders found, with its 95% interval", tickformat=".0%", range=[0, 1.02])
-    drawn.update_yaxes(type="category")
+    drawn.update_yaxes(type="category", tickfont={"size": 11})
     caption = (
         f"Judged by {_judge(overall['judged_by'])}. The dashed line is chance, one in six."
         " A cluster far to the right holds documents that belong together in other eyes too."
@@ -88,7 +88,7 @@ def _figure(context: Context, rows: pl.DataFrame, overall: dict[str, Any], numbe
         *INTERVAL,
     ]
     table = Table("Intruders found", columns, rows.to_dicts(), folded=True)
-    height = 120 + 16 * max(len(shown), 6)
+    height = 120 + max(context.rows(len(shown)), 96)
     return figure(f"intruders-{number}", "Intruders found, by cluster", caption, drawn, height, table=table)
 
 
