@@ -184,6 +184,13 @@ def test_after_a_cap_the_report_says_what_is_missing_and_the_next_run_goes_on(tm
     assert asked(endpoint) <= CALLS and (tables["name_accuracy"].filter(asked="llm")["n"] == 12).all()
 
 
+def test_names_in_force_are_tested_only_where_their_words_were_not_counted(tmp_path):
+    planted = Planted(tmp_path)
+    _, tables = planted.report(trials=0, held_out_docs=80, top=3, sample=39)
+    assert "in_force" not in tables["name_accuracy"]["representatives"]
+    assert any("names in force are not tested" in line for line in planted.log)
+
+
 def test_no_held_out_document_is_a_representative_and_each_cluster_has_as_many():
     members = pl.DataFrame({"doc_id": [f"d{i:03}" for i in range(200)], "cluster_id": [0] * 150 + [1] * 40 + [2] * 10})
     used = members["doc_id"].gather_every(3)

@@ -187,7 +187,7 @@ READS = (*field_names(Taxonomy, "report"), *OF_NAMES)
 
 stage = Stage(
     name="cluster_report",
-    code_version="1",
+    code_version="2",
     compute=compute,
     description="Whether the clusters hold in other eyes. `intruders`: of five documents of a cluster and one of"
     " another, how often a judge that had no part in the partition finds the one that does not belong."

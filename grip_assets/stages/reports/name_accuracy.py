@@ -28,7 +28,7 @@ from grip_assets.store.tables import rows_of
 KINDS = {"gis": "influence", "centre": "log_density", "confidence": "log_gamma", "random": "u"}
 """Kinds of representatives, and the column of which they have the largest values. ``u``: random numbers."""
 IN_FORCE = "in_force"
-FEW = 0.5  # share of the held-out documents that may have been counted for the names in force
+FEW = 0.5  # share of clusters with counted held-out documents, from which names in force are not tested
 CANDIDATES = 4  # times the representatives: so many are looked at, since near copies are skipped
 CHARS = 12_000  # of a document that are read
 UNKNOWN = Estimate(np.nan, np.nan, np.nan, 0)
@@ -38,8 +38,8 @@ FOLDERS = {"cluster_id": pl.Int32, "folder": pl.String, "n": pl.UInt32}
 def name_accuracy(work: Work, settings: Taxonomy, members: pl.DataFrame, asking: Asking) -> list[dict[str, Any]]:
     """Rows of the table ``name_accuracy``. ``members``: doc_id, cluster_id.
 
-    The words of the names in force were counted in more documents than the representatives. So they are tested only
-    where clusters are large, on the held-out documents that were not counted.
+    The words of the names in force were counted in more documents than the representatives. So they are tested only on
+    clusters that are large enough for held-out documents that were not counted, and only if most clusters are.
     """
     clusters = members["cluster_id"].unique().sort()
     if settings.held_out_docs < 1 or len(clusters) < 2:
@@ -54,12 +54,14 @@ def name_accuracy(work: Work, settings: Taxonomy, members: pl.DataFrame, asking:
     text_of = beginnings(work, pl.concat([used, asked["doc_id"]]))
     truth_N, chance = np.searchsorted(clusters, asked["cluster_id"]), 1 / len(clusters)
     right = _by_words(work, chosen, asked, text_of, truth_N)
-    counted_N = asked["doc_id"].is_in(counted["doc_id"].implode()).to_numpy()
-    if counted_N.mean() > FEW:
-        work.log("the names in force are not tested as they are: their words were counted in most held-out documents")
+    in_counted = asked.filter(pl.col("doc_id").is_in(counted["doc_id"].implode()))["cluster_id"].unique()
+    if len(in_counted) >= FEW * asked["cluster_id"].n_unique():
+        work.log(
+            "the names in force are not tested as they are: their words were counted in the held-out documents too"
+        )
         del right[IN_FORCE]
     else:
-        right[IN_FORCE][counted_N] = np.nan
+        right[IN_FORCE][asked["cluster_id"].is_in(in_counted.implode()).to_numpy()] = np.nan
     rows = compared(right, truth_N, "words", chance)
     if settings.names == "llm":
         rows += compared(_by_model(work, chosen, asked, text_of, truth_N, asking), truth_N, "llm", chance)
