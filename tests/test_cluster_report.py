@@ -215,7 +215,7 @@ def test_each_kind_of_representatives_has_its_own_order():
     assert not random.equals(candidates(table, "random", 5, seed=1))
 
 
-class Page:
+class Page(Context):
     """What a section may read, from the tables of a report alone. ``names``: of the clusters."""
 
     def __init__(self, tables, names=None):
@@ -226,8 +226,6 @@ class Page:
 
     def table(self, name, order):
         return duckdb.from_arrow(self.tables[name].to_arrow()).order(order).pl()
-
-    cluster_column, axis = Context.cluster_column, Context.axis
 
 
 def words(section):
