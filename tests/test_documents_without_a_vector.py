@@ -241,3 +241,29 @@ def test_k_above_the_sample_is_refused(tmp_path, models, pool):
     curated = Curated(tmp_path, models, pool, embedding={"sample": 5}).make("corpus")
     with pytest.raises(GripError, match=r"k is 6, and settings/embedding.sample leaves only 5"):
         curated.make("embeddings")
+
+
+@pytest.mark.run
+@pytest.mark.slow
+def test_plan_summary_explain_and_page_say_who_labelled_the_documents(new_lab):
+    from grip_assets.engine.in_force import Run
+    from grip_assets.report.page import clusters
+    from grip_assets.report.page.context import Context
+    from grip_assets.report.terminal.explain import explain
+    from grip_assets.report.terminal.forecast import as_text
+    from grip_assets.report.terminal.summary import summary
+
+    lab = new_lab(embedding={"sample": 0.6})
+    _, forecast = lab.operations.forecast(lab.instance, {"embedding": {"sample": 0.5}})
+    assert re.search(
+        r"about 60 documents are embedded \(.*\), and the other 60 are labelled by the student \(",
+        "\n".join(as_text(forecast)),
+    )
+    (n,) = lab.sql("SELECT count(*) FROM embeddings").row(0)
+    assert f"{n} documents are embedded, the others labelled by their texts" in summary(lab.data, Run("", [], [], []))
+    (doc,) = lab.sql("SELECT min(doc_id) FROM clusters WHERE labelled_by = 'student'").row(0)
+    assert "it has no vector (embedding.sample)" in explain(lab.data, doc)
+    with Context(lab.data) as context:
+        blocks = clusters.section(context).blocks
+    assert any("A student labels the others" in str(getattr(block, "text", "")) for block in blocks)
+    assert lab.curate(embedding={"sample": 0.6}) == set(), "nothing changed"
