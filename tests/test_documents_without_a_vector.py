@@ -197,7 +197,8 @@ class Curated:
 
 @pytest.fixture(scope="module")
 def sampled(tmp_path_factory, models, pool):
-    return Curated(tmp_path_factory.mktemp("sampled"), models, pool, embedding={"sample": 0.6}).make()
+    cheap = {"base": "proportional", "replay": "none"}  # no probe, no judge; the slow test below has them
+    return Curated(tmp_path_factory.mktemp("sampled"), models, pool, embedding={"sample": 0.6}, budget=cheap).make()
 
 
 def test_a_curation_with_a_sample_passes_every_check_that_blocks(sampled):
