@@ -10,13 +10,15 @@ from conftest import TOPICS
 from grip_assets.bench.endpoint import FakeEndpoint, serving
 from grip_assets.engine.inspect import inspect
 from grip_assets.engine.make import Chain
+from grip_assets.engine.plan import Step
 from grip_assets.method.partition.finish import directions
 from grip_assets.report.page import coherence
 from grip_assets.report.page.context import Context, missing
 from grip_assets.report.pictures import of_stage
+from grip_assets.report.terminal.spending import spending
 from grip_assets.settings import GROUPS, validate
 from grip_assets.stages import STAGES
-from grip_assets.stages.reports.name_accuracy import candidates, held_out
+from grip_assets.stages.reports.name_accuracy import candidates, compared, held_out
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.cluster_names import ClusterNames, named
 from grip_assets.store.tables import vectors
@@ -189,6 +191,25 @@ def test_names_in_force_are_tested_only_where_their_words_were_not_counted(tmp_p
     _, tables = planted.report(trials=0, held_out_docs=80, top=3, sample=39)
     assert "in_force" not in tables["name_accuracy"]["representatives"]
     assert any("names in force are not tested" in line for line in planted.log)
+
+
+def test_whoever_always_says_the_largest_cluster_is_right_by_chance():
+    cluster_N = np.repeat([0, 1, 2, 3], [90, 5, 3, 2])
+    right = {"gis": (cluster_N == 0).astype(float), "random": (cluster_N == 1).astype(float)}
+    rows = compared(right, cluster_N, "words", 0.25)
+    assert [row["accuracy"] for row in rows] == [0.25, 0.25] and [row["n"] for row in rows] == [100, 100]
+    assert rows[0]["to_random"] == 0 and rows[0]["to_random_low"] < 0 < rows[0]["to_random_high"]
+
+
+def test_a_plan_counts_the_questions_about_clusters(tmp_path):
+    planted = Planted(tmp_path)
+    settings = {group: validate(group, {}) for group in GROUPS} | {"taxonomy": validate("taxonomy", LLM)}
+    steps = [Step(name, "reuse", "", None, "planted") for name in ("corpus", "clusters", "taxonomy")]
+    (line, *_) = spending(settings, [*steps, Step("cluster_report", "compute", "", None, None)], planted.store)
+    assert line.startswith("cluster_report: at most 68 calls to a-model") and CALLS == 68 + 4, (
+        "names of one kind are there"
+    )
+    assert spending(settings, steps, planted.store) == []
 
 
 def test_no_held_out_document_is_a_representative_and_each_cluster_has_as_many():

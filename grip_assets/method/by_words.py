@@ -35,15 +35,15 @@ def nearest_by_words(counts_N: Sequence[Mapping[str, int]], words_K: Sequence[Se
 def difference(one_N: np.ndarray, other_N: np.ndarray, group_N: np.ndarray) -> Estimate:
     """Mean difference of two judgements (right or wrong) of the same documents, with a bootstrap interval over groups.
 
-    ``group_N``: the cluster of each document. Whole clusters are drawn with replacement, since a name that misleads
-    does so for all documents of its cluster. Fewer than four clusters have no interval.
+    ``group_N``: the cluster of each document. Each cluster has the same weight, and whole clusters are drawn with
+    replacement, since a name that misleads does so for all documents of its cluster. Fewer than four clusters have no
+    interval.
     """
     apart_N = np.asarray(one_N, np.float64) - np.asarray(other_N, np.float64)
     if not len(apart_N):
         return Estimate(np.nan, np.nan, np.nan, 0)
     _, group_N = np.unique(group_N, return_inverse=True)
-    n_G, sum_G = np.bincount(group_N), np.bincount(group_N, apart_N)
-    if len(n_G) < 4:
-        return Estimate(float(apart_N.mean()), np.nan, np.nan, len(apart_N))
-    low, high = bootstrap(lambda rows: float(sum_G[rows].sum() / n_G[rows].sum()), len(n_G))
-    return Estimate(float(apart_N.mean()), low, high, len(apart_N))
+    apart_G = np.bincount(group_N, apart_N) / np.bincount(group_N)
+    if len(apart_G) < 4:
+        return Estimate(float(apart_G.mean()), np.nan, np.nan, len(apart_N))
+    return Estimate(float(apart_G.mean()), *bootstrap(lambda rows: apart_G[rows].mean(), len(apart_G)), len(apart_N))

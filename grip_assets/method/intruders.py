@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 
 from grip_assets.method.sampling import keyed_uniform
-from grip_assets.method.statistics import Estimate, proportion
 
 MEMBERS = 5
 SHOWN = MEMBERS + 1
@@ -109,23 +108,6 @@ def odd_one_out(x_ND: np.ndarray, rows_TS: np.ndarray) -> np.ndarray:
     cosine_TSS = np.einsum("tsd,trd->tsr", x_TSD, x_TSD)
     others_TS = cosine_TSS.sum(2) - np.einsum("tss->ts", cosine_TSS)
     return np.argmin(np.round(others_TS, 9), axis=1)
-
-
-def overall(found_K: np.ndarray, trials_K: np.ndarray, size_K: np.ndarray) -> Estimate:
-    """Share of the intruders that are found, each cluster weighted by its size: sum_k N_k p_k / sum_k N_k.
-
-    The interval is Wilson's, at the number of trials that would be as certain if all clusters had the same weight:
-    (sum N_k)² / sum(N_k² / n_k) [Kish 1965]. Clusters without a trial do not count; ``coverage`` says how many these
-    are.
-    """
-    tested_K = trials_K > 0
-    size_K, n_K = size_K[tested_K].astype(np.float64), trials_K[tested_K].astype(np.float64)
-    if not len(n_K):
-        return proportion(0, 0)
-    share = float(size_K @ (found_K[tested_K] / n_K) / size_K.sum())
-    effective = float(size_K.sum() ** 2 / np.sum(size_K**2 / n_K))
-    estimate = proportion(share * effective, effective)
-    return Estimate(share, estimate.low, estimate.high, int(n_K.sum()))
 
 
 def coverage(trials_K: np.ndarray, size_K: np.ndarray) -> float:

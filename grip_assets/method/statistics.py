@@ -173,6 +173,22 @@ def proportion(found: float, n: float) -> Estimate:
     return Estimate(float(share), min(max(low, 0.0), share), max(min(high, 1.0), share), round(n))
 
 
+def weighted_proportion(found_K: np.ndarray, n_K: np.ndarray, weight_K: np.ndarray) -> Estimate:
+    """The mean of the shares found_k / n_k of clusters, weighted: sum w_k p_k / sum w_k. Those of n_k = 0 do not count.
+
+    The interval is Wilson's, at the number of trials that would be as certain if all clusters had the same weight:
+    (sum w_k)² / sum(w_k² / n_k) [Kish 1965]. ``n`` is the number of all trials.
+    """
+    known_K = np.asarray(n_K) > 0
+    n_K, weight_K = np.asarray(n_K, np.float64)[known_K], np.asarray(weight_K, np.float64)[known_K]
+    if not len(n_K):
+        return proportion(0, 0)
+    share = float(weight_K @ (np.asarray(found_K)[known_K] / n_K) / weight_K.sum())
+    effective = float(weight_K.sum() ** 2 / np.sum(weight_K**2 / n_K))
+    estimate = proportion(share * effective, effective)
+    return Estimate(share, min(estimate.low, share), max(estimate.high, share), int(n_K.sum()))
+
+
 def verdict(difference: Estimate, base: float, other: str, less_is_better: bool = True) -> str:
     """A paired difference to ``other``, whose mean is ``base``, in words.
 

@@ -5,8 +5,9 @@ import polars as pl
 import pytest
 from planted import planted
 
-from grip_assets.method.intruders import CHANCE, MEMBERS, coverage, odd_one_out, overall, trials
+from grip_assets.method.intruders import CHANCE, MEMBERS, coverage, odd_one_out, trials
 from grip_assets.method.statistics import proportion
+from grip_assets.method.statistics import weighted_proportion as overall
 
 
 def pool(sizes, **more):

@@ -123,7 +123,8 @@ def _asked(asked: Any, rows: pl.DataFrame) -> list[Block]:
     who = "the nearest words" if asked == WORDS else "the language model"
     said = say(
         "<strong>Names</strong>: given only the {given}, {who} put {n} held-out documents, equally many of each"
-        " cluster, into the right cluster in {accuracy} of the cases ({low} to {high}; by chance {chance}). {verdict}",
+        " cluster where there are as many, into the right cluster in {accuracy} of the cases ({low} to {high}; by chance"
+        " {chance}). Each cluster counts the same. {verdict}",
         given="words of the clusters" if asked == WORDS else "names and descriptions of the clusters",
         who=who,
         n=f"{gis['n']:,}",

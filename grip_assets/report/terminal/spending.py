@@ -9,11 +9,13 @@ from grip_assets.engine.plan import Step
 from grip_assets.engine.stage import Settings
 from grip_assets.errors import GripError
 from grip_assets.judges.choose import judge_for
+from grip_assets.method import intruders
 from grip_assets.method.partition.base import choose_k
 from grip_assets.settings import Clustering, Probe, Quality, Taxonomy
 from grip_assets.stages.costs import Size
 from grip_assets.stages.curation.quality_scores import to_documents
 from grip_assets.stages.reports.judge_report import REPEATS, sample
+from grip_assets.stages.reports.name_accuracy import KINDS
 from grip_assets.store.artifacts import ArtifactStore
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ def spending(
     lines = []
     if Taxonomy.of(all_settings).names == "llm" and "taxonomy" in computed:
         lines += _naming(all_settings, steps, store, size)
+    if Taxonomy.of(all_settings).names == "llm" and "cluster_report" in computed:
+        lines += _checking(all_settings, steps, store, size)
     settings = Quality.of(all_settings)
     if settings.judge == "llm" and "quality_scores" in computed:
         known = _known(all_settings, steps, store, size)
@@ -47,6 +51,20 @@ def _naming(all_settings: Settings, steps: Sequence[Step], store: ArtifactStore,
     if n is None:
         return ["names: one call for each cluster; their number is known once the corpus is read"]
     return [f"names: at most {n:,} calls to {settings.model}, one for each cluster. Cap: {_caps(settings)}"]
+
+
+def _checking(all_settings: Settings, steps: Sequence[Step], store: ArtifactStore, size: Size | None) -> list[str]:
+    """The calls of cluster_report: names from three other kinds of documents, held-out documents, and trials."""
+    settings, n = Taxonomy.of(all_settings), _clusters(all_settings, steps, store, size)
+    if n is None:
+        return []
+    kinds = 1 if Clustering.of(all_settings).effective().method == "column" else len(KINDS)
+    trials = n * min(settings.trials, max(intruders.MOST // max(n, 1), 1))
+    held_out = settings.held_out_docs * kinds + n * (kinds - 1) * bool(settings.held_out_docs)
+    return [
+        f"cluster_report: at most {trials + held_out:,} calls to {settings.model}, within the same cap."
+        " Lower taxonomy.trials and taxonomy.held_out_docs to ask less"
+    ]
 
 
 def _clusters(all_settings: Settings, steps: Sequence[Step], store: ArtifactStore, size: Size | None) -> int | None:

@@ -17,7 +17,7 @@ from grip_assets.judges.blind import intruder
 from grip_assets.method import intruders
 from grip_assets.method.intruders import Trials
 from grip_assets.method.lexical import document_vectors
-from grip_assets.method.statistics import proportion
+from grip_assets.method.statistics import proportion, weighted_proportion
 from grip_assets.settings import Taxonomy, digest, field_names
 from grip_assets.stages.reports.blind_questions import Asking
 from grip_assets.stages.reports.name_accuracy import beginnings, name_accuracy
@@ -91,7 +91,7 @@ def _overall(by_cluster: pl.DataFrame, sizes: pl.DataFrame) -> pl.DataFrame:
             {
                 "judged_by": judge,
                 "trials": int(trials_K.sum()),
-                **intruders.overall(found_K, trials_K, size_K).columns("accuracy"),
+                **weighted_proportion(found_K, trials_K, size_K).columns("accuracy"),
                 "chance": intruders.CHANCE,
                 "coverage": float(size_K.sum() / sizes["n_docs"].sum()),
                 "above_chance": int((tested["low"] > intruders.CHANCE).sum()),
@@ -158,7 +158,7 @@ TABLES = (
             Column(
                 "accuracy",
                 pl.Float64,
-                "Share of them whose cluster was found from the names.",
+                "Share of them whose cluster was found from the names: the mean over the clusters.",
                 ("influence.rank", *TEXTS),
             ),
             Column("low", pl.Float64, "Lower end of the 95% interval (Wilson).", TEXTS),
@@ -187,7 +187,7 @@ READS = (*field_names(Taxonomy, "report"), *OF_NAMES)
 
 stage = Stage(
     name="cluster_report",
-    code_version="2",
+    code_version="3",
     compute=compute,
     description="Whether the clusters hold in other eyes. `intruders`: of five documents of a cluster and one of"
     " another, how often a judge that had no part in the partition finds the one that does not belong."

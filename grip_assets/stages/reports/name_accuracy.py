@@ -1,8 +1,9 @@
 """How well names tell clusters apart: held-out documents are assigned to clusters from the names alone [spec 2.7].
 
 Names are made from four kinds of representatives of each cluster, by the function that the stage taxonomy uses. The
-same held-out documents are asked about for each kind, equally many of each cluster, so that a guess is right in one of
-K cases whatever the sizes of the clusters. A held-out document is no representative of any kind.
+same held-out documents are asked about for each kind. Clusters have the same weight, and equally many documents if they
+have enough: whoever names one cluster always is right in one of K cases, whatever the sizes. A held-out document is no
+representative of any kind.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from grip_assets.judges.blind import by_name
 from grip_assets.method.by_words import difference, nearest_by_words
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.sampling import keyed_order, keyed_uniform
-from grip_assets.method.statistics import Estimate, proportion
+from grip_assets.method.statistics import Estimate, weighted_proportion
 from grip_assets.naming.distinctive import COUNTS, shares, summed
 from grip_assets.settings import Taxonomy
 from grip_assets.stages.curation.cluster_names import Words, by_words, to_read
@@ -212,7 +213,10 @@ def compared(right: Mapping[str, np.ndarray], cluster_N: np.ndarray, asked: str,
         if kind != "random" and "random" in right:
             both_N = np.isfinite(right_N) & np.isfinite(right["random"])
             to_random = difference(right_N[both_N], right["random"][both_N], cluster_N[both_N])
-        found = proportion(float(np.nansum(right_N)), int(np.isfinite(right_N).sum()))
+        answered_N = np.isfinite(right_N)
+        n_K = np.bincount(cluster_N[answered_N])
+        found_K = np.bincount(cluster_N[answered_N], right_N[answered_N])
+        found = weighted_proportion(found_K, n_K, np.ones(len(n_K)))
         row: dict[str, Any] = {
             "representatives": kind,
             "n": found.n,
