@@ -105,10 +105,17 @@ def test_a_hostile_name_is_inert_in_markdown_and_pictures(name):
     ):
         assert is_inert(made) and "<img" not in made and "<a " not in made and "<script" not in made
         assert "](" not in made.replace("\\](", "").replace("\\[", ""), "a link"
-    budgets = pl.DataFrame(
-        {"cluster_id": [0, 1], "replay_multiplier": [1.0, 2.0], "capacity": [3, 4], "allocated": [1, 2]}
-    )
-    assert pictures.of_stage("budgets", {"budgets": budgets}, names).startswith(b"\x89PNG")
+    for stage, table_name, columns in (
+        ("budgets", "budgets", {"replay_multiplier": [1.0, 2.0], "capacity": [3, 4], "allocated": [1, 2]}),
+        (
+            "quality_scores",
+            "cluster_quality",
+            {"quality": [0.1, 0.2], "standard_error": [None, 0.1], "n_judged": [1, 2]},
+        ),
+    ):
+        rows = pl.DataFrame({"cluster_id": [0, 1], **columns})
+        assert pictures.of_stage(stage, {table_name: rows}, names).startswith(b"\x89PNG")
+    assert "$" not in pictures._called(0, names).replace("\\$", "") and len(pictures._called(0, names)) < 80
 
 
 @pytest.mark.run
