@@ -73,7 +73,7 @@ def _figure(context: Context, rows: pl.DataFrame, overall: dict[str, Any], numbe
     shown = rows.sort("accuracy", "cluster_id", descending=[True, False]).head(SHOWN).reverse()
     drawn = go.Figure(_dots(shown, context.axis(shown["cluster_id"]), "trials"))
     drawn.add_vline(overall["chance"], line={"color": LIGHT["muted"], "dash": "dash"})
-    drawn.update_xaxes(title="share of intruders found, with its 95% interval", tickformat=".0%", range=[0, 1.02])
+    drawn.update_xaxes(title="share of intruders found, 95%", tickformat=".0%", range=[0, 1.02])
     drawn.update_yaxes(type="category", tickfont={"size": 11})
     caption = (
         f"Judged by {_judge(overall['judged_by'])}. The dashed line is chance, one in six."
