@@ -26,14 +26,17 @@ def chosen(scores: Sequence[tuple[str, float]]) -> list[str]:
     return found
 
 
-def names(places: Sequence[str], words: Sequence[Sequence[str]], taken: Iterable[str] = ()) -> list[str]:
-    """A name for each cluster, in their order: its place, then its words. ``taken``: names that are in use.
+def names(
+    places: Sequence[str], words: Sequence[Sequence[str]], taken: Iterable[str] = (), what: str = "cluster"
+) -> list[str]:
+    """A name for each cluster, in their order: its place, then its words. ``taken``: names that are in use. ``what``:
+    the word for one that has neither.
 
     If the name of an earlier cluster is the same, further words set them apart; only if there are none, a number.
     """
     used, found = {name.casefold() for name in taken}, []
     for place, terms in zip(places, words, strict=True):
-        name = next(name for name in _candidates(place, terms) if name and name.casefold() not in used)
+        name = next(name for name in _candidates(place, terms, what) if name and name.casefold() not in used)
         used.add(name.casefold())
         found.append(name)
     return found
@@ -51,7 +54,7 @@ def apart(given: Sequence[str], words: Sequence[Sequence[str]], taken: Iterable[
     return found
 
 
-def _candidates(place: str, terms: Sequence[str]) -> Iterator[str]:
+def _candidates(place: str, terms: Sequence[str], what: str) -> Iterator[str]:
     """Names of a cluster, the best first; the last ones have a number."""
     said = set(map(_stem, place.split()))
     terms = [term for term in terms if not set(map(_stem, term.split())) & said]
@@ -61,7 +64,7 @@ def _candidates(place: str, terms: Sequence[str]) -> Iterator[str]:
         yield _fitting(place, [*terms[: min(i, WORDS - 1)], other])
         yield _fitting(place, [other])
     for number in itertools.count(1 if not best else 2):
-        yield f"{inert.name(best, inert.NAME - 6) or 'cluster'} {number}"
+        yield f"{inert.name(best, inert.NAME - 6) or what} {number}"
 
 
 def _fitting(place: str, terms: Sequence[str]) -> str:

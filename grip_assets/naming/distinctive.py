@@ -38,27 +38,36 @@ def summed(parts: list[pl.DataFrame]) -> pl.DataFrame:
     return rows.select(COUNTS.names()).cast(COUNTS)
 
 
-def scored(counts: pl.DataFrame, read: pl.DataFrame) -> pl.DataFrame:
+def scored(counts: pl.DataFrame, read: pl.DataFrame, least_share: float = LEAST_SHARE) -> pl.DataFrame:
     """The KEPT best terms of each cluster: cluster_id, term, score; the best first.
 
-    ``counts``: COUNTS. ``read``: cluster_id and ``n_read``, the documents of the cluster that were read.
+    ``counts``: COUNTS. ``read``: cluster_id and ``n_read``, the documents of the cluster that were read. A term must be
+    in ``least_share`` of them, and in LEAST_DOCUMENTS if there are so many.
     """
-    least = pl.max_horizontal(pl.min_horizontal(pl.col("n_read"), LEAST_DOCUMENTS), pl.col("n_read") * LEAST_SHARE)
-    tf = pl.col("share") / (pl.col("n_read") * float(UNIT))
+    least = pl.max_horizontal(pl.min_horizontal(pl.col("n_read"), LEAST_DOCUMENTS), pl.col("n_read") * least_share)
+    tf = pl.col("share") // pl.col("n_read")  # in 1 / UNIT, so that sums are exact in any order
     rows = counts.join(read, on="cluster_id", how="inner").select("cluster_id", "term", "n_docs", least=least, tf=tf)
-    tfs = pl.col("tf").sort(descending=True)
-    over = rows.group_by("term").agg(all=tfs.sum(), most=tfs.first(), second=tfs.get(1, null_on_oob=True))
-    other = pl.when(pl.col("tf") < pl.col("most")).then("most").otherwise(pl.col("second").fill_null(0.0))
+    rows = rows.join(_of_all_clusters(rows), on="term").filter(pl.col("n_docs") >= pl.col("least"))
+    other = pl.when(pl.col("tf") < pl.col("most")).then("most").otherwise("second")
     contrast = pl.col("tf") / (pl.col("tf") + other)
-    score = pl.col("tf") * (1 + 1 / pl.col("all")).log() * contrast**2
+    score = pl.col("tf") / UNIT * (1 + UNIT / pl.col("all")).log() * contrast**2
     return (
-        rows.join(over, on="term")
-        .filter(pl.col("n_docs") >= pl.col("least"))
-        .select("cluster_id", "term", score=score)
+        rows.select("cluster_id", "term", score=score)
         .sort("cluster_id", pl.col("score").round_sig_figs(12), "term", descending=[False, True, False])
         .group_by("cluster_id", maintain_order=True)
         .head(KEPT)
     )
+
+
+def _of_all_clusters(rows: pl.DataFrame) -> pl.DataFrame:
+    """For each term the sum of its tf over all clusters, its largest tf, and the second: term, all, most, second."""
+    over = rows.group_by("term").agg(all=pl.sum("tf"), most=pl.max("tf"))
+    rows = rows.join(over, on="term").select("term", "tf", is_most=pl.col("tf") == pl.col("most"))
+    ties = rows.group_by("term").agg(
+        n_most=pl.sum("is_most"), less=pl.col("tf").filter(~pl.col("is_most")).max().fill_null(0)
+    )
+    second = pl.when(pl.col("n_most") > 1).then("most").otherwise("less")
+    return over.join(ties, on="term").select("term", "all", "most", second=second)
 
 
 def together(counts: pl.DataFrame, read: pl.DataFrame, family: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

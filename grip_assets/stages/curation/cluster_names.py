@@ -1,6 +1,6 @@
 """The name of each cluster: what naming/ needs is read from files here. The stage is taxonomy.py."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from grip_assets.engine.stage import Work
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.naming import inert
 from grip_assets.naming.compose import apart, chosen, names
-from grip_assets.naming.distinctive import scored, shares, summed, together
+from grip_assets.naming.distinctive import LEAST_SHARE, scored, shares, summed, together
 from grip_assets.runtime.progress import Progress, worked
 from grip_assets.settings import Taxonomy
 from grip_assets.store.tables import RowRange, ranges_of, read_range
@@ -100,17 +100,29 @@ class Named:
     names: list[str]
 
 
-def by_words(words: Words, ids: list[int], taken: list[str] | None = None) -> Named:
-    """A name for each of the ``ids`` from its words and folders. ``taken``: names that are in use."""
+def by_words(words: Words, ids: list[int]) -> Named:
+    """A name for each cluster of the ``ids``, from its words and folders."""
+    return _named(words, ids, LEAST_SHARE, (), "cluster")
+
+
+def by_words_of_families(words: Words, ids: list[int], taken: Iterable[str]) -> Named:
+    """A name for each family of the ``ids``. ``taken``: names that are in use.
+
+    A word need not be in many documents of a family: each of its clusters has words of its own.
+    """
+    return _named(words, ids, 0.0, taken, "family")
+
+
+def _named(words: Words, ids: list[int], least_share: float, taken: Iterable[str], what: str) -> Named:
     from grip_assets.naming.places import places  # sklearn
 
     best: dict[int, list[tuple[str, float]]] = {}
-    for cluster, term, score in scored(words.counts, words.read).iter_rows():
+    for cluster, term, score in scored(words.counts, words.read, least_share).iter_rows():
         best.setdefault(cluster, []).append((term, score))
     place_of = places(words.folders)
     found = [place_of.get(i, "") for i in ids]
     terms = [chosen(best.get(i, [])) for i in ids]
-    return Named(found, terms, names(found, terms, taken or []))
+    return Named(found, terms, names(found, terms, taken, what))
 
 
 def of_families(words: Words, family_of: Mapping[int, int]) -> Words:

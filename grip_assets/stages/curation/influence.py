@@ -5,7 +5,7 @@ ids. So the search for neighbours costs at most K members^2 d operations, whatev
 documents have no row.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from grip_assets.method.partition.base import Fitted
 
 BLOCK = 16_384  # rows that are read at a time
+TOGETHER = 4096  # clusters are read together until they have so many members
 SCHEMA = pa.schema(
     [
         ("doc_id", pa.large_string()),
@@ -56,7 +57,7 @@ class Members:
 
 @dataclass(frozen=True)
 class Measure:
-    """A job: the influence of the members of a cluster. ``run`` returns a table of SCHEMA, one row for each.
+    """A job: the influence of the members of some clusters. ``run`` returns a table of SCHEMA, one row for each.
 
     ``embeddings``, ``components``: globs of these tables. The others are fields of settings/taxonomy.
     """
@@ -69,18 +70,23 @@ class Measure:
     top: int
     near_copy: float
 
-    def run(self, shard: Members) -> pa.Table:
+    def run(self, shard: tuple[Members, ...]) -> pa.Table:
+        x_ND = unit_rows(_vectors(self.embeddings, np.concatenate([members.rows for members in shard])))
+        ends = np.cumsum([len(members.rows) for members in shard])[:-1]
+        pairs = zip(shard, np.split(x_ND, ends), strict=True)
+        return pa.concat_tables([self._measured(members, x_MD) for members, x_MD in pairs])
+
+    def _measured(self, members: Members, x_MD: np.ndarray) -> pa.Table:
         from grip_assets.method import influence as gis  # compiled
 
-        x_MD = unit_rows(_vectors(self.embeddings, shard.rows))
-        component_M = np.full(len(x_MD), shard.component, np.int32)
+        component_M = np.full(len(x_MD), members.component, np.int32)
         density_M = _fitted(self.components).log_density(x_MD, component_M)
-        terms = gis.terms(x_MD, gis.log_floored(shard.gamma), density_M, self.neighbours)
+        terms = gis.terms(x_MD, gis.log_floored(members.gamma), density_M, self.neighbours)
         influence_M = gis.influence(terms, self.exponent, self.standardize)
-        rank_M = self._ranks(x_MD, influence_M, shard.doc_ids)
+        rank_M = self._ranks(x_MD, influence_M, members.doc_ids)
         worked(len(x_MD))
-        ids = pa.array(shard.doc_ids, pa.large_string())
-        cluster = pa.array(np.full(len(x_MD), shard.cluster, np.int32))
+        ids = pa.array(members.doc_ids, pa.large_string())
+        cluster = pa.array(np.full(len(x_MD), members.cluster, np.int32))
         return pa.Table.from_arrays([ids, cluster, *map(pa.array, (influence_M, *terms, rank_M))], schema=SCHEMA)
 
     def _ranks(self, x_MD: np.ndarray, influence_M: np.ndarray, doc_ids: tuple[str, ...]) -> np.ndarray:
@@ -128,9 +134,9 @@ def measured(work: Work) -> Iterator[pa.Table]:
         settings.near_copy,
     )
     n = documents.group_by("cluster_id").len()["len"].clip(upper_bound=settings.members)
-    bytes_each = int(n.max() or 0) * width(files) * 20  # type: ignore[arg-type]
+    bytes_each = (TOGETHER + settings.members) * width(files) * 20
     progress = Progress("influence of documents", int(n.sum()), "documents", work.log)
-    shards = _members(documents, _component_of(work), settings)
+    shards = _together(_members(documents, _component_of(work), settings))
     yield from work.executor.map(job, shards, bytes_each, work.log, progress.advance)
     progress.finish()
 
@@ -144,6 +150,17 @@ def _documents(work: Work) -> pl.DataFrame:
 
 def _component_of(work: Work) -> dict[int, int]:
     return dict(pl.read_parquet(work.files("centroids"), columns=["cluster_id", "component"]).iter_rows())
+
+
+def _together(all_members: Iterable[Members]) -> Iterator[tuple[Members, ...]]:
+    held: list[Members] = []
+    for members in all_members:
+        held.append(members)
+        if sum(len(some.rows) for some in held) >= TOGETHER:
+            yield tuple(held)
+            held = []
+    if held:
+        yield tuple(held)
 
 
 def _members(documents: pl.DataFrame, component_of: dict[int, int], settings: Taxonomy) -> Iterator[Members]:

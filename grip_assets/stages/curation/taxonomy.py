@@ -82,7 +82,7 @@ def _with_families(
     name_of = dict(alone.select("family", "name").iter_rows())
     others = sorted(set(family_K.tolist()) - name_of.keys())
     merged = cluster_names.of_families(words, dict(taxonomy.select("cluster_id", "family").iter_rows()))
-    found = cluster_names.by_words(merged, others, list(name_of.values()))
+    found = cluster_names.by_words_of_families(merged, others, name_of.values())
     name_of |= dict(zip(others, found.names, strict=True))
     return taxonomy.with_columns(family_name=pl.Series([name_of[f] for f in taxonomy["family"]], dtype=pl.String))
 
