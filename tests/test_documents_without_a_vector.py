@@ -139,6 +139,18 @@ def test_a_partition_kept_for_an_unchanged_pool_keeps_its_student_too(tmp_path, 
     assert small.made["student"].manifest["metrics"]["kept"] == ""
 
 
+def test_a_mixture_is_a_teacher_too(tmp_path):
+    small = Sampled(tmp_path, pool(), method="gem")
+    assert not [v for v in violations(small.make()) if v["name"] != "balanced"]
+    clusters = small.table("clusters")
+    by_text = clusters.filter(pl.col("labelled_by") == "student")
+    assert len(by_text) == len(small.table("student_labels")) > 200
+    assert by_text["generative_id"].null_count() == len(by_text) and clusters["generative_id"].null_count() == len(
+        by_text
+    )
+    assert small.table("student")["agreement"][0] > 0.7
+
+
 def test_a_partition_by_a_column_needs_no_student(tmp_path):
     small = Sampled(tmp_path, pool(), method="column")
     small.make()
