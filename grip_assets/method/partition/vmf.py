@@ -11,7 +11,7 @@ from scipy.special import ive
 from grip_assets.method.screening import compiled
 
 KAPPA_MIN = 1e-3
-EXPANDED = 32  # dimensions from which log I is expanded: below, the Bessel function itself never underflows
+EXPANDED = 64  # dimensions from which log I is expanded, to 1e-8; below, the Bessel function itself never underflows
 STEPS, EXACT = 50, 1e-13  # of Newton's method: most steps, and the relative step at which it has converged
 AHEAD = 60  # least terms of the continued fraction
 
@@ -29,7 +29,7 @@ def log_norm(kappa_K: np.ndarray, d: int) -> np.ndarray:
 
 
 def log_bessel(nu: float, kappa_K: np.ndarray) -> np.ndarray:
-    """log I_nu(kappa), float64 (K,): by the uniform (Debye) expansion for nu of at least 15, else by scipy."""
+    """log I_nu(kappa), float64 (K,): by the uniform (Debye) expansion for nu of at least 31, else by scipy."""
     kappa_K = np.asarray(kappa_K, np.float64)
     if 2 * nu + 2 < EXPANDED:
         return np.log(ive(nu, kappa_K)) + kappa_K
