@@ -22,6 +22,7 @@ from scipy.special import wrightomega
 from grip_assets.method.partition import posterior
 from grip_assets.method.partition.lloyd import CHUNK, Rows
 from grip_assets.method.partition.posterior import ALL, CUT, Kept, Linear, Moments, kept
+from grip_assets.method.screening import compiled
 from grip_assets.runtime import threads
 
 FULL = 256  # most components for which Newton's method has the whole Hessian; above, its diagonal
@@ -157,8 +158,7 @@ def _step(moments: Moments, gradient_K: np.ndarray, n: int, balance: Balance) ->
     if moments.curvature.ndim == 1:
         step_K = -gradient_K / (moments.curvature / n + 1 / balance.strength)
     else:
-        k = len(gradient_K)
-        step_K = -np.linalg.solve(moments.curvature / n + np.eye(k) / balance.strength, gradient_K)
+        step_K = -solved(moments.curvature / n + np.eye(len(gradient_K)) / balance.strength, gradient_K)
     return step_K * min(1.0, LARGEST / max(float(np.ptp(step_K)), 1e-300))
 
 
@@ -231,6 +231,28 @@ def _replayed(pairs: Kept, offset_K: np.ndarray, pulls: Sequence[np.ndarray], st
     for pull_K in pulls:
         gamma_BK = nearby(logit_BK + pull_K, gamma_BK, strength)
     return np.log(np.maximum(gamma_BK, 1e-300)).reshape(-1)
+
+
+@compiled
+def solved(a_KK, b_K):
+    """x of a x = b for a positive definite matrix, by Cholesky's factors; in one thread, so with the same bits always."""
+    k = b_K.shape[0]
+    low_KK, x_K = a_KK.copy(), b_K.copy()
+    for j in range(k):
+        for i in range(j, k):
+            total = low_KK[i, j]
+            for p in range(j):
+                total -= low_KK[i, p] * low_KK[j, p]
+            low_KK[i, j] = np.sqrt(max(total, 1e-300)) if i == j else total / low_KK[j, j]
+    for i in range(k):
+        for p in range(i):
+            x_K[i] -= low_KK[i, p] * x_K[p]
+        x_K[i] /= low_KK[i, i]
+    for i in range(k - 1, -1, -1):
+        for p in range(i + 1, k):
+            x_K[i] -= low_KK[p, i] * x_K[p]
+        x_K[i] /= low_KK[i, i]
+    return x_K
 
 
 def nearby(c_BK: np.ndarray, before_BK: np.ndarray, strength: float) -> np.ndarray:
