@@ -2,6 +2,7 @@
 right names and nothing in them. Nothing is computed, so every field of every group has its turn; test_recompute.py
 holds real runs to the plan."""
 
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from test_recompute import CHANGES, SAME_RESULT, descendants
 from grip_assets.engine.plan import plan
 from grip_assets.engine.stage import known_version
 from grip_assets.errors import GripError
-from grip_assets.settings import GROUPS, Group, choices, digest, validate
+from grip_assets.settings import GROUPS, Group, choices, digest, trait, validate
 from grip_assets.stages import CURATED, STAGES
 from grip_assets.store.artifacts import ArtifactStore
 
@@ -145,3 +146,31 @@ def test_a_setting_of_the_student_labels_again_and_embeds_nothing(tmp_path, mode
             assert computed == depend_on(sampled, settings), settings["student"]
             assert {"student", "clusters", "subset"} <= computed and not computed & {"embeddings", "partition"}
     assert sampled.computes(sampled.with_changed("embedding", seed=1)) >= {"embeddings", "partition", "student"}
+
+
+def test_a_field_of_gem_recomputes_the_partition_and_what_follows(planted, tmp_path):
+    """And, where k-means is in force, nothing."""
+    balanced = Planted(tmp_path, planted.with_changed("clustering", method="gem", estep="mirror"))
+    fields = GROUPS["clustering"].model_fields
+    of_gem = {name for name, field in fields.items() if any(way.get("method") == "gem" for way in trait(field, "when"))}
+    assert {"balance", "estep", "inner_steps", "kappa", "kappa_prior", "temperature", "pca", "center"} <= of_gem
+    assert {"fit_iterations", "tolerance", "continuation", "target_mass", "balance_scale"} <= of_gem
+    for name in of_gem:
+        before = getattr(balanced.settings["clustering"], name)
+        for value in [[1.0, 2.0]] if name == "target_mass" else others(before, fields[name].annotation):
+            try:
+                settings = balanced.with_changed("clustering", **{name: value})
+            except (GripError, ValidationError):
+                continue
+            computed = balanced.computes(settings)
+            assert computed == depend_on(balanced, settings) and "partition" in computed, (name, value)
+            assert not computed & {"corpus", "embeddings"}
+            assert planted.computes(planted.with_changed("clustering", **{name: value})) == set(), name
+
+
+def test_switching_to_gem_and_back_computes_nothing_the_second_time(planted, tmp_path):
+    gem = planted.with_changed("clustering", method="gem")
+    assert {"partition", "clusters", "subset"} <= planted.computes(gem)
+    root = shutil.copytree(planted.store.root, tmp_path / "both")
+    for one, other in ((gem, planted.settings), (planted.settings, gem)):
+        assert Planted(root, one).computes(other) <= {"rounds"}, "rounds are those of what is in force"

@@ -22,6 +22,7 @@ from grip_assets.errors import GripError
 BENCHES = {
     "reading": "reading",
     "kmeans": "geometry",
+    "gem": "geometry",
     "assignment": "geometry",
     "density": "geometry",
     "draw": "geometry",

@@ -76,6 +76,7 @@ RATES = {
     "stability": Rate("documents", 1, 2e-5),
     "report": Rate("documents", 6, 1e-4, fixed_bytes=5_000_000),
 }
+GEM = Rate("documents", 6, 1.5e-3)  # the stage partition with clustering.method=gem, 24 components and three starts
 OTHER = Rate("documents", 1, 1e-6)
 A_RUN = Rate("documents", 8, 0, fixed_bytes=1_000_000)  # starting, the event log, checks
 
@@ -191,7 +192,7 @@ def _embedded(size: Size, embedding: Mapping[str, Any]) -> int:
 def _cost(
     step: Step, stage: Stage, settings: Settings, store: ArtifactStore, size: Size, drivers: Mapping[str, float]
 ) -> Cost:
-    rate = RATES.get(stage.name, OTHER)
+    rate = _rate(stage, settings)
     units = drivers[rate.driver]
     seconds, n_bytes, basis = rate.fixed + rate.each * units, rate.fixed_bytes + rate.bytes_each * units, GUESS
     before = _nearest(stage, settings, store, size)
@@ -206,6 +207,12 @@ def _cost(
             same = at.known and (at.documents, at.tokens, at.vectors) == (size.documents, size.tokens, size.vectors)
             basis = "measured here" if same else f"scaled from {at.documents:,} documents"
     return Cost(step.asset, "compute", step.why, step.version, seconds, round(n_bytes), basis)
+
+
+def _rate(stage: Stage, settings: Settings) -> Rate:
+    if stage.name == "partition" and Clustering.of(settings).effective().method == "gem":
+        return GEM
+    return RATES.get(stage.name, OTHER)
 
 
 def _measured_units(rate: Rate, manifest: Mapping[str, Any], at: Size) -> float:

@@ -92,7 +92,7 @@ def plain_em(x_ND, theta, balance, temperature, iterations):
     """Free kappa, uniform prior. The E-step descends D(v) by damped fixed-point steps of small size."""
     x64, objective = x_ND.astype(np.float64), []
     k, v = len(theta.kappa_K), np.zeros(len(theta.kappa_K))
-    for iteration in range(iterations + 1):
+    while True:
         l_NK = log_joint(x_ND, theta) / temperature
         for _ in range(150):
             log_gamma = l_NK + v - logsumexp(l_NK + v, axis=1, keepdims=True)
@@ -100,7 +100,7 @@ def plain_em(x_ND, theta, balance, temperature, iterations):
             v = v + (new - v) / (1 + balance / temperature)
         gamma = np.exp(log_gamma)
         objective.append(temperature * free_energy(gamma, l_NK, balance / temperature))
-        if iteration == iterations:
+        if len(objective) > iterations:
             return gamma, objective
         r_KD, n_K = gamma.T @ x64, gamma.sum(0)
         length = np.linalg.norm(r_KD, axis=1)
@@ -169,8 +169,8 @@ def test_the_check_of_the_stage_finds_a_fall():
 def test_a_tiny_lambda_is_the_plain_mixture(five):
     rows, _, linear = five
     none = np.zeros(5)
-    one, two = (estep.dual(rows, linear, none, Balance(s, np.full(5, 0.2))) for s in (1e-8, 0.0))
-    assert np.abs(gamma_of(one, rows) - gamma_of(two, rows)).max() < 1e-10
+    one, two = (estep.dual(rows, linear, none, Balance(s, np.full(5, 0.2))) for s in (1e-10, 0.0))
+    assert 0 < np.abs(gamma_of(one, rows) - gamma_of(two, rows)).max() < 1e-10
 
 
 def test_a_huge_lambda_makes_the_masses_equal(five):
@@ -197,7 +197,8 @@ def test_the_offset_is_minus_lambda_times_the_excess_of_mass(five, strength, ful
 
 
 def test_dual_mirror_and_l2_find_the_same_weights(five):
-    rows, theta, linear = five
+    rows, _, linear = five
+    rows = lloyd.prepare(rows.x_ND[:150])
     balance, none = Balance(5.0, np.full(5, 0.2)), np.zeros(5)
     exact = gamma_of(estep.dual(rows, linear, none, balance), rows)
     begin = Weights(linear, none, estep.plain(rows, linear))
@@ -249,12 +250,20 @@ def test_more_balance_means_more_effective_clusters(small):
     assert (np.diff(found) > -0.02).all() and found[-1] > 6.99 > found[0]
 
 
-def test_a_rotation_changes_no_label(small):
+def test_a_rotation_turns_the_fit_and_changes_no_mass(five):
+    rows, theta, _ = five
     turn = np.linalg.qr(np.random.default_rng(0).normal(size=(16, 16)))[0]
-    turned = lloyd.prepare(mixture.unit(small.x_ND.astype(np.float64) @ turn).astype(np.float32))
-    one, two = mixture.fit(small, 5, FREE), mixture.fit(turned, 5, FREE)
-    assert one.objective == pytest.approx(two.objective, abs=1e-5)
-    assert (gem.of(one).assign(small.x_ND).label_B == gem.of(two).assign(turned.x_ND).label_B).mean() > 0.999
+    turned = lloyd.prepare(mixture.unit(rows.x_ND.astype(np.float64) @ turn).astype(np.float32))
+    scale = mixture.Scale(5.0, 1.0, 0.0, 0.0)
+
+    def fitted(x, start):
+        return mixture._climb(x, start, scale, FREE, 0, lambda n: None)
+
+    (one, weights, trace), (two, others, other) = (
+        fitted(rows, theta), fitted(turned, theta._replace(mu_KD=theta.mu_KD @ turn))
+    )  # fmt: skip
+    assert trace[-1][2] == pytest.approx(other[-1][2], abs=1e-5)
+    assert weights.moments.mass_K == pytest.approx(others.moments.mass_K, rel=1e-3)
     assert np.abs(one.mu_KD @ turn - two.mu_KD).max() < 1e-3
 
 
@@ -342,7 +351,6 @@ def test_a_learned_prior_is_the_mass_of_each_component(small):
     found = mixture.fit(small, 5, Options(kappa="free", balance=0.0, prior="learned", seeds=1, tolerance=1e-12,
                                           iterations=200))  # fmt: skip
     assert np.exp(found.offset_K) / 5 == pytest.approx(found.soft_mass_K, abs=1e-4)
-    assert found.soft_mass_K.max() > mixture.fit(small, 5, Options(kappa="free", balance=0.0)).soft_mass_K.max() - 0.02
 
 
 def test_given_masses_are_reached(small):

@@ -35,7 +35,7 @@ def test_the_expansion_meets_scipy_where_both_hold():
     for d in (64, 96, 128):
         for kappa in (20.0, 100.0):
             exact = np.log(ive(d / 2 - 1, kappa)) + kappa
-            assert vmf.log_bessel(d / 2 - 1, np.array([kappa]))[0] == pytest.approx(exact, abs=1e-8)
+            assert vmf.log_bessel(d / 2 - 1, np.array([kappa]))[0] == pytest.approx(exact, abs=3e-8)
 
 
 @pytest.mark.parametrize("kappa", [0.1, 3.0, 50.0])

@@ -26,7 +26,7 @@ from grip_assets.method.screening import compiled
 from grip_assets.runtime import threads
 
 FULL = 256  # most components for which Newton's method has the whole Hessian; above, its diagonal
-STEPS = 200  # most steps of Newton's method
+STEPS = 2000  # most steps of Newton's method: a few, but many for a strong balance and the diagonal alone
 LARGEST = 30.0  # most by which a step moves two offsets apart
 HALVINGS = 40
 HELD = 8  # most pairs a row, on average, that are held between two evaluations; else they are computed again
@@ -176,7 +176,7 @@ def _downhill(
             return trial_K, moments
         if abs(lower - value) <= rounding:  # D is flat to rounding: the gradient decides
             after_K = moments.mass_K / n - balance.target_K + trial_K / balance.strength
-            return (trial_K, moments) if np.abs(after_K).max() < 0.9 * np.abs(gradient_K).max() else None
+            return (trial_K, moments) if np.abs(after_K).max() < np.abs(gradient_K).max() else None
         size /= 2
     return None
 
@@ -235,7 +235,7 @@ def _replayed(pairs: Kept, offset_K: np.ndarray, pulls: Sequence[np.ndarray], st
 
 @compiled
 def solved(a_KK, b_K):
-    """x of a x = b for a positive definite matrix, by Cholesky's factors; in one thread, so with the same bits always."""
+    """x of a x = b for a positive definite matrix, by Cholesky's factors; on one thread, so always with the same bits."""
     k = b_K.shape[0]
     low_KK, x_K = a_KK.copy(), b_K.copy()
     for j in range(k):

@@ -154,11 +154,11 @@ def fit(rows: Rows, k: int, options: Options, log: Log = lambda line: None) -> M
 def _start(rows: Rows, k: int, seed: int, options: Options, log: Log) -> tuple[Components, Moments]:
     """Spherical k-means from the rows of k-means++ (seeding.py); a row's weight is 1 for its cluster."""
     begin_KD = rows.x_ND[np.sort(kmeanspp(rows.x_ND, k, seed))]
-    c_KD = lloyd.lloyd(rows, begin_KD, LLOYD).centroids_KD
+    c_KD, label_N, _ = lloyd.lloyd(rows, begin_KD, LLOYD)
     different_KD = distinct(c_KD)
-    if len(different_KD) < len(c_KD):
-        log(f"the start has only {len(different_KD)} different directions: {len(c_KD)} components become as many")
-    label_N = lloyd.lloyd(rows, different_KD, 0).label_N
+    if len(different_KD) < k:
+        log(f"the start has only {len(different_KD)} different directions: {k} components become as many")
+        label_N = lloyd.lloyd(rows, different_KD, 0).label_N
     return _hard(rows, label_N, different_KD)
 
 

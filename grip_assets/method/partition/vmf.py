@@ -11,7 +11,7 @@ from scipy.special import ive
 from grip_assets.method.screening import compiled
 
 KAPPA_MIN = 1e-3
-EXPANDED = 64  # dimensions from which log I is expanded, to 1e-8; below, the Bessel function itself never underflows
+EXPANDED = 64  # dimensions from which log I is expanded, to 3e-8; below, the Bessel function itself never underflows
 STEPS, EXACT = 50, 1e-13  # of Newton's method: most steps, and the relative step at which it has converged
 AHEAD = 60  # least terms of the continued fraction
 
