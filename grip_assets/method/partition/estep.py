@@ -235,7 +235,7 @@ def _replayed(pairs: Kept, offset_K: np.ndarray, pulls: Sequence[np.ndarray], st
 
 @compiled
 def solved(a_KK, b_K):
-    """x of a x = b for a positive definite matrix, by Cholesky's factors; on one thread, so always with the same bits."""
+    """x of a x = b for a positive definite matrix, by Cholesky's factors on one thread: always with the same bits."""
     k = b_K.shape[0]
     low_KK, x_K = a_KK.copy(), b_K.copy()
     for j in range(k):
