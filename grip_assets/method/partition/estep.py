@@ -25,8 +25,9 @@ from grip_assets.method.partition.posterior import ALL, CUT, Kept, Linear, Momen
 from grip_assets.method.screening import compiled
 from grip_assets.runtime import threads
 
-FULL = 256  # most components for which Newton's method has the whole Hessian; above, its diagonal
-STEPS = 2000  # most steps of Newton's method: a few, but many for a strong balance and the diagonal alone
+FULL = 256  # most components for which the whole Hessian is held; above, it is multiplied with vectors
+STEPS = 200  # most steps of Newton's method
+CONJUGATE, CLOSE = 50, 0.01  # of conjugate gradients: most steps, and the share of the residual at which they end
 LARGEST = 30.0  # most by which a step moves two offsets apart
 HALVINGS = 40
 HELD = 8  # most pairs a row, on average, that are held between two evaluations; else they are computed again
@@ -113,6 +114,15 @@ class Near:
         full = len(offset_K) <= FULL
         return total(self.rows, lambda some: posterior.curved(*self._pairs(some, offset_K), full))
 
+    def curvature_times(self, offset_K: np.ndarray, vector_K: np.ndarray) -> np.ndarray:
+        """The Hessian of the sum of log sum exp at this offset, times a vector, float64 (K,)."""
+        self._follow(offset_K)
+        found = total(
+            self.rows, lambda some: posterior.curvature_times(*self._pairs(some, offset_K), vector_K)
+        ).curvature
+        assert found is not None
+        return found
+
     def summed(self, offset_K: np.ndarray) -> Moments:
         """Moments of softmax(l + v), with the sums of gamma x."""
         self._follow(offset_K)
@@ -138,7 +148,7 @@ def _minimised(near: Near, offset_K: np.ndarray, balance: Balance) -> np.ndarray
         gradient_K = moments.mass_K / n - balance.target_K + offset_K / balance.strength
         if np.abs(gradient_K).max() <= enough:
             break
-        step_K = _step(moments, gradient_K, n, balance)
+        step_K = _step(near, offset_K, moments, gradient_K, balance)
         found = _downhill(near, offset_K, step_K, _value(moments, offset_K, n, balance), gradient_K, balance)
         if found is None:
             break  # nothing lower can be told from rounding
@@ -152,11 +162,16 @@ def _value(moments: Moments, offset_K: np.ndarray, n: int, balance: Balance) -> 
     return moments.log_sum / n - float(offset_K @ balance.target_K) + square
 
 
-def _step(moments: Moments, gradient_K: np.ndarray, n: int, balance: Balance) -> np.ndarray:
-    """Newton's step, or that of the Hessian's diagonal; shortened to LARGEST."""
+def _step(near: Near, offset_K: np.ndarray, moments: Moments, gradient_K: np.ndarray, balance: Balance) -> np.ndarray:
+    """Newton's step, shortened to LARGEST. Above FULL components it is approximate."""
+    n = len(near.rows.x_ND)
     assert moments.curvature is not None
     if moments.curvature.ndim == 1:
-        step_K = -gradient_K / (moments.curvature / n + 1 / balance.strength)
+
+        def times(vector_K: np.ndarray) -> np.ndarray:
+            return near.curvature_times(offset_K, vector_K) / n + vector_K / balance.strength
+
+        step_K = conjugate(times, -gradient_K, moments.curvature / n + 1 / balance.strength)
     else:
         step_K = -solved(moments.curvature / n + np.eye(len(gradient_K)) / balance.strength, gradient_K)
     return step_K * min(1.0, LARGEST / max(float(np.ptp(step_K)), 1e-300))
@@ -176,7 +191,7 @@ def _downhill(
             return trial_K, moments
         if abs(lower - value) <= rounding:  # D is flat to rounding: the gradient decides
             after_K = moments.mass_K / n - balance.target_K + trial_K / balance.strength
-            return (trial_K, moments) if np.abs(after_K).max() < np.abs(gradient_K).max() else None
+            return (trial_K, moments) if np.abs(after_K).max() < 0.9 * np.abs(gradient_K).max() else None
         size /= 2
     return None
 
@@ -231,6 +246,27 @@ def _replayed(pairs: Kept, offset_K: np.ndarray, pulls: Sequence[np.ndarray], st
     for pull_K in pulls:
         gamma_BK = nearby(logit_BK + pull_K, gamma_BK, strength)
     return np.log(np.maximum(gamma_BK, 1e-300)).reshape(-1)
+
+
+def conjugate(times: Callable[[np.ndarray], np.ndarray], b_K: np.ndarray, diagonal_K: np.ndarray) -> np.ndarray:
+    """About the x of a x = b, where ``times`` multiplies a vector with a, by conjugate gradients; ``diagonal_K`` of a.
+
+    Whenever it ends, x.b is above 0: it is a direction of descent.
+    """
+    x_K, rest_K = np.zeros_like(b_K), b_K.copy()
+    scaled_K = rest_K / diagonal_K
+    along_K, square = scaled_K.copy(), float(rest_K @ scaled_K)
+    for _ in range(CONJUGATE):
+        product_K = times(along_K)
+        size = square / max(float(along_K @ product_K), 1e-300)
+        x_K += size * along_K
+        rest_K -= size * product_K
+        if np.abs(rest_K).max() <= CLOSE * np.abs(b_K).max():
+            break
+        scaled_K = rest_K / diagonal_K
+        before, square = square, float(rest_K @ scaled_K)
+        along_K = scaled_K + square / before * along_K
+    return x_K
 
 
 @compiled

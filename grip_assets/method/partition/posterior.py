@@ -183,6 +183,13 @@ def curved(pairs: Kept, offset_K: np.ndarray, full: bool) -> Moments:
     return found
 
 
+def curvature_times(pairs: Kept, offset_K: np.ndarray, vector_K: np.ndarray) -> Moments:
+    """The curvature of softmax(logits + ``offset_K``), times a vector: moments with that as their ``curvature``."""
+    found = Moments(np.zeros(len(offset_K)), curvature=np.zeros(len(offset_K)))
+    _times(*pairs, offset_K, vector_K, found.curvature)
+    return found
+
+
 def summed(pairs: Kept, offset_K: np.ndarray, x_BD: np.ndarray) -> Moments:
     """Moments of softmax(logits + ``offset_K``), with the sums of gamma x."""
     k = len(offset_K)
@@ -255,6 +262,22 @@ def _sum_up(end_B, component_M, logit_M, offset_K, mass_K, curvature, full):
                 curvature[k, component_M[other]] -= weight * weight_M[other - first]
         first = stop
     return log_sum, entropy
+
+
+@compiled
+def _times(end_B, component_M, logit_M, offset_K, vector_K, product_K):
+    weight_M = np.empty(vector_K.shape[0])
+    first = 0
+    for b in range(end_B.shape[0]):
+        stop = end_B[b]
+        _weights(component_M, logit_M, offset_K, first, stop, weight_M)
+        mean = 0.0
+        for position in range(first, stop):
+            mean += weight_M[position - first] * vector_K[component_M[position]]
+        for position in range(first, stop):
+            k = component_M[position]
+            product_K[k] += weight_M[position - first] * (vector_K[k] - mean)
+        first = stop
 
 
 @compiled
