@@ -62,12 +62,12 @@ def scored(counts: pl.DataFrame, read: pl.DataFrame, least_share: float = LEAST_
 def _of_all_clusters(rows: pl.DataFrame) -> pl.DataFrame:
     """For each term the sum of its tf over all clusters, its largest tf, and the second: term, all, most, second."""
     over = rows.group_by("term").agg(all=pl.sum("tf"), most=pl.max("tf"))
-    rows = rows.join(over, on="term").select("term", "tf", is_most=pl.col("tf") == pl.col("most"))
-    ties = rows.group_by("term").agg(
-        n_most=pl.sum("is_most"), less=pl.col("tf").filter(~pl.col("is_most")).max().fill_null(0)
-    )
-    second = pl.when(pl.col("n_most") > 1).then("most").otherwise("less")
-    return over.join(ties, on="term").select("term", "all", "most", second=second)
+    rows = rows.join(over, on="term").select("term", "tf", "most")
+    ties = rows.filter(pl.col("tf") == pl.col("most")).group_by("term").agg(n_most=pl.len())
+    less = rows.filter(pl.col("tf") < pl.col("most")).group_by("term").agg(less=pl.max("tf"))
+    second = pl.when(pl.col("n_most") > 1).then("most").otherwise(pl.col("less").fill_null(0))
+    found = over.join(ties, on="term").join(less, on="term", how="left")
+    return found.select("term", "all", "most", second=second)
 
 
 def together(counts: pl.DataFrame, read: pl.DataFrame, family: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

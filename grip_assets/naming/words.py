@@ -22,20 +22,21 @@ _OF_CODE = """
 abc abs abstract add addr alg alias allclose and any api append approx arg args argv arr array assert async attr
 attribute auto await bar base baz begin bool boolean break buf byte bytes call callable case cast cdef char cimport
 class cls code coding com cond const construct continue copyright cout cpdef ctypedef cur current data datatype def
-default define del delete dict div doc docs doctest double dtype elif else elsif end endif enum equal err error eval
-example examples except exception exit expected extends extern false file final finally fixture flake float foo found
-func function functools generated get getattr github given global goto has hasattr href html http https idx ifdef
-ifndef impl implements import importorskip include index info init initialize inline input instance instanceof int
-integer interface intp isinstance item items iter iterable iterator join key keys kwarg kwargs lambda len length let
-lib list loc long main make map mark match max message method min misc mod module msg mut mypy name named names
-namespace ndarray new next nil noexcept nogil non none nonlocal noqa note null num number numpy obj object old open
-optional options org out output override package param parameter parameters parametrize params pass pointer pos pragma
-pre print private property protected ptr pub public put pylint pyrefly pyright pytest raise raises range ref reference
-register repr require required res result results ret return returned returns rst run see self set setattr setup shape
-short signed size sizeof sorted span src static staticmethod std step str string struct sub super switch sys teardown
-temp template test testing tests then this throw throws tmp todo todos true try tuple type typedef typename types
-typing undefined union unittest unsigned update usage use used uses using utf util utils val valid value values var
-variable version versionadded versionchanged virtual void volatile warn warning while with www xrange yield
+default define del delete dict div doc docs doctest double dtype elif else elsif end endif ensure enum equal err error
+eval example examples except exception exit expected extends extern false file final finally fixture flake float foo
+found func function functools generated get getattr github given global goto has hasattr href html http https idx
+ifdef ifndef impl implemented implements import importorskip include index info init initialize inline input instance
+instanceof int integer interface intp isinstance item items iter iterable iterator join key keys kwarg kwargs lambda
+len length let lib list loc long main make map mark match max message method min misc mod module msg mut mypy name
+named names namespace ndarray new next nil noexcept nogil non none nonlocal noqa note notes null num number numpy obj
+object old open optional options org out output override package param parameter parameters parametrize params pass
+pointer pos pragma pre print private property protected ptr pub public put pylint pyrefly pyright pytest raise raises
+range ref reference references register repr require required res result results ret return returned returns rst run
+see self set setattr setup shape short signed size sizeof sorted span src static staticmethod std step str string
+struct sub super switch sys teardown temp template test testing tests then this throw throws tmp todo todos true try
+tuple type typedef typename types typing undefined union unittest unsigned update usage use used uses using utf util
+utils val valid value values var variable version versionadded versionchanged virtual void volatile warn warning while
+with www xrange yield
 """
 STOP_WORDS = ENGLISH_STOP_WORDS | set(_OF_CODE.split())
 
