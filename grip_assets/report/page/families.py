@@ -6,7 +6,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from grip_assets.report.page.context import Context
+from grip_assets.report.page.context import Context, missing
 from grip_assets.report.page.inert import label, wrapped
 from grip_assets.report.page.palette import CATEGORIES, LIGHT
 from grip_assets.report.page.parts import Block, Choice, Column, Table, figure, say
@@ -35,10 +35,7 @@ def treemap(context: Context) -> list[Block]:
     if needed := context.lacks("clusters", "subset"):
         return [*needed]
     if not any(name.family is not None for name in context.names.names.values()):
-        return [
-            say("<strong>Families of clusters.</strong> The clusters have no names yet."),
-            *context.lacks("taxonomy"),
-        ]
+        return [say("<strong>Families of clusters.</strong> The clusters have no names yet."), missing("taxonomy")]
     rows = [row | context.names.said(row["cluster_id"]) for row in context.ask("report/families").to_dicts()]
     tiles = tiles_of(rows, context)
     totals = {side: tiles[0].pool if side == "pool" else tiles[0].subset for side in SIDES}
