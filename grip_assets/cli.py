@@ -445,6 +445,49 @@ def rollback(
         )
 
 
+@app.command(epilog="Example: grip balance --lambdas 0,0.125,1.25")
+def balance(
+    lambdas: Annotated[
+        str, typer.Option(metavar="LIST", help="Values of λ, in units of the mean κ, separated by commas.")
+    ] = "0,0.05,0.125,0.5,1.25,5.6",
+    as_json: Json = False,
+) -> None:
+    """Show how much balance is worth its price: fit GEM on the embeddings in force with several λ, and print how even
+    the clusters are, how cohesive, and how many small groups survive. Nothing is put in force."""
+    from grip_assets import operations
+    from grip_assets.report.page.write import page_path
+    from grip_assets.report.pictures import balance_sweep_picture
+    from grip_assets.report.terminal.balance import as_text
+    from grip_assets.store.artifacts import ArtifactStore, data_root
+
+    values = _numbers(lambdas)
+    with operations.open_instance() as instance:
+        found = operations.balance(instance, values, lambda line: print(line, file=sys.stderr))
+    picture = page_path(data_root()).parent / "balance.png"
+    with ArtifactStore(data_root()).scratch() as folder:
+        (folder / picture.name).write_bytes(balance_sweep_picture(found.rows, found.k))
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        put(folder / picture.name, picture)
+    if as_json:
+        _print_json({"k": found.k, "rows": found.rows.to_dicts(), "picture": str(picture)})
+        return
+    for line in as_text(found, str(picture)):
+        print(line)
+
+
+def _numbers(written: str) -> list[float]:
+    """Different numbers from 0 on, ascending."""
+    try:
+        values = sorted({float(word) for word in written.split(",")})
+    except ValueError:
+        raise UsageMistake(
+            f"--lambdas is '{written}', which is no list of numbers. Write for example 0,0.125,1.25."
+        ) from None
+    if not all(0 <= value < float("inf") for value in values):
+        raise UsageMistake(f"--lambdas is '{written}'. Each λ must be a finite number from 0 on.")
+    return values
+
+
 @app.command(epilog="Example: grip report --port 3001")
 def report(
     port: Annotated[

@@ -36,6 +36,7 @@ from grip_assets.settings.changes import Changes, changed, run_config
 from grip_assets.settings.places import placed
 from grip_assets.stages import CURATED, STAGES, costs
 from grip_assets.stages.evaluation.trainings import DEVICE
+from grip_assets.stages.reports.balance import Sweep, sweep
 from grip_assets.store import catalog, cleaning
 from grip_assets.store.artifacts import ArtifactStore, data_root
 
@@ -108,6 +109,16 @@ def forecast(instance: dg.DagsterInstance, changes: Changes) -> tuple[list[Step]
     steps = _steps(instance, settings)
     records = event_log.records(instance, ["report"])
     return steps, costs.forecast(steps, CURATED, settings, ArtifactStore(data_root()), records)
+
+
+def balance(instance: dg.DagsterInstance, lambdas: list[float], log: Callable[[str], None]) -> Sweep:
+    """GEM with each of ``lambdas`` on the embeddings in force. Nothing is stored. GripError if there are none."""
+    versions = event_log.versions_in_force(instance, ["corpus", "embeddings"])
+    store = ArtifactStore(data_root())
+    if lacking := [name for name in ("corpus", "embeddings") if not store.has(name, versions.get(name, ""))]:
+        raise GripError(f"There are no {lacking[-1]} in {store.root} yet. Run `grip curate` first.")
+    embeddings, corpus = (store.parquet(name, versions[name], name) for name in ("embeddings", "corpus"))
+    return sweep(embeddings, corpus, event_log.settings_in_force(instance), lambdas, log)
 
 
 def clean(instance: dg.DagsterInstance, keep: int, remove: bool) -> list[cleaning.Removable]:

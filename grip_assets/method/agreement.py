@@ -42,6 +42,26 @@ def mean_ranks(values_N: np.ndarray) -> np.ndarray:
     return rankdata(np.asarray(values_N, np.float64))
 
 
+def mutual_information(one_N: np.ndarray, other_N: np.ndarray) -> float:
+    """Normalised mutual information of two labellings, 2 I / (H + H') [Strehl and Ghosh 2002]; labels are from 0 on.
+
+    1: each tells the other. 0: neither says anything of the other; also if both have only one label.
+    """
+    width = int(np.max(other_N)) + 1
+    pairs, counts_P = np.unique(np.asarray(one_N, np.int64) * width + other_N, return_counts=True)
+    one_K, other_G = np.bincount(one_N), np.bincount(other_N)
+    n = len(one_N)
+    by_chance_P = one_K[pairs // width] * (other_G[pairs % width] / n)
+    shared = float((counts_P * np.log(counts_P / by_chance_P)).sum()) / n
+    both = _entropy(one_K) + _entropy(other_G)
+    return min(max(2 * shared / both, 0.0), 1.0) if both > 0 else 0.0
+
+
+def _entropy(counts_K: np.ndarray) -> float:
+    share_K = counts_K[counts_K > 0] / counts_K.sum()
+    return float(-(share_K * np.log(share_K)).sum())
+
+
 def overlap(tokens_N: np.ndarray, one_N: np.ndarray, other_N: np.ndarray) -> float:
     """Jaccard's index of two selections in tokens, copies counted: sum min(r, r') l / sum max(r, r') l. 1 if both are
     empty."""

@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 import polars as pl
 
+from grip_assets.stages.reports.balance import NAMES
 from grip_assets.store.cluster_names import NONE, ClusterNames
 from grip_assets.store.query import query
 
@@ -111,6 +112,55 @@ def corpus_map_picture(tables: Mapping[str, Any]) -> bytes:
     axes.scatter(points["x"], points["y"], c=points["cluster_id"] % 20, cmap="tab20", vmin=0, vmax=19, s=2.5, lw=0)
     axes.set(title=f"{len(points):,} documents by cluster", aspect="equal")
     axes.axis("off")
+    return png(figure)
+
+
+def balance_picture(tables: Mapping[str, Any]) -> bytes:
+    """Left: masses of the clusters of each fit, the heaviest first. Right: effective clusters and mean cosine."""
+    rows, masses = _table(tables, "balance"), _table(tables, "balance_masses").filter(masses="hard")
+    rows = rows.filter(masses="hard")
+    k = int(masses["rank"].max() or 1)  # type: ignore[call-overload]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4), width_ratios=(3, 2), layout="constrained")
+    for (name,), some in masses.group_by("fit", maintain_order=True):
+        strong = {"color": CHOSEN, "lw": 2.2, "zorder": 3} if name == "gem" else {"lw": 1}
+        left.plot(some["rank"], some["mass"] * k, label=NAMES.get(str(name), str(name)), **strong)
+    left.axhline(1, color=POOL, lw=1, ls="--")
+    left.text(k, 1, "all equal ", ha="right", va="bottom", color=POOL, fontsize=7)
+    left.set(title="Masses of the clusters", xlabel="cluster, the heaviest first", ylabel="mass × K", ylim=(0, None))
+    left.legend(frameon=False, fontsize=7)
+    for i, row in enumerate(rows.iter_rows(named=True)):
+        color = CHOSEN if row["fit"] == "gem" else POOL
+        right.plot(row["effective"], row["mean_cosine"], "o", ms=6, color=color)
+        name, y = NAMES.get(row["fit"], row["fit"]), (6 if i % 2 else -10)
+        right.annotate(name, (row["effective"], row["mean_cosine"]), (0, y), textcoords="offset points", fontsize=7,
+                       ha="center")  # fmt: skip
+    right.set(title="Gained and paid", xlabel="effective clusters", ylabel="mean cosine to the centre")
+    right.margins(0.25)
+    return png(figure)
+
+
+def balance_sweep_picture(rows: pl.DataFrame, k: int) -> bytes:
+    """What `grip balance` writes: effective clusters, mean cosine and recall of small groups over lambda."""
+    hard = rows.filter(masses="hard").sort("balance")
+    figure, panels = plt.subplots(1, 3, figsize=(9, 3.2), sharex=True, layout="constrained")
+    names = [f"{value:g}" for value in hard["balance"]]
+    for (masses,), some in rows.sort("balance").group_by("masses", maintain_order=True):
+        panels[0].plot(names, some["effective"], "o-", ms=4, label=f"{masses} masses")
+    panels[0].axhline(k, color=POOL, lw=1, ls="--")
+    panels[0].set(title=f"Effective clusters of {k}")
+    panels[0].legend(frameon=False, fontsize=7)
+    panels[1].plot(names, hard["mean_cosine"], "o-", ms=4, color=CHOSEN)
+    panels[1].set(title="Mean cosine to the centre")
+    for name in ("language", "project"):
+        for what, label, style in (("nmi", "NMI with", "s--"), ("small_recall", "recall of small groups by", "o-")):
+            values = hard[f"{what}_{name}"].cast(pl.Float64)
+            if values.null_count() < len(values):
+                panels[2].plot(names, values, style, ms=4, label=f"{label} {name}")
+    panels[2].set(title="Known groups", ylim=(0, 1.02))
+    if panels[2].get_legend_handles_labels()[0]:
+        panels[2].legend(frameon=False, fontsize=7)
+    for axes in panels:
+        axes.set_xlabel("λ")
     return png(figure)
 
 

@@ -17,7 +17,7 @@ from grip_assets.stages.curation import (
     taxonomy,
 )
 from grip_assets.stages.evaluation import evaluation, evaluation_set, strategies, trainings
-from grip_assets.stages.reports import cluster_report, corpus_map, judge_report, knobs, rounds, stability
+from grip_assets.stages.reports import balance, cluster_report, corpus_map, judge_report, knobs, rounds, stability
 
 STAGES = {
     module.stage.name: module.stage
@@ -38,6 +38,7 @@ STAGES = {
         judge_report,
         corpus_map,
         cluster_report,
+        balance,
         knobs,
         rounds,
         stability,

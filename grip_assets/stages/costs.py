@@ -66,6 +66,7 @@ RATES = {
     "taxonomy": Rate("documents", 3, 3e-4, bytes_each=90),
     "corpus_map": Rate("mapped", 3, 5e-3, bytes_each=30),
     "cluster_report": Rate("documents", 3, 1e-4),
+    "balance": Rate("documents", 8, 4e-4),
     "sigma_k": Rate("documents", 0.3, 1e-5),
     "probe_set": Rate("documents", 0.5, 1e-4, bytes_each=760),
     "adaptation_deltas": Rate("probed", 8, 1 / 800),

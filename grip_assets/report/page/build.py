@@ -14,6 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from grip_assets.report.page import (
+    balance,
     budget,
     clusters,
     coherence,
@@ -43,6 +44,7 @@ SHORT = {
     "curves": "Loss",
     "budget": "Budget",
     "stability": "Stability",
+    "balance": "Balance",
     "runs": "Compare",
     "diversity": "Diversity",
     "rounds": "Rounds",
@@ -53,6 +55,7 @@ SECTIONS = (
     corpus_map,
     clusters,
     coherence,
+    balance,
     budget,
     runs,
     diversity,
