@@ -459,6 +459,7 @@ def balance(
     from grip_assets.report.pictures import balance_sweep_picture
     from grip_assets.report.terminal.balance import as_text
     from grip_assets.store.artifacts import ArtifactStore, data_root
+    from grip_assets.store.writing import put
 
     values = _numbers(lambdas)
     with operations.open_instance() as instance:

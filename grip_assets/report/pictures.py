@@ -119,7 +119,7 @@ def balance_picture(tables: Mapping[str, Any]) -> bytes:
     """Left: masses of the clusters of each fit, the heaviest first. Right: effective clusters and mean cosine."""
     rows, masses = _table(tables, "balance"), _table(tables, "balance_masses").filter(masses="hard")
     rows = rows.filter(masses="hard")
-    k = int(masses["rank"].max() or 1)  # type: ignore[call-overload]
+    k = masses["rank"].n_unique()
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4), width_ratios=(3, 2), layout="constrained")
     for (name,), some in masses.group_by("fit", maintain_order=True):
         strong = {"color": CHOSEN, "lw": 2.2, "zorder": 3} if name == "gem" else {"lw": 1}

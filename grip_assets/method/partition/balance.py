@@ -140,7 +140,7 @@ def compared(
     """The fits of FITS in turn. ``x_ND``: unit rows, float32. ``in_force``: the last one, if it is there already."""
     rows, options = prepare(x_ND), gem.options(settings)
     yield _euclidean(rows, k, settings, log)
-    yield _spherical(x_ND, k, settings, log)
+    yield _spherical(rows, k, settings, log)
     plain = replace(options, balance=0.0, target_K=None)
     log("fitting a von Mises-Fisher mixture with a learned prior")
     learned = mixture.fit(rows, k, replace(plain, prior="learned"), log)
@@ -186,24 +186,13 @@ def _fit(
     return Fit(name, balance, label_N, hard_K, soft_K, float(cosine_N.mean()))
 
 
-def _spherical(x_ND: np.ndarray, k: int, settings: FitSettings, log: Log) -> Fit:
-    """Our k-means (kmeans.py), without dissolving small clusters."""
+def _spherical(rows: Rows, k: int, settings: FitSettings, log: Log) -> Fit:
+    """Our k-means (kmeans.py), without dissolving small clusters. Equal centroids are one: the others are empty."""
     log("fitting spherical k-means")
-    fitted = kmeans.fit(x_ND, _Same(k, settings.iterations, settings.seeds, settings.seed), log)
-    label_N = labels(fitted, x_ND)
-    c_KD = np.concatenate([fitted.centroids_KD, np.ones((k - len(fitted.centroids_KD), x_ND.shape[1]), np.float32)])
-    return _fit("spherical_kmeans", None, x_ND, c_KD, label_N, None)  # equal centroids are one: the others are empty
-
-
-@dataclass(frozen=True)
-class _Same:
-    """The settings of k-means, with no small cluster dissolved."""
-
-    k: int
-    iterations: int
-    seeds: int
-    seed: int
-    min_cluster_docs: int = 1
+    fitted = kmeans.fit_rows(rows, k, settings, 0, log)
+    empty_KD = np.ones((k - len(fitted.centroids_KD), rows.x_ND.shape[1]), np.float32)
+    c_KD = np.concatenate([fitted.centroids_KD, empty_KD])
+    return _fit("spherical_kmeans", None, rows.x_ND, c_KD, labels(fitted, rows.x_ND), None)
 
 
 def _euclidean(rows: Rows, k: int, settings: FitSettings, log: Log) -> Fit:

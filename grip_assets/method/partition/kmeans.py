@@ -94,10 +94,14 @@ def fit(
             f"settings/clustering.fit_sample leaves {len(sample_ND)} documents, too few to fit {k} clusters."
             f" Raise fit_sample to {k} or more, or lower k."
         )
-    x_ND = unit_rows(sample_ND)
-    rows, trace = lloyd.prepare(x_ND), Trace()
+    minimum = settings.min_cluster_docs * len(sample_ND) / n_documents
+    return fit_rows(lloyd.prepare(unit_rows(sample_ND)), k, settings, minimum, log)
+
+
+def fit_rows(rows: lloyd.Rows, k: int, settings: FitSettings, minimum: float, log: Log = lambda line: None) -> KMeans:
+    """Clusters with fewer than ``minimum`` rows are dissolved."""
+    trace = Trace()
     seed, best_KD = _best_start(rows, k, settings, trace, log)
-    minimum = settings.min_cluster_docs * len(x_ND) / n_documents
     return KMeans(_settled(rows, best_KD, minimum, seed, trace), trace)
 
 

@@ -30,7 +30,7 @@ def section(context: Context) -> Section:
     order = {name: place for place, name in enumerate(NAMES)}
     rows = rows.sort(pl.col("fit").replace_strict(order), "masses")
     hard = {row["fit"]: row for row in rows.filter(masses="hard").iter_rows(named=True)}
-    k = int(masses.filter(fit="gem")["rank"].max() or 0)  # type: ignore[call-overload]
+    k = len(masses.filter(fit="gem"))
     return Section("balance", TITLE, [*_sentences(hard, k), _masses(masses, k), _all(rows)])
 
 

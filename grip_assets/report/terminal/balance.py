@@ -31,7 +31,7 @@ def as_text(sweep: Sweep, picture: str) -> Iterator[str]:
         yield f"{row['balance']:>7g}  {row['masses']:<6}  {'  '.join(cells)}"
     yield (
         f"K = {sweep.k}. effective: as even as so many equal clusters. light: share of clusters below a tenth of an"
-        " even mass. small: share of the documents of groups smaller than an even cluster that are in a cluster where their"
-        " group is the commonest."
+        " even mass. small: of the documents of groups smaller than an even cluster, the share in a cluster where"
+        " their group is the commonest."
     )
     yield f"picture:  {picture}"
