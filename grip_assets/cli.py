@@ -456,7 +456,7 @@ def balance(
     the clusters are, how cohesive, and how many small groups survive. Nothing is put in force."""
     from grip_assets import operations
     from grip_assets.report.page.write import page_path
-    from grip_assets.report.pictures import balance_sweep_picture
+    from grip_assets.report.pictures import drawn_sweep
     from grip_assets.report.terminal.balance import as_text
     from grip_assets.store.artifacts import ArtifactStore, data_root
     from grip_assets.store.writing import put
@@ -466,7 +466,7 @@ def balance(
         found = operations.balance(instance, values, lambda line: print(line, file=sys.stderr))
     picture = page_path(data_root()).parent / "balance.png"
     with ArtifactStore(data_root()).scratch() as folder:
-        (folder / picture.name).write_bytes(balance_sweep_picture(found.rows, found.k))
+        (folder / picture.name).write_bytes(drawn_sweep(found.rows, found.k))
         picture.parent.mkdir(parents=True, exist_ok=True)
         put(folder / picture.name, picture)
     if as_json:

@@ -149,7 +149,7 @@ def test_the_sweep_is_for_any_method_in_force_and_says_its_cost_first(store, met
     assert soft[0] < soft[1]
     lines = list(as_text(found, "balance.png"))
     assert len(lines) == 1 + 4 + 2 and len({len(line) for line in lines[:5]}) == 1, "the columns are aligned"
-    assert pictures.balance_sweep_picture(found.rows, found.k).startswith(b"\x89PNG")
+    assert pictures.drawn_sweep(found.rows, found.k).startswith(b"\x89PNG")
 
 
 def test_a_projection_of_the_partition_is_the_space_of_all_fits(store):

@@ -64,12 +64,15 @@ def test_a_stage_declares_a_picture_where_there_is_one_to_draw():
     assert drawn == {stage.name for stage in STAGES.values() if stage.picture}
 
 
+UNUSED = ("student", "balance")  # every document is embedded; the partition is one by k-means
+
+
 @pytest.mark.run
 def test_a_fresh_run_passes_its_checks_and_says_what_it_did(lab):
     for name in CURATED:
         record = lab.instance.get_latest_materialization_event(dg.AssetKey(name)).asset_materialization
         found = record.metadata
-        assert found["dagster/row_count"].value > 0 or name == "student", "every document is embedded"
+        assert found["dagster/row_count"].value > 0 or name in UNUSED
         assert found["dagster/column_schema"].value.columns
         assert found["reused"].value is False and found["seconds"].value > 0
     run = lab.instance.get_runs(limit=1)[0]

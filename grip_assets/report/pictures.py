@@ -139,7 +139,7 @@ def balance_picture(tables: Mapping[str, Any]) -> bytes:
     return png(figure)
 
 
-def balance_sweep_picture(rows: pl.DataFrame, k: int) -> bytes:
+def drawn_sweep(rows: pl.DataFrame, k: int) -> bytes:
     """What `grip balance` writes: effective clusters, mean cosine and recall of small groups over lambda."""
     hard = rows.filter(masses="hard").sort("balance")
     figure, panels = plt.subplots(1, 3, figsize=(9, 3.2), sharex=True, layout="constrained")
