@@ -176,16 +176,10 @@ def test_switching_to_gem_and_back_computes_nothing_the_second_time(planted, tmp
         assert Planted(root, one).computes(other) <= {"rounds"}, "rounds are those of what is in force"
 
 
-def test_a_setting_of_gem_compares_its_balance_again_and_another_method_does_not(tmp_path, models, pool):
-    changes = small(models, pool)
-    changes["clustering"] = changes.get("clustering", {}) | {"method": "gem", "k": 6}
-    by_gem = Planted(tmp_path, {group: validate(group, changes.get(group, {})) for group in GROUPS})
-    for name in GROUPS["clustering"].model_fields:
-        for settings in variants(by_gem, "clustering", name):
-            computed = by_gem.computes(settings)
-            assert computed == depend_on(by_gem, settings), settings["clustering"]
-            assert "balance" not in computed or "partition" in computed
-    assert {"partition", "balance", "subset"} <= by_gem.computes(by_gem.with_changed("clustering", balance=0.5))
-    assert "balance" not in by_gem.computes(by_gem.with_changed("clustering", sigma_center="mean"))
-    deeper = by_gem.computes(by_gem.with_changed("corpus", project_depth=3))
-    assert "balance" in deeper and not deeper & {"embeddings", "partition", "subset"}
+def test_the_balance_is_compared_again_with_the_partition_and_only_with_gem(planted, tmp_path):
+    assert "balance" not in planted.computes(planted.with_changed("clustering", k=7))
+    balanced = Planted(tmp_path, planted.with_changed("clustering", method="gem"))
+    for values in ({"balance": 0.5}, {"k": 7}, {"seeds": 5}):
+        assert {"partition", "balance"} <= balanced.computes(balanced.with_changed("clustering", **values))
+    assert "balance" not in balanced.computes(balanced.with_changed("clustering", sigma_center="mean"))
+    assert "balance" not in balanced.computes(balanced.with_changed("budget", tau=0.7))
