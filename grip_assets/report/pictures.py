@@ -135,7 +135,7 @@ def balance_picture(tables: Mapping[str, Any]) -> bytes:
         right.annotate(name, (row["effective"], row["mean_cosine"]), (0, y), textcoords="offset points", fontsize=7,
                        ha="center")  # fmt: skip
     right.set(title="Gained and paid", xlabel="effective clusters", ylabel="mean cosine to the centre")
-    right.margins(0.25)
+    right.margins(0.4, 0.25)
     return png(figure)
 
 
