@@ -174,6 +174,20 @@ def test_a_kept_partition_is_not_fitted_again(tmp_path, monkeypatch):
     assert len(joined) == 600 and joined["component"].equals(joined["component_now"]), "who was there stays"
 
 
+def test_a_partition_of_a_program_without_mixtures_can_be_kept(tmp_path):
+    store = ArtifactStore(tmp_path)
+    old = kmeans.KMeans(np.eye(2, 3, dtype=np.float32), [(0, 0, 0.5)]).tables()
+    manifest = {"stage": "partition", "version": "old", "inputs": {}, "settings": {}, "computed_at": 0, "run_id": ""}
+    with store.publish("partition", manifest) as draft:
+        draft.write("components", old["components"].select("cluster_id", "method", "column", "value", "centroid"))
+        draft.write("fit_trace", old["fit_trace"].drop("balance"))
+    for table in stage.TABLES:
+        found = stage._copied(store, "old", table)
+        assert found.columns == list(table.schema)
+        if table.name in old:
+            assert found.drop("centroid", strict=False).equals(old[table.name].drop("centroid", strict=False))
+
+
 def test_a_partition_kept_for_an_unchanged_pool_keeps_its_name(tmp_path, monkeypatch):
     small = Small(tmp_path, pool())
     small.make()

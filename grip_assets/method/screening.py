@@ -78,6 +78,8 @@ def products(a: Codes, b: Codes) -> np.ndarray:
     rows = a.codes_ND
     if a.format == "float32" and "torch" not in sys.modules:  # loading it takes longer than a small product
         return np.matmul(rows, b.codes_ND.T, out=_room(len(rows), len(b), np.float32))
+    if rows.shape[1] == 1 and a.format == "int8":  # torch 2.13 multiplies a single int8 column wrongly
+        return np.multiply(rows, b.codes_ND.T, dtype=np.int32)
     import torch
 
     if a.format == "float32":

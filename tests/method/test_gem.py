@@ -1,5 +1,7 @@
 """GEM: the acceptance checks of E1 to E13 on small planted mixtures, against a plain EM, and with bad input."""
 
+import tracemalloc
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,11 +9,13 @@ from planted import planted
 from scipy.special import logsumexp
 from sklearn.metrics import adjusted_rand_score
 
+from grip_assets.bench.data import mixture as mixture_of
 from grip_assets.errors import GripError
 from grip_assets.method.partition import estep, gem, lloyd, mixture, posterior, vmf
 from grip_assets.method.partition.estep import Balance, Weights
 from grip_assets.method.partition.mixture import Components, Options
 from grip_assets.method.partition.registry import read
+from grip_assets.method.screening import encode, products
 from grip_assets.settings import Clustering
 from grip_assets.store.query import query
 
@@ -385,6 +389,23 @@ def test_a_temperature_that_is_not_set_follows_from_the_gaps():
     assert hot.assign(x).confidence_B.mean() < cold.assign(x).confidence_B.mean()
 
 
+@pytest.mark.parametrize("temperature", [1.0, 8.0])
+def test_no_number_for_each_document_and_component_is_held(temperature, monkeypatch):
+    monkeypatch.setenv("GRIP_WORKERS", "2")
+    monkeypatch.setattr(estep, "CHUNK", 1024)
+    n, k = 20_000, 96
+    rows = lloyd.prepare(mixture_of(n, 16, 50, 0))
+    once = Options(seeds=1, iterations=3, temperature=temperature)
+    fitted = gem.of(mixture.fit(rows, k, once))  # compiles
+    for work in (lambda: mixture.fit(rows, k, once), lambda: fitted.assign(rows.x_ND)):
+        tracemalloc.start()
+        work()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < n * k * 8 * 0.75
+    assert fitted.assign(rows.x_ND[:0]).label_B.shape == (0,)
+
+
 # Bad input
 
 
@@ -428,6 +449,13 @@ def test_vectors_of_one_dimension_are_parted_by_their_sign():
     found = gem.fit(x, Clustering(method="gem", k=2, seeds=1)).assign(x)
     assert len(set(found.label_B[x[:, 0] > 0])) == len(set(found.label_B[x[:, 0] < 0])) == 1
     assert len(set(found.label_B)) == 2
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 7])
+def test_products_of_codes_are_exact_in_few_dimensions(d):
+    rng = np.random.default_rng(d)
+    a, b = (encode(rng.normal(size=(n, d)).astype(np.float32), "int8") for n in (50, 3))
+    assert (products(a, b) == a.codes_ND.astype(np.int32) @ b.codes_ND.astype(np.int32).T).all()
 
 
 def test_a_component_without_mass_keeps_its_parameters(small):

@@ -93,8 +93,12 @@ class Gem:
         shift_K = self.offset_K / self.temperature
         # wide enough for the component that would be best without the offset
         cut = CUT + float(np.ptp(shift_K))
-        coded = encode(x_BD, self._logits.codes.format)
-        return posterior.labels(posterior.kept(x_BD, coded, self._logits, cut), shift_K)
+        found = []
+        for start in range(0, max(len(x_BD), 1), posterior.BLOCK):  # so that memory is bounded, however many are left
+            some_BD = x_BD[start : start + posterior.BLOCK]
+            coded = encode(some_BD, self._logits.codes.format)
+            found.append(posterior.labels(posterior.kept(some_BD, coded, self._logits, cut), shift_K))
+        return Label(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
     def only(self, components: np.ndarray) -> "Gem":
         some: dict[str, Any] = {f"{name}_K": getattr(self, f"{name}_K")[components] for name in OF_COMPONENTS}

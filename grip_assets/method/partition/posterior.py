@@ -57,7 +57,8 @@ def kept(x_BD: np.ndarray, coded: Codes, linear: Linear, cut: float = CUT) -> Ke
 
     ``coded``: codes of the rows.
     """
-    parts = [_kept_block(x_BD[s : s + BLOCK], coded[s : s + BLOCK], linear, cut) for s in range(0, len(x_BD), BLOCK)]
+    starts = range(0, max(len(x_BD), 1), BLOCK)
+    parts = [_kept_block(x_BD[s : s + BLOCK], coded[s : s + BLOCK], linear, cut) for s in starts]
     if len(parts) == 1:
         return parts[0]
     before = np.cumsum([0, *(part.n for part in parts)])

@@ -104,9 +104,9 @@ def sample(documents: pl.Series, settings: Clustering) -> np.ndarray:
 
 def sampled(files: str, place_S: np.ndarray, n: int) -> np.ndarray:
     """Vectors of the documents at rows ``place_S`` of ``n``, in that order, float16 (S, D)."""
-    # float16, float32, their unit rows and int8 codes, and the bounds of Lloyd's iterations
+    # float16, float32, their unit rows and int8 codes, and the bounds of Lloyd's iterations or the pairs of a mixture
     need(
-        len(place_S) * (13 * width(files) + 88),
+        len(place_S) * (13 * width(files) + 200),
         f"Fitting a partition on {len(place_S):,} documents",
         "Lower settings/clustering.fit_sample",
     )
