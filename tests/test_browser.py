@@ -201,7 +201,18 @@ def test_a_person_runs_schedules_and_inspects_in_the_browser(ui, tmp_path, model
     before_it = _versions(tmp_path / "data")[2]
     run = ui.launch("rollback", {"subset": before_it}, "rollback")
     assert run["status"] == "SUCCESS" and "adaptation.proxy" in run["tags"]["grip/changed"]
-    assert not names(run, "grip/computed") & {s.name for s in CURATED.values() if s.group == "curation"}
+    chain = {s.name for s in CURATED.values() if s.group == "curation"}
+    assert not names(run, "grip/computed") & chain
+
+    # Another method of partition: all that follows is computed, and nothing of it when the method is switched back.
+    run = ui.launch("change_clustering", {"method": "gem"}, "gem")
+    assert run["status"] == "SUCCESS" and "clustering.method: 'kmeans' → 'gem'" in run["tags"]["grip/changed"]
+    assert {"partition", "clusters", "taxonomy", "subset", "balance"} <= names(run, "grip/computed")
+    assert "embeddings" not in names(run, "grip/computed")
+    ui.open("/assets/partition?view=checks", "never_falls")
+    ui.picture("gem-checks")
+    run = ui.launch("change_clustering", {"method": "kmeans"})
+    assert run["status"] == "SUCCESS" and not names(run, "grip/computed") & chain
 
 
 def _latest(ui: Ui, asset: str) -> dict:
