@@ -19,14 +19,16 @@ def test_a_pool_that_was_never_run_is_guessed_from_its_listing(new_lab, models, 
     lab = new_lab(first=False)
     forecast, costs = by_asset(lab, **small(models, pool))
     assert not forecast.size.known and forecast.size.documents == 121
-    assert {cost.basis for cost in forecast.costs} == {GUESS}
+    used = [cost for cost in forecast.costs if cost.action != "unused"]
+    assert {cost.basis for cost in used} == {GUESS}
     assert {"report", "the run itself"} <= costs.keys() and forecast.seconds > RATES["report"].fixed
-    assert all(cost.seconds > 0 and cost.n_bytes > 0 for cost in forecast.costs)
+    assert all(cost.seconds > 0 and cost.n_bytes > 0 for cost in used)
+    assert all(cost.seconds == 0 and cost.n_bytes == 0 for cost in forecast.costs if cost not in used)
     assert forecast.free_bytes > 0
 
 
 def test_seconds_of_one_pool_are_never_those_of_another(lab, tmp_path):
-    assert all(cost.action == "reuse" and cost.seconds == 0 for cost in by_asset(lab)[1].values()), "a no-op is free"
+    assert all(cost.action != "compute" and cost.seconds == 0 for cost in by_asset(lab)[1].values()), "a no-op is free"
     measured = by_asset(lab, selection={"beta": 0.9})[1]["subset"]
     assert measured.basis == "measured here" and measured.seconds > 0
 
