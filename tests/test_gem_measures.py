@@ -25,7 +25,7 @@ def pool():
 def measured(pool, seeds=3):
     """GEM labels as planted under every seed; k-means at random, differently under each."""
 
-    def fit(x_ND, settings):
+    def fit(x_ND, settings, learned):
         luck = np.random.default_rng(settings.seed).permutation(TRUTH)
         return gem.Fit(TRUTH if settings.method == "gem" else luck, np.full(len(x_ND), 0.5, np.float32), 1.0)
 

@@ -15,13 +15,15 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from grip_assets.method.partition.base import PoolFacts
+from grip_assets.method.partition import gem, lloyd, mixture
+from grip_assets.method.partition.base import Fitted, PoolFacts
 from grip_assets.method.partition.registry import PARTITIONS
 from grip_assets.method.statistics import Estimate, mean
 from grip_assets.settings import Clustering
@@ -31,11 +33,12 @@ from grip_assets.store.catalog import connect
 from tools.evidence import MEASURED
 
 SEEDS, K = 5, 24
-BASE = "k-means"
+BASE, LEARNED = "k-means", "vMF, learned prior"
 FITS: dict[str, dict[str, Any]] = {
     BASE: {"method": "kmeans"},
+    LEARNED: {"method": "gem", "balance": 0.0},
+    "vMF, uniform prior": {"method": "gem", "balance": 0.0},
     "GEM": {"method": "gem"},
-    "GEM, λ = 0": {"method": "gem", "balance": 0.0},
     "GEM, λ = 1.25": {"method": "gem", "balance": 1.25},
     "GEM, T = 1": {"method": "gem", "temperature": 1.0},
     "GEM, T by the gap": {"method": "gem", "temperature": None},
@@ -59,7 +62,7 @@ class Fit(NamedTuple):
     seconds: float
 
 
-Fitter = Callable[[np.ndarray, Clustering], Fit]
+Fitter = Callable[[np.ndarray, Clustering, bool], Fit]  # vectors, settings, whether the prior is learned
 
 
 def pool_in_force(root: Path) -> Pool:
@@ -79,9 +82,14 @@ def settings_in_force(root: Path) -> Clustering:
     return Clustering(**{name: json.loads(value) for name, value in rows} | {"keep": None})
 
 
-def fit(x_ND: np.ndarray, settings: Clustering) -> Fit:
+def fit(x_ND: np.ndarray, settings: Clustering, learned: bool) -> Fit:
     start = time.process_time()
-    fitted = PARTITIONS[settings.method].fit(x_ND, settings, lambda line: None, PoolFacts(len(x_ND)))
+    fitted: Fitted
+    if learned:  # a reference for comparison, which is no setting
+        options = replace(gem.options(settings), prior="learned")
+        fitted = gem.of(mixture.fit(lloyd.prepare(x_ND), settings.k or K, options))
+    else:
+        fitted = PARTITIONS[settings.method].fit(x_ND, settings, lambda line: None, PoolFacts(len(x_ND)))
     seconds = time.process_time() - start
     return Fit(*fitted.assign(x_ND)[:2], seconds)
 
@@ -91,7 +99,7 @@ def measure(pool: Pool, settings: Clustering, k: int, seeds: int, fit: Fitter = 
     rows, labels = [], {}
     for place, (name, changes) in itertools.product(range(seeds), FITS.items()):
         own = {"k": k, "min_cluster_docs": 1, "seed": settings.seed + place * settings.seeds}
-        found = fit(pool.x_ND, settings.model_copy(update=changes | own))
+        found = fit(pool.x_ND, settings.model_copy(update=changes | own), name == LEARNED)
         labels[name, place] = found.label_N
         rows.append({"fit": name, "seed": own["seed"], **described(pool, found, k)})
         print(rows[-1], file=sys.stderr, flush=True)

@@ -1,0 +1,5 @@
+-- How often the cluster of a held-out document is found from names alone, by what the names were made from.
+-- in: name_accuracy   out: one row per kind of representatives
+SELECT representatives, asked, n AS documents, printf('%.1f%% (%.1f to %.1f)', 100 * accuracy, 100 * low,
+    100 * high) AS accuracy
+FROM name_accuracy
