@@ -1,11 +1,8 @@
--- The document-intruder test: all clusters, weighted by their documents, and the clusters found least and most often.
--- in: intruders   out: one row
+-- The document-intruder test: all clusters, weighted by their documents.
+-- in: intruders_overall   out: one row per judge
 SELECT
-    judged_by, count(*) AS clusters, sum(trials) AS trials,
-    printf('%.1f%%', 100 * sum(accuracy * n_docs) / sum(n_docs)) AS "found, by documents",
-    printf('%.1f%%', 100 * sum(found) / sum(trials)) AS "found, by trials",
-    printf('%.0f%% (%d)', 100 * min(accuracy), arg_min(cluster_id, (accuracy, cluster_id))) AS "least (cluster)",
-    count(*) FILTER (low > 1 / 6) AS "clusters above chance"
-FROM intruders
-GROUP BY judged_by
-ORDER BY judged_by
+    judged_by AS "judged by", clusters, trials,
+    printf('%.1f%% (%.1f to %.1f)', 100 * accuracy, 100 * low, 100 * high) AS "intruders found",
+    printf('%.1f%%', 100 * chance) AS chance, printf('%.0f%%', 100 * coverage) AS coverage,
+    above_chance AS "clusters above chance"
+FROM intruders_overall
