@@ -4,15 +4,15 @@ SELECT
     fit, any_value(seeds) AS seeds,
     any_value(printf('%.3f ± %.3f', value, (high - low) / 2)) FILTER (measure = 'nmi_language') AS "NMI with language",
     any_value(printf('%+.3f ± %.3f', difference, (difference_high - difference_low) / 2)) FILTER (
-        measure = 'nmi_language') AS "less k-means'",
+        measure = 'nmi_language') AS "language, minus k-means",
     any_value(printf('%.3f ± %.3f', value, (high - low) / 2)) FILTER (measure = 'nmi_package') AS "NMI with package",
     any_value(printf('%+.3f ± %.3f', difference, (difference_high - difference_low) / 2)) FILTER (
-        measure = 'nmi_package') AS "less k-means' ",
+        measure = 'nmi_package') AS "package, minus k-means",
     any_value(printf('%.1f', value)) FILTER (measure = 'effective') AS "effective clusters",
     any_value(printf('%.1f%%', 100 * value)) FILTER (measure = 'largest') AS "largest",
     any_value(printf('%.2f', value)) FILTER (measure = 'smallest') AS "smallest × K",
     any_value(printf('%.4f', value)) FILTER (measure = 'mean_cosine') AS "mean cosine",
-    any_value(printf('%.0f%%', 100 * value)) FILTER (measure = 'sure') AS "confidence above .99",
+    coalesce(any_value(printf('%.0f%%', 100 * value)) FILTER (measure = 'sure' AND fit != 'k-means'), '') AS "confidence above .99",
     any_value(printf('%.1f', value)) FILTER (measure = 'seconds') AS "processor seconds"
 FROM (SELECT *, row_number() OVER () AS place FROM gem_seeds)
 GROUP BY fit
