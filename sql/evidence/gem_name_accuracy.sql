@@ -4,5 +4,6 @@ SELECT
     representatives, asked AS "asked by", n AS documents,
     printf('%.1f%% (%.1f to %.1f)', 100 * accuracy, 100 * low, 100 * high) AS accuracy,
     printf('%.1f%%', 100 * chance) AS chance,
-    printf('%+.1f (%+.1f to %+.1f)', 100 * to_random, 100 * to_random_low, 100 * to_random_high) AS "points above random"
+    coalesce(printf('%+.1f (%+.1f to %+.1f)', 100 * to_random, 100 * to_random_low, 100 * to_random_high), '')
+        AS "points above random"
 FROM name_accuracy
