@@ -1,9 +1,10 @@
 """Measures for docs/gem.md what no stage measures: fits repeated over seeds. ``python -m tools.gem`` runs all of it.
 
 It reads the documents and vectors in force, and fits k-means and GEM with the settings in force, under ``SEEDS`` seeds
-each. It writes the tables ``gem_fits`` (one row per fit), ``gem_seeds`` (means over seeds) and ``gem_pairs`` (how alike
-the fits of two seeds are) into the folder .measured of the data folder, where tools/evidence.py finds them. Nothing is
-put in force. Small clusters are not dissolved here, so all fits have the same K.
+each. It writes four tables into the folder .measured of the data folder, where tools/evidence.py finds them:
+``gem_fits`` has one row per fit, ``gem_seeds`` the means over seeds, ``gem_pairs`` how alike the fits of two seeds are,
+and ``gem_sweep`` the table that `grip balance` prints. Nothing is put in force. Small clusters are not dissolved here,
+so all fits have the same K.
 
 ``python -m tools.gem 24 5`` fits 24 clusters under five seeds.
 
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from grip_assets import operations
 from grip_assets.method.partition import gem, lloyd, mixture
 from grip_assets.method.partition.base import Fitted, PoolFacts
 from grip_assets.method.partition.registry import PARTITIONS
@@ -33,6 +35,7 @@ from grip_assets.store.catalog import connect
 from tools.evidence import MEASURED
 
 SEEDS, K = 5, 24
+LAMBDAS = [0, 0.05, 0.125, 0.5, 1.25, 5.6]
 BASE, LEARNED, GEM = "k-means", "vMF, learned prior", "GEM, as in the profile"
 HARD = {"method": "gem", "temperature": 1.0}  # as in the paper
 FITS: dict[str, dict[str, Any]] = {
@@ -161,10 +164,16 @@ def pairs(labels: dict[tuple[str, int], np.ndarray], seeds: int) -> Iterator[dic
             yield {"fit": name, "one": one, "other": other, "rand": float(same)}
 
 
+def sweep() -> pl.DataFrame:
+    with operations.open_instance() as instance:
+        return operations.balance(instance, LAMBDAS, lambda line: print(line, file=sys.stderr, flush=True)).rows
+
+
 def main(k: int = K, seeds: int = SEEDS) -> None:
     folder = data_root() / MEASURED
     folder.mkdir(exist_ok=True)
-    for name, table in measure(pool_in_force(data_root()), settings_in_force(data_root()), k, seeds).items():
+    tables = measure(pool_in_force(data_root()), settings_in_force(data_root()), k, seeds)
+    for name, table in (tables | {"gem_sweep": sweep()}).items():
         table.write_parquet(folder / f"{name}.parquet")
         print(f"{folder / name}.parquet: {len(table)} rows")
 
