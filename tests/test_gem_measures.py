@@ -9,7 +9,7 @@ from grip_assets.settings import Clustering
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.catalog import rebuild
 from tools import gem
-from tools.evidence import MEASURED, PAGES, filled
+from tools.evidence import MEASURED, PAGES, RUNS, filled
 
 K, EACH = 4, 25
 TRUTH = np.repeat(np.arange(K, dtype=np.int32), EACH)
@@ -72,5 +72,5 @@ def test_every_block_of_a_page_is_closed_and_has_a_query():
         opened = re.findall(r"<!-- (\w+):(\w+) -->", text)
         assert sorted(opened) == sorted(re.findall(r"<!-- /(\w+):(\w+) -->", text)), page.name
         for _, name in opened:
-            known = name == "run" or has_query(f"evidence/{name}") or name.removesuffix("_picture") in STAGES
+            known = name in RUNS or has_query(f"evidence/{name}") or name.removesuffix("_picture") in STAGES
             assert known, f"{page.name}: {name}"

