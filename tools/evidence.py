@@ -4,8 +4,8 @@
 block gets the rows of sql/evidence/NAME.sql on the catalog, the picture of the asset NAME, or, if NAME is ``run`` or
 ``partition_run``, the date, machine, versions and settings (all, or those of the partition). A query also sees the
 tables that tools/gem.py measured in this data folder. A block whose tables are missing stays as it is. Only what is in
-force is read, so one data folder can fill several POOLs, one after another: ``default_gem`` while clusters of GEM are in
-force, ``default_kmeans`` while those of k-means are.
+force is read, so one data folder can fill several POOLs, one after another: ``default_gem`` while clusters of GEM are
+in force, ``default_kmeans`` while those of k-means are.
 """
 
 import importlib.metadata
@@ -83,8 +83,7 @@ def _run(connection: duckdb.DuckDBPyConnection, shown_groups: Sequence[str]) -> 
     shown = """SELECT "group", name, value FROM settings WHERE ("group", name) != ('corpus', 'path')"""
     rows = connection.sql(shown).pl().rows()
     groups = {
-        group: [f"{n} {v}" for g, n, v in rows if g == group and v not in ("null", '""')]
-        for group in shown_groups
+        group: [f"{n} {v}" for g, n, v in rows if g == group and v not in ("null", '""')] for group in shown_groups
     }
     device = next(value for group, n, value in rows if (group, n) == ("evaluation", "device"))
     made = connection.sql("SELECT max(materialized_at) FROM artifacts WHERE in_force").pl().item()
