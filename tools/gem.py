@@ -6,7 +6,8 @@ each. It writes four tables into the folder .measured of the data folder, where 
 and ``gem_sweep`` the table that `grip balance` prints. Nothing is put in force. Small clusters are not dissolved here,
 so all fits have the same K.
 
-``python -m tools.gem 24 5`` fits 24 clusters under five seeds.
+``python -m tools.gem 24 5`` fits 24 clusters under five seeds. ``python -m tools.gem speed`` writes the table
+``gem_speed`` instead: documents that one processor embeds and that it labels per second. It needs a student in force.
 
 Shapes: N documents, K clusters, d dimensions.
 """
@@ -28,13 +29,19 @@ from grip_assets.method.partition import gem, lloyd, mixture
 from grip_assets.method.partition.base import Fitted, PoolFacts
 from grip_assets.method.partition.registry import PARTITIONS
 from grip_assets.method.statistics import Estimate, mean
-from grip_assets.settings import Clustering
+from grip_assets.models.files import locate
+from grip_assets.models.opening import EncoderFiles
+from grip_assets.settings import Clustering, Embedding
 from grip_assets.sources.documents import project_of
+from grip_assets.stages.curation.embeddings import EmbedDocuments
+from grip_assets.stages.curation.student import LabelDocuments
 from grip_assets.store.artifacts import data_root
 from grip_assets.store.catalog import connect
+from grip_assets.store.tables import RowRange
 from tools.evidence import MEASURED
 
 SEEDS, K = 5, 24
+EMBEDDED, LABELLED = (16, 216), (64, 1600)  # rows of the corpus: up to the first to warm up, up to the second timed
 LAMBDAS = [0, 0.05, 0.125, 0.5, 1.25, 5.6]
 BASE, LEARNED, GEM = "k-means", "vMF, learned prior", "GEM, as in the profile"
 HARD = {"method": "gem", "temperature": 1.0}  # as in the paper
@@ -169,14 +176,46 @@ def sweep() -> pl.DataFrame:
         return operations.balance(instance, LAMBDAS, lambda line: print(line, file=sys.stderr, flush=True)).rows
 
 
+def speed(root: Path) -> pl.DataFrame:
+    """Processor seconds of the two jobs on some documents in force, reading included, after a first small run."""
+    with connect(root) as connection:
+        folders = dict(connection.execute("SELECT asset, path FROM artifacts WHERE in_force").fetchall())
+        rows = connection.execute("""SELECT name, value FROM settings WHERE "group" = 'embedding'""").fetchall()
+    settings = Embedding(**{name: json.loads(value) for name, value in rows})
+    corpus = f"{folders['corpus']}/corpus/*.parquet"
+    weights, classes = (f"{folders['student']}/student_{name}/*.parquet" for name in ("weights", "classes"))
+    encoder = EncoderFiles(
+        locate(settings.model), settings.pooling, settings.window, settings.max_windows, settings.dtype
+    )
+    among = tuple(pl.read_parquet(classes)["component"].to_list())
+    jobs: dict[str, tuple[Any, int, int]] = {
+        "embed": (EmbedDocuments(corpus, encoder, 1), *EMBEDDED),
+        "label": (LabelDocuments(corpus, weights, classes, among), *LABELLED),
+    }
+    found = []
+    for what, (job, warm, last) in jobs.items():
+        job.run(RowRange(0, warm))
+        start = time.process_time()
+        n = len(job.run(RowRange(warm, last)))
+        found.append({"what": what, "documents": n, "seconds": time.process_time() - start})
+    return pl.DataFrame(found)
+
+
 def main(k: int = K, seeds: int = SEEDS) -> None:
+    tables = measure(pool_in_force(data_root()), settings_in_force(data_root()), k, seeds)
+    _write(tables | {"gem_sweep": sweep()})
+
+
+def _write(tables: dict[str, pl.DataFrame]) -> None:
     folder = data_root() / MEASURED
     folder.mkdir(exist_ok=True)
-    tables = measure(pool_in_force(data_root()), settings_in_force(data_root()), k, seeds)
-    for name, table in (tables | {"gem_sweep": sweep()}).items():
+    for name, table in tables.items():
         table.write_parquet(folder / f"{name}.parquet")
         print(f"{folder / name}.parquet: {len(table)} rows")
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:3]))
+    if sys.argv[1:] == ["speed"]:
+        _write({"gem_speed": speed(data_root())})
+    else:
+        main(*map(int, sys.argv[1:3]))
