@@ -35,7 +35,7 @@ ELSEWHERE = {
     "grip curate --set clustering.method=column --set clustering.column=language": "as above",
     "grip curate --profile gem --set clustering.min_cluster_docs=40": "as above",
     "grip curate --set embedding.sample=": "as above",
-    "grip balance": "as above",
+    "grip balance": "tests/test_balance.py",
     "python -m tools.gem": "tests/test_gem_measures.py",
     'grip sql "SELECT * FROM ladder"': "tests/test_planted.py: there is none before an evaluation",
     "python -m tools.evidence": "tests/test_planted.py",
