@@ -100,7 +100,7 @@ def write_planted(root):
     return root / "pool", root / "target"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def planted(tmp_path_factory, models):
     root = tmp_path_factory.mktemp("planted")
     pool, target = write_planted(root)
@@ -247,12 +247,12 @@ def test_an_evaluation_that_cannot_be_is_refused_before_anything_is_done(lab, mo
 @pytest.mark.run
 def test_the_page_of_evidence_is_filled_from_what_is_there(planted, tmp_path):
     blocks = ("run", "pool", "ladder", "costs", "slices", "predicted", "evaluation_picture", "sensitivity")
-    text = "".join(f"<!-- mine:{name} -->\nold\n<!-- /mine:{name} -->\nwords\n" for name in blocks)
+    text = "".join(f"<!-- mine:{name} -->\nold\n<!-- /mine:{name} -->\nMy sentence.\n" for name in blocks)
     (folder,) = planted.sql("SELECT path FROM artifacts WHERE asset = 'evaluation' AND in_force")["path"]
     tables = {name: f"{folder}/{name}/*.parquet" for name in ("evaluation", "ladder")}
     (Path(folder) / "picture.png").write_bytes(of_stage("evaluation", tables))  # this module's runs draw nothing
     found, made = filled(text, "mine", planted.data, tmp_path)
-    assert made == [*blocks[:-1]] and found.count("words") == len(blocks)
+    assert made == [*blocks[:-1]] and found.count("My sentence.") == len(blocks)
     assert "<!-- mine:sensitivity -->\nold\n" in found, "what was not measured keeps what it had"
     assert "better than random by" in found and "| grip |" in found
     assert (tmp_path / "evidence-mine-evaluation.png").stat().st_size > 5000

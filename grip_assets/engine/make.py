@@ -10,7 +10,7 @@ from typing import Any
 
 from grip_assets.engine.declarations import DeclaredDraft, verify
 from grip_assets.engine.stage import LOCAL, Log, Made, Result, Settings, Stage, Work, known_version
-from grip_assets.errors import GripError
+from grip_assets.errors import Unfinished
 from grip_assets.runtime import device, memory, variables
 from grip_assets.runtime.executors import Executor
 from grip_assets.settings import digest, effective
@@ -44,7 +44,7 @@ class Chain:
     def make(self, stage: Stage, settings: Settings, inputs: Mapping[str, str]) -> Made:
         """Reuse or compute the artifact that ``stage`` makes of these settings and versions of its inputs.
 
-        GripError if two inputs were made from different versions of one ancestor, or if an input was removed.
+        Unfinished if two inputs were made from different versions of one ancestor, or if an input was removed.
         """
         variables.check(["run"])
         started, settings = time.monotonic(), effective(settings)
@@ -147,7 +147,7 @@ def _must_be_there(stage: Stage, inputs: Mapping[str, str], store: ArtifactStore
     gone = [name for name in stage.inputs if not store.has(name, inputs[name])]
     if gone:
         what = "is damaged" if store.damaged(gone[0], inputs[gone[0]]) else "was removed"
-        raise GripError(
+        raise Unfinished(
             f"{stage.name} cannot be made: {store.folder(gone[0], inputs[gone[0]])} {what}. Materialize {gone[0]}"
             " first, or run `grip curate`. Either computes it again, under the same name."
         )
@@ -157,13 +157,14 @@ def _consistent(stage: Stage, inputs: Mapping[str, str], store: ArtifactStore) -
     """Refuse inputs that were made from different versions of the same ancestor.
 
     Cluster 7 of one clustering is not cluster 7 of another. Without this check, materializing only some of the assets
-    could join the two.
+    could join the two. It is ``Unfinished``: no setting of this run is the reason, but another run at the same time, or
+    a choice of assets.
     """
     seen: dict[str, tuple[str, str]] = {}
 
     def visit(name: str, version: str, reader: str) -> None:
         if name in seen and seen[name][0] != version:
-            raise GripError(
+            raise Unfinished(
                 f"{stage.name} cannot be made: {reader} was made from another version of {name} than {seen[name][1]}."
                 f" Materialize {reader if reader != stage.name else seen[name][1]} first, or run `curate`."
             )

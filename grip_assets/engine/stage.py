@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from grip_assets.engine.declarations import Check, Table
-from grip_assets.errors import GripError
+from grip_assets.errors import Unfinished
 from grip_assets.runtime.executors import Local
 from grip_assets.settings import GROUPS, Group, counted_values, default_of, digest, effective, hashed_values
 from grip_assets.store.artifacts import ArtifactStore, Draft
@@ -154,7 +154,7 @@ class Work:
         return {t: self.files(t) for t, owner in self.owners.items() if owner in (self.stage.name, *self.inputs)}
 
     def must_be_in_force(self) -> None:
-        """GripError if an input was made with other settings than those in force.
+        """Unfinished if an input was made with other settings than those in force.
 
         A report that changes one setting at a time calls this first: its inputs must have been made with the current
         settings. Inputs named by their content are skipped, since their name does not depend on settings.
@@ -162,7 +162,7 @@ class Work:
         for name, version in self.inputs.items():
             stage, manifest = self.stages[name], self.store.manifest(name, version)
             if not stage.named_by_content and not made_with(stage, manifest, self.settings, self.store.root):
-                raise GripError(
+                raise Unfinished(
                     f"{self.stage.name} compares the settings in force with others, and {name} was not made with those"
                     f" in force. Materialize {name} first, or run `curate`."
                 )

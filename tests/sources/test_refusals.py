@@ -95,7 +95,8 @@ def test_other_columns_to_keep_are_another_corpus(corpus, tmp_path):
 
 def work(k):
     said: list[str] = []
-    return SimpleNamespace(settings={"clustering": validate("clustering", {"k": k})}, log=said.append, said=said)
+    settings = {"clustering": validate("clustering", {"k": k}), "embedding": validate("embedding", {})}
+    return SimpleNamespace(settings=settings, log=said.append, said=said)
 
 
 def test_a_profiles_k_follows_a_small_pool_and_the_users_is_refused(corpus, tmp_path):
