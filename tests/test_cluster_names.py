@@ -225,3 +225,10 @@ def test_a_comparison_names_the_clusters_whose_budget_moved():
     assert "  cluster 3 pandas tests            10 →           20" in "\n".join(compare._budget_lines([row]))
     hostile = compare._budget_lines([row | {"label": f"3 {RTL}{ESCAPE}"}])
     assert is_inert("\n".join(hostile))
+
+
+@pytest.mark.run
+def test_a_summary_of_one_cluster_has_no_gain_and_no_loss(lab):
+    lab.curate(clustering={"min_cluster_docs": 1000})
+    said = summary(lab.data, RUN)
+    assert "clusters  1," in said and said.count("\n  none") == 2

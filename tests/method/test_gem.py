@@ -167,6 +167,12 @@ def test_the_check_of_the_stage_finds_a_fall():
     assert not len(query("checks/partition__improved", {"fit_trace": trace}))
 
 
+def test_the_check_of_k_means_allows_dissolved_clusters_and_finds_a_start_that_never_rises():
+    rows = [(0, 0, 0.5, None), (0, 1, 0.6, None), (0, 2, 0.4, None), (1, 0, 0.5, None), (1, 1, 0.4, None)]
+    trace = pl.DataFrame(rows, gem.FIT_TRACE, orient="row")
+    assert query("checks/partition__improved", {"fit_trace": trace})["seed"].to_list() == [1]
+
+
 # 2: limits and optimality of the dual
 
 

@@ -37,7 +37,7 @@ def summary(root: Path, run: Run) -> str:
         found = attention.findings(connection, ArtifactStore(root))
     grew = [s for s in shares if s["gain"] > 0][:MOVED]
     shrank = [s for s in reversed(shares) if s["gain"] < 0][:MOVED]
-    width = max(len("cluster"), *(len(visible(names.label(r["cluster_id"], NAME))) for r in grew + shrank))
+    width = max([len("cluster"), *(len(visible(names.label(r["cluster_id"], NAME))) for r in grew + shrank)])
     return "\n".join(
         [
             "",

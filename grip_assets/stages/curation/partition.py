@@ -303,7 +303,7 @@ TABLES = (
 )
 CHECKS = (
     Check("unit_centroids", True, "Every centroid has length 1, or 0 for a value that no sampled document has."),
-    Check("improved", False, "No start ends with a lower mean cosine than it began with (k-means)."),
+    Check("improved", False, "The mean cosine of no start of k-means stays below its first value."),
     Check("never_falls", True, "F falls in no iteration in which λ stays the same (gem)."),
 )
 
