@@ -36,6 +36,7 @@ ELSEWHERE = {
     "grip curate --profile gem --set clustering.min_cluster_docs=40": "as above",
     "grip curate --set embedding.sample=": "as above",
     "grip balance": "tests/test_balance.py",
+    "grip report": "tests/test_report.py: it serves until Ctrl+C",
     "python -m tools.gem": "tests/test_gem_measures.py",
     'grip sql "SELECT * FROM ladder"': "tests/test_planted.py: there is none before an evaluation",
     "python -m tools.evidence": "tests/test_planted.py",
@@ -145,7 +146,6 @@ def test_the_commands_of_a_page_run_as_they_are_written(page, lab, pool, models,
     lab.curate(selection={"beta": 0.9})
     new = lab.sql("SELECT version FROM artifacts WHERE asset = 'subset' AND in_force")["version"][0]
     real = {
-        "SOURCE": "parse/parse_03.py",
         "OLD": old,
         "NEW": new,
         "/checkpoints/step_20000": str(models / "proxy"),
@@ -153,6 +153,8 @@ def test_the_commands_of_a_page_run_as_they_are_written(page, lab, pool, models,
     }
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path / "home")}
     for line in to_run(page):
+        if "SOURCE" in line:  # of the pool that the page has come to
+            real["SOURCE"] = lab.sql("SELECT source FROM corpus ORDER BY doc_id LIMIT 1")["source"][0]
         for name, value in real.items():
             line = re.sub(rf"{name}(?![\w/])", value, line)
         done = subprocess.run(["bash", "-c", line], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
