@@ -143,7 +143,8 @@ def test_a_person_runs_schedules_and_inspects_in_the_browser(ui, tmp_path, model
     # Everything, for the first time: a profile pasted into the Launchpad of curate.
     settings = small(models, mine, adaptation={"checkpoints": str(checkpoints)})
     run = ui.launch("curate", config(**settings), "curate")
-    made = {name for name in CURATED if list((tmp_path / "data" / name).glob("[!.]*/*/*.parquet"))}  # those in use
+    manifests = [json.loads(file.read_text()) for file in (tmp_path / "data").glob("*/[!.]*/manifest.json")]
+    made = {manifest["stage"] for manifest in manifests if "unused" not in manifest} & set(CURATED)
     assert run["status"] == "SUCCESS" and names(run, "grip/computed") == made > {"corpus", "subset", "stability"}
 
     # One knob: only the subset and what reads it.
