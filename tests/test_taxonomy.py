@@ -14,6 +14,7 @@ from grip_assets.engine.make import Chain
 from grip_assets.engine.plan import Step
 from grip_assets.errors import GripError
 from grip_assets.method.geometry import unit_rows
+from grip_assets.method.partition import gem
 from grip_assets.naming.inert import is_name
 from grip_assets.report.terminal.spending import spending
 from grip_assets.settings import GROUPS, validate
@@ -35,7 +36,7 @@ class Small:
     """A data folder in which corpus and clusters are planted: one cluster for each subject, 30 documents in each."""
 
     def __init__(
-        self, root, subjects=SUBJECTS, n=30, change=lambda i, text: text, value=None, embedded=None, **taxonomy
+        self, root, subjects=SUBJECTS, n=30, change=lambda i, text: text, value=None, embedded=None, fitted=None, **taxonomy
     ):
         self.store = ArtifactStore(root)
         self.settings = {name: validate(name, {}) for name in GROUPS}
@@ -68,7 +69,9 @@ class Small:
             centroid
         )
         self._plant("corpus", {}, corpus=corpus)
-        self._plant("partition", {"corpus": "planted"}, components=components)
+        self.fitted = fitted and fitted(self.x)
+        of_partition = self.fitted.tables() if self.fitted else {"components": components}
+        self._plant("partition", {"corpus": "planted"}, **of_partition)
         there = np.array([embedded is None or embedded(i) for _, i in rows])
         x = pa.table({"doc_id": [d for d, t in zip(ids, there, strict=True) if t], "embedding": vectors(self.x[there])})
         tables = {"clusters": clusters, "centroids": centroids.with_columns(centroid), "cluster_embeddings": x}
@@ -127,6 +130,15 @@ def test_representatives_lead_the_ranks_and_are_no_copies(tmp_path):
         assert cosine.max() <= 0.97
         rest = mine["influence"][5:]
         assert rest.is_sorted(descending=True) and mine["influence"][0] == mine["influence"].max()
+
+
+def test_the_density_under_a_projected_mixture_is_that_of_the_projection(tmp_path):
+    settings = validate("clustering", {"method": "gem", "k": 4, "pca": 3})
+    small = Small(tmp_path, fitted=lambda x: gem.fit(x, settings))
+    small.make()
+    found = dict(small.table("influence").select("doc_id", "log_density").iter_rows())
+    wanted = small.fitted.log_density(small.x, small.cluster)
+    assert np.array_equal([found[doc] for doc in small.ids], wanted)
 
 
 def test_a_large_cluster_is_measured_on_a_sample_by_hash(tmp_path):

@@ -16,14 +16,13 @@ import pyarrow as pa
 from grip_assets.engine.stage import Work
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.sampling import keyed_sample
-from grip_assets.runtime import opened
 from grip_assets.runtime.progress import Progress, worked
 from grip_assets.settings import Taxonomy
+from grip_assets.stages.curation.clusters import fitted_of
 from grip_assets.store.tables import matrix, rows_between, width
 
 if TYPE_CHECKING:
     from grip_assets.method.influence import Standardize
-    from grip_assets.method.partition.base import Fitted
 
 BLOCK = 16_384  # rows that are read at a time
 TOGETHER = 4096  # clusters are read together until they have so many members
@@ -59,11 +58,12 @@ class Members:
 class Measure:
     """A job: the influence of the members of some clusters. ``run`` returns a table of SCHEMA, one row for each.
 
-    ``embeddings``, ``components``: globs of these tables. The others are fields of settings/taxonomy.
+    ``embeddings``, ``components``, ``projection``: globs of these tables. The others are fields of settings/taxonomy.
     """
 
     embeddings: str
     components: str
+    projection: str
     neighbours: int
     exponent: float
     standardize: "Standardize"
@@ -80,7 +80,8 @@ class Measure:
         from grip_assets.method import influence as gis  # compiled
 
         component_M = np.full(len(x_MD), members.component, np.int32)
-        density_M = _fitted(self.components).log_density(x_MD, component_M)
+        fitted = fitted_of(self.components, self.projection, None)
+        density_M = fitted.log_density(x_MD, component_M)
         terms = gis.terms(x_MD, gis.log_floored(members.gamma), density_M, self.neighbours)
         influence_M = gis.influence(terms, self.exponent, self.standardize)
         rank_M = self._ranks(x_MD, influence_M, members.doc_ids)
@@ -113,13 +114,6 @@ def _vectors(files: str, rows: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _fitted(components: str) -> "Fitted":
-    """The fit; it is opened once in a process."""
-    from grip_assets.method.partition.registry import read  # compiled
-
-    return opened.get(("partition", components, None), lambda: read(pl.read_parquet(components)))
-
-
 def measured(work: Work) -> Iterator[pa.Table]:
     """The influences of all clusters, in the order of their ids: tables of SCHEMA."""
     settings, files = Taxonomy.of(work.settings), work.files("cluster_embeddings")
@@ -127,6 +121,7 @@ def measured(work: Work) -> Iterator[pa.Table]:
     job = Measure(
         files,
         work.files("components"),
+        work.files("projection"),
         settings.neighbours,
         settings.exponent,
         settings.standardize,
