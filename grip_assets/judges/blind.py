@@ -8,10 +8,9 @@ and answers are numbers from a list, so a document can at most spoil the answer 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
 
 from grip_assets.llm.objects import one_object
-from grip_assets.llm.question import InvalidAnswer, Kind, Question, key_of
+from grip_assets.llm.question import InvalidAnswer, Kind, Question, Sampling, answer_format, key_of, request
 from grip_assets.llm.quoting import delimited
 
 SHOWN_CHARS = 1_500  # about 400 tokens of a document
@@ -39,17 +38,6 @@ which group it belongs, judging by the names alone.
 )
 
 
-class Sampling(Protocol):
-    """The fields of a settings group that go into a request."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def max_tokens(self) -> int: ...
-    @property
-    def temperature(self) -> float | None: ...
-
-
 @dataclass(frozen=True)
 class Blind:
     """Makes the questions of one kind. ``key``: the field of the answer, a whole number from 1 to ``n``. The value of
@@ -63,30 +51,14 @@ class Blind:
     @property
     def kind(self) -> Kind:
         number = {"type": "integer", "minimum": 1, "maximum": self.n}
-        schema = {
-            "type": "object",
-            "properties": {self.key: number},
-            "required": [self.key],
-            "additionalProperties": False,
-        }
-        form = {"type": "json_schema", "json_schema": {"name": self.key, "strict": True, "schema": schema}}
+        form = answer_format(self.key, {self.key: number})
         return Kind(f"check of {self.key}s", partial(read, self.key, self.n), form, settings="taxonomy")
 
     def __call__(self, subject: str, documents: Sequence[str]) -> Question:
         """The question about some documents, of which the beginnings are shown."""
         numbers = [f"Document {i}:\n" for i in range(1, len(documents) + 1)] if len(documents) > 1 else [""]
         shown = [number + delimited(text[:SHOWN_CHARS]) for number, text in zip(numbers, documents, strict=True)]
-        messages = [
-            {"role": "system", "content": self.system},
-            {"role": "user", "content": "\n\n".join(shown)},
-        ]
-        body: dict[str, Any] = {
-            "model": self.settings.model,
-            "messages": messages,
-            "max_tokens": self.settings.max_tokens,
-        }
-        if self.settings.temperature is not None:
-            body["temperature"] = self.settings.temperature
+        body = request(self.settings, self.system, "\n\n".join(shown))
         return Question(self.kind, subject, key_of(body), body)
 
 

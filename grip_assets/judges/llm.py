@@ -6,13 +6,12 @@ answers.
 
 from collections.abc import Callable, Iterable, Iterator
 
-from grip_assets.errors import GripError
 from grip_assets.judges.base import Document, Verdict
 from grip_assets.judges.prompt import KIND, Prompt, Prompter
 from grip_assets.llm.answers import Answers
 from grip_assets.llm.asker import Asker, Forecast, Outcome
 from grip_assets.llm.batch import BatchAsker
-from grip_assets.llm.spending import Caps
+from grip_assets.llm.spending import Caps, must_be_set
 from grip_assets.settings import Quality
 
 ASKERS: dict[str, type[Asker]] = {"live": Asker, "batch": BatchAsker}  # by settings/quality.mode
@@ -25,10 +24,7 @@ class LlmJudge:
 
     def __init__(self, settings: Quality, answers: Answers, run_id: str, log: Callable[[str], None] = print):
         """Raises GripError if a setting is missing. Nothing is sent yet."""
-        if not settings.model:
-            raise GripError("settings/quality.model is not set: name a model that the endpoint serves.")
-        if settings.max_cost is not None and settings.price_in is None and settings.price_out is None:
-            raise GripError("settings/quality.max_cost needs prices: set quality.price_in and quality.price_out.")
+        must_be_set(settings)
         caps = Caps(settings.max_calls, settings.max_cost, settings.cost)
         self.asker = ASKERS[settings.mode](KIND, caps, answers, run_id, log)
         self.prompter = Prompter(settings)

@@ -6,12 +6,11 @@ with exactly the four integers, whatever the document asks for.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from grip_assets.errors import GripError
 from grip_assets.judges.base import DIMENSIONS, Document
 from grip_assets.llm.objects import one_object
-from grip_assets.llm.question import InvalidAnswer, Kind, Question, key_of
+from grip_assets.llm.question import InvalidAnswer, Kind, Question, answer_format, key_of, request
 from grip_assets.llm.quoting import delimited
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.settings import Quality
@@ -31,13 +30,7 @@ not count cuts against the document. Output a JSON object and nothing else, stri
   "technical_depth_score": <int 0-10>
 }
 """
-SCHEMA = {
-    "type": "object",
-    "properties": {key: {"type": "integer", "minimum": 0, "maximum": 10} for key in KEYS},
-    "required": list(KEYS),
-    "additionalProperties": False,
-}
-RESPONSE_FORMAT = {"type": "json_schema", "json_schema": {"name": "scores", "strict": True, "schema": SCHEMA}}
+RESPONSE_FORMAT = answer_format("scores", {key: {"type": "integer", "minimum": 0, "maximum": 10} for key in KEYS})
 
 
 @dataclass(frozen=True)
@@ -81,13 +74,7 @@ class Prompter:
     def __call__(self, document: Document, repeat: int = 0) -> Prompt:
         s = self.settings
         shown = windows(document.text, document.doc_id, s.windows, s.window_chars, s.seed)
-        messages = [
-            {"role": "system", "content": self.system},
-            {"role": "user", "content": delimited(excerpt(document.text, shown))},
-        ]
-        body: dict[str, Any] = {"model": s.model, "messages": messages, "max_tokens": s.max_tokens}
-        if s.temperature is not None:
-            body["temperature"] = s.temperature
+        body = request(s, self.system, delimited(excerpt(document.text, shown)))
         return Prompt(KIND, document.doc_id, key_of(body, repeat), body, shown, len(document.text))
 
 

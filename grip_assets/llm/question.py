@@ -7,7 +7,18 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
+
+
+class Sampling(Protocol):
+    """The fields of a settings group that go into a request."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def max_tokens(self) -> int: ...
+    @property
+    def temperature(self) -> float | None: ...
 
 
 class InvalidAnswer(ValueError):
@@ -61,6 +72,21 @@ class Question:
     def most_tokens(self) -> int:
         """An upper bound for the tokens sent: byte-level tokenizers make at most one token of a byte."""
         return sum(len(content.encode()) for content in self.contents) + 64
+
+
+def request(settings: Sampling, system: str, user: str) -> dict[str, Any]:
+    """The body of a question with one message of the system and one of the user."""
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+    body: dict[str, Any] = {"model": settings.model, "messages": messages, "max_tokens": settings.max_tokens}
+    if settings.temperature is not None:
+        body["temperature"] = settings.temperature
+    return body
+
+
+def answer_format(name: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """The response format of an object with exactly these ``fields`` (JSON schemas by name)."""
+    schema = {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+    return {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
 
 
 def key_of(body: dict[str, Any], repeat: int = 0) -> str:

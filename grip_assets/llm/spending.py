@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
-from grip_assets.errors import Capped
+from grip_assets.errors import Capped, GripError
 from grip_assets.llm.answers import Spent
 from grip_assets.llm.question import Question
 from grip_assets.llm.reply import Reply
@@ -18,6 +19,30 @@ class Caps:
     max_calls: int | None
     max_cost: float | None
     cost: Callable[[float, float], float]
+
+
+class Asking(Protocol):
+    """The fields of a settings group by whose values a model is asked."""
+
+    name: ClassVar[str]
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def max_cost(self) -> float | None: ...
+    @property
+    def price_in(self) -> float | None: ...
+    @property
+    def price_out(self) -> float | None: ...
+
+
+def must_be_set(settings: Asking) -> None:
+    """GripError if the model is not named, or if the cost is capped and no price is known."""
+    group = settings.name
+    if not settings.model:
+        raise GripError(f"settings/{group}.model is not set: name a model that the endpoint serves.")
+    if settings.max_cost is not None and settings.price_in is None and settings.price_out is None:
+        raise GripError(f"settings/{group}.max_cost needs prices: set {group}.price_in and {group}.price_out.")
 
 
 class Spending:

@@ -6,10 +6,9 @@ it becomes a name. An answer that speaks to a model instead of about documents i
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from grip_assets.llm.objects import one_object
-from grip_assets.llm.question import InvalidAnswer, Kind, Question, key_of
+from grip_assets.llm.question import InvalidAnswer, Kind, Question, answer_format, key_of, request
 from grip_assets.llm.quoting import delimited
 from grip_assets.naming import inert
 from grip_assets.naming.words import without_licence
@@ -17,8 +16,6 @@ from grip_assets.settings import Taxonomy
 
 EXCERPT = 1_400  # bytes of a document that are shown, about 400 tokens
 FIELDS = {"name": {"type": "string"}, "description": {"type": "string"}}
-SCHEMA = {"type": "object", "properties": FIELDS, "required": list(FIELDS), "additionalProperties": False}
-RESPONSE_FORMAT = {"type": "json_schema", "json_schema": {"name": "cluster", "strict": True, "schema": SCHEMA}}
 SYSTEM = """You name a cluster of documents for a catalogue.
 
 First come typical documents of the cluster. Then may come documents of the cluster that is most like it, for contrast.
@@ -54,7 +51,7 @@ def read(answer: str) -> dict[str, str]:
     return {"name": name, "description": inert.sentence(found["description"])}
 
 
-KIND = Kind("namer", read, RESPONSE_FORMAT, settings="taxonomy")
+KIND = Kind("namer", read, answer_format("cluster", FIELDS), settings="taxonomy")
 
 
 def question(cluster: int, typical: Sequence[str], contrast: Sequence[str], settings: Taxonomy) -> Question:
@@ -62,10 +59,7 @@ def question(cluster: int, typical: Sequence[str], contrast: Sequence[str], sett
     user = ["TYPICAL DOCUMENTS OF THE CLUSTER", *(delimited(excerpt(text)) for text in typical)]
     if contrast:
         user += ["DOCUMENTS OF THE MOST SIMILAR CLUSTER", *(delimited(excerpt(text)) for text in contrast)]
-    messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "\n\n".join(user)}]
-    body: dict[str, Any] = {"model": settings.model, "messages": messages, "max_tokens": settings.max_tokens}
-    if settings.temperature is not None:
-        body["temperature"] = settings.temperature
+    body = request(settings, SYSTEM, "\n\n".join(user))
     return Question(KIND, f"cluster {cluster}", key_of(body), body)
 
 

@@ -13,7 +13,7 @@ import polars as pl
 from grip_assets.engine.stage import Log, Work
 from grip_assets.errors import GripError, Unfinished
 from grip_assets.llm.answers import Answers, answers_path
-from grip_assets.llm.spending import Caps
+from grip_assets.llm.spending import Caps, must_be_set
 from grip_assets.naming.compose import apart
 from grip_assets.settings import Taxonomy
 from grip_assets.stages.curation.cluster_names import Named, nearest
@@ -37,10 +37,7 @@ def must_be_ready(settings: Taxonomy) -> None:
     """GripError if a setting or a variable of the endpoint is missing. Nothing is sent."""
     from grip_assets.llm.endpoint import endpoint  # optional: the extra llm
 
-    if not settings.model:
-        raise GripError("settings/taxonomy.model is not set: name a model that the endpoint serves.")
-    if settings.max_cost is not None and settings.price_in is None and settings.price_out is None:
-        raise GripError("settings/taxonomy.max_cost needs prices: set taxonomy.price_in and taxonomy.price_out.")
+    must_be_set(settings)
     endpoint()
 
 
