@@ -36,7 +36,15 @@ class Small:
     """A data folder in which corpus and clusters are planted: one cluster for each subject, 30 documents in each."""
 
     def __init__(
-        self, root, subjects=SUBJECTS, n=30, change=lambda i, text: text, value=None, embedded=None, fitted=None, **taxonomy
+        self,
+        root,
+        subjects=SUBJECTS,
+        n=30,
+        change=lambda i, text: text,
+        value=None,
+        embedded=None,
+        fitted=None,
+        **taxonomy,
     ):
         self.store = ArtifactStore(root)
         self.settings = {name: validate(name, {}) for name in GROUPS}

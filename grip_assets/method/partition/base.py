@@ -124,7 +124,7 @@ class Fitted(Protocol):
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """The tables ``components`` (one row per component), ``fit_trace`` (FIT_TRACE) and, if vectors are projected,
-        ``projection`` (PROJECTION).
+        ``projection`` (axes.py).
 
         ``read`` restores the fit from ``components`` and ``projection``.
         """
@@ -140,8 +140,6 @@ class Partition(Protocol):
 
 
 FIT_TRACE = pl.Schema({"seed": pl.Int64(), "iteration": pl.Int64(), "objective": pl.Float64(), "balance": pl.Float64()})
-PROJECTION = pl.Schema({"axis": pl.Int32(), "vector": pl.Array(pl.Float32, 1)})
-"""Without rows, as for a method that projects nothing."""
 OF_MIXTURE = ("kappa", "log_norm", "offset", "soft_mass", "temperature")
 """Columns of ``components`` that only a mixture fills."""
 

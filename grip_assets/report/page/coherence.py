@@ -71,7 +71,7 @@ def _weak(context: Context, rows: pl.DataFrame, chance: float) -> str:
 
 def _figure(context: Context, rows: pl.DataFrame, overall: dict[str, Any], number: int) -> Block:
     shown = rows.sort("accuracy", "cluster_id", descending=[True, False]).head(SHOWN).reverse()
-    drawn = go.Figure(_dots(shown, context.axis(shown["cluster_id"]), "trials"))
+    drawn = go.Figure(_dots(shown, context.axis(shown["cluster_id"]), shown["trials"], "trials"))
     drawn.add_vline(overall["chance"], line={"color": LIGHT["muted"], "dash": "dash"})
     drawn.update_xaxes(title="share of intruders found, 95%", tickformat=".0%", range=[0, 1.02])
     drawn.update_yaxes(type="category", tickfont={"size": 11})
@@ -92,7 +92,7 @@ def _figure(context: Context, rows: pl.DataFrame, overall: dict[str, Any], numbe
     return figure(f"intruders-{number}", "Intruders found, by cluster", caption, drawn, height, table=table)
 
 
-def _dots(rows: pl.DataFrame, labels: list[str], count: str) -> go.Scatter:
+def _dots(rows: pl.DataFrame, labels: list[str], counts: pl.Series, counted: str) -> go.Scatter:
     return go.Scatter(
         x=rows["accuracy"].to_list(),
         y=labels,
@@ -105,7 +105,7 @@ def _dots(rows: pl.DataFrame, labels: list[str], count: str) -> go.Scatter:
             "thickness": 2,
             "width": 0,
         },
-        text=[f"{n:,} {count}" for n in rows[{"trials": "trials", "documents": "n"}[count]]],
+        text=[f"{n:,} {counted}" for n in counts],
         hovertemplate="%{y}: %{x:.0%}, %{text}<extra></extra>",
     )
 
@@ -131,7 +131,14 @@ def _asked(asked: Any, rows: pl.DataFrame) -> list[Block]:
         **{name: f"{gis[name]:.1%}" for name in ("accuracy", "low", "high", "chance")},
         verdict=_verdict(gis),
     )
-    drawn = go.Figure(_dots(rows.reverse(), [KINDS.get(k, k) for k in rows["representatives"].reverse()], "documents"))
+    drawn = go.Figure(
+        _dots(
+            rows.reverse(),
+            [KINDS.get(k, k) for k in rows["representatives"].reverse()],
+            rows["n"].reverse(),
+            "documents",
+        )
+    )
     drawn.add_vline(gis["chance"], line={"color": LIGHT["muted"], "dash": "dash"})
     drawn.update_xaxes(
         title="documents put into the right cluster, with its 95% interval", tickformat=".0%", rangemode="tozero"

@@ -17,7 +17,7 @@ import pyarrow as pa
 from grip_assets.engine.declarations import VECTOR32, Check, Column, Table
 from grip_assets.engine.stage import Result, Settings, Stage, Work
 from grip_assets.errors import GripError
-from grip_assets.method.partition.base import MOST, PROJECTION, PoolFacts, choose_k
+from grip_assets.method.partition.base import MOST, PoolFacts, choose_k
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.runtime.memory import need
 from grip_assets.settings import Clustering, Corpus, Embedding, field_names
@@ -76,7 +76,7 @@ def compute(work: Work) -> Result | dict[str, Any]:
         fitted = PARTITIONS[settings.method].fit(sample_ND, settings, work.log, facts)
     tables = fitted.tables()
     for table in TABLES:
-        work.draft.write(table.name, tables.get(table.name, pl.DataFrame(schema=PROJECTION)))
+        work.draft.write(table.name, tables.get(table.name, table.empty()))
     components = len(tables["components"])
     return {
         "components": components,
@@ -208,7 +208,7 @@ def _kept(work: Work, version: str) -> Result:
 def _copied(store: ArtifactStore, version: str, table: Table) -> pl.DataFrame:
     """A table of an earlier partition. What an older program did not have is empty."""
     if table.name not in store.manifest(stage.name, version)["tables"]:
-        return pl.DataFrame(schema=PROJECTION)
+        return table.empty()
     found = pl.read_parquet(store.parquet(stage.name, version, table.name))
     missing = [pl.lit(None, dtype).alias(name) for name, dtype in table.schema.items() if name not in found.columns]
     return found.with_columns(missing).select(list(table.schema))

@@ -90,9 +90,8 @@ def compute(work: Work) -> Result | dict[str, Any]:
     job = _job(work, live)
     labels, fresh, seconds = _label_others(work, job)
     work.draft.write("student_labels", labels)
-    figures = _figures(work, job, embedded, assigned, live, held_out_N, top_N, labels)
-    rates = {"documents_per_second": fresh / seconds if fresh else figures.pop("_rate"), **_embedding_rate(work)}
-    figures.pop("_rate", None)
+    figures, rate = _figures(work, job, embedded, assigned, live, held_out_N, top_N, labels)
+    rates = {"documents_per_second": fresh / seconds if fresh else rate, **_embedding_rate(work)}
     work.draft.write("student", pl.DataFrame([figures | rates], stage.schema("student")))
     metrics = {"documents_labelled_now": fresh, "documents_labelled": len(labels)}
     metrics |= {name: figures[name] for name in ("agreement", "macro_f1", "mass_distance")}
@@ -243,8 +242,8 @@ def _figures(
     held_out_N: np.ndarray,
     top_N: np.ndarray,
     labels: pl.DataFrame,
-) -> dict[str, Any]:
-    """The row of the table ``student`` without the speed of labelling, which ``_rate`` has for held-out documents."""
+) -> tuple[dict[str, Any], float | None]:
+    """(the row of the table ``student`` without rates, held-out documents labelled per second)."""
     from grip_assets.method.student import macro_f1
 
     ids, started = documents.filter(pl.Series(held_out_N)), time.monotonic()
@@ -257,7 +256,7 @@ def _figures(
     teacher_K = np.bincount(assigned.label_B, minlength=len(live)) / len(documents)
     student_K = np.bincount(np.searchsorted(live, labels["component"].to_numpy()), minlength=len(live))
     classes = pl.read_parquet(job.classes)
-    return {
+    figures = {
         "model": "linear",
         "n_classes": len(classes),
         "n_learned": int(classes["n_learned"].sum()),
@@ -271,8 +270,8 @@ def _figures(
         "largest_class": float(teacher_K.max()),
         "mass_distance": float(np.abs(student_K / len(labels) - teacher_K).sum() / 2) if len(labels) else None,
         "mean_confidence": labels["confidence"].mean(),
-        "_rate": len(ids) / seconds if len(ids) else None,
     }
+    return figures, len(ids) / seconds if len(ids) else None
 
 
 def _embedding_rate(work: Work) -> dict[str, float | None]:

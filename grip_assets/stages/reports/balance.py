@@ -51,7 +51,7 @@ def compute(work: Work) -> dict[str, Any]:
     sample = sample_of(work.files("embeddings"), work.files("corpus"), settings, Corpus.of(work.settings))
     fitted = gem.read(work.frame("components"), work.frame("projection"))
     x_SD = sample.x_SD if fitted.projection is None else axes.project(fitted.projection, sample.x_SD)
-    groups, x_SD = _with_direction(x_SD, sample.groups), x_SD[x_SD.any(axis=1)]
+    x_SD, groups = _with_direction(x_SD, sample.groups)
     in_force = balance.of_partition(x_SD, fitted, settings.balance)
     progress = Progress("comparing partitions", len(balance.FITS), "fits", work.log)
     fits = list(progress.each(balance.compared(x_SD, len(fitted.kappa_K), settings, in_force, work.log)))
@@ -82,8 +82,8 @@ def sweep(embeddings: str, corpus: str, settings: Settings, lambdas: list[float]
     if clustering.center or clustering.pca is not None:
         x_SD = axes.project(axes.centred(x_SD, clustering.pca), x_SD)
     log(cost(len(x_SD), k, x_SD.shape[1], clustering, len(lambdas)))
-    groups, progress = _with_direction(x_SD, sample.groups), Progress("sweep over λ", len(lambdas), "fits", log, 0.0)
-    x_SD = x_SD[x_SD.any(axis=1)]
+    x_SD, groups = _with_direction(x_SD, sample.groups)
+    progress = Progress("sweep over λ", len(lambdas), "fits", log, 0.0)
     fits = list(progress.each(balance.swept(x_SD, k, gem.options(clustering), lambdas, log)))
     return Sweep(table(fits, groups), k)
 
@@ -98,10 +98,10 @@ def cost(n: int, k: int, d: int, settings: Clustering, fits: int) -> str:
     )
 
 
-def _with_direction(x_SD: np.ndarray, groups: dict[str, np.ndarray | None]) -> dict[str, np.ndarray]:
-    """The groups of the documents that have a direction: one at the mean of a projection has none."""
+def _with_direction(x_SD: np.ndarray, groups: dict[str, np.ndarray | None]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The vectors and groups of the documents that have a direction: one at the mean of a projection has none."""
     there_S = x_SD.any(axis=1)
-    return {name: found[there_S] for name, found in groups.items() if found is not None}
+    return x_SD[there_S], {name: found[there_S] for name, found in groups.items() if found is not None}
 
 
 def unused(settings: Settings) -> str:
