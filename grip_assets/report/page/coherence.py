@@ -77,7 +77,7 @@ def _figure(context: Context, rows: pl.DataFrame, overall: dict[str, Any], numbe
     drawn.update_yaxes(type="category", tickfont={"size": 11})
     caption = (
         f"Judged by {_judge(overall['judged_by'])}. The dashed line is chance, one in six."
-        " A cluster far to the right holds documents that belong together in other eyes too."
+        " In a cluster far to the right, this judge too finds that the documents belong together."
     )
     columns = [
         context.cluster_column(),

@@ -1,4 +1,4 @@
-"""cluster_report: whether clusters differ in other eyes, and whether their names tell them apart [spec 2.7, C12].
+"""cluster_report: whether an independent judge tells clusters apart, and whether their names do [spec 2.7, C12].
 
 The document-intruder test asks judges that had no part in the partition: offline, vectors of words
 (method/lexical.py), which no encoder makes; and a language model, if one names the clusters. The accuracy of names asks
@@ -189,8 +189,8 @@ stage = Stage(
     name="cluster_report",
     code_version="3",
     compute=compute,
-    description="Whether the clusters hold in other eyes. `intruders`: of five documents of a cluster and one of"
-    " another, how often a judge that had no part in the partition finds the one that does not belong."
+    description="Whether an independent judge tells the clusters apart. `intruders`: of five documents of a cluster and"
+    " one of another, how often a judge that had no part in the partition finds the one that does not belong."
     " `name_accuracy`: how often the cluster of a held-out document is found from the names alone, with names made from"
     " four kinds of documents.",
     tables=TABLES,
