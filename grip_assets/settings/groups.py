@@ -315,6 +315,11 @@ class Student(Group):
 BY_LLM = {"names": "llm"}
 
 
+def _cost(settings: Any, prompt_tokens: float, completion_tokens: float) -> float:
+    """By the prices of a group, which are for a million tokens."""
+    return ((settings.price_in or 0.0) * prompt_tokens + (settings.price_out or 0.0) * completion_tokens) / 1e6
+
+
 class Taxonomy(Group):
     """What each cluster is called: its representatives, its name, and the family that it belongs to.
 
@@ -417,7 +422,7 @@ class Taxonomy(Group):
 
     def cost(self, prompt_tokens: float, completion_tokens: float) -> float:
         """The cost in the currency of the prices; a price that is not set counts as 0."""
-        return ((self.price_in or 0.0) * prompt_tokens + (self.price_out or 0.0) * completion_tokens) / 1e6
+        return _cost(self, prompt_tokens, completion_tokens)
 
 
 class Probe(Group):
@@ -532,7 +537,7 @@ class Quality(Group):
 
     def cost(self, prompt_tokens: float, completion_tokens: float) -> float:
         """The cost in the currency of the prices; a price that is not set counts as 0."""
-        return ((self.price_in or 0.0) * prompt_tokens + (self.price_out or 0.0) * completion_tokens) / 1e6
+        return _cost(self, prompt_tokens, completion_tokens)
 
 
 STEPS = {"form": "steps"}

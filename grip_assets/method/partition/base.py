@@ -172,6 +172,15 @@ def choose_k(n_documents: int, k: int | None) -> int:
     return k
 
 
+def enough_rows(n: int, k: int) -> None:
+    """GripError if a sample of ``n`` rows is too small to fit ``k`` clusters on."""
+    if k > n:
+        raise GripError(
+            f"settings/clustering.fit_sample leaves {n} documents, too few to fit {k} clusters."
+            f" Raise fit_sample to {k} or more, or lower k."
+        )
+
+
 def no_labels(n: int) -> np.ndarray:
     """``generative_B`` for ``n`` rows of a method that is no mixture."""
     return np.full(n, NO_LABEL, np.int32)

@@ -29,6 +29,7 @@ from grip_assets.method.partition.base import (
     centroids_of,
     choose_k,
     components_table,
+    enough_rows,
 )
 from grip_assets.method.partition.mixture import Mixture, Options, Trace
 from grip_assets.method.partition.posterior import CUT, Label, Linear
@@ -181,11 +182,7 @@ def _components(n: int, settings: FitSettings, log: Log, pool: PoolFacts | None)
             )
         wanted = len(settings.target_mass)
     k = choose_k(pool.n_documents if pool else n, wanted)
-    if k > n:
-        raise GripError(
-            f"settings/clustering.fit_sample leaves {n} documents, too few to fit {k} components."
-            f" Raise fit_sample to {k} or more, or lower k."
-        )
+    enough_rows(n, k)
     if n < ROOM * k:
         log(
             f"{k} components for {n:,} documents: with fewer than {ROOM} for each, the balance term can do little."

@@ -17,7 +17,6 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from grip_assets.errors import GripError
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.partition import lloyd
 from grip_assets.method.partition.base import (
@@ -30,6 +29,7 @@ from grip_assets.method.partition.base import (
     centroids_of,
     choose_k,
     components_table,
+    enough_rows,
     no_labels,
 )
 from grip_assets.method.partition.finish import Block, cosines, dissolve
@@ -89,11 +89,7 @@ def fit(
     """
     n_documents = pool.n_documents if pool else len(sample_ND)
     k = choose_k(n_documents, settings.k)
-    if k > len(sample_ND):
-        raise GripError(
-            f"settings/clustering.fit_sample leaves {len(sample_ND)} documents, too few to fit {k} clusters."
-            f" Raise fit_sample to {k} or more, or lower k."
-        )
+    enough_rows(len(sample_ND), k)
     minimum = settings.min_cluster_docs * len(sample_ND) / n_documents
     return fit_rows(lloyd.prepare(unit_rows(sample_ND)), k, settings, minimum, log)
 
