@@ -25,7 +25,9 @@ import numpy as np
 import polars as pl
 
 from grip_assets import operations
+from grip_assets.method.geometry import unit_rows
 from grip_assets.method.partition import gem, lloyd, mixture
+from grip_assets.method.partition.balance import evenness
 from grip_assets.method.partition.base import Fitted, PoolFacts
 from grip_assets.method.partition.registry import PARTITIONS
 from grip_assets.method.statistics import Estimate, mean
@@ -81,10 +83,9 @@ def pool_in_force(root: Path) -> Pool:
             "SELECT coalesce(language, '') AS language, source, embedding FROM corpus JOIN embeddings USING (doc_id)"
             " WHERE embedding IS NOT NULL ORDER BY doc_id"
         ).pl()
-    x_ND = np.stack(rows["embedding"].to_list()).astype(np.float32)
     packages = [project_of(source, 2) for source in rows["source"]]
     return Pool(
-        x_ND / np.linalg.norm(x_ND, axis=1, keepdims=True), {"language": list(rows["language"]), "package": packages}
+        unit_rows(np.stack(rows["embedding"].to_list())), {"language": list(rows["language"]), "package": packages}
     )
 
 
@@ -130,7 +131,7 @@ def described(pool: Pool, found: Fit, k: int) -> dict[str, float]:
     from sklearn.metrics import normalized_mutual_info_score
 
     count_K = np.bincount(found.label_N, minlength=k)
-    share_K = count_K[count_K > 0] / len(found.label_N)
+    even = evenness(count_K)
     sums_KD = np.zeros((k, pool.x_ND.shape[1]))
     np.add.at(sums_KD, found.label_N, pool.x_ND.astype(np.float64))
     agreement = {
@@ -138,9 +139,7 @@ def described(pool: Pool, found: Fit, k: int) -> dict[str, float]:
         for name, values in pool.groups.items()
     }
     return agreement | {
-        "effective": float(np.exp(-(share_K * np.log(share_K)).sum())),
-        "largest": float(share_K.max()),
-        "smallest": float(count_K.min() / len(found.label_N) * k),
+        **{name: getattr(even, name) for name in ("effective", "largest", "smallest")},
         "mean_cosine": float(np.linalg.norm(sums_KD, axis=1).sum() / len(found.label_N)),  # P2: cosine to centroids
         "sure": float((found.confidence_N > 0.99).mean()),
         "seconds": found.seconds,

@@ -14,7 +14,7 @@ Shapes: N rows, K components, d dimensions.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -340,8 +340,3 @@ def _finished(
         options.prior,
         others + trace,
     )
-
-
-def plain(options: Options, prior: Literal["uniform", "learned"]) -> Options:
-    """The same without balance: the plain mixture with this prior."""
-    return replace(options, balance=0.0, prior=prior)
