@@ -9,7 +9,7 @@ from collections import Counter
 import polars as pl
 
 from grip_assets.naming import inert
-from grip_assets.naming.words import BETWEEN
+from grip_assets.naming.words import BETWEEN, SEPARATOR
 
 COMMON = 0.5  # least share of a cluster's documents that are in the folder
 EVERYWHERE = 0.9  # a folder of more of the pool says nothing
@@ -77,4 +77,10 @@ def _words(first: Counter[str], found: Counter[str], n: int, pool: dict[str, flo
 
 def _shown(part: str) -> str:
     """A folder's name as words of a name: ``_linear_model`` is ``linear model``."""
-    return inert.name(" ".join(word for word in BETWEEN.split(part) if word).lower(), LONGEST)
+    return inert.name(" ".join(filter(None, map(_split, SEPARATOR.split(part)))).lower(), LONGEST)
+
+
+def _split(word: str) -> str:
+    """The sub-words of a word, or the whole word if one of them would be a single letter: ``ATen``, ``i18n``."""
+    parts = [part for part in BETWEEN.split(word) if part]
+    return word if any(len(part) == 1 for part in parts) else " ".join(parts)

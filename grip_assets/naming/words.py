@@ -44,6 +44,7 @@ _MARKS = "".join(c for c in map(chr, range(0x300, 0x10000)) if unicodedata.categ
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"  # kana, Han
 PHRASE = re.compile(rf"[^\W\d_][\w{_MARKS}]*(?:[ ._-][\w{_MARKS}]+)*")  # words with one mark between each two
 BETWEEN = re.compile(rf"[^\w{_MARKS}]|[\d_]+|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+SEPARATOR = re.compile(rf"[^\w{_MARKS}]|_")
 UNSPACED = re.compile(f"[{_UNSPACED}]+")
 
 HEAD = 20_000  # characters in which a licence is looked for

@@ -156,6 +156,19 @@ def test_given_names_are_kept_and_the_second_of_two_gets_a_word():
     assert found[0] == long and found[1] != long and all(map(is_name, found))
 
 
+def test_a_folder_is_never_cut_into_single_letters():
+    shown = {
+        "ATen": "aten",
+        "i18n": "i18n",
+        "_linear_model": "linear model",
+        "HTTPServer": "http server",
+        "हिन्दी": "हिन्दी",
+    }
+    for folder, words in shown.items():
+        rows = pl.DataFrame({"cluster_id": [0, 1], "folder": [folder, "other"], "n": [3, 3]})
+        assert places(rows)[0] == words
+
+
 def test_places_name_the_package_and_what_is_inside():
     sources = [(0, f"env/site-packages/pandas/tests/io/test_{i}.py") for i in range(20)]
     sources += [(1, f"env/site-packages/pygments/lexers/_{i}.py") for i in range(20)]
@@ -167,4 +180,4 @@ def test_places_name_the_package_and_what_is_inside():
     )
     assert places(folders(rows)) == {0: "wiki", 1: "b law"}
     hostile = pl.DataFrame({"cluster_id": [0, 0, 1], "source": ["<b>/\x1b[1m/x.py", "<b>/\u202e/y.py", "a/x.py"]})
-    assert places(folders(hostile))[0] == "b m"
+    assert places(folders(hostile))[0] == "b 1m"

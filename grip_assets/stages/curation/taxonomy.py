@@ -161,7 +161,7 @@ CHECKS = (
 
 stage = Stage(
     name="taxonomy",
-    code_version="2",
+    code_version="3",
     compute=compute,
     description="What the clusters are: a name for each, by its distinctive words and folders or by a language model,"
     " and families of similar clusters. `influence` ranks the documents of each cluster by how well they stand for it"
