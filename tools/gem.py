@@ -45,7 +45,7 @@ from tools.evidence import MEASURED
 SEEDS, K = 5, 24
 EMBEDDED, LABELLED = (16, 216), (64, 1600)  # rows of the corpus: up to the first to warm up, up to the second timed
 LAMBDAS = [0, 0.05, 0.125, 0.5, 1.25, 5.6]
-BASE, LEARNED, GEM = "k-means", "vMF, learned prior", "GEM, as in the profile"
+BASE, LEARNED, GEM = "k-means", "vMF, learned prior", "GEM, T = null"
 HARD = {"method": "gem", "temperature": 1.0}  # as in the paper
 FITS: dict[str, dict[str, Any]] = {
     BASE: {"method": "kmeans"},
