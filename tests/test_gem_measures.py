@@ -57,7 +57,7 @@ def test_the_pages_find_what_was_measured(pool, tmp_path):
     blocks = ("gem_seeds", "gem_pairs", "gem_names")
     text = "".join(f"<!-- mine:{name} -->\nold\n<!-- /mine:{name} -->\n" for name in blocks)
     found, made = filled(text, "mine", tmp_path, tmp_path)
-    assert made == ["gem_seeds", "gem_pairs"] and "| GEM, as in the profile | 3 | 1.000 ± 0.000 |" in found
+    assert made == ["gem_seeds", "gem_pairs"] and "| GEM, T = null | 3 | 1.000 ± 0.000 |" in found
     assert found.endswith("<!-- mine:gem_names -->\nold\n<!-- /mine:gem_names -->\n"), "not measured, not changed"
 
 
