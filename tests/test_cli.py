@@ -216,7 +216,7 @@ def test_a_pool_of_json_lines_is_curated_by_the_same_command(shell, tmp_path):
 def test_profiles_are_complete_and_name_only_what_is_a_method():
     from grip_assets.settings import Evaluation, trait, validate
 
-    whole = {"paper", "robust", "quickstart", "gem", "gem_paper", "evaluate_cpu", "evaluate_gpu"}
+    whole = {"paper", "robust", "quickstart", "gem", "gem_paper", "evaluate_cpu", "evaluate_gpu", "mixing_gpu"}
     assert set(profiles()) == whole | {*Evaluation().strategies} - {"in_force"}
     for name in profiles():
         for group, values in read_profile(name).items():

@@ -16,6 +16,7 @@ def test_a_relative_path_is_stored_whole(tmp_path, monkeypatch):
         "adaptation": {"proxy": "organisation/name", "checkpoints": "~/checkpoints"},
         "quality": {"rubric": "code", "gold": None},
         "evaluation": {"target": "s3://bucket/target"},
+        "mixing": {"target_set": "code"},
     }
     here = tmp_path / "here"
     assert placed(said) == {
@@ -26,6 +27,7 @@ def test_a_relative_path_is_stored_whole(tmp_path, monkeypatch):
         "adaptation": {"proxy": "organisation/name", "checkpoints": f"{tmp_path}/checkpoints"},
         "quality": {"rubric": "code", "gold": None},
         "evaluation": {"target": "s3://bucket/target"},
+        "mixing": {"target_set": f"{here}/code"},
     }  # fmt: skip
 
 

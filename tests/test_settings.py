@@ -181,3 +181,26 @@ def test_changed_settings_validate_what_changes_and_leave_the_rest_as_it_is():
     assert then["budget"].tau == 1 and all(then[group] is now[group] for group in GROUPS if group != "budget")
     with pytest.raises(UsageMistake, match="no settings group 'bugdet'. Did you mean 'budget'"):
         changed(now, {"bugdet": {"tau": 1}})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("objective", "heldout", "must be held_out, benchmarks, target, or domain:NAME"),
+        ("objective", "domain:", "must be held_out, benchmarks, target, or domain:NAME"),
+        ("domains", "topics", "Choose one of: clusters, families, column"),
+        ("method", "regmx", "Did you mean 'regmix'"),
+        ("strengths", [5.0, 0.1], "two numbers above 0, the first not above the second"),
+        ("strengths", [0.1], "two numbers above 0"),
+        ("max_ratio", 1.0, "greater than 1"),
+    ],
+)
+def test_a_wrong_setting_of_the_mixing_is_refused_with_what_is_allowed(field, value, said):
+    with pytest.raises(UsageMistake, match=f"settings/mixing.{field} cannot be") as refused:
+        validate("mixing", {field: value})
+    assert said in str(refused.value)
+
+
+def test_an_objective_is_a_set_of_texts_or_one_domain():
+    for objective in ("held_out", "benchmarks", "target", "domain:python", "domain:a: b"):
+        assert validate("mixing", {"objective": objective}).objective == objective

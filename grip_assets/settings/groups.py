@@ -617,10 +617,10 @@ class Budget(Group):
     unit: Literal["tokens", "documents"] = knob(
         "tokens", "Unit of the budget and of N_k, the size of a cluster.", given=True
     )
-    base: Literal["neyman", "proportional", "given"] = knob(
+    base: Literal["neyman", "proportional", "given", "mixture"] = knob(
         "neyman",
         "How the budget is shared out before replay. neyman: by size, spread and quality. proportional: by size alone."
-        " given: by your weights.",
+        " given: by your weights. mixture: by the weights that settings/mixing learns.",
         added=True,
     )
     weights: str | None = knob(
@@ -705,6 +705,185 @@ class Budget(Group):
             raise ValueError("1 would be a budget of a single token or document; write 100% or 1.0 for the whole pool")
         if isinstance(value, float) and 1 < value < 2:
             raise ValueError("it is neither a share (at most 1.0, or 100%) nor a count")
+        return value
+
+
+REGMIX = {"method": "regmix"}
+DOREMI = {"method": "doremi"}
+PERF = {"method": "perf"}
+OBJECTIVES = ("held_out", "benchmarks", "target")  # or domain:NAME
+
+
+class Mixing(Group):
+    """A budget that is learned: small models are trained on mixtures of domains, and their losses decide the weights.
+
+    It is used with settings/budget.base=mixture. A domain is a cluster, a family of clusters, or a value of a column.
+    """
+
+    name = "mixing"
+
+    method: Literal["regmix", "doremi", "perf"] = knob(
+        "regmix",
+        "How the weights are learned. regmix: by a regression of the loss on the weights of many mixtures. doremi: a"
+        " model whose weights follow its excess loss over a reference. perf: domains whose upsampling lowers the loss"
+        " get more; ours, since the paper says too little.",
+        part="runs",
+    )
+    domains: Literal["clusters", "families", "column"] = knob(
+        "clusters",
+        "What is mixed. clusters: the clusters in force. families: groups of similar clusters, as in taxonomy."
+        " column: each value of a column of the pool.",
+        part="domains",
+    )
+    column: str = knob(
+        "language",
+        "Column of the domains: language, source, pool, or a column that corpus.keep names. Rare values become one"
+        " domain, (other). Documents without a value become the domain (missing).",
+        given=True,
+        when={"domains": "column"},
+        part="domains",
+    )
+    held_out: int = knob(
+        16,
+        "Documents of each domain that no training reads, and that the models predict. At most a tenth of the domain's"
+        " documents, and of its tokens.",
+        part="domains",
+        ge=1,
+    )
+    passage: int = knob(1000, "Most bytes of each of these on which the loss is measured.", part="domains", ge=100)
+    target_set: str | None = knob(
+        None,
+        "Your target set (folder, JSONL, Parquet), on which the loss is measured too. Documents that are in the pool"
+        " are not used. null: none.",
+        given=True,
+        part="domains",
+    )
+    objective: str = knob(
+        "held_out",
+        "Loss that the weights should lower. held_out: the mean over domains, by their shares of the pool. benchmarks:"
+        " the solutions of corpus.benchmarks. target: your target_set. domain:NAME: one domain.",
+        part="fit",
+    )
+    mixtures: int = knob(
+        64, "Number of mixtures. More of them later train only the new ones.", "n", when=REGMIX, part="runs", ge=8
+    )
+    prior: float = knob(
+        0.5,
+        "Exponent of the natural shares in the mean of the mixtures. 1: the natural shares. 0: all domains alike.",
+        when=REGMIX,
+        part="runs",
+        ge=0,
+        le=1,
+    )
+    strengths: list[float] = knob(
+        [0.1, 5.0],
+        "Least and largest concentration of the Dirichlet from which mixtures are drawn. A small one gives mixtures of"
+        " few domains.",
+        when=REGMIX,
+        part="runs",
+    )
+    max_ratio: float = knob(
+        15.0,
+        "Largest weight of a domain in a mixture, as a multiple of its natural share.",
+        when=REGMIX,
+        part="runs",
+        gt=1,
+    )
+    min_weight: float = knob(
+        2e-4,
+        "Smaller weights in a mixture are 0, and weights are its multiples.",
+        when=REGMIX,
+        part="runs",
+        gt=0,
+        le=0.01,
+    )
+    regressor: Literal["auto", "loglinear", "lightgbm", "gp", "rank_mean"] = knob(
+        "auto",
+        "Regression that ranks mixtures. rank_mean: the mean rank by the three others. auto: loglinear below 128"
+        " mixtures, otherwise rank_mean. The weights themselves always come from loglinear.",
+        when=REGMIX,
+        part="fit",
+    )
+    kl_to_natural: float | None = knob(
+        0.1,
+        "Largest Kullback-Leibler distance of the weights to the natural shares, in nats. null: no limit.",
+        when=REGMIX,
+        part="fit",
+        gt=0,
+    )
+    candidates: int = knob(100_000, "Mixtures among which the best are searched.", when=REGMIX, part="fit", ge=100)
+    top: int = knob(128, "The best candidates, whose mean is the result.", when=REGMIX, part="fit", ge=1)
+    bootstrap: int = knob(
+        200,
+        "Resamples of the mixtures for the intervals of the weights. 0: no intervals.",
+        when=REGMIX,
+        part="fit",
+        ge=0,
+    )
+    eta: float = knob(1.0, "Step size of the weights.", "η", when=DOREMI, part="runs", gt=0)
+    smoothing: float = knob(
+        1e-3, "Share of the uniform weights in each step.", "c", when=DOREMI, part="runs", gt=0, lt=1
+    )
+    reference: Literal["natural", "tempered", "uniform"] = knob(
+        "natural",
+        "Weights on which the reference model is trained. tempered: by the square root of the natural shares.",
+        when=DOREMI,
+        part="runs",
+    )
+    factor: float = knob(2.0, "How much each domain in turn is upsampled.", when=PERF, part="runs", gt=1)
+    rho: float = knob(1.0, "How much the ranked gains count in the weights.", "ρ", when=PERF, part="fit", ge=0)
+    max_epochs: float | None = knob(
+        None,
+        "Most readings of a domain in the subset, which bound its weight. null: budget.max_repeats with"
+        " budget.overflow=repeat, otherwise 1.",
+        part="fit",
+        gt=0,
+    )
+    repetition: Literal["matched", "free"] = knob(
+        "matched",
+        "How often a training repeats a domain. matched: as often as the subset would, so it sees of each domain only"
+        " the share that a training has of the budget. free: it may see the whole domain.",
+        part="runs",
+    )
+    seeds: int = knob(1, "Trainings of each mixture.", part="runs", ge=1, le=20)
+    check_seeds: int = knob(3, "Trainings of each mixture in mixture_check.", part="check", ge=2, le=20)
+    seed: int = knob(0, "Seed of held-out documents and mixtures, and of the first training.", part="runs", ge=0)
+    tokens: int = knob(300_000, "Tokens of each training.", "T", part="training", gt=0)
+    vocabulary: int = knob(
+        2048, "Size of the vocabulary: a byte-level BPE that is learned on the pool.", part="model", ge=300
+    )
+    hidden: int = knob(128, "Width of the model, a Llama.", part="model", gt=0)
+    layers: int = knob(2, "Number of blocks of the model.", part="model", gt=0)
+    heads: int = knob(2, "Number of attention heads. It must divide hidden.", part="model", gt=0)
+    context: int = knob(128, "Tokens per training window.", part="model", ge=16)
+    batch_tokens: int = knob(1024, "Tokens per training step.", part="training", gt=0)
+    learning_rate: float = knob(
+        2e-3,
+        "Peak learning rate. It rises over the first tenth of the steps, then falls by a cosine to a tenth.",
+        part="training",
+        gt=0,
+    )
+    dtype: Literal["float32", "bfloat16"] = knob(
+        "bfloat16", "Number format of matrix products. Weights are float32.", part="training"
+    )
+    device: Literal["cpu", "cuda"] = knob(
+        "cpu", "Device on which models are trained. Results differ by rounding.", hashed_as="cpu", part="training"
+    )
+
+    @field_validator("objective")
+    @classmethod
+    def one_loss(cls, value: str) -> str:
+        value = value.strip()
+        of_a_domain = value.startswith("domain:") and value != "domain:"
+        if value not in OBJECTIVES and not of_a_domain:
+            raise ValueError(f"must be {', '.join(OBJECTIVES)}, or domain:NAME with the name of a domain")
+        return value
+
+    @field_validator("strengths")
+    @classmethod
+    def two_above_zero(cls, value: list[float]) -> list[float]:
+        if not (len(value) == 2 and 0 < value[0] <= value[1]):
+            raise ValueError("must be two numbers above 0, the first not above the second")
         return value
 
 
@@ -876,6 +1055,7 @@ GROUPS: dict[str, type[Group]] = {
         Probe,
         Quality,
         Adaptation,
+        Mixing,
         Budget,
         Selection,
         Reports,

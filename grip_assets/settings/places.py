@@ -11,6 +11,7 @@ from grip_assets.models.files import PACKAGED
 PATHS = {
     ("corpus", "path"),
     ("evaluation", "target"),
+    ("mixing", "target_set"),
     ("quality", "gold"),
     ("adaptation", "checkpoints"),
     ("budget", "weights"),

@@ -30,7 +30,11 @@ def measured(seed: int, values: bool = False) -> dict[str, pl.DataFrame]:
     drops = rng.normal(0.3, 0.3, K)
     deltas = pl.DataFrame([ids]).with_columns(delta=drops, relative_delta=drops / 10)
     centroids = pl.DataFrame([ids]).with_columns(value=pl.Series([f"v{k}" for k in range(K)] if values else [None] * K))
-    return {"sigma_k": sigma, "cluster_quality": quality, "adaptation_deltas": deltas, "centroids": centroids}
+    mixture = pl.DataFrame([ids]).with_columns(weight=rng.dirichlet(np.ones(K)))
+    return {
+        "sigma_k": sigma, "cluster_quality": quality, "adaptation_deltas": deltas, "centroids": centroids,
+        "mixture": mixture,
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +87,15 @@ def test_shares_of_any_sizes_and_weights_are_shares(numbers):
         shares["given"] = base_shares("given", domains)
     for share_K in shares.values():
         assert (share_K >= 0).all() and share_K.sum() == pytest.approx(1) and len(share_K) == len(numbers)
+
+
+def test_learned_weights_are_the_budgets_and_those_of_other_clusters_are_refused():
+    tables = measured(3)
+    made = budgets_under(tables, Budget(base="mixture", replay="none", total=0.1), "relative")
+    assert (made["base_budget"] / made["total"]).to_list() == pytest.approx(tables["mixture"]["weight"].to_list())
+    for none in (tables["mixture"].head(3), tables["mixture"].head(0)):
+        with pytest.raises(GripError, match="clusters have no weight in the table mixture"):
+            budgets_under(tables | {"mixture": none}, Budget(base="mixture"), "relative")
 
 
 def test_shares_that_are_none_are_refused():

@@ -19,7 +19,7 @@ class Domains:
     """The input of a base budget: K clusters in the order of their ids.
 
     ``size_K``: sizes in the unit of the budget, float64. ``names_K``: the value of each cluster if the partition is by
-    a column, otherwise None. ``weights``: the user's weights, by cluster id or value; empty if there are none.
+    a column, otherwise None. ``weights``: the user's weights, by cluster id or value, or learned ones, by cluster id.
     ``equation``: runs a query of sql/equations over the measurements of the clusters, with settings/budget as
     parameters; it returns one row per cluster.
     """

@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from grip_assets.method.budget import given, neyman, proportional
+from grip_assets.method.budget import given, mixture, neyman, proportional
 from grip_assets.method.budget.base import Domains, Shares, checked
 
 BUDGETS: dict[str, Shares] = {
     "neyman": neyman.shares,
     "proportional": proportional.shares,
     "given": given.shares,
+    "mixture": mixture.shares,
 }
 
 

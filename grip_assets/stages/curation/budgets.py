@@ -54,8 +54,15 @@ def _domains(
     tables: Mapping[str, pl.DataFrame], settings: Budget, sizes: np.ndarray, equation: Callable[[str], pl.DataFrame]
 ) -> Domains:
     spread = tables["sigma_k"]
-    weights = read_weights(settings) if settings.base == "given" else {}
+    weights = _learned(tables) if settings.base == "mixture" else {}
+    weights = read_weights(settings) if settings.base == "given" else weights
     return Domains(spread["cluster_id"].to_numpy(), sizes.astype(np.float64), _names(tables), weights, equation)
+
+
+def _learned(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
+    """The weights in the table ``mixture``, by cluster id; empty if there is none."""
+    rows = tables["mixture"].select("cluster_id", "weight").iter_rows() if "mixture" in tables else ()
+    return {str(cluster): weight for cluster, weight in rows}
 
 
 def _names(tables: Mapping[str, pl.DataFrame]) -> list[str] | None:
