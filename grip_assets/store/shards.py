@@ -117,11 +117,11 @@ class Placed:
     files: list[Path]
     at: pl.DataFrame
 
-    def read(self, start: int = 0, stop: int | None = None) -> pa.Table:
-        """The rows of the keys number ``start`` to ``stop``, in their order."""
+    def read(self, start: int = 0, stop: int | None = None, columns: list[str] | None = None) -> pa.Table:
+        """The rows of the keys number ``start`` to ``stop``, in their order. ``columns``: None for all of them."""
         at = self.at[start:stop].with_row_index("position")
         by_file = at.partition_by("file", maintain_order=True)
-        tables = [_taken(_table(self.files[rows["file"][0]]), rows) for rows in by_file]
+        tables = [_taken(_table(self.files[rows["file"][0]], columns), rows) for rows in by_file]
         return pa.concat_tables(tables).sort_by("position").drop_columns("position")
 
 
@@ -145,9 +145,9 @@ def _runs(file: Path, number: int) -> pl.DataFrame:
     return runs.select(key="value", file=pl.lit(number), first=first, n="len").cast(INDEX)
 
 
-def _table(shard: Path) -> pa.Table:
+def _table(shard: Path, columns: list[str] | None) -> pa.Table:
     try:
-        return pq.read_table(shard)
+        return pq.read_table(shard, columns=columns)
     except DAMAGED as error:
         _remove(shard, error)
         raise Unfinished(

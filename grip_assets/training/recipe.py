@@ -25,6 +25,12 @@ class TrainingRecipe:
     device: str = "cpu"
 
 
+def pace(shape: Shape, recipe: TrainingRecipe) -> tuple[int, int]:
+    """(steps of a training, windows of each step). There is at least one of each."""
+    windows = max(recipe.batch_tokens // shape.context, 1)
+    return max(recipe.tokens // (windows * shape.context), 1), windows
+
+
 @dataclass(frozen=True)
 class Item:
     """Token ids. The model predicts ``text_L`` after ``prompt_L``."""

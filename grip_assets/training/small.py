@@ -1,14 +1,15 @@
-"""A small causal language model, trained from scratch: the yardstick of the evaluation.
+"""A small causal language model, trained from scratch: the yardstick of the evaluation, and of a mixture of domains.
 
-It is a Llama from transformers with a tied head, with a byte-level BPE learned on the pool. The loop is plain: AdamW,
-warm-up over a tenth of the steps, then a cosine to a tenth of the peak. Cost: 6 x parameters x tokens operations. Each
-training runs on one thread, so its result does not depend on how many run at once.
+It is a Llama from transformers with a tied head, with a byte-level BPE learned on the pool. There is one ``loop`` for
+all trainings. It is plain: AdamW, warm-up over a tenth of the steps, then a cosine to a tenth of the peak. Cost: 6 x
+parameters x tokens operations. Each training runs on one thread, so its result does not depend on how many run at once.
+Which windows a mixture reads is in mixtures.py.
 """
 
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,11 +18,31 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_order
-from grip_assets.training.recipe import Item, Shape, TrainingRecipe
+from grip_assets.training.recipe import Item, Shape, TrainingRecipe, pace
 
 END = "<|end|>"  # before, between and after documents
 SCORED_AT_ONCE = 16  # windows
+LOOKED_AT = 64  # steps between two looks at the losses: each look makes a GPU wait
 _initialising = threading.Lock()  # all threads share torch's random state
+
+
+class Diverged(Exception):
+    """The loss of a training is not finite from ``step`` on, which counts from 0."""
+
+    def __init__(self, step: int):
+        super().__init__(f"the loss is not finite from step {step + 1} on")
+        self.step = step
+
+
+class Batch(NamedTuple):
+    """Windows of one step: int64 (B, C + 1), and the domain of each, int64 (B,), where a loss needs it."""
+
+    tokens_BL: np.ndarray
+    domain_B: np.ndarray | None = None
+
+
+Loss = Callable[[torch.Tensor, torch.Tensor, np.ndarray | None], torch.Tensor]
+"""Nats of each predicted token (B, C), the windows (B, C + 1) and the domain of each (B,) -> the loss of a step."""
 
 
 def learn_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
@@ -43,11 +64,11 @@ def encode(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
     return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
 
-def new_model(shape: Shape, seed: int) -> Any:
-    """A new model, initialised from ``seed``. GripError if ``heads`` does not divide ``hidden``."""
+def new_model(shape: Shape, seed: int, settings: str = "evaluation") -> Any:
+    """A new model, initialised from ``seed``. GripError if ``heads`` of ``settings`` does not divide the width."""
     if shape.hidden % shape.heads:
         raise GripError(
-            f"settings/evaluation.heads is {shape.heads}, which does not divide the width {shape.hidden}."
+            f"settings/{settings}.heads is {shape.heads}, which does not divide the width {shape.hidden}."
             " Choose another number of heads."
         )
     config = LlamaConfig(
@@ -82,28 +103,64 @@ def train(
     loss is not finite.
     """
     windows_WC = pack(documents, shape.context)
+    steps, per_step = pace(shape, recipe)
+    order = _order(len(windows_WC), seed)
+    batches = (Batch(windows_WC[[next(order) for _ in range(per_step)]]) for _ in range(steps))
+    try:
+        losses = loop(model, batches, recipe, steps, advance=advance)
+    except Diverged:
+        raise GripError("The training loss is not finite. Lower settings/evaluation.learning_rate.") from None
+    return by_tenths(losses)
+
+
+def mean_loss(nats_BC: torch.Tensor, tokens_BL: torch.Tensor, domain_B: np.ndarray | None) -> torch.Tensor:
+    """The mean over all tokens of a step."""
+    return nats_BC.mean()
+
+
+def loop(
+    model: Any,
+    batches: Iterable[Batch],
+    recipe: TrainingRecipe,
+    steps: int,
+    loss: Loss = mean_loss,
+    advance: Callable[[int], None] = lambda tokens: None,
+) -> np.ndarray:
+    """Train ``model`` on one batch in each of the ``steps``. Returns the loss of each step, float64 (steps,).
+
+    The recipe's ``batch_tokens`` is not read: a batch is as large as it comes. ``advance`` is called with the predicted
+    tokens of each step. Diverged if a loss is not finite.
+    """
     model.to(recipe.device)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.1, fused=True
     )
-    per_step = max(recipe.batch_tokens // shape.context, 1)
-    steps = max(recipe.tokens // (per_step * shape.context), 1)
-    order = _order(len(windows_WC), seed)
-    losses = np.zeros(steps)
-    for step in range(steps):
+    losses_T = torch.zeros(steps, dtype=torch.float64, device=recipe.device)
+    for step, batch in zip(range(steps), batches, strict=True):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * rate(step, steps)
-        batch_BC = torch.from_numpy(windows_WC[[next(order) for _ in range(per_step)]]).to(recipe.device)
-        loss = _nats(model, batch_BC, recipe).mean()
-        loss.backward()
+        tokens_BL = torch.from_numpy(batch.tokens_BL).to(recipe.device)
+        nats_BC = token_nats(model, tokens_BL, recipe)
+        value = loss(nats_BC, tokens_BL, batch.domain_B)
+        value.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        losses[step] = loss.item()
-        advance(per_step * shape.context)
-    if not np.isfinite(losses).all():
-        raise GripError("The training loss is not finite. Lower settings/evaluation.learning_rate.")
-    return [float(part.mean()) for part in np.array_split(losses, min(10, steps))]
+        losses_T[step] = value.detach()
+        advance(nats_BC.numel())
+        if (step + 1) % LOOKED_AT == 0 or step + 1 == steps:
+            _must_be_finite(losses_T)
+    return losses_T.cpu().numpy()
+
+
+def _must_be_finite(losses_T: torch.Tensor) -> None:
+    if not bool(torch.isfinite(losses_T).all()):
+        raise Diverged(int(torch.isfinite(losses_T).logical_not().nonzero()[0, 0]))
+
+
+def by_tenths(losses_T: np.ndarray) -> list[float]:
+    """The mean loss of each tenth of the steps."""
+    return [float(part.mean()) for part in np.array_split(losses_T, min(10, len(losses_T)))]
 
 
 def pack(documents: Sequence[np.ndarray], context: int) -> np.ndarray:
@@ -136,7 +193,7 @@ def rate(step: int, steps: int) -> float:
     return 0.1 + 0.45 * (1 + math.cos(math.pi * (step - warm) / max(steps - warm, 1)))
 
 
-def _nats(model: Any, tokens_BL: torch.Tensor, recipe: TrainingRecipe) -> torch.Tensor:
+def token_nats(model: Any, tokens_BL: torch.Tensor, recipe: TrainingRecipe) -> torch.Tensor:
     """Loss of each token after the first, (B, L - 1), float32."""
     half = recipe.dtype == "bfloat16"
     with torch.autocast(recipe.device, torch.bfloat16, enabled=half):
@@ -163,7 +220,7 @@ def bits(model: Any, items: Sequence[Item], shape: Shape, recipe: TrainingRecipe
         group = spans[start : start + SCORED_AT_ONCE]
         longest = len(group[-1][1])
         tokens_BL = torch.tensor([ids + [0] * (longest - len(ids)) for _, ids, _ in group], device=recipe.device)
-        nats_BL = _nats(model, tokens_BL, recipe).double().cpu().numpy()
+        nats_BL = token_nats(model, tokens_BL, recipe).double().cpu().numpy()
         for row_L, (i, ids, new) in zip(nats_BL, group, strict=True):
             found[i] += row_L[len(ids) - 1 - new : len(ids) - 1].sum() / math.log(2)
     model.train()
