@@ -7,6 +7,7 @@ stages/curation/cluster_names.py.
 """
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,6 +170,31 @@ def _name(row: Mapping[str, Any]) -> Name:
         row.get("family"),
         cut(row.get("family_name")),
     )
+
+
+def of_domains(rows: Iterable[Mapping[str, Any]], kind: str, names: ClusterNames = NONE) -> dict[int, str]:
+    """The label of each domain of a mixture. No two are equal, and none is empty.
+
+    ``rows``: have the domain's number (domain) and its name as in the table ``mixture_domains``. ``kind``:
+    settings/mixing.domains, which says what that name is: the number of a cluster or of a family, or a value of a
+    column. ``names``: of the clusters in force.
+    """
+    rows = list(rows)
+    families = {about.family: about.family_name for about in names.names.values() if about.family is not None}
+    if len(families) != len(rows):
+        families = {}  # the taxonomy has other families
+    found = {row["domain"]: _of_domain(str(row["name"]), kind, names, families) for row in rows}
+    found = {domain: label or f"domain {domain}" for domain, label in sorted(found.items())}
+    times = Counter(found.values())
+    return {domain: label if times[label] == 1 else f"{label} ({domain})" for domain, label in found.items()}
+
+
+def _of_domain(name: str, kind: str, names: ClusterNames, families: Mapping[int, str]) -> str:
+    if kind == "column" or not name.isdecimal():
+        return cut(name)
+    if kind == "clusters":
+        return names.label(int(name)) if int(name) in names.names else f"cluster {name}"
+    return f"family {name} {families.get(int(name), '')}".strip()
 
 
 def cut(text: str | None, most: int = LONGEST) -> str:

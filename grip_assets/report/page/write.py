@@ -10,6 +10,7 @@ from grip_assets.report.compare import latest
 from grip_assets.settings import digest, flat
 from grip_assets.store import cluster_names, disk
 from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.store.catalog import shown_in_force
 from grip_assets.store.writing import put
 
 DIGEST = re.compile(r'<meta name="grip-digest" content="([0-9a-f]*)">')
@@ -45,13 +46,18 @@ def write(store: ArtifactStore, in_force: Mapping[str, str], settings: Settings,
 
 
 def named(store: ArtifactStore, in_force: Mapping[str, str], settings: Settings, code_version: str) -> str:
-    """A digest of all that the page shows: tables in force, the subsets and probes to compare with, names, settings."""
+    """A digest of all that the page shows: tables in force, the subsets and probes to compare with, names, settings.
+
+    No curation makes mixture_check, so it is not in ``in_force``; the catalog says which one is.
+    """
     from grip_assets.report.page.runs import MOST
 
     subsets = [m["version"] for m in latest(store, MOST)]
     probes = sorted(m["version"] for m in store.manifests("adaptation_deltas"))
     names = cluster_names.versions(store)
-    return digest([code_version, dict(in_force), subsets, probes, names, flat(settings)])
+    checked = shown_in_force(store.root).get("mixture_check")
+    shown = [code_version, dict(in_force), subsets, probes, names, flat(settings)]
+    return digest([*shown, checked] if checked else shown)
 
 
 def digest_of_page(path: Path) -> str | None:

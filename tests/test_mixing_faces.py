@@ -1,0 +1,225 @@
+"""What a person sees of mixing: the section of the page, the pictures, the summary, the card; on planted tables."""
+
+import json
+import re
+
+import numpy as np
+import polars as pl
+import pytest
+from mixed import FOUND, NAMES, SHARES, Mixed
+
+from grip_assets.report import mixing
+from grip_assets.report.page.build import build
+from grip_assets.report.page.context import Context
+from grip_assets.report.page.mixing import section
+from grip_assets.store import cluster_names
+
+HOSTILE = (
+    "<img src=x onerror=window.hacked=1>",
+    "</script><script>window.hacked=1</script>",
+    "\u202etxt.exe\x01",
+    "a value that is so long that only its last letter tells it from another: a",
+    "a value that is so long that only its last letter tells it from another: b",
+)
+
+
+def seen(root):
+    """Sentences by their first words, figures by id."""
+    with Context(root) as context:
+        blocks = section(context).blocks
+    texts = [str(block.text) for block in blocks if block.kind == "prose"]
+    return texts, {block.id: block for block in blocks if block.kind == "figure"}
+
+
+def one(texts, begins):
+    (found,) = [text for text in texts if begins in text]
+    return found
+
+
+@pytest.fixture(scope="module")
+def regmix(tmp_path_factory):
+    return Mixed().write(tmp_path_factory.mktemp("regmix"))
+
+
+@pytest.fixture(scope="module")
+def doremi(tmp_path_factory):
+    return Mixed(method="doremi", checked=False).write(tmp_path_factory.mktemp("doremi"))
+
+
+def test_the_section_has_the_weights_of_named_clusters_with_intervals(regmix):
+    texts, figures = seen(regmix)
+    assert "4 matrix code (8.0% → 20.0%); 2 web servers (15.0% → 23.0%)" in one(texts, "Up most")
+    assert "4 of 5 weights differ for certain" in one(texts, "Up most")
+    weights = figures["mixing-weights"]
+    before, after = weights.data
+    assert before["y"] == after["y"] and after["y"][-1] == "4 matrix code", "the one that gains most is at the top"
+    assert sorted(before["x"]) == sorted(SHARES) and sorted(after["x"]) == sorted(FOUND)
+    assert after["error_x"]["array"] == pytest.approx([0.03] * 5)
+    assert [row["domain"] for row in weights.table.rows] == [0, 1, 2, 3, 4]
+    assert weights.table.columns[0].cell(weights.table.rows[2]) == "2 web servers"
+
+
+def test_every_picture_has_a_table_with_its_numbers(regmix, doremi):
+    figures = seen(regmix)[1] | seen(doremi)[1]
+    assert set(figures) == {"mixing-weights", "mixing-predicted", "mixing-fit", "mixing-swarm", "mixing-history"}
+    for figure in figures.values():
+        assert figure.table is not None and len(figure.table.rows) > 0, figure.id
+
+
+def test_predictions_are_beside_measurements_and_the_best_is_at_the_top(regmix):
+    texts, figures = seen(regmix)
+    shown = figures["mixing-predicted"]
+    assert shown.layout["yaxis"]["categoryarray"][-1] == "the learned weights"
+    predicted, seeds, means = shown.data
+    assert predicted["name"].startswith("predicted") and len(predicted["x"]) == 6
+    assert len(seeds["x"]) == 18 and len(means["x"]) == 6
+    first = shown.table.rows[0]
+    assert first["value"] == pytest.approx(means["x"][0], rel=1e-5) and first["words"] == "better than natural"
+    assert one(texts, "The learned weights") == "<strong>The learned weights</strong>: better than natural"
+
+
+def test_a_measurement_of_an_earlier_mixture_is_said_to_be_one(tmp_path):
+    root = Mixed().write(tmp_path)
+    assert not [text for text in seen(root)[0] if "earlier mixture" in text]
+    manifest = next((root / "mixture_check").glob("[!.]*/manifest.json"))
+    manifest.write_text(manifest.read_text().replace('"mixture": "planted"', '"mixture": "another"'))
+    texts, figures = seen(root)
+    assert "of an earlier mixture" in one(texts, "earlier mixture")
+    assert figures["mixing-swarm"].data[-1]["name"] == "the learned weights, predicted"
+
+
+def test_without_a_measurement_the_section_says_how_to_make_one(doremi):
+    texts, figures = seen(doremi)
+    assert "grip evaluate mixture_check" in one(texts, "Not measured yet")
+    assert "mixing-predicted" not in figures, "DoReMi predicts no loss"
+
+
+def test_failed_trainings_are_counted_and_left_out_of_the_cloud(regmix):
+    texts, figures = seen(regmix)
+    assert "1 training failed and is left out" in one(texts, "How the weights were learned")
+    swarm = figures["mixing-swarm"]
+    assert [len(trace["x"]) for trace in swarm.data] == [39, 1, 1], "swarm, natural, learned"
+    assert [row["failed"] for row in swarm.table.rows if row["failed"]] == ["the loss is not finite"]
+    over = swarm.choices[1]
+    assert over.name == "share of 0 pandas tests" and [len(change["x"]) for change in over.changes] == [39, 1, 1]
+    assert over.changes[2]["x"] == [FOUND[0]] and over.changes[1]["x"] == [SHARES[0]]
+
+
+def test_doremi_says_whether_it_settled(doremi, tmp_path):
+    assert "DoReMi had settled at its end" in one(seen(doremi)[0], "Did it settle?")
+    restless = Mixed(method="doremi", settle=False, seeds=2, checked=False).write(tmp_path)
+    texts, figures = seen(restless)
+    assert "DoReMi had not settled at its end" in one(texts, "Did it settle?")
+    assert "in the worst of 2 seeds" in one(texts, "Did it settle?")
+    lines = figures["mixing-history"].data
+    assert len(lines) == 5 and all(len(line["x"]) <= 200 for line in lines)
+
+
+def test_a_long_history_is_drawn_with_few_points(tmp_path):
+    long = Mixed(method="doremi", steps=3000, checked=False)
+    found = mixing.Mixture(long.of_mixture()["mixture_weights"], dict(enumerate(NAMES)), {})
+    from grip_assets.report.page.mixing_figures import POINTS, history
+
+    lines = history(found, long.of_steps()).data
+    assert all(len(line["x"]) <= 2 * POINTS for line in lines)
+    assert all(line["x"][-1] > 2900 for line in lines), "the end is drawn"
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+def test_a_short_history_has_a_sentence(steps):
+    rows = Mixed(method="doremi", steps=steps).of_steps()
+    assert mixing.settled(rows).startswith("DoReMi had ")
+
+
+def test_weights_on_one_domain_are_named():
+    def sentence(weight_D):
+        rows = pl.DataFrame({"domain": range(len(weight_D)), "weight": weight_D, "natural_share": 1 / len(weight_D)})
+        return mixing.one_hot(mixing.Mixture(rows, {0: "python"}))
+
+    assert "python has 95.0%" in sentence([0.95, 0.03, 0.02])
+    assert sentence([0.5, 0.3, 0.2]) == ""
+    assert sentence([1.0]) == "", "there is no other domain"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        ([0.1, 0.1], [0.9, 0.9], "No weight differs for certain"),
+        ([0.6, 0.1], [0.9, 0.4], "2 of 2 weights differ for certain"),
+        ([None, None], [None, None], "have no intervals"),
+    ],
+)
+def test_the_intervals_are_said_in_words(low, high, said):
+    intervals = {"low": pl.Series(low, dtype=pl.Float64), "high": pl.Series(high, dtype=pl.Float64)}
+    assert said in mixing.how_sure(pl.DataFrame({"natural_share": [0.5, 0.5], **intervals}))
+
+
+def test_the_objective_counts_domains_by_their_natural_share():
+    domains = pl.DataFrame({"name": ["a", "b"], "natural_share": [0.75, 0.25]})
+    targets = ["domain:a", "domain:b", "humaneval", "target"]
+    assert mixing.objective_weights(targets, "held_out", domains) == {"domain:a": 0.75, "domain:b": 0.25}
+    assert mixing.objective_weights(targets, "benchmarks", domains) == {"humaneval": 1}
+    assert mixing.objective_weights(targets, "target", domains) == {"target": 1}
+    assert mixing.objective_weights(targets, "domain:b", domains) == {"domain:b": 1}
+    losses = pl.DataFrame(
+        {"mixture_id": [0, 0, 1, 1], "seed": 0, "target": targets[:2] * 2, "loss": [1.0, 2.0, 1.0, None]}
+    )
+    assert mixing.objectives(losses, "held_out", domains, "mixture_id")["value"].to_list() == [1.25]
+
+
+def test_domains_of_any_kind_have_labels_and_no_two_are_equal():
+    names = cluster_names.ClusterNames(
+        cluster_names.named([{"cluster_id": k, "name": n, "family": k, "family_name": f"of {n}"} for k, n in enumerate("ab")])
+    )  # fmt: skip
+    rows = [{"domain": 0, "name": "0"}, {"domain": 1, "name": "1"}]
+    assert cluster_names.of_domains(rows, "clusters", names) == {0: "0 a", 1: "1 b"}
+    assert cluster_names.of_domains(rows, "clusters") == {0: "cluster 0", 1: "cluster 1"}
+    assert cluster_names.of_domains(rows, "families", names) == {0: "family 0 of a", 1: "family 1 of b"}
+    assert cluster_names.of_domains(rows[:1], "families", names) == {0: "family 0"}, "the taxonomy has other families"
+    assert cluster_names.of_domains(rows, "column", names) == {0: "0", 1: "1"}, "values, though they are numbers"
+    rows = [{"domain": d, "name": name} for d, name in enumerate(("x" * 90, "x" * 91, " \u200b", "(other)"))]
+    found = cluster_names.of_domains(rows, "column")
+    assert len(set(found.values())) == 4 and all(found.values()) and found[2] == "domain 2"
+
+
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory):
+    return [
+        Mixed(domains=domains, names=HOSTILE, method=method).write(tmp_path_factory.mktemp(f"{domains}-{method}"))
+        for domains, method in (("column", "regmix"), ("clusters", "doremi"))
+    ]
+
+
+def test_names_of_domains_are_text_on_the_page(attacked):
+    for root in attacked:
+        text = build(root)[0]
+        text = text[: (start := text.index("<script>/**"))] + text[text.index("</script>", start) :]
+        assert "<img" not in text and "window.hacked=1</script" not in text and "\u202e" not in text
+        assert "onerror=window.hacked" in text, "the name is shown"
+        for payload in re.findall(r'<script type="application/json" id="mixing[^>]*>(.*?)</script>', text, re.S):
+            shown = [
+                name for trace in json.loads(payload)["data"] for name in [trace.get("name"), *map(str, trace["y"])]
+            ]
+            assert not any("<" in name.replace("<br>", "") for name in shown if name)
+
+
+def test_two_long_names_that_end_differently_are_two_rows(attacked):
+    rows = seen(attacked[0])[1]["mixing-weights"].data[0]["y"]
+    assert len(set(rows)) == 5
+
+
+def test_one_domain_and_one_mixture_are_shown(tmp_path):
+    """What little there is is shown, and nothing divides by zero."""
+    planted = Mixed(checked=False)
+    tables = planted.tables()
+    few = {"mixtures": pl.col("mixture_id") == 0, "mixture_losses": pl.col("mixture_id") == 0}
+    for made in tables.values():
+        for name, table in made.items():
+            made[name] = table.filter(few[name]) if name in few else table
+    tables["mixture"]["mixture_fit"] = tables["mixture"]["mixture_fit"].with_columns(
+        spearman=np.nan, spearman_best=np.nan
+    )
+    planted.tables = lambda: tables
+    texts, figures = seen(planted.write(tmp_path))
+    assert "mixing-swarm" not in figures and "mixing-weights" in figures
+    assert "–" in one(texts, "Can a mixture be predicted")
