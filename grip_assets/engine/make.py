@@ -52,6 +52,7 @@ class Chain:
             if reason := stage.why_unused(settings):
                 made = self._empty(stage, reason, settings)
             else:
+                inputs = {name: inputs[name] for name in stage.inputs_under(settings)}
                 _consistent(stage, inputs, self.store)
                 recipe = stage.recipe(settings, inputs, self.store.root)
                 reused = self._reused(stage, known_version(stage, settings, recipe, self.store))
@@ -144,7 +145,7 @@ def _name(stage: Stage, inputs: Mapping[str, str], recipe: str, result: Result) 
 
 
 def _must_be_there(stage: Stage, inputs: Mapping[str, str], store: ArtifactStore) -> None:
-    gone = [name for name in stage.inputs if not store.has(name, inputs[name])]
+    gone = [name for name, version in inputs.items() if not store.has(name, version)]
     if gone:
         what = "is damaged" if store.damaged(gone[0], inputs[gone[0]]) else "was removed"
         raise Unfinished(
@@ -191,8 +192,8 @@ def versions_under(settings: Settings, work: Work) -> dict[str, str]:
     versions: dict[str, str] = {}
     for stage in work.stages.values():
         if stage.name in work.inputs:
-            inputs = {name: versions[name] for name in stage.inputs}
-            touched = any(versions[name] != work.inputs[name] for name in stage.inputs)
+            inputs = {name: versions[name] for name in stage.inputs_under(settings)}
+            touched = any(version != work.inputs[name] for name, version in inputs.items())
             touched = touched or stage.values(settings) != stage.values(work.settings)
             touched = touched or bool(stage.why_unused(settings)) != bool(stage.why_unused(work.settings))
             versions[stage.name] = work.make(stage, settings, inputs).version if touched else work.inputs[stage.name]

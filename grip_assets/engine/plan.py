@@ -47,8 +47,9 @@ def plan(
 
 def _version(stage: Stage, settings: Settings, versions: Mapping[str, str | None], store: ArtifactStore) -> str | None:
     """The version that the stage would make of these versions of its inputs; None if only a run can tell."""
-    inputs = {name: version for name in stage.inputs if (version := versions[name]) is not None}
-    if len(inputs) < len(stage.inputs) and not stage.why_unused(settings):
+    needed = stage.inputs_under(settings)
+    inputs = {name: version for name in needed if (version := versions[name]) is not None}
+    if len(inputs) < len(needed) and not stage.why_unused(settings):
         return None
     return known_version(stage, settings, stage.recipe(settings, inputs, store.root), store)
 
@@ -67,7 +68,8 @@ def _why(
     if "unused" in manifest:
         return "it was not used before"
     changed = list(turned_since(stage, manifest, settings, store.root))
-    moved = [name for name in stage.inputs if versions[name] is None or versions[name] != in_force.get(name)]
+    needed = stage.inputs_under(settings)
+    moved = [name for name in needed if versions[name] is None or versions[name] != in_force.get(name)]
     damaged = store.damaged(stage.name, in_force[stage.name])
     reasons = [f"damaged: {damaged}"] if damaged else []
     reasons += changed + [f"{name} changes" for name in moved]

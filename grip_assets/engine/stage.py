@@ -46,6 +46,9 @@ class Stage:
     ``expensive``: whether it reads the whole pool, runs a model on documents, asks a judge or makes other stages again.
     ``unused``: names the setting that makes the stage unnecessary ("settings/budget.replay is none"), or returns "".
     It sees the groups in ``reads`` and in ``unused_by``. A group that is only in ``unused_by`` is in no recipe.
+    ``left_out``: maps an input, or a group in ``reads``, to a function like ``unused``. If that returns a reason, the
+    stage is made as if it did not have this input or group: it is in no recipe, no manifest and no ``Work``. So a stage
+    can gain an input or a group, and artifacts that were made before keep their names.
     ``earlier``: the version of an earlier artifact of the stage that the settings name instead of a new one, or None.
     If that was made from the same inputs, it keeps its version. For other inputs ``compute`` makes a new artifact.
     ``compute``: fills the draft and returns metrics, numbers that are plotted over time. A stage that is
@@ -68,6 +71,7 @@ class Stage:
     expensive: bool = False
     unused: Callable[[Settings], str] = lambda settings: ""
     unused_by: tuple[str, ...] = ()
+    left_out: Mapping[str, Callable[[Settings], str]] = field(default_factory=dict)
     earlier: Callable[[Settings, Path], str | None] = lambda settings, root: None
     otherwise: str = "code, model or files changed"
 
@@ -88,11 +92,28 @@ class Stage:
 
     def why_unused(self, settings: Settings) -> str:
         """The reason why these settings do not need the stage; "" if they need it."""
-        return self.unused({group: settings[group].effective() for group in self.groups if group in settings})
+        return self.unused(self._seen(settings))
+
+    def _seen(self, settings: Settings) -> dict[str, Group]:
+        return {group: settings[group].effective() for group in self.groups if group in settings}
+
+    def needed(self, settings: Settings) -> set[str]:
+        """Inputs and groups in ``reads`` that these settings do not leave out."""
+        seen = self._seen(settings)
+        without = {name for name, why in self.left_out.items() if why(seen)}
+        return {*self.inputs, *self.reads} - without
+
+    def inputs_under(self, settings: Settings) -> tuple[str, ...]:
+        """The ``inputs`` that these settings need."""
+        needed = self.needed(settings)
+        return tuple(name for name in self.inputs if name in needed)
 
     def values(self, settings: Settings) -> dict[str, dict[str, Any]]:
         """The values that the stage reads, by group. A field that does not apply has its default."""
-        return {group: counted_values(settings[group], fields) for group, fields in self.reads.items()}
+        needed = self.needed(settings)
+        return {
+            group: counted_values(settings[group], fields) for group, fields in self.reads.items() if group in needed
+        }
 
     def recipe(self, settings: Settings, inputs: Mapping[str, str], root: Path) -> str:
         """The recipe, 16 hex digits; or the version of ``earlier``, if that was made from the same inputs.
@@ -101,11 +122,13 @@ class Stage:
         """
         if self.why_unused(settings):
             return digest([self.name, self.code_version, "unused"])
-        versions = {name: inputs[name] for name in self.inputs}
+        needed = self.needed(settings)
+        versions = {name: inputs[name] for name in self.inputs if name in needed}
         earlier, store = self.earlier(effective(settings), root), ArtifactStore(root)
         if earlier and store.knows(self.name, earlier) and store.manifest(self.name, earlier)["inputs"] == versions:
             return earlier
-        hashed = {group: hashed_values(settings[group], fields) for group, fields in self.reads.items()}
+        reads = {group: fields for group, fields in self.reads.items() if group in needed}
+        hashed = {group: hashed_values(settings[group], fields) for group, fields in reads.items()}
         return digest([self.name, self.code_version, versions, hashed, self.facts(effective(settings), root)])
 
 
@@ -127,7 +150,7 @@ class Result:
 class Work:
     """The argument of ``compute``: settings, input tables, a draft to fill, a log, an executor for jobs over shards.
 
-    ``inputs`` maps each input stage to the version that this stage reads.
+    ``inputs`` maps each input stage that the settings need to the version that this stage reads.
     """
 
     def __init__(self, chain: "Chain", stage: Stage, settings: Settings, inputs: Mapping[str, str], draft: Draft):

@@ -41,7 +41,7 @@ def _causes(before: str, after: str, stage: Stage, stages: Mapping[str, Stage], 
     if old["code_version"] != new["code_version"]:
         found.append(f"code of {stage.name}: {old['code_version']} → {new['code_version']}")
     for name in stage.inputs:
-        if name in old["inputs"]:
+        if name in old["inputs"] and name in new["inputs"]:
             found += _causes(old["inputs"][name], new["inputs"][name], stages[name], stages, store)
     yield from found or [f"{stage.name}: {stage.otherwise}"]
 

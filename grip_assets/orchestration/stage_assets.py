@@ -14,7 +14,7 @@ import dagster as dg
 from grip_assets.engine.in_force import Record
 from grip_assets.engine.inspect import inspect
 from grip_assets.engine.make import Chain
-from grip_assets.engine.stage import Stage, owners
+from grip_assets.engine.stage import Settings, Stage, owners
 from grip_assets.errors import GripError
 from grip_assets.orchestration import checks, event_log, events, requested
 from grip_assets.orchestration.artifact_changes import causes, changes_since
@@ -70,7 +70,7 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
         before = records[stage.name].version if stage.name in records else None
         with with_refusal_first(context, data):
             chain = Chain(stages, store, context.log.info, context.run_id, partial(inspect, draw=draw_picture))
-            made = chain.make(stage, settings, _input_versions(stage, records))
+            made = chain.make(stage, settings, _input_versions(stage, settings, records))
         because = causes(before, made.version, stage, stages, store) if before else ["made for the first time"]
         if "unused" not in made.manifest:
             data.tell(event_log.Told(stage.name, made.reused, because if before else []))
@@ -134,8 +134,9 @@ def _recent(stage: Stage, made: Record) -> bool:
     return stage.name not in FRESH or time.time() - made.timestamp < timedelta(days=1).total_seconds()
 
 
-def _input_versions(stage: Stage, records: Mapping[str, Record]) -> dict[str, str]:
-    missing = [name for name in stage.inputs if name not in records]
+def _input_versions(stage: Stage, settings: Settings, records: Mapping[str, Record]) -> dict[str, str]:
+    needed = stage.inputs_under(settings)
+    missing = [name for name in needed if name not in records]
     if missing:
         raise GripError(f"{stage.name} needs {', '.join(missing)}. Materialize {missing[0]} first, or run `curate`.")
-    return {name: records[name].version for name in stage.inputs}
+    return {name: records[name].version for name in needed}
