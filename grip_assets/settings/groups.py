@@ -848,17 +848,17 @@ class Mixing(Group):
     seeds: int = knob(1, "Trainings of each mixture.", part="runs", ge=1, le=20)
     check_seeds: int = knob(3, "Trainings of each mixture in mixture_check.", part="check", ge=2, le=20)
     seed: int = knob(0, "Seed of held-out documents and mixtures, and of the first training.", part="runs", ge=0)
-    tokens: int = knob(300_000, "Tokens of each training.", "T", part="training", gt=0)
+    tokens: int = knob(150_000, "Tokens of each training.", "T", part="training", gt=0)
     vocabulary: int = knob(
-        2048, "Size of the vocabulary: a byte-level BPE that is learned on the pool.", part="model", ge=300
+        1024, "Size of the vocabulary: a byte-level BPE that is learned on the pool.", part="model", ge=300
     )
     hidden: int = knob(128, "Width of the model, a Llama.", part="model", gt=0)
     layers: int = knob(2, "Number of blocks of the model.", part="model", gt=0)
     heads: int = knob(2, "Number of attention heads. It must divide hidden.", part="model", gt=0)
-    context: int = knob(128, "Tokens per training window.", part="model", ge=16)
-    batch_tokens: int = knob(1024, "Tokens per training step.", part="training", gt=0)
+    context: int = knob(64, "Tokens per training window.", part="model", ge=16)
+    batch_tokens: int = knob(256, "Tokens per training step.", part="training", gt=0)
     learning_rate: float = knob(
-        2e-3,
+        1.5e-3,
         "Peak learning rate. It rises over the first tenth of the steps, then falls by a cosine to a tenth.",
         part="training",
         gt=0,
