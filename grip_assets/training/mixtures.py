@@ -156,7 +156,7 @@ class TrainMixture:
     def run(self, shard: MixtureRun) -> pa.Table:
         from grip_assets.training.small import Diverged, by_tenths, loop, new_model  # torch
 
-        tokens = _ready(self.tokens, self.recipe)
+        tokens = ready_to_train(self.tokens, self.recipe)
         steps, per_step = pace(self.shape, self.recipe)
         reader = Reader.of(tokens, self.shape.context)
         batches = reader.batches(reading(tokens, shard, self.shape.context), per_step)
@@ -209,7 +209,7 @@ def worse_than_guessing(curve: Sequence[float], vocabulary: int) -> str | None:
     )
 
 
-def _ready(tokens: DomainTokens, recipe: TrainingRecipe) -> DomainTokens:
+def ready_to_train(tokens: DomainTokens, recipe: TrainingRecipe) -> DomainTokens:
     """The opened tokens; this thread and the device are set up for a training."""
     device.one_thread()
     device.note(recipe.device)

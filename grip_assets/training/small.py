@@ -194,7 +194,7 @@ def rate(step: int, steps: int) -> float:
 
 
 def token_nats(model: Any, tokens_BL: torch.Tensor, recipe: TrainingRecipe) -> torch.Tensor:
-    """Loss of each token after the first, (B, L - 1), float32."""
+    """Loss of each token after the first, (B, L - 1), in float32."""
     half = recipe.dtype == "bfloat16"
     with torch.autocast(recipe.device, torch.bfloat16, enabled=half):
         logits = model(input_ids=tokens_BL[:, :-1], use_cache=False).logits
@@ -202,6 +202,12 @@ def token_nats(model: Any, tokens_BL: torch.Tensor, recipe: TrainingRecipe) -> t
     # Flattened to rows: cross_entropy over a transposed view takes five times as long.
     nats = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), next_BL.flatten(), reduction="none")
     return nats.view(next_BL.shape)
+
+
+@torch.no_grad()
+def nats_of(model: Any, tokens_BL: torch.Tensor, recipe: TrainingRecipe) -> torch.Tensor:
+    """``token_nats`` of a model that is not trained."""
+    return token_nats(model, tokens_BL, recipe)
 
 
 @torch.no_grad()
