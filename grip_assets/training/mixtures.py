@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import log
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -154,7 +154,7 @@ class TrainMixture:
     recipe: TrainingRecipe
 
     def run(self, shard: MixtureRun) -> pa.Table:
-        from grip_assets.training.small import Diverged, by_tenths, loop, new_model  # torch
+        from grip_assets.training.small import Diverged, by_tenths, loop, new_model, packed  # torch
 
         tokens = ready_to_train(self.tokens, self.recipe)
         steps, per_step = pace(self.shape, self.recipe)
@@ -244,25 +244,6 @@ def kept_models(keys: Sequence[str], placed: Placed) -> dict[str, KeptModel]:
     return {key: KeptModel(placed.files[file], key) for key, file in zip(keys, placed.at["file"], strict=True)}
 
 
-def packed(model: Any) -> bytes:
-    """The weights as safetensors, in float32. The head is tied to the embedding, so it is left out."""
-    from safetensors.torch import save  # torch
-
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    return save({name: value for name, value in weights.items() if name != "lm_head.weight"})
-
-
-def unpacked(model: bytes, shape: Shape, device: str) -> Any:
-    """The model of ``packed``, on a device."""
-    from safetensors.torch import load  # torch
-
-    from grip_assets.training.small import new_model
-
-    made = new_model(shape, 0, SETTINGS)
-    made.load_state_dict(load(model), strict=False)
-    return made.to(device)
-
-
 # ---------------------------------------------------------------------------------------------------- models are scored
 
 
@@ -293,7 +274,7 @@ class ScoreMixture:
     recipe: TrainingRecipe
 
     def run(self, shard: Scored) -> pa.Table:
-        from grip_assets.training.small import bits  # torch
+        from grip_assets.training.small import bits, unpacked  # torch
 
         device.one_thread()
         device.note(self.recipe.device)
@@ -301,7 +282,7 @@ class ScoreMixture:
         of_target = opened.get(("targets", self.items, self.tokenizer), partial(targets_in, self.items, tokenizer))
         found = []
         with device.turn(self.recipe.device):
-            model = unpacked(shard.model.bytes(), self.shape, self.recipe.device)
+            model = unpacked(shard.model.bytes(), self.shape).to(self.recipe.device)
             for key, target in shard.targets:
                 items = of_target[target]
                 needed = bits(model, list(items.values()), self.shape, self.recipe)

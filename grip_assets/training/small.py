@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors.torch import load, save
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -21,6 +22,7 @@ from grip_assets.method.sampling import keyed_order
 from grip_assets.training.recipe import Item, Shape, TrainingRecipe, pace
 
 END = "<|end|>"  # before, between and after documents
+HEAD = "lm_head.weight"
 SCORED_AT_ONCE = 16  # windows
 LOOKED_AT = 64  # steps between two looks at the losses: each look makes a GPU wait
 _initialising = threading.Lock()  # all threads share torch's random state
@@ -86,6 +88,19 @@ def new_model(shape: Shape, seed: int, settings: str = "evaluation") -> Any:
     with _initialising, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return LlamaForCausalLM(config)
+
+
+def packed(model: Any) -> bytes:
+    """The weights as safetensors. The head is tied to the embedding, so it is left out."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    return save({name: value for name, value in weights.items() if name != HEAD})
+
+
+def unpacked(model: bytes, shape: Shape) -> Any:
+    """The model of ``packed``."""
+    made = new_model(shape, 0)
+    made.load_state_dict(load(model), strict=False)
+    return made
 
 
 def train(

@@ -281,7 +281,8 @@ def test_a_model_knows_the_domain_it_was_trained_on(corpus, trained):
     runs, placed = trained
     kept, job = mixtures.kept_models([run.key for run in runs], placed), scoring(corpus)
     mixed, numbers = (
-        pl.DataFrame(job.run(mixtures.Scored(kept[runs[i].key], (("0", "domain:0"), ("1", "domain:1"))))) for i in (0, 1)
+        pl.DataFrame(job.run(mixtures.Scored(kept[runs[i].key], (("0", "domain:0"), ("1", "domain:1")))))
+        for i in (0, 1)
     )
     bits = [frame.group_by("key").agg(pl.sum("bits")).sort("key")["bits"] for frame in (mixed, numbers)]
     assert bits[1][0] < bits[0][0] and bits[1][1] > bits[0][1]
