@@ -29,9 +29,21 @@ from grip_assets.stages.curation.embeddings import EmbedDocuments
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.shards import Shards
 from grip_assets.store.tables import RowRange, arrow, ranges, read_range
+from grip_assets.training.domain_tokens import DomainTokens, TokeniseDocuments, ready
+from grip_assets.training.doremi import TrainProxy, proxy_run
+from grip_assets.training.mixtures import (
+    KeptModel,
+    Scored,
+    ScoreMixture,
+    TrainMixture,
+    kept_models,
+    mixture_run,
+    to_train,
+)
 from grip_assets.training.recipe import Shape, TrainingRecipe
 from grip_assets.training.runs import Selected, TrainModels, run_on
 
+SHAPE, RECIPE = Shape(300, 32, 1, 2, 32), TrainingRecipe(512, 128, 1e-3, "float32")
 SOME = [RowRange(0, 3), RowRange(3, 9, (3, 5, 8))]
 
 
@@ -121,8 +133,46 @@ def judging_rows(models, pool, tables):
 def training(models, pool, tables):
     selected = Selected(str(tables / "selected.parquet"), (("strategy", "all"),))
     files = [str(tables / f"{name}.parquet") for name in ("corpus", "tokenizer", "items")]
-    shape, recipe = Shape(300, 32, 1, 2, 32), TrainingRecipe(512, 128, 1e-3, "float32")
-    return TrainModels(*files, shape, recipe), [run_on(selected, selected.frame(), seed) for seed in (0, 1)]
+    return TrainModels(*files, SHAPE, RECIPE), [run_on(selected, selected.frame(), seed) for seed in (0, 1)]
+
+
+def by_domain(tables) -> DomainTokens:
+    """The tokens of three domains of eight documents each."""
+    documents = pl.read_parquet(tables / "selected.parquet").select("doc_id", held_out=pl.lit(False))
+    documents = documents.with_columns(domain=pl.int_range(pl.len(), dtype=pl.Int32) % 3)
+    files = [str(tables / f"{name}.parquet") for name in ("corpus", "tokenizer")]
+    return ready(ArtifactStore(tables), "mixture_runs", files[0], documents, files[1], 512, 0, Local())
+
+
+def tokenising(models, pool, tables):
+    return TokeniseDocuments(str(tables / "corpus.parquet"), str(tables / "tokenizer.parquet")), SOME
+
+
+def training_mixtures(models, pool, tables):
+    tokens = by_domain(tables)
+    weights = ((0.2, 0.3, 0.5), (1.0, 0.0, 0.0))
+    runs = [mixture_run(np.array(w), tokens.windows_D(32), 0, SHAPE, RECIPE) for w in weights]
+    return TrainMixture(tokens, SHAPE, RECIPE), runs
+
+
+def kept(models, pool, tables) -> KeptModel:
+    job, (run, _) = training_mixtures(models, pool, tables)
+    shards = Shards(ArtifactStore(tables), "mixture_runs", "trained")
+    placed = shards.ready([run.key], lambda missing: to_train(job, [run], missing), Local())
+    return kept_models([run.key], placed)[run.key]
+
+
+def scoring_mixtures(models, pool, tables):
+    items = pl.read_parquet(tables / "items.parquet").with_columns(target=pl.lit("a"))
+    items.write_parquet(tables / "targets.parquet")
+    files = [str(tables / f"{name}.parquet") for name in ("targets", "tokenizer")]
+    return ScoreMixture(*files, SHAPE, RECIPE), [Scored(kept(models, pool, tables), (("key", "a"),))]
+
+
+def training_proxies(models, pool, tables):
+    tokens = by_domain(tables)
+    run = proxy_run(kept(models, pool, tables), tokens.windows_D(32), 1, SHAPE, RECIPE)
+    return TrainProxy(tokens, SHAPE, RECIPE, 1.0, 1e-3), [run]
 
 
 def encoder(models) -> EncoderFiles:
@@ -151,6 +201,10 @@ JOBS = [
     judging,
     judging_rows,
     training,
+    tokenising,
+    training_mixtures,
+    scoring_mixtures,
+    training_proxies,
 ]
 
 
