@@ -1,7 +1,8 @@
 """DoReMi's proxy as a job: a small model whose weights of domains follow its excess loss over a reference [2305.10429].
 
 The reference is a model that ``TrainMixture`` kept (mixtures.py). The update of the weights is in
-method/mixing/doremi.py. Shapes: D domains, N windows of a training, B windows of a step, C predicted tokens of a window.
+method/mixing/doremi.py. Shapes: D domains, N windows of a training, B windows of a step, C predicted tokens of a
+window.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -106,7 +107,8 @@ class TrainProxy:
     """The job: train one proxy. Its unit of progress is a token.
 
     The table has the ``weight`` and ``excess_loss`` of each domain after each ``step``, from 0. Then come rows without
-    a step: the average weights over all steps (M5). A training that diverged has one row, with the reason in ``failed``.
+    a step: the average weights over all steps (M5). A training that diverged has one row, with the reason in
+    ``failed``.
     """
 
     tokens: DomainTokens
