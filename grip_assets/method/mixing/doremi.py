@@ -9,8 +9,8 @@ import numpy as np
 class Weights:
     """The weights of domains over the steps of a proxy. They start uniform.
 
-    ``alpha_D``: the weights, float64 (D,). They sum to 1, and each is at least ``smoothing`` / D. ``excess_D``: the last
-    known excess loss of each domain.
+    ``alpha_D``: the weights, float64 (D,). They sum to 1, and each is at least ``smoothing`` / D. ``excess_D``: the
+    last known excess loss of each domain.
     """
 
     def __init__(self, n_domains: int, eta: float, smoothing: float):
