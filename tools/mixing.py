@@ -1,0 +1,209 @@
+"""Measures for docs/mixing.md: RegMix and DoReMi on clusters of k-means and of GEM, at equal K, on one pool.
+
+``python -m tools.mixing`` runs everything; ``--quick`` trains fewer and smaller models. Everything that it runs are
+ordinary runs of GRIP, which put settings in force. So give it a data folder of its own. It can be stopped at any time:
+the same command goes on, and no model is trained twice.
+
+Which pool it is comes from settings/corpus in force: run `grip curate` on the pool first, with corpus.held_out above 0.
+The held-out projects become the user's target set, since a loss must be on the same texts for both partitions. For each
+partition, four runs follow: some mixtures under two seeds, which shows what noise allows at best; RegMix for the loss
+over domains; the same trainings for the loss on the target set; DoReMi. After each run, its tables are kept in the
+folder .measured of the data folder, where tools/evidence.py finds them, with the partition and the run as columns.
+
+``mixing_noise`` has the agreement of two seeds, and ``mixing_target`` compares mixers on the target set.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import numpy as np
+import polars as pl
+
+from grip_assets import operations
+from grip_assets.errors import GripError
+from grip_assets.method.statistics import known, mean, spearman
+from grip_assets.settings.changes import Changes
+from grip_assets.store.artifacts import data_root
+from grip_assets.store.catalog import connect
+from tools.evidence import MEASURED
+
+PARTITIONS: dict[str, dict[str, Any]] = {"k-means": {"method": "kmeans"}, "GEM": {"method": "gem", "temperature": 1.0}}
+NOISE, HELD_OUT, TARGET, DOREMI = "two seeds", "RegMix", "RegMix for the target", "DoReMi"
+KEPT = {  # tables of each run that are kept
+    NOISE: ("mixture_losses",),
+    HELD_OUT: ("mixture_domains", "mixture_fit", "mixture_weights", "mixture_check", "mixture_verdict"),
+    TARGET: ("mixture_fit", "mixture_weights", "mixture_check", "mixture_verdict"),
+    DOREMI: ("mixture_weights", "mixture_steps", "mixture_check", "mixture_verdict"),
+}
+TEXTS, LENGTH = 200, 1000  # most documents of the target set, and characters of each
+
+
+class Scale(NamedTuple):
+    """How much is run. ``repeated``: mixtures under two seeds, which are the first of ``mixtures``."""
+
+    k: int
+    mixtures: int
+    repeated: int
+    settings: dict[str, Any]
+
+
+FULL = Scale(16, 128, 24, {})
+QUICK = Scale(8, 24, 8, {"tokens": 100_000, "vocabulary": 1024, "hidden": 64, "heads": 1, "batch_tokens": 256})
+
+
+def runs(scale: Scale, target: Path) -> Iterator[tuple[str, str, Changes]]:
+    """(partition, name of the run, changes of settings), in order."""
+    for partition, fitted in PARTITIONS.items():
+        clustering = fitted | {"k": scale.k, "min_cluster_docs": 1, "keep": None}  # equal K: none is dissolved
+        learned = {"target_set": str(target), "domains": "clusters", **scale.settings}
+        of_run: dict[str, dict[str, Any]] = {
+            NOISE: {"method": "regmix", "mixtures": scale.repeated, "seeds": 2, "objective": "held_out"},
+            HELD_OUT: {"method": "regmix", "mixtures": scale.mixtures, "seeds": 1, "objective": "held_out"},
+            TARGET: {"method": "regmix", "mixtures": scale.mixtures, "seeds": 1, "objective": "target"},
+            DOREMI: {"method": "doremi", "seeds": 3, "objective": "held_out"},
+        }
+        for name, mixing in of_run.items():
+            budget = {"base": "mixture", "replay": "none"}
+            yield partition, name, {"clustering": clustering, "budget": budget, "mixing": learned | mixing}
+
+
+def write_target(root: Path) -> Path:
+    """The held-out projects in force as a target set: the same file for the same documents."""
+    rows = "SELECT doc_id, text FROM held_out ORDER BY hash(doc_id) LIMIT $most"
+    with connect(root) as connection:
+        try:
+            found = connection.sql(rows, params={"most": TEXTS}).pl()
+        except duckdb.CatalogException:
+            found = pl.DataFrame()
+    if not len(found):
+        raise GripError(
+            f"{root} has no held-out documents. Run `grip curate --set corpus.held_out=0.05` on your pool first."
+        )
+    path = root / MEASURED / "target.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps({"text": text[:LENGTH]}) + "\n" for text in found["text"]), encoding="utf-8")
+    return path
+
+
+def kept(root: Path, partition: str, run: str) -> dict[str, pl.DataFrame]:
+    """The tables of the run that is in force, by the names of the measured tables."""
+    with connect(root) as connection:
+        tables = {name: connection.sql(f"FROM {name}").pl() for name in KEPT[run]}
+        domains = connection.sql("FROM mixture_domains").pl()
+        names = dict(connection.sql("SELECT cluster_id, name FROM taxonomy").fetchall())
+    if run == NOISE:
+        tables = {"mixture_noise": agreement(tables["mixture_losses"], domains)}
+    if "mixture_check" in tables:
+        tables["mixture_target"] = on_target(tables["mixture_check"])
+    for name in ("mixture_weights", "mixture_domains", "mixture_steps"):
+        if name in tables:
+            tables[name] = _called(tables[name], domains, names)
+    own = {"partition": partition, "run": run}
+    return {
+        name.replace("mixture_", "mixing_"): table.with_columns(pl.lit(value).alias(key) for key, value in own.items())
+        for name, table in tables.items()
+    }
+
+
+def _called(table: pl.DataFrame, domains: pl.DataFrame, names: dict[int, str]) -> pl.DataFrame:
+    """``table`` with a column ``called``: the domain's number and, if it is a cluster, its name."""
+    cluster = dict(domains.select("domain", "cluster_id").iter_rows())
+    called = [f"{domain}: {names.get(cluster[domain], '')}".removesuffix(": ") for domain in table["domain"]]
+    return table.with_columns(pl.Series("called", called, pl.String))
+
+
+def agreement(losses: pl.DataFrame, domains: pl.DataFrame) -> pl.DataFrame:
+    """How alike two seeds order the same mixtures: a row for each loss, the weighted mean over domains first.
+
+    ``noise``: standard deviation of a loss between seeds. ``spread``: of the mean of both seeds between mixtures. No
+    regression can predict one training better than another training of the same mixture does.
+    """
+    rows = losses.filter(pl.col("failed").is_null())
+    wide = rows.pivot(on="target", index=["mixture_id", "seed"], values="loss").sort("mixture_id", "seed")
+    of_domains = [name for name in wide.columns if name.startswith("domain:")]
+    share = {f"domain:{name}": share for name, share in domains.select("name", "natural_share").iter_rows()}
+    weight = np.array([share[name] for name in of_domains])
+    over = wide.select(of_domains).to_numpy() @ (weight / weight.sum())
+    wide = wide.with_columns(pl.Series("over domains", over))
+    return pl.DataFrame([_pair(wide, name) for name in ("over domains", *sorted(set(rows["target"])))])
+
+
+def _pair(wide: pl.DataFrame, name: str) -> dict[str, Any]:
+    one, other = (wide.filter(pl.col("seed") == seed) for seed in sorted(set(wide["seed"]))[:2])
+    both = one.join(other, on="mixture_id", how="inner").sort("mixture_id")
+    x, y = both[name].to_numpy(), both[f"{name}_right"].to_numpy()
+    alike = spearman(x, y)
+    return {
+        "target": name,
+        "mixtures": len(both),
+        **alike.columns("spearman"),
+        "noise": known(float(np.std(x - y, ddof=1) / np.sqrt(2))),
+        "spread": known(float(np.std((x + y) / 2, ddof=1))),
+    }
+
+
+def on_target(check: pl.DataFrame) -> pl.DataFrame:
+    """For each mixer and each set of texts that is no domain: mean loss, and the paired difference to natural."""
+    common = check.filter(~pl.col("target").str.starts_with("domain:"))
+    base = common.filter(pl.col("mixer") == "natural").select("seed", "target", natural="loss")
+    paired = common.join(base, on=["seed", "target"])
+    rows = []
+    for (mixer, target), own in paired.group_by("mixer", "target", maintain_order=True):
+        value, apart = mean(own["loss"].to_numpy()), mean((own["loss"] - own["natural"]).to_numpy())
+        columns = value.columns("loss") | apart.columns("difference", "difference_low", "difference_high")
+        rows.append({"mixer": mixer, "target": target, **columns, "seeds": len(own)})
+    return pl.DataFrame(rows)
+
+
+def keep(root: Path, tables: dict[str, pl.DataFrame]) -> None:
+    """Add the tables to the measured ones, in place of the same partition's and run's."""
+    folder = root / MEASURED
+    folder.mkdir(exist_ok=True)
+    for name, table in tables.items():
+        file = folder / f"{name}.parquet"
+        if file.exists():
+            other = pl.read_parquet(file).join(table.select("partition", "run").unique(), on=["partition", "run"], how="anti")
+            table = pl.concat([other, table], how="diagonal_relaxed")
+        beside = file.with_suffix(".new")
+        table.write_parquet(beside)
+        os.replace(beside, file)
+
+
+def measure(scale: Scale) -> None:
+    root = data_root()
+    target = write_target(root)
+    for partition, run, changes in runs(scale, target):
+        start = time.monotonic()
+        with operations.open_instance() as instance:
+            if run == NOISE:
+                operations.curate(instance, changes)
+            else:
+                operations.evaluate(instance, changes, ["mixture_check"])
+        keep(root, kept(root, partition, run))
+        _equal(root, scale.k)
+        print(f"{partition}, {run}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+
+
+def _equal(root: Path, k: int) -> None:
+    """Both partitions must have K clusters: more domains are harder to predict."""
+    with connect(root) as connection:
+        (found,) = connection.sql("SELECT count(*) FROM mixture_domains").fetchone() or (0,)
+    if found != k:
+        raise GripError(f"The partition has {found} clusters and not {k}. Try another settings/clustering.seed.")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.mixing", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer and smaller models")
+    measure(QUICK if parser.parse_args(arguments).quick else FULL)
+
+
+if __name__ == "__main__":
+    main()
