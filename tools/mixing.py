@@ -169,7 +169,9 @@ def keep(root: Path, tables: dict[str, pl.DataFrame]) -> None:
     for name, table in tables.items():
         file = folder / f"{name}.parquet"
         if file.exists():
-            other = pl.read_parquet(file).join(table.select("partition", "run").unique(), on=["partition", "run"], how="anti")
+            other = pl.read_parquet(file).join(
+                table.select("partition", "run").unique(), on=["partition", "run"], how="anti"
+            )
             table = pl.concat([other, table], how="diagonal_relaxed")
         beside = file.with_suffix(".new")
         table.write_parquet(beside)

@@ -1,0 +1,104 @@
+"""What tools/mixing.py measures for docs/mixing.md, from given tables. Nothing is trained here."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.store.catalog import rebuild
+from tools import mixing
+from tools.evidence import MEASURED, filled
+
+DOMAINS = pl.DataFrame(
+    {"domain": [0, 1], "name": ["0", "1"], "cluster_id": [7, 9], "natural_share": [0.75, 0.25]},
+    schema_overrides={"domain": pl.Int32},
+)
+
+
+def losses(noise: float, n: int = 40) -> pl.DataFrame:
+    """Both domains have the loss of their mixture, and own noise under each of two seeds."""
+    rng, level = np.random.default_rng(0), np.linspace(2, 3, n)
+    rows = [
+        {"mixture_id": i, "seed": seed, "target": target, "loss": level[i] + noise * rng.normal(), "failed": None}
+        for seed in (0, 1)
+        for i in range(n)
+        for target in ("domain:0", "domain:1", "target")
+    ]
+    return pl.DataFrame(rows, schema_overrides={"failed": pl.String})
+
+
+def test_two_seeds_agree_fully_without_noise_and_not_at_all_with_nothing_else():
+    same = mixing.agreement(losses(0.0), DOMAINS)
+    assert same["spearman"].to_list() == [1.0] * 4 and same["noise"].max() == 0
+    assert same["target"].to_list() == ["over domains", "domain:0", "domain:1", "target"]
+    lost = mixing.agreement(losses(100.0), DOMAINS)
+    assert lost["spearman"].abs().max() < 0.4 and (lost["low"] < 0).all()
+
+
+def test_the_noise_over_domains_is_weighted_by_their_shares():
+    """Independent noise s in both: sqrt(.75² + .25²) s = .79 s."""
+    found = mixing.agreement(losses(0.1, n=4000), DOMAINS)
+    noise = dict(found.select("target", "noise").iter_rows())
+    assert noise["domain:0"] == pytest.approx(0.1, rel=0.05)
+    assert noise["over domains"] == pytest.approx(0.079, rel=0.05)
+
+
+def test_a_training_that_failed_is_in_no_pair():
+    failed = losses(0.0).with_columns(
+        failed=pl.when((pl.col("mixture_id") == 3) & (pl.col("seed") == 1)).then(pl.lit("diverged"))
+    )
+    assert set(mixing.agreement(failed, DOMAINS)["mixtures"]) == {39}
+
+
+def test_mixers_are_compared_seed_by_seed():
+    """The seeds differ by far more than the mixers; the paired difference is known all the same."""
+    rows = [
+        {"mixer": mixer, "seed": seed, "target": target, "loss": 10.0 * seed + gain + 0.001 * (seed % 2)}
+        for mixer, gain in (("natural", 0.0), ("found", -0.1))
+        for seed in range(4)
+        for target in ("target", "domain:0")
+    ]
+    found = {row["mixer"]: row for row in mixing.on_target(pl.DataFrame(rows)).iter_rows(named=True)}
+    assert set(found) == {"natural", "found"} and found["found"]["target"] == "target"
+    assert found["found"]["difference_low"] == pytest.approx(-0.1) and found["found"]["difference_high"] < 0
+    assert found["natural"]["difference"] == 0
+
+
+def test_what_is_measured_again_replaces_what_was_measured(tmp_path):
+    for value in (1.0, 2.0):
+        for partition in mixing.PARTITIONS:
+            table = pl.DataFrame({"partition": [partition], "run": ["RegMix"], "spearman": [value]})
+            mixing.keep(tmp_path, {"mixing_fit": table})
+    found = pl.read_parquet(tmp_path / MEASURED / "mixing_fit.parquet")
+    assert found["spearman"].to_list() == [2.0, 2.0] and set(found["partition"]) == set(mixing.PARTITIONS)
+
+
+def test_every_run_of_a_partition_has_the_same_clusters_and_shares_its_trainings(tmp_path):
+    """RegMix's runs differ in the number of mixtures, their seeds and the objective, which train nothing twice."""
+    made = list(mixing.runs(mixing.QUICK, tmp_path / "target.jsonl"))
+    assert [name for _, name, _ in made] == list(mixing.KEPT) * 2
+    for partition in mixing.PARTITIONS:
+        of_it = [changes for name, _, changes in made if name == partition]
+        assert len({str(changes["clustering"]) for changes in of_it}) == 1
+        regmix = [changes["mixing"] for changes in of_it if changes["mixing"]["method"] == "regmix"]
+        differ = {key for one in regmix for key in one if one[key] != regmix[0][key]}
+        assert differ == {"mixtures", "seeds", "objective"}
+
+
+def test_the_settings_of_every_run_are_allowed(tmp_path):
+    from grip_assets.settings.validation import validate
+
+    for scale in (mixing.QUICK, mixing.FULL):
+        for _, _, changes in mixing.runs(scale, tmp_path / "target.jsonl"):
+            for group, values in changes.items():
+                validate(group, values)
+
+
+def test_the_page_finds_what_was_measured(tmp_path):
+    rebuild(ArtifactStore(tmp_path), {}, [])
+    noise = mixing.agreement(losses(0.0), DOMAINS).with_columns(partition=pl.lit("GEM"), run=pl.lit(mixing.NOISE))
+    mixing.keep(tmp_path, {"mixing_noise": noise})
+    text = "<!-- mine:mixing_noise -->\nold\n<!-- /mine:mixing_noise -->\n<!-- mine:mixing_fit -->\nold\n<!-- /mine:mixing_fit -->"
+    found, made = filled(text, "mine", tmp_path, tmp_path)
+    assert made == ["mixing_noise"] and "| GEM | over domains | 40 | 1.00 (1.00 to 1.00) |" in found
+    assert "| single domains (median) | 40 | 1.00 |" in found
