@@ -3,8 +3,8 @@
 ``python -m tools.evidence POOL`` fills every block ``<!-- POOL:NAME -->`` ... ``<!-- /POOL:NAME -->`` of the pages. A
 block gets the rows of sql/evidence/NAME.sql on the catalog, the picture of the asset NAME, or, if NAME is ``run``,
 ``partition_run`` or ``mixing_run``, the date, machine, versions and settings (all, or those of some groups). A query
-also sees the tables that tools/gem.py and tools/mixing.py measured in this data folder. A block whose tables are missing
-stays as it is. Only what is in force is read, so one data folder can fill several POOLs, one after another:
+also sees the tables that tools/gem.py and tools/mixing.py measured in this data folder. A block whose tables are
+missing stays as it is. Only what is in force is read, so one data folder can fill several POOLs, one after another:
 ``default_gem`` while clusters of GEM are in force, ``default_kmeans`` while those of k-means are.
 """
 

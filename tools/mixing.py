@@ -15,7 +15,6 @@ folder .measured of the data folder, where tools/evidence.py finds them, with th
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -175,7 +174,7 @@ def keep(root: Path, tables: dict[str, pl.DataFrame]) -> None:
             table = pl.concat([other, table], how="diagonal_relaxed")
         beside = file.with_suffix(".new")
         table.write_parquet(beside)
-        os.replace(beside, file)
+        beside.replace(file)
 
 
 def measure(scale: Scale) -> None:
