@@ -4,8 +4,8 @@ The texts are drawn from a seed. The grammars share no words, so no grammar help
 
 - ``target``: sentences with nested clauses whose verbs agree with their subjects. A small model gets better at them for
   as long as it reads them.
-- ``noise``: digits, each drawn independently. After a few steps, a model knows all that there is to know: that all
-  digits are equally likely. The loss then stays at the entropy, log2(10) bits for each digit.
+- ``noise``: digits with spaces between them, each drawn independently. After a few steps, a model knows all that there is
+  to know: that all digits are equally likely. The loss then stays at the entropy, log2(10) bits for each digit.
 - ``known``: one line, over and over. After a few steps, the loss is nearly 0, and it stays there.
 """
 
@@ -48,7 +48,7 @@ def target(rng: random.Random) -> str:
 
 
 def noise(rng: random.Random) -> str:
-    return _filled(rng, lambda rng: "".join(rng.choices("0123456789", k=60)) + "\n")
+    return _filled(rng, lambda rng: " ".join(rng.choices("0123456789", k=30)) + "\n")
 
 
 def known(rng: random.Random) -> str:
