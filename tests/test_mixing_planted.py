@@ -2,9 +2,11 @@
 
 What theory expects. The loss on the target falls with the tokens of its own grammar, and no other grammar helps. So
 RegMix, with the loss on the target as its objective, gives the target's grammar all that its guards allow. DoReMi sees
-no target. It raises domains in which the proxy is behind the reference. In expectation, noise has no excess loss: both
-models know all that there is to know after a few steps. The same holds for the known line. So the grammar that can still
-be learned gets the most, whatever it is useful for; the last test swaps the roles to show it.
+no target: it raises domains in which the proxy is still behind the reference. That is the grammar which takes long to
+learn. Whether that is what the user wants, DoReMi cannot know: its weights are the same for every objective. Noise has
+no excess loss in expectation, since both models know all that there is to know. But M2 clips the excess of each token at
+0, and what is left of a difference around 0 is above 0. So the weight of noise ends higher than it should, when nothing
+else is left to learn. The mean over steps, which is the result, is dominated by what there was to learn before.
 """
 
 import math
@@ -16,7 +18,15 @@ from grammars import write
 
 pytestmark = [pytest.mark.run, pytest.mark.slow]
 
-MODEL = {"vocabulary": 400, "hidden": 48, "layers": 1, "heads": 2, "context": 32, "batch_tokens": 256, "learning_rate": 4e-3}
+MODEL = {
+    "vocabulary": 400,
+    "hidden": 48,
+    "layers": 1,
+    "heads": 2,
+    "context": 32,
+    "batch_tokens": 256,
+    "learning_rate": 4e-3,
+}
 MIXING = {"domains": "column", "column": "grammar", "objective": "target", "held_out": 12, "passage": 300, "tokens": 40_000} | MODEL  # fmt: skip
 
 
@@ -62,7 +72,15 @@ def test_the_regression_predicts_mixtures_that_it_has_not_seen(three):
     assert fit.filter(pl.col("regressor") == "loglinear")["spearman"].item() > 0.8
 
 
-def test_doremi_raises_what_can_still_be_learned(three):
-    found = weights(three, method="doremi", objective="held_out", seeds=2)
+def test_doremi_raises_what_takes_long_to_learn_and_lowers_noise(three):
+    found = weights(three, method="doremi", seeds=2)
     gain = {name: row["weight"] / row["natural_share"] for name, row in found.items()}
-    assert max(gain, key=gain.get) == "target"
+    assert gain["target"] > 1.3 and gain["noise"] < 0.9, gain
+
+
+def test_doremi_does_not_know_what_its_weights_are_for(three):
+    """Its weights are the same whether the loss on the target, or on noise, should fall; RegMix's are not."""
+    one, other = (weights(three, method="doremi", seeds=2, objective=o) for o in ("target", "domain:noise"))
+    assert one == other
+    aimed = weights(three, method="regmix", mixtures=24, kl_to_natural=None, objective="domain:noise")
+    assert aimed["target"]["weight"] < aimed["target"]["natural_share"]
