@@ -54,7 +54,7 @@ class Scale(NamedTuple):
 
 
 FULL = Scale(16, 128, 24, {})
-QUICK = Scale(8, 24, 8, {"tokens": 100_000, "vocabulary": 1024, "hidden": 64, "heads": 1, "batch_tokens": 256})
+QUICK = Scale(6, 20, 6, {"tokens": 60_000, "layers": 1, "learning_rate": 2e-3})
 
 
 def runs(scale: Scale, target: Path) -> Iterator[tuple[str, str, Changes]]:
