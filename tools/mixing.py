@@ -6,9 +6,10 @@ the same command goes on, and no model is trained twice.
 
 Which pool it is comes from settings/corpus in force: run `grip curate` on the pool first, with corpus.held_out above 0.
 The held-out projects become the user's target set, since a loss must be on the same texts for both partitions. For each
-partition, four runs follow: some mixtures under two seeds, which shows what noise allows at best; RegMix for the loss
-over domains; the same trainings for the loss on the target set; DoReMi. After each run, its tables are kept in the
-folder .measured of the data folder, where tools/evidence.py finds them, with the partition and the run as columns.
+partition, five runs follow: GRIP's own budget, to compare with; some mixtures under two seeds, which shows what noise
+allows at best; RegMix for the loss over domains; the same trainings for the loss on the target set; DoReMi. After each,
+its tables are kept in the folder .measured of the data folder, where tools/evidence.py finds them, with the partition
+and the run as columns.
 
 ``mixing_noise`` has the agreement of two seeds, and ``mixing_target`` compares mixers on the target set.
 """
@@ -34,8 +35,9 @@ from grip_assets.store.catalog import connect
 from tools.evidence import MEASURED
 
 PARTITIONS: dict[str, dict[str, Any]] = {"k-means": {"method": "kmeans"}, "GEM": {"method": "gem", "temperature": 1.0}}
-NOISE, HELD_OUT, TARGET, DOREMI = "two seeds", "RegMix", "RegMix for the target", "DoReMi"
-KEPT = {  # tables of each run that are kept
+OWN, NOISE, HELD_OUT, TARGET, DOREMI = "GRIP", "two seeds", "RegMix", "RegMix for the target", "DoReMi"
+KEPT: dict[str, tuple[str, ...]] = {  # tables of each run that are kept
+    OWN: (),
     NOISE: ("mixture_losses",),
     HELD_OUT: ("mixture_domains", "mixture_fit", "mixture_weights", "mixture_check", "mixture_verdict"),
     TARGET: ("mixture_fit", "mixture_weights", "mixture_check", "mixture_verdict"),
@@ -68,6 +70,7 @@ def runs(scale: Scale, target: Path) -> Iterator[tuple[str, str, Changes]]:
             TARGET: {"method": "regmix", "mixtures": scale.mixtures, "seeds": 1, "objective": "target"},
             DOREMI: {"method": "doremi", "seeds": 3, "objective": "held_out"},
         }
+        yield partition, OWN, {"clustering": clustering, "budget": {"base": "neyman", "replay": "loss"}}
         for name, mixing in of_run.items():
             budget = {"base": "mixture", "replay": "none"}
             yield partition, name, {"clustering": clustering, "budget": budget, "mixing": learned | mixing}
@@ -183,12 +186,13 @@ def measure(scale: Scale) -> None:
     for partition, run, changes in runs(scale, target):
         start = time.monotonic()
         with operations.open_instance() as instance:
-            if run == NOISE:
+            if run in (OWN, NOISE):
                 operations.curate(instance, changes)
             else:
                 operations.evaluate(instance, changes, ["mixture_check"])
-        keep(root, kept(root, partition, run))
-        _equal(root, scale.k)
+        if KEPT[run]:
+            _equal(root, scale.k)
+            keep(root, kept(root, partition, run))
         print(f"{partition}, {run}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
 
 
