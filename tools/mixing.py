@@ -56,7 +56,7 @@ class Scale(NamedTuple):
 
 
 FULL = Scale(16, 128, 24, {})
-QUICK = Scale(6, 20, 6, {"tokens": 60_000, "layers": 1, "learning_rate": 2e-3})
+QUICK = Scale(6, 20, 8, {"tokens": 60_000, "layers": 1, "learning_rate": 2e-3})
 
 
 def runs(scale: Scale, target: Path) -> Iterator[tuple[str, str, Changes]]:
