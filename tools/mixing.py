@@ -11,7 +11,9 @@ allows at best; RegMix for the loss over domains; the same trainings for the los
 its tables are kept in the folder .measured of the data folder, where tools/evidence.py finds them, with the partition
 and the run as columns.
 
-``mixing_noise`` has the agreement of two seeds, and ``mixing_target`` compares mixers on the target set.
+``mixing_noise`` has the agreement of two seeds, and ``mixing_target`` compares mixers on the target set. ``python -m
+tools.mixing --presets`` instead trains a few mixtures under two seeds with each of several models, for the table
+``mixing_presets``.
 """
 
 import argparse
@@ -29,6 +31,7 @@ import polars as pl
 from grip_assets import operations
 from grip_assets.errors import GripError
 from grip_assets.method.statistics import known, mean, spearman
+from grip_assets.settings import Mixing, trait
 from grip_assets.settings.changes import Changes
 from grip_assets.store.artifacts import data_root
 from grip_assets.store.catalog import connect
@@ -43,6 +46,19 @@ KEPT: dict[str, tuple[str, ...]] = {  # tables of each run that are kept
     TARGET: ("mixture_fit", "mixture_weights", "mixture_check", "mixture_verdict"),
     DOREMI: ("mixture_weights", "mixture_steps", "mixture_check", "mixture_verdict"),
 }
+PRESETS: dict[str, dict[str, Any]] = {  # what differs from the defaults
+    "as by default": {},
+    "larger steps: 1,024 tokens": {"batch_tokens": 1024},
+    "one block": {"layers": 1},
+    "width 64": {"hidden": 64, "heads": 1},
+    "half of the tokens": {"tokens": 75_000},
+    "twice the tokens": {"tokens": 300_000},
+    "learning rate 4e-3": {"learning_rate": 4e-3},
+    "learning rate 1e-5": {"learning_rate": 1e-5},
+    "learning rate 1e-6": {"learning_rate": 1e-6},
+}
+MODEL = ("model", "training")  # parts of settings/mixing
+TRIED = 8  # mixtures for each of them
 TEXTS, LENGTH = 200, 1000  # most documents of the target set, and characters of each
 
 
@@ -127,14 +143,19 @@ def agreement(losses: pl.DataFrame, domains: pl.DataFrame) -> pl.DataFrame:
     ``noise``: standard deviation of a loss between seeds. ``spread``: of the mean of both seeds between mixtures. No
     regression can predict one training better than another training of the same mixture does.
     """
+    wide = by_training(losses, domains)
+    return pl.DataFrame([_pair(wide, name) for name in ("over domains", *sorted(set(losses["target"].drop_nulls())))])
+
+
+def by_training(losses: pl.DataFrame, domains: pl.DataFrame) -> pl.DataFrame:
+    """A row for each training that went well, with a column for each loss, and for their mean over domains."""
     rows = losses.filter(pl.col("failed").is_null())
     wide = rows.pivot(on="target", index=["mixture_id", "seed"], values="loss").sort("mixture_id", "seed")
     of_domains = [name for name in wide.columns if name.startswith("domain:")]
     share = {f"domain:{name}": share for name, share in domains.select("name", "natural_share").iter_rows()}
     weight = np.array([share[name] for name in of_domains])
     over = wide.select(of_domains).to_numpy() @ (weight / weight.sum())
-    wide = wide.with_columns(pl.Series("over domains", over))
-    return pl.DataFrame([_pair(wide, name) for name in ("over domains", *sorted(set(rows["target"])))])
+    return wide.with_columns(pl.Series("over domains", over))
 
 
 def _pair(wide: pl.DataFrame, name: str) -> dict[str, Any]:
@@ -175,9 +196,14 @@ def keep(root: Path, tables: dict[str, pl.DataFrame]) -> None:
                 table.select("partition", "run").unique(), on=["partition", "run"], how="anti"
             )
             table = pl.concat([other, table], how="diagonal_relaxed")
-        beside = file.with_suffix(".new")
-        table.write_parquet(beside)
-        beside.replace(file)
+        _write(root, name, table)
+
+
+def _write(root: Path, name: str, table: pl.DataFrame) -> None:
+    file = root / MEASURED / f"{name}.parquet"
+    beside = file.with_suffix(".new")
+    table.write_parquet(beside)
+    beside.replace(file)
 
 
 def measure(scale: Scale) -> None:
@@ -196,10 +222,41 @@ def measure(scale: Scale) -> None:
         print(f"{partition}, {run}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
 
 
+def presets(scale: Scale) -> None:
+    """How well two seeds agree with each of ``PRESETS``, on clusters of k-means."""
+    root = data_root()
+    rows: list[pl.DataFrame] = []
+    clustering = {"method": "kmeans", "k": scale.k, "min_cluster_docs": 1, "keep": None}
+    of_model = {name: field.default for name, field in Mixing.model_fields.items() if trait(field, "part") in MODEL}
+    for preset, values in PRESETS.items():
+        few = {"method": "regmix", "domains": "clusters", "mixtures": TRIED, "seeds": 2, "objective": "held_out"}
+        mixing = of_model | few | values
+        changes: Changes = {
+            "clustering": clustering,
+            "budget": {"base": "mixture", "replay": "none"},
+            "mixing": mixing,
+        }
+        start = time.monotonic()
+        with operations.open_instance() as instance:
+            operations.curate(instance, changes)
+        seconds = time.monotonic() - start
+        with connect(root) as connection:
+            losses, domains = (connection.sql(f"FROM {name}").pl() for name in ("mixture_losses", "mixture_domains"))
+        of_it = {
+            "preset": preset,
+            "place": len(rows),
+            "seconds": seconds,
+            "loss": by_training(losses, domains)["over domains"].mean(),
+        }
+        rows.append(agreement(losses, domains).with_columns(pl.lit(value).alias(key) for key, value in of_it.items()))
+        _write(root, "mixing_presets", pl.concat(rows))
+        print(f"{preset}: {seconds:.0f} s", file=sys.stderr, flush=True)
+
+
 def _equal(root: Path, k: int) -> None:
     """Both partitions must have K clusters: more domains are harder to predict."""
     with connect(root) as connection:
-        (found,) = connection.sql("SELECT count(*) FROM mixture_domains").fetchone() or (0,)
+        found = connection.sql("SELECT count(*) FROM mixture_domains").pl().item()
     if found != k:
         raise GripError(f"The partition has {found} clusters and not {k}. Try another settings/clustering.seed.")
 
@@ -207,7 +264,10 @@ def _equal(root: Path, k: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.mixing", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer and smaller models")
-    measure(QUICK if parser.parse_args(arguments).quick else FULL)
+    parser.add_argument("--presets", action="store_true", help="compare models, by how well two seeds agree")
+    chosen = parser.parse_args(arguments)
+    scale = QUICK if chosen.quick else FULL
+    presets(scale) if chosen.presets else measure(scale)
 
 
 if __name__ == "__main__":
