@@ -188,7 +188,6 @@ def on_target(check: pl.DataFrame) -> pl.DataFrame:
 def keep(root: Path, tables: dict[str, pl.DataFrame]) -> None:
     """Add the tables to the measured ones, in place of the same partition's and run's."""
     folder = root / MEASURED
-    folder.mkdir(exist_ok=True)
     for name, table in tables.items():
         file = folder / f"{name}.parquet"
         if file.exists():
@@ -201,6 +200,7 @@ def keep(root: Path, tables: dict[str, pl.DataFrame]) -> None:
 
 def _write(root: Path, name: str, table: pl.DataFrame) -> None:
     file = root / MEASURED / f"{name}.parquet"
+    file.parent.mkdir(exist_ok=True)
     beside = file.with_suffix(".new")
     table.write_parquet(beside)
     beside.replace(file)
