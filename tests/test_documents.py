@@ -40,6 +40,8 @@ ELSEWHERE = {
     "python -m tools.gem": "tests/test_gem_measures.py",
     'grip sql "SELECT * FROM ladder"': "tests/test_planted.py: there is none before an evaluation",
     "python -m tools.evidence": "tests/test_planted.py",
+    "python -m tools.mixing": "tests/test_mixing_measures.py runs its parts",
+    **dict.fromkeys((f"grip curate --profile gem_{m}" for m in ("regmix", "doremi", "perf")), "tests of their stages"),
     "python -m tools.polyglot": "by hand: it downloads; tests/sources/test_polyglot.py",
     "grip bench": "tests/test_bench.py",
     "python -m grip_assets.bench": "tests/test_bench.py, by hand",
