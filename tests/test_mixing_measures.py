@@ -50,6 +50,14 @@ def test_a_training_that_failed_is_in_no_pair():
     assert set(mixing.agreement(failed, DOMAINS)["mixtures"]) == {39}
 
 
+def test_passages_of_a_document_do_not_overlap_and_a_short_one_is_whole():
+    text = "".join(f"{i:05}" for i in range(1000))
+    found = mixing.passages(text)
+    assert len(found) == mixing.PASSAGES and len({part[:5] for part in found}) == len(found)
+    assert all(text.index(one) + len(one) <= text.index(other) for one, other in zip(found, found[1:], strict=False))
+    assert mixing.passages("short") == ["short"]
+
+
 def test_mixers_are_compared_seed_by_seed():
     """The seeds differ by far more than the mixers; the paired difference is known all the same."""
     rows = [

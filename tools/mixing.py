@@ -59,7 +59,7 @@ PRESETS: dict[str, dict[str, Any]] = {  # what differs from the defaults
 }
 MODEL = ("model", "training")  # parts of settings/mixing
 TRIED = 8  # mixtures for each of them
-TEXTS, LENGTH = 200, 1000  # most documents of the target set, and characters of each
+TEXTS, PASSAGES, LENGTH = 40, 3, 1000  # most documents of the target set, passages of each, characters of a passage
 
 
 class Scale(NamedTuple):
@@ -94,10 +94,10 @@ def runs(scale: Scale, target: Path) -> Iterator[tuple[str, str, Changes]]:
 
 def write_target(root: Path) -> Path:
     """The held-out projects in force as a target set: the same file for the same documents."""
-    rows = "SELECT doc_id, text FROM held_out ORDER BY hash(doc_id) LIMIT $most"
+    query = "SELECT doc_id, text FROM held_out ORDER BY hash(doc_id) LIMIT $most"
     with connect(root) as connection:
         try:
-            found = connection.sql(rows, params={"most": TEXTS}).pl()
+            found = connection.sql(query, params={"most": TEXTS}).pl()
         except duckdb.CatalogException:
             found = pl.DataFrame()
     if not len(found):
@@ -106,8 +106,15 @@ def write_target(root: Path) -> Path:
         )
     path = root / MEASURED / "target.jsonl"
     path.parent.mkdir(exist_ok=True)
-    path.write_text("".join(json.dumps({"text": text[:LENGTH]}) + "\n" for text in found["text"]), encoding="utf-8")
+    rows = (json.dumps({"text": passage}) + "\n" for text in found["text"] for passage in passages(text))
+    path.write_text("".join(rows), encoding="utf-8")
     return path
+
+
+def passages(text: str) -> list[str]:
+    """Up to ``PASSAGES`` passages of a document, evenly spaced, that do not overlap."""
+    n = min(PASSAGES, max(len(text) // LENGTH, 1))
+    return [text[len(text) * i // n :][:LENGTH] for i in range(n)]
 
 
 def kept(root: Path, partition: str, run: str) -> dict[str, pl.DataFrame]:
