@@ -1,5 +1,7 @@
 """What tools/mixing.py measures for docs/mixing.md, from given tables. Nothing is trained here."""
 
+import itertools
+
 import numpy as np
 import polars as pl
 import pytest
@@ -54,7 +56,7 @@ def test_passages_of_a_document_do_not_overlap_and_a_short_one_is_whole():
     text = "".join(f"{i:05}" for i in range(1000))
     found = mixing.passages(text)
     assert len(found) == mixing.PASSAGES and len({part[:5] for part in found}) == len(found)
-    assert all(text.index(one) + len(one) <= text.index(other) for one, other in zip(found, found[1:], strict=False))
+    assert all(text.index(one) + len(one) <= text.index(other) for one, other in itertools.pairwise(found))
     assert mixing.passages("short") == ["short"]
 
 
