@@ -51,8 +51,8 @@ PRESETS: dict[str, dict[str, Any]] = {  # what differs from the defaults
     "larger steps: 1,024 tokens": {"batch_tokens": 1024},
     "one block": {"layers": 1},
     "width 64": {"hidden": 64, "heads": 1},
-    "half of the tokens": {"tokens": 75_000},
-    "twice the tokens": {"tokens": 300_000},
+    "half of the tokens": {"tokens": 150_000},
+    "twice the tokens": {"tokens": 600_000},
     "learning rate 4e-3": {"learning_rate": 4e-3},
     "learning rate 1e-5": {"learning_rate": 1e-5},
     "learning rate 1e-6": {"learning_rate": 1e-6},
@@ -72,7 +72,7 @@ class Scale(NamedTuple):
 
 
 FULL = Scale(16, 128, 24, {})
-QUICK = Scale(6, 20, 8, {"tokens": 60_000, "layers": 1, "learning_rate": 2e-3})
+QUICK = Scale(6, 16, 8, {"tokens": 150_000, "layers": 1, "learning_rate": 2e-3, "check_seeds": 2})
 
 
 def runs(scale: Scale, target: Path) -> Iterator[tuple[str, str, Changes]]:

@@ -848,7 +848,7 @@ class Mixing(Group):
     seeds: int = knob(1, "Trainings of each mixture.", part="runs", ge=1, le=20)
     check_seeds: int = knob(3, "Trainings of each mixture in mixture_check.", part="check", ge=2, le=20)
     seed: int = knob(0, "Seed of held-out documents and mixtures, and of the first training.", part="runs", ge=0)
-    tokens: int = knob(150_000, "Tokens of each training.", "T", part="training", gt=0)
+    tokens: int = knob(300_000, "Tokens of each training.", "T", part="training", gt=0)
     vocabulary: int = knob(
         1024, "Size of the vocabulary: a byte-level BPE that is learned on the pool.", part="model", ge=300
     )
