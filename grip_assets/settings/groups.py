@@ -731,7 +731,7 @@ class Mixing(Group):
     )
     domains: Literal["clusters", "families", "column"] = knob(
         "clusters",
-        "What is mixed. clusters: the clusters in force. families: groups of similar clusters, as in taxonomy."
+        "What is mixed. clusters: the clusters in force. families: groups of similar clusters, about √K."
         " column: each value of a column of the pool.",
         part="domains",
     )

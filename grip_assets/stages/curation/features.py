@@ -220,22 +220,21 @@ def target_pool(path: str, corpus: Corpus) -> DocumentPool:
     return pool_of({"corpus": corpus.model_copy(update={"path": path, "format": None, "max_documents": None})})
 
 
-def target_set_facts(settings: Settings) -> dict[str, Any]:
+def target_set_facts(path: str | None, corpus: Corpus) -> dict[str, Any]:
     """The content of the user's target set, and the settings with which it is read; empty if there is no set."""
-    evaluation, corpus = Evaluation.of(settings), Corpus.of(settings)
-    if evaluation.target is None:
+    if path is None:
         return {}
     read_with = hashed_values(corpus, ("text_field", "id_field", "max_bytes"))
-    return {"target": target_pool(evaluation.target, corpus).fingerprint(), **read_with}
+    return {"target": target_pool(path, corpus).fingerprint(), **read_with}
 
 
 def target_facts(settings: Settings) -> dict[str, Any]:
     """What DSIR depends on outside of the corpus: the version of its package, and its target."""
     from grip_assets.method.selection.dsir import package_version
 
-    benchmarks = Corpus.of(settings).benchmarks if Evaluation.of(settings).target is None else []
-    named = [content_hash(name) for name in benchmarks]
-    return {"data-selection": package_version(), "benchmarks": named, **target_set_facts(settings)}
+    target, corpus = Evaluation.of(settings).target, Corpus.of(settings)
+    named = [content_hash(name) for name in corpus.benchmarks] if target is None else []
+    return {"data-selection": package_version(), "benchmarks": named, **target_set_facts(target, corpus)}
 
 
 def clustering_of(settings: Settings) -> dict[str, Any]:

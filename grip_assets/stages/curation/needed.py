@@ -17,3 +17,9 @@ def no_quality(settings: Settings) -> str:
     """Why the quality of clusters is not needed, nor a probe set; "" if the base budget or replay needs it."""
     budget = Budget.of(settings)
     return "" if budget.reads_quality else budget.pure
+
+
+def no_mixture(settings: Settings) -> str:
+    """Why no mixture is learned; "" if the base budget is one."""
+    base = Budget.of(settings).base
+    return "" if base == "mixture" else f"settings/budget.base is {base}"

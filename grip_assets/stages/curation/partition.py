@@ -124,7 +124,7 @@ def _facts(work: Work, settings: Clustering, place_S: np.ndarray, n: int, scratc
     if counts["value"].null_count() == len(counts):
         raise GripError(
             f"settings/clustering.column is '{settings.column}', and no document of the pool has a value there."
-            f" {_choose(work.files('corpus'), Corpus.of(work.settings).keep)}"
+            f" {choose(work.files('corpus'), Corpus.of(work.settings).keep)}"
         )
     row_S = np.flatnonzero(with_vectors(work))[place_S]
     every = pl.scan_parquet(files).select(pl.col("value").gather(row_S)).collect()["value"]
@@ -156,17 +156,20 @@ def write_values(
 
 
 def column_values(
-    files: str, column: str, keep: list[str] | None = None, start: int = 0, stop: int | None = None
+    files: str,
+    column: str,
+    keep: list[str] | None = None,
+    start: int = 0,
+    stop: int | None = None,
+    setting: str = "clustering.column",
 ) -> Iterator[pl.Series]:
     """Values of a column for rows ``start`` to ``stop`` of the table ``corpus``, block by block, as text.
 
-    A document without a value has null. GripError for an unknown column.
+    A document without a value has null. GripError for an unknown column, which ``setting`` names.
     """
     own = column in OF_THE_POOL and column in _columns(files)
     if not own and keep is not None and column not in keep and "*" not in keep:
-        raise GripError(
-            f"settings/clustering.column is '{column}', which the pool does not have. {_choose(files, keep)}"
-        )
+        raise GripError(f"settings/{setting} is '{column}', which the pool does not have. {choose(files, keep)}")
     named = [column if own else "kept"]
     read = blocks(files, named) if stop is None else rows_between(files, named, start, stop)
     for block in read:
@@ -185,7 +188,8 @@ def _kept_value(row: str | None, column: str) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def _choose(files: str, keep: list[str]) -> str:
+def choose(files: str, keep: list[str]) -> str:
+    """A sentence with the columns that may be chosen."""
     there = [name for name in OF_THE_POOL if name in _columns(files)]
     return (
         f"Choose one of: {', '.join([*there, *(name for name in keep if name != '*')])}. To use another column of the"

@@ -12,7 +12,7 @@ import polars as pl
 from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Stage, Work
 from grip_assets.method.statistics import mean, verdict
-from grip_assets.stages.evaluation.evaluation_set import COPIED
+from grip_assets.stages.curation.predicted import COPIED
 from grip_assets.store.query import query
 
 FEWEST = 5  # a slice with fewer items is left out

@@ -7,7 +7,7 @@ document of the pool has.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,21 +17,17 @@ from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.models.files import locate
-from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Corpus, Embedding, Evaluation
-from grip_assets.sources.benchmarks import problems
-from grip_assets.sources.documents import name_of
-from grip_assets.sources.steps.contamination import containment
-from grip_assets.stages.curation.features import target_documents, target_set_facts
-from grip_assets.store.tables import texts
+from grip_assets.stages.curation.features import target_set_facts
+from grip_assets.stages.curation.predicted import (
+    COPIED,
+    benchmark_items,
+    in_pool,
+    learned_tokenizer,
+    passage,
+    target_items,
+)
 
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
-
-LANGUAGES = {"humaneval": "python"}
-LEARNED_FROM = 20_000_000  # most bytes from which the tokenizer is learned
-COPIED = 0.3  # a passage with more in_pool has a copy in the pool (a fork, vendored code) and is not used
 BANDS = ("low", "middle", "high")
 LENGTHS = {"short": 0, "medium": 500, "long": 2000}  # least tokens of each band
 
@@ -42,15 +38,15 @@ def compute(work: Work) -> dict[str, Any]:
     items = pl.concat(
         [
             stage.table("evaluation_set").empty(),
-            *map(_benchmark, corpus.benchmarks),
+            *map(benchmark_items, corpus.benchmarks),
             held_out,
-            _target(settings, corpus),
+            *_target(settings, corpus),
         ],
         how="diagonal_relaxed",
     ).with_columns(prompt=pl.col("prompt").fill_null(""), n_bytes=pl.col("text").str.len_bytes().cast(pl.Int64))
-    items = items.with_columns(in_pool=pl.Series(_in_pool(work, items["text"].to_list()), dtype=pl.Float64))
+    items = items.with_columns(in_pool=pl.Series(in_pool(work, items["text"].to_list()), dtype=pl.Float64))
     work.draft.write("evaluation_set", items.match_to_schema(stage.schema("evaluation_set"), missing_columns="insert"))
-    tokenizer = learned_tokenizer(work, settings)
+    tokenizer = learned_tokenizer(work.files("corpus"), settings.vocabulary, settings.seed)
     work.draft.write("tokenizer", pl.DataFrame({"vocabulary": tokenizer.get_vocab_size(), "json": tokenizer.to_str()}))
     copied = int((items["in_pool"] > COPIED).sum())
     if copied == len(items):
@@ -61,28 +57,6 @@ def compute(work: Work) -> dict[str, Any]:
         )
     sizes = {f"items_of_{name}": n for name, n in items.group_by("set", maintain_order=True).len().iter_rows()}
     return sizes | {"left_out_as_copies": copied}
-
-
-def _in_pool(work: Work, passages: list[str]) -> list[float]:
-    progress = Progress("looking for copies", len(work.frame("clusters")), "documents", work.log)
-    found = containment(passages, (text for _, text in progress.each(texts(work.files("corpus")))))
-    progress.finish()
-    return found
-
-
-def _benchmark(name: str) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "item_id": f"{name}:{p.id}",
-            "set": name,
-            "source": p.id,
-            "language": LANGUAGES[name],
-            "prompt": p.prompt,
-            "text": p.solution,
-        }
-        for p in problems(name)
-        if p.solution
-    )
 
 
 def _held_out(work: Work, settings: Evaluation) -> pl.DataFrame:
@@ -112,20 +86,6 @@ def _held_out(work: Work, settings: Evaluation) -> pl.DataFrame:
         pl.Series("text", passages),
         pl.Series("length_band", [_length_band(n) for n in chosen["n_tokens"]]),
     ).select("item_id", "set", "source", "project", "language", "cluster_id", "quality_band", "length_band", "text")
-
-
-def passage(text: str, longest: int, u: float) -> str:
-    """A passage of at most ``longest`` bytes: the whole text, or a part of it.
-
-    The part begins at the place that ``u`` in (0, 1) names, moved to the next beginning of a line.
-    """
-    data = text.encode()
-    if len(data) <= longest:
-        return text
-    start = int(u * (len(data) - longest))
-    line = data.find(b"\n", start, start + longest // 2) + 1  # 0: no line begins within half a passage
-    cut = data[line or start :][:longest]
-    return cut.decode(errors="ignore")
 
 
 def _length_band(tokens: int) -> str:
@@ -159,42 +119,15 @@ def _described(work: Work, documents: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _target(settings: Evaluation, corpus: Corpus) -> pl.DataFrame:
+def _target(settings: Evaluation, corpus: Corpus) -> list[pl.DataFrame]:
     if settings.target is None:
-        return stage.table("evaluation_set").empty()
-    rows = [
-        {
-            "item_id": f"target:{name_of(d.text)}",
-            "set": "target",
-            "source": d.source,
-            "language": d.language,
-            "text": passage(d.text, settings.passage, 0.5),
-        }
-        for d in target_documents(settings.target, corpus)
-    ]
-    if not rows:
-        raise GripError(
-            f"settings/evaluation.target is '{settings.target}', and no document there can be read. Name a folder, or a"
-            " JSONL or Parquet file, with text documents."
-        )
-    found = pl.DataFrame(rows, infer_schema_length=None).unique("item_id", maintain_order=True)
-    u = pl.Series("u", keyed_uniform(settings.seed, "target", found["item_id"]))
-    return found.with_columns(u).sort("u").drop("u").head(settings.documents)
-
-
-def learned_tokenizer(work: Work, settings: Evaluation) -> "Tokenizer":
-    """A byte-level BPE, learned on a sample of the pool."""
-    from grip_assets.training.small import learn_tokenizer
-
-    sizes = pl.read_parquet(work.files("corpus"), columns=["doc_id", "n_bytes"])
-    u = pl.Series("u", keyed_uniform(settings.seed, "tokenizer", sizes["doc_id"]))
-    chosen = set(sizes.with_columns(u).sort("u").filter(pl.col("n_bytes").cum_sum() <= LEARNED_FROM)["doc_id"])
-    found = texts(work.files("corpus"), chosen or None)
-    return learn_tokenizer((text for _, text in found), settings.vocabulary)
+        return []
+    named, most = "evaluation.target", settings.documents
+    return [target_items(named, settings.target, corpus, settings.passage, settings.seed, most)]
 
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
-    return target_set_facts(settings)
+    return target_set_facts(Evaluation.of(settings).target, Corpus.of(settings))
 
 
 TABLES = (

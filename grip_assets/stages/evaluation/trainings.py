@@ -17,7 +17,7 @@ from grip_assets.runtime import device
 from grip_assets.runtime.executors import ToDo
 from grip_assets.runtime.progress import Progress, reported_to
 from grip_assets.settings import Evaluation, digest, field_names, hashed_values
-from grip_assets.stages.evaluation.evaluation_set import learned_tokenizer
+from grip_assets.stages.curation.predicted import learned_tokenizer
 from grip_assets.store.shards import Shards
 from grip_assets.store.writing import put_once
 from grip_assets.training.recipe import Shape, TrainingRecipe
@@ -92,7 +92,7 @@ def proxy_of_our_own(work: Work) -> Path:
     folder = work.store.root / ".models" / f"trained-here-{digest(made_from)}"
     if folder.exists():
         return folder
-    tokenizer = learned_tokenizer(work, settings)
+    tokenizer = learned_tokenizer(work.files("corpus"), settings.vocabulary, settings.seed)
     documents = pl.read_parquet(work.files("corpus"), columns=["doc_id", "n_tokens"])
     u = pl.Series("u", keyed_uniform(settings.seed, "own proxy", documents["doc_id"]))
     enough = pl.col("n_tokens").cum_sum().shift(1, fill_value=0) < settings.tokens
