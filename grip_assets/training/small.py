@@ -146,10 +146,8 @@ def loop(
     The recipe's ``batch_tokens`` is not read: a batch is as large as it comes. ``advance`` is called with the predicted
     tokens of each step. Diverged if a loss is not finite.
     """
-    model.to(recipe.device)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.1, fused=True
-    )
+    parameters = list(model.to(recipe.device).parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
     losses_T = torch.zeros(steps, dtype=torch.float64, device=recipe.device)
     for step, batch in zip(range(steps), batches, strict=True):
         for group in optimizer.param_groups:
@@ -158,7 +156,7 @@ def loop(
         nats_BC = token_nats(model, tokens_BL, recipe)
         value = loss(nats_BC, tokens_BL, batch.domain_B)
         value.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         losses_T[step] = value.detach()
