@@ -240,7 +240,7 @@ class KeptModel:
 
 
 def kept_models(keys: Sequence[str], placed: Placed) -> dict[str, KeptModel]:
-    """Key to model, for ``keys`` whose places are ``placed``, in the same order."""
+    """Key to model, for the ``keys`` whose places are ``placed``, in the same order. One that failed has no bytes."""
     return {key: KeptModel(placed.files[file], key) for key, file in zip(keys, placed.at["file"], strict=True)}
 
 

@@ -14,6 +14,15 @@ TEXTS = [f"def f{i}(x):\n    return x * {i} + {i % 7}  # añb\n" * 3 for i in ra
 RECIPE = TrainingRecipe(tokens=3000, batch_tokens=128, learning_rate=3e-3, dtype="float32")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """As in every training. Two threads are many times slower for models this small."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def tokenizer():
     return small.learn_tokenizer(TEXTS, 400)
@@ -41,6 +50,42 @@ def test_a_model_learns_and_the_same_seed_learns_the_same(tokenizer, shape):
     assert losses == same and losses != other
     assert losses[-1] < losses[0] - 1
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_the_loop_gives_the_bits_of_a_plain_one(tokenizer, shape):
+    """Written out, without hooks, and with a look at the loss in each step."""
+    documents = [np.array(ids) for ids in small.encode(tokenizer, TEXTS)]
+    model, windows = small.new_model(shape, 5), small.pack(documents, shape.context)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+    order, losses, (steps, per_step) = small._order(len(windows), 5), [], small.pace(shape, RECIPE)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = 3e-3 * small.rate(step, steps)
+        batch = torch.from_numpy(windows[[next(order) for _ in range(per_step)]])
+        logits = model(input_ids=batch[:, :-1], use_cache=False).logits
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="none").mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    other, found = trained(tokenizer, shape, seed=5)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+    assert found == [part.mean() for part in np.array_split(losses, 10)]
+
+
+def test_a_training_of_the_evaluation_that_diverges_names_its_setting(tokenizer, shape):
+    documents = [np.array(ids) for ids in small.encode(tokenizer, TEXTS)]
+    recipe = TrainingRecipe(3000, 128, 1e12, "float32")
+    with pytest.raises(GripError, match=r"settings/evaluation\.learning_rate"):
+        small.train(small.new_model(shape, 0), documents, shape, recipe, 0)
+
+
+def test_a_training_stops_soon_after_its_loss_is_not_finite(shape):
+    batches = (small.Batch(np.ones((1, 9), np.int64)) for _ in range(1000))
+    values = iter([1.0, 1.0, math.inf, *[1.0] * 1000])
+    with pytest.raises(small.Diverged, match="from step 3 on"):
+        small.loop(small.new_model(shape, 0), batches, RECIPE, 1000, lambda nats, *_: nats.mean() * 0 + next(values))
+    assert 1000 - len(list(batches)) == small.LOOKED_AT
 
 
 def test_the_first_weights_depend_on_the_seed_alone(shape):
