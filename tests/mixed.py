@@ -17,6 +17,11 @@ SHARES = np.array([0.40, 0.25, 0.15, 0.12, 0.08])
 WORTH = np.array([0.9, 1.0, 1.6, 0.7, 2.2])
 FOUND = np.array([0.27, 0.22, 0.23, 0.08, 0.20])
 NAMES = ("pandas tests", "licences", "web servers", "generated tables", "matrix code")
+WORDS = {
+    "regmix": "The regression ranks mixtures that it has not seen with Spearman 0.96.",
+    "doremi": "The weights settled.",
+    "perf": "",
+}
 MIXERS = ("found", "natural", "uniform", "tempered", "unimax", "chameleon")
 
 
@@ -112,6 +117,7 @@ class Mixed:
         weights = pl.DataFrame([self.domain]).with_columns(
             name=pl.Series(self.name), weight=pl.Series(FOUND), low=low, high=high, natural_share=pl.Series(SHARES),
             most=pl.Series(4 * SHARES).clip(0, 1),
+            effect=pl.Series([0.0021, 0.0004, -0.0008, None, -0.0034] if self.method == "regmix" else [None] * 5, dtype=pl.Float64),
         )  # fmt: skip
         clusters = weights.select(
             pl.Series("cluster_id", self.d, dtype=pl.Int32), "weight", "natural_share", "low", "high"
@@ -136,9 +142,14 @@ class Mixed:
             "low": pl.Series([v and v - 0.004 for v in values], dtype=pl.Float64),
             "high": pl.Series([v and v + 0.004 for v in values], dtype=pl.Float64),
         })  # fmt: skip
+        summary = pl.DataFrame({
+            "method": [self.method], "regressor": ["loglinear" if len(fit) and self.method == "regmix" else None],
+            "words": [WORDS[self.method]],
+        }, {"method": pl.String, "regressor": pl.String, "words": pl.String})  # fmt: skip
         return {
             "mixture": clusters, "mixture_weights": weights, "mixture_fit": fit if self.method == "regmix" else fit.clear(),
             "mixture_prediction": prediction, "mixture_predicted": predicted,
+            "mixture_summary": summary,
         }  # fmt: skip
 
     def of_check(self) -> dict[str, pl.DataFrame]:

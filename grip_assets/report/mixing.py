@@ -1,24 +1,17 @@
-"""A learned mixture in words: which domains moved and which matter, how sure that is, and whether DoReMi settled.
+"""A learned mixture in words and figures: which domains moved, which matter, how sure that is.
 
-The page, the terminal and the pictures ask here, so that they say the same. The tables are made in stages/mixing/.
-
-Shapes: D domains, T steps.
+The page, the terminal and the pictures ask here, so that they say the same. The labels of domains come from
+store/learned_mixture.py. What the stages say about the weights themselves, as whether DoReMi settled, is in the table
+`mixture_summary`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
-import duckdb
-import numpy as np
 import polars as pl
 
-from grip_assets.store import cluster_names
-from grip_assets.store.artifacts import ArtifactStore
-from grip_assets.store.cluster_names import NONE, ClusterNames
-from grip_assets.store.query import sql_text
+from grip_assets.stages.mixing.objective import objective_of
+from grip_assets.store.learned_mixture import Mixture
 
-METHODS = {"regmix": "RegMix", "doremi": "DoReMi", "perf": "performance heuristic"}
 DOMAINS = {"clusters": "clusters", "families": "families of clusters", "column": "values of a column"}
 MIXERS = {
     "found": "the learned weights",
@@ -35,60 +28,6 @@ REGRESSORS = {
     "gp": "Gaussian process",
     "rank_mean": "mean rank of the three",
 }
-SAME = 0.005  # shares that differ by less count as equal
-VANISHED = 0.1  # of the natural share
-SETTLED = 0.02  # most of the weight that may still move, in total
-ONE_HOT = 0.9
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """What mixing learned. ``weights``: the table ``mixture_weights``. ``labels``: of its domains.
-
-    ``settings``: settings/mixing with which it was learned. ``version``: of the asset ``mixture``.
-    """
-
-    weights: pl.DataFrame
-    labels: Mapping[int, str]
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    version: str = ""
-
-    @property
-    def method(self) -> str:
-        return METHODS.get(self.settings.get("method", ""), "The mixer")
-
-    def label(self, domain: int) -> str:
-        return self.labels.get(domain, f"domain {domain}")
-
-    def moved(self) -> pl.DataFrame:
-        """The weights with the column change, in points of a share; the largest change first, then the domain."""
-        changed = self.weights.with_columns(change=pl.col("weight") - pl.col("natural_share"))
-        return changed.sort(pl.col("change").abs(), "domain", descending=[True, False])
-
-
-def in_force(connection: duckdb.DuckDBPyConnection, store: ArtifactStore, names: ClusterNames) -> Mixture | None:
-    """The mixture in force; None if there is none, or if the settings in force do not need it."""
-    versions = dict(connection.sql(sql_text("report/run")).pl().select("asset", "version").iter_rows())
-    version = versions.get("mixture")
-    if version is None or not store.has("mixture", version):
-        return None
-    manifest = store.manifest("mixture", version)
-    if "unused" in manifest:
-        return None
-    weights = pl.read_parquet(store.parquet("mixture", version, "mixture_weights")).sort("domain")
-    if weights.is_empty():
-        return None
-    domains = store.ancestors("mixture", version).get("mixture_domains", manifest)
-    settings = manifest["settings"].get("mixing", {})
-    kind = domains["settings"].get("mixing", settings).get("domains", "clusters")
-    labels = cluster_names.of_domains(weights.to_dicts(), kind, names)
-    return Mixture(weights, labels, settings | {"domains": kind}, version)
-
-
-def labels_of(rows: pl.DataFrame, names: ClusterNames = NONE) -> dict[int, str]:
-    """The labels of domains where no manifest says what they are, as in a picture: clusters have a cluster_id."""
-    kind = "clusters" if rows["cluster_id"].null_count() == 0 else "column"
-    return cluster_names.of_domains(rows.to_dicts(), kind, names)
 
 
 def up_and_down(mixture: Mixture, most: int) -> tuple[list[str], list[str]]:
@@ -120,71 +59,6 @@ def how_sure(weights: pl.DataFrame) -> str:
     )
 
 
-def vanished(mixture: Mixture) -> list[str]:
-    """The labels of the domains that keep less than a tenth of their natural share."""
-    rows = mixture.weights.filter(pl.col("weight") < VANISHED * pl.col("natural_share")).sort("domain")
-    return [mixture.label(d) for d in rows["domain"]]
-
-
-def one_hot(mixture: Mixture) -> str:
-    """A sentence if nearly all of the weight is on one domain; otherwise ""."""
-    weight_D = mixture.weights["weight"].to_numpy()
-    if len(weight_D) < 2 or (weight_D.max() <= ONE_HOT and effective(weight_D) >= 2):
-        return ""
-    top = mixture.weights.row(int(weight_D.argmax()), named=True)
-    return (
-        f"Nearly all of the weight is on one domain: {mixture.label(top['domain'])} has {share(top['weight'])}. The"
-        " checks of the asset mixture say what to try."
-    )
-
-
-def effective(weight_D: np.ndarray) -> float:
-    """The number of equal domains with the same entropy."""
-    p_D = weight_D[weight_D > 0] / weight_D.sum()
-    return float(np.exp(-(p_D * np.log(p_D)).sum()))
-
-
-def settled(steps: pl.DataFrame) -> str:
-    """Whether the weights of DoReMi had settled at its end, as a sentence. ``steps``: the table ``mixture_steps``.
-
-    The mean weights of the last quarter of the steps are compared with those of the quarter before.
-    """
-    moved = {seed: _still_moving(rows) for (seed,), rows in steps.group_by("seed", maintain_order=True)}
-    if not moved:
-        return ""
-    most = max(moved.values())
-    quarters = (
-        f"The mean weights of the last quarter of the steps differ by {points(most)} in total from those of the"
-        f" quarter before{f', in the worst of {len(moved)} seeds' if len(moved) > 1 else ''}."
-    )
-    if most <= SETTLED:
-        return f"DoReMi had settled at its end. {quarters}"
-    return f"DoReMi had not settled at its end. {quarters} With more steps (mixing.tokens) it may give other weights."
-
-
-def _still_moving(steps: pl.DataFrame) -> float:
-    """Total variation between the mean weights of the last two quarters of the steps of one seed."""
-    step_T = steps["step"].to_numpy()
-    quarter = max((step_T.max() - step_T.min() + 1) / 4, 1)
-    at = (int(step_T.max()) - pl.col("step")) // float(quarter)
-    means = (
-        steps.with_columns(quarter=at)
-        .filter(pl.col("quarter") < 2)
-        .group_by("domain", "quarter")
-        .agg(pl.mean("weight"))
-    )
-    by_quarter = {q: dict(rows.select("domain", "weight").iter_rows()) for (q,), rows in means.group_by("quarter")}
-    if len(by_quarter) < 2:
-        return 1.0
-    one, other = by_quarter.values()
-    return sum(abs(one.get(d, 0) - other.get(d, 0)) for d in one.keys() | other.keys()) / 2
-
-
-def points(value: float) -> str:
-    """A difference of shares: ``1.2 points``."""
-    return f"{100 * value:.1f} points"
-
-
 def predictability(fit: pl.DataFrame) -> pl.DataFrame:
     """One row for each regressor: medians and quartiles over the splits of the table ``mixture_fit``."""
     measures = ("spearman", "spearman_best", "regret")
@@ -197,72 +71,77 @@ def predictability(fit: pl.DataFrame) -> pl.DataFrame:
     return by.agg(*quartiles, splits=pl.len(), n_train=pl.first("n_train"), spread=pl.median("spread"))
 
 
-def objective_weights(targets: Sequence[str], objective: str, domains: pl.DataFrame) -> dict[str, float]:
-    """The weight of each target in the objective; they sum to 1. Targets that do not count are left out.
-
-    ``domains``: the table ``mixture_domains``. ``objective``: settings/mixing.objective.
-    """
-    if objective == "held_out":
-        share_of = {f"domain:{name}": value for name, value in domains.select("name", "natural_share").iter_rows()}
-        counted = {target: share_of[target] for target in targets if target in share_of}
-    elif objective == "benchmarks":
-        counted = {t: 1.0 for t in targets if t != "target" and not t.startswith("domain:")}
-    else:
-        counted = {t: 1.0 for t in targets if t == objective}
-    total = sum(counted.values())
-    return {target: value / total for target, value in counted.items()} if total else {}
-
-
 def objectives(losses: pl.DataFrame, objective: str, domains: pl.DataFrame, by: str) -> pl.DataFrame:
-    """The objective of each ``by`` (mixture_id or mixer) and seed: columns ``by``, seed and value. No failed ones."""
-    weights = objective_weights(losses["target"].unique().sort().to_list(), objective, domains)
-    counted = pl.DataFrame(
-        {"target": list(weights), "counts": list(weights.values())}, {"target": pl.String, "counts": pl.Float64}
-    )
-    joined = losses.drop_nulls("loss").join(counted, on="target")
-    whole = joined.group_by(by, "seed", maintain_order=True).agg(
-        value=(pl.col("loss") * pl.col("counts")).sum(), there=pl.len()
-    )
-    return whole.filter(pl.col("there") == len(weights)).drop("there")
+    """The objective of each ``by`` (mixture_id or mixer) and seed: columns ``by``, seed and value. No failed ones.
+
+    ``domains``: the table ``mixture_domains``. ``objective``: settings/mixing.objective. GripError if it was not
+    measured.
+    """
+    runs = losses.select(by, "seed").unique().sort(by, "seed")
+    measured = losses["target"].drop_nulls().unique(maintain_order=True).to_list()
+    value = objective_of(objective, domains, measured).value(losses, runs)
+    return runs.with_columns(value=pl.Series(value)).filter(pl.col("value").is_finite())
 
 
-def matter(mixture: Mixture, most: int, steps: pl.DataFrame, gains: pl.DataFrame) -> str:
-    """The ``most`` domains on which the objective depends most, with figures, as a sentence; "" if that is not known.
+def reasons(mixture: Mixture, steps: pl.DataFrame, gains: pl.DataFrame) -> dict[int, float]:
+    """What the weight of each domain follows, in the units that ``reason`` says. Empty if it is not known.
 
     ``steps``: the table ``mixture_steps``. ``gains``: from ``upsampled``.
     """
     method = mixture.settings.get("method")
-    if method == "doremi" and len(steps):
-        rows = (
-            steps.group_by("domain").agg(value=pl.mean("excess_loss")).sort("value", "domain", descending=[True, False])
-        )
-        said = [f"{mixture.label(d)} ({value:.3f} nats per token)" for d, value in rows.head(most).iter_rows()]
-        return f"the loss was farthest above that of the reference on {_and(said)}."
-    if method == "perf" and len(gains):
-        rows = gains.filter(pl.col("value") > 0).sort("value", "domain", descending=[True, False])
-        if rows.is_empty():
-            return "no domain lowered the loss when it was read more often."
-        said = [f"{mixture.label(d)} by {value:.4f}" for d, value in rows.head(most).iter_rows()]
-        return f"read more often, they lowered the loss most: {_and(said)} bits per byte."
-    if "effect" not in mixture.weights.columns or not mixture.weights["effect"].count():
+    if method == "doremi":
+        rows = steps.group_by("domain").agg(value=pl.mean("excess_loss"))
+    elif method == "perf":
+        rows = gains
+    elif "effect" in mixture.weights.columns:
+        rows = mixture.weights.select("domain", value="effect")
+    else:
+        return {}
+    return dict(rows.drop_nulls().sort("domain").select("domain", "value").iter_rows())
+
+
+def matter(mixture: Mixture, value: Mapping[int, float], most: int) -> str:
+    """The ``most`` domains on which the weights depend most, with figures, as a sentence; "" if that is not known.
+
+    ``value``: from ``reasons``.
+    """
+    if not value:
         return ""
-    rows = (
-        mixture.weights.select("domain", "effect")
-        .drop_nulls()
-        .sort(pl.col("effect").abs(), "domain", descending=[True, False])
-    )
-    said = [f"{mixture.label(d)} by {_change(value)}" for d, value in rows.head(most).iter_rows()]
+    method = mixture.settings.get("method")
+    size = abs if method == "regmix" else lambda v: v
+    top = sorted(value, key=lambda domain: (-size(value[domain]), domain))[:most]
+    if method == "doremi":
+        said = [f"{mixture.label(d)} ({value[d]:.3f} nats per token)" for d in top]
+        return f"the loss was farthest above that of the reference on {_and(said)}."
+    if method == "perf":
+        said = [f"{mixture.label(d)} by {value[d]:.4f}" for d in top if value[d] > 0]
+        if not said:
+            return "no domain lowered the loss when it was read more often."
+        return f"read more often, they lowered the loss most: {_and(said)} bits per byte."
+    said = [f"{mixture.label(d)} by {signed(value[d])}" for d in top]
     return (
-        "one hundredth more of the mixture, taken from all other domains, changes the predicted loss most for"
+        "raising a share by one hundredth of the mixture, at the cost of all others, changes the predicted loss most for"
         f" {_and(said)} bits per byte. Less is better."
     )
+
+
+def reason(mixture: Mixture, value: float) -> str:
+    """Why a domain has its weight, as a clause. ``value``: of this domain, from ``reasons``."""
+    method = mixture.settings.get("method")
+    if method == "doremi":
+        return f"its loss was {value:.3f} nats per token above that of the reference, as a mean over the steps"
+    if method == "perf" and value <= 0:
+        return "read more often, it did not lower the loss"
+    if method == "perf":
+        return f"read more often, it lowered the loss by {value:.4f} bits per byte"
+    return f"one hundredth more of it changes the predicted loss by {signed(value)} bits per byte"
 
 
 def _and(said: Sequence[str]) -> str:
     return said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
 
 
-def _change(value: float) -> str:
+def signed(value: float) -> str:
     return f"{value:+.4f}".replace("-", "−")
 
 

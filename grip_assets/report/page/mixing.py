@@ -8,10 +8,12 @@ from typing import Any
 import polars as pl
 
 from grip_assets.report import mixing
-from grip_assets.report.mixing import MIXERS, REGRESSORS, Mixture
+from grip_assets.report.mixing import MIXERS, REGRESSORS
 from grip_assets.report.page import mixing_figures as figures
 from grip_assets.report.page.context import Context
 from grip_assets.report.page.parts import Block, Prose, Section, say
+from grip_assets.store import learned_mixture
+from grip_assets.store.learned_mixture import Mixture
 
 TITLE = "Mixing: the learned budget"
 MOST = 3  # domains that a sentence names
@@ -19,21 +21,21 @@ OLD = (
     "The measurements below are of an earlier mixture. <code>grip evaluate mixture_check</code> measures the one in"
     " force."
 )
-TABLES = ("mixture_domains", "mixtures", "mixture_losses", "mixture_weights", "mixture_fit", "mixture_predicted")
+TABLES = ("mixture_domains", "mixtures", "mixture_losses", "mixture_weights", "mixture_fit", "mixture_summary")
 
 
 def section(context: Context) -> Section:
     needed = context.lacks(*TABLES)
     if needed:
         return Section("mixing", TITLE, needed)
-    found = mixing.in_force(context.connection, context.store, context.names)
+    found = learned_mixture.in_force(context.connection, context.store, context.names)
     if found is None:
         return Section("mixing", TITLE, context.unused("mixture") or [say("No mixture was learned.")])
     blocks = [
         *_how(context, found),
         *_weights(context, found),
         *_checked(context, found),
-        *_predictable(context),
+        *_predictable(context, found),
         *_steps(context, found),
         *_trained(context, found),
     ]
@@ -105,22 +107,17 @@ def _replay(context: Context) -> str:
 
 def _weights(context: Context, found: Mixture) -> list[Block]:
     up, down = mixing.up_and_down(found, MOST)
-    gone = mixing.vanished(found)
+    steps = context.table("mixture_steps", "seed, step, domain")
+    matter = mixing.matter(found, mixing.reasons(found, steps, _gains(context, found)), MOST)
     moved = say(
-        "<strong>Up most</strong>: {up}. <strong>Down most</strong>: {down}. {sure}{gone}",
+        "<strong>Up most</strong>: {up}. <strong>Down most</strong>: {down}. {sure}",
         up="; ".join(up) or "no domain",
         down="; ".join(down) or "no domain",
         sure=mixing.how_sure(found.weights),
-        gone=f" {len(gone)} domain{'s' * (len(gone) > 1)} keep{'s' * (len(gone) == 1)} less than a tenth of the natural"
-        f" share: {_some(gone)}."
-        if gone
-        else "",
     )
-    hot = mixing.one_hot(found)
-    matter = mixing.matter(found, MOST, context.table("mixture_steps", "seed, step, domain"), _gains(context, found))
-    said: list[Block] = [moved, *([say("{hot}", hot=hot)] if hot else [])]
+    said = [say("<strong>What to make of it</strong>: {words}", words=found.words)] if found.words else []
     said += [say("<strong>The domains that matter</strong>: {matter}", matter=matter)] if matter else []
-    return [*said, figures.weights(context, found)]
+    return [moved, *said, figures.weights(context, found)]
 
 
 def _gains(context: Context, found: Mixture) -> pl.DataFrame:
@@ -132,11 +129,6 @@ def _objectives(context: Context, found: Mixture, by: str) -> pl.DataFrame:
     name = {"mixture_id": "mixture_losses", "mixer": "mixture_check"}[by]
     losses, domains = context.table(name, f"{by}, seed, target"), context.table("mixture_domains", "domain")
     return mixing.objectives(losses, found.settings.get("objective", "held_out"), domains, by)
-
-
-def _some(labels: list[str]) -> str:
-    more = len(labels) - MOST
-    return ", ".join(labels[:MOST]) + (f" and {more} more" if more > 0 else "")
 
 
 def _checked(context: Context, found: Mixture) -> list[Block]:
@@ -178,22 +170,24 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _predictable(context: Context) -> list[Block]:
+def _predictable(context: Context, found: Mixture) -> list[Block]:
     fit = context.table("mixture_fit", "regressor, split")
     if fit.is_empty():
         return []
     rows = mixing.predictability(fit)
-    best = rows.sort("spearman_median", "regressor", descending=[True, False]).row(0, named=True)
+    ranks = context.table("mixture_summary", "method")["regressor"][0]
+    row = next(iter(rows.filter(regressor=ranks).to_dicts()), rows.row(-1, named=True))
     said = say(
         "<strong>Can a mixture be predicted?</strong> The {name} ranks mixtures that it has not seen with a Spearman"
         " correlation of {all} (median of {splits} splits, quartiles {low} to {high}), and the best quarter of them"
-        " with {best}. Only the best quarter matters for a search. The losses of the swarm have a spread of {spread}"
-        " bits per byte: mixtures that are far apart are easy to rank.",
-        name=REGRESSORS.get(best["regressor"], best["regressor"]),
-        splits=best["splits"],
-        **{name: _number(best[f"spearman_{of}"]) for name, of in (("all", "median"), ("low", "low"), ("high", "high"))},
-        best=_number(best["spearman_best_median"]),
-        spread=f"{best['spread']:.3f}",
+        " with {best}. A search depends on the best quarter. The losses of the swarm have a standard deviation of"
+        " {spread} bits per byte. Mixtures that are far apart are easy to rank, so a wide swarm makes every regression"
+        " look good.",
+        name=REGRESSORS.get(row["regressor"], row["regressor"]),
+        splits=row["splits"],
+        **{name: _number(row[f"spearman_{of}"]) for name, of in (("all", "median"), ("low", "low"), ("high", "high"))},
+        best=_number(row["spearman_best_median"]),
+        spread=f"{row['spread']:.3f}",
     )
     return [said, figures.predictability(rows)]
 
@@ -204,9 +198,7 @@ def _number(value: Any) -> str:
 
 def _steps(context: Context, found: Mixture) -> list[Block]:
     steps = context.table("mixture_steps", "seed, step, domain")
-    if steps.is_empty():
-        return []
-    return [say("<strong>Did it settle?</strong> {said}", said=mixing.settled(steps)), figures.history(found, steps)]
+    return [] if steps.is_empty() else [figures.history(found, steps)]
 
 
 def _trained(context: Context, found: Mixture) -> list[Block]:

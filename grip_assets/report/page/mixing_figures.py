@@ -7,11 +7,12 @@ from typing import Any
 import plotly.graph_objects as go
 import polars as pl
 
-from grip_assets.report.mixing import MIXERS, REGRESSORS, Mixture, share
+from grip_assets.report.mixing import MIXERS, REGRESSORS, share
 from grip_assets.report.page.context import AXIS, Context
 from grip_assets.report.page.inert import wrapped
 from grip_assets.report.page.palette import LIGHT, SERIES
 from grip_assets.report.page.parts import Choice, Column, Figure, Table, figure
+from grip_assets.store.learned_mixture import Mixture
 
 MOST = 30  # domains in a picture; its table has all
 LINES = 6  # domains of DoReMi with a colour of their own
