@@ -57,7 +57,11 @@ class Mixed:
             name=pl.Series(self.name), n_docs=pl.Series(tokens // 500), n_tokens=pl.Series(tokens),
             natural_share=pl.Series(SHARES), n_held_out=pl.lit(16),
         )  # fmt: skip
-        return {"mixture_domains": rows}
+        documents = pl.DataFrame({
+            "doc_id": [f"{i:032x}" for i in range(50)], "domain": pl.Series([i % 5 for i in range(50)], dtype=pl.Int32),
+            "held_out": [i >= 45 for i in range(50)],
+        })  # fmt: skip
+        return {"mixture_domains": rows, "mixture_documents": documents}
 
     def of_runs(self) -> dict[str, pl.DataFrame]:
         shares, kinds = [SHARES], ["natural"]
@@ -162,12 +166,12 @@ class Mixed:
             for seed in range(3)
             for target, value in zip(self.targets, loss(w["weight"].to_numpy()), strict=True)
         ]
-        check = pl.DataFrame(rows, ["mixer", "seed", "target", "loss"], orient="row")
+        check = pl.DataFrame(rows, ["mixer", "seed", "target", "loss"], orient="row").with_columns(failed=None)
         natural = float(SHARES @ loss(SHARES))
         differ = [float(SHARES @ loss(w["weight"].to_numpy())) - natural for w in shares.values()]
         verdict = pl.DataFrame({
             "mixer": list(shares), "mean": differ, "low": [d - 0.006 for d in differ], "high": [d + 0.006 for d in differ],
-            "predicted": differ, "words": ["better than natural"] + ["no measurable difference to natural"] * (len(shares) - 1),
+            "measured": [natural + d for d in differ], "predicted": differ, "words": ["better than natural"] + ["no measurable difference to natural"] * (len(shares) - 1),
         })  # fmt: skip
         return {"mixture_check": check, "mixture_verdict": verdict}
 
@@ -201,6 +205,6 @@ class Mixed:
 def publish(store, stage, inputs=None, settings=None, **tables):
     manifest = {"version": "planted", "stage": stage, "inputs": inputs or {}, "settings": settings or {}}
     manifest["main"] = next(iter(tables))
-    with store.publish(stage, manifest | {"computed_at": 0, "seconds": 0, "run_id": ""}) as draft:
+    with store.publish(stage, manifest | {"computed_at": 0, "seconds": 0, "run_id": "", "metrics": {}}) as draft:
         for name, table in tables.items():
             draft.write(name, table)

@@ -8,11 +8,18 @@ import polars as pl
 import pytest
 from mixed import FOUND, NAMES, SHARES, Mixed
 
+from grip_assets.engine.in_force import Run
+from grip_assets.export.card import _mixture as of_card
 from grip_assets.report import mixing
 from grip_assets.report.page.build import build
 from grip_assets.report.page.context import Context
 from grip_assets.report.page.mixing import section
+from grip_assets.report.terminal import mixing as terminal
+from grip_assets.report.terminal.ladder import ladder
+from grip_assets.report.terminal.mixture_check import as_lines
 from grip_assets.store import cluster_names, learned_mixture
+from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.store.catalog import connect
 
 HOSTILE = (
     "<img src=x onerror=window.hacked=1>",
@@ -204,3 +211,79 @@ def test_one_domain_and_one_mixture_are_shown(tmp_path):
     texts, figures = seen(planted.write(tmp_path))
     assert "mixing-swarm" not in figures and "mixing-weights" in figures
     assert "–" in one(texts, "Can a mixture be predicted")
+
+
+def learned(root):
+    with connect(root) as connection:
+        store, names = ArtifactStore(root), cluster_names.in_force(connection, root)
+        return learned_mixture.in_force(connection, store, names)
+
+
+def explained(root, doc):
+    with connect(root) as connection:
+        store, names = ArtifactStore(root), cluster_names.in_force(connection, root)
+        return "\n".join(terminal.lines_of_document(terminal.of_document(connection, store, names, f"{doc:032x}")))
+
+
+def test_the_summary_says_which_domains_went_up_and_down(regmix):
+    text = "\n".join(terminal.as_lines(learned(regmix)))
+    assert "Weights of 5 clusters, learned by RegMix" in text
+    assert "up:   4 matrix code (8.0% → 20.0%)" in text and "down: 0 pandas tests (40.0% → 27.0%)" in text
+    assert "4 of 5 weights differ for certain" in text and "ranks mixtures that it has not seen" in text
+    assert list(terminal.as_lines(None)) == [], "nothing is said where nothing was learned"
+    data = json.loads(json.dumps(terminal.as_data(learned(regmix))))
+    assert [d["label"] for d in data["domains"]] == [f"{i} {name}" for i, name in enumerate(NAMES)]
+
+
+@pytest.mark.parametrize(
+    ("method", "because"),
+    [
+        ("regmix", "one hundredth more of it changes the predicted loss by −0.0034 bits per byte"),
+        ("doremi", "nats per token above that of the reference"),
+        ("perf", "read more often, it lowered the loss by 0.0"),
+    ],
+)
+def test_a_document_is_told_the_weight_of_its_domain_and_why(tmp_path, method, because):
+    root = Mixed(method=method, checked=False).write(tmp_path)
+    said = explained(root, 4)
+    assert "domain 4 matrix code: weight 20.0%" in said and "natural share 8.0%" in said and because in said
+    assert "did not read" not in said and "did not read this document" in explained(root, 49)
+    assert ("95% 17.0% to 23.0%" in said) == (method == "regmix")
+    assert explained(root, 77) == "", "a document that no domain has"
+
+
+def test_the_card_lists_the_learned_weights(regmix, attacked):
+    text = "\n\n".join(of_card(learned(regmix)))
+    assert "weights that RegMix learned" in text and "| 4 matrix code | 8.0% | 20.0% | 17.0% to 23.0% |" in text
+    assert of_card(None) == []
+    hostile = "\n".join(of_card(learned(attacked[0])))
+    assert "<" not in hostile and "\u202e" not in hostile and "onerror" in hostile
+
+
+def test_the_terminal_has_a_verdict_in_words_for_every_mixer(regmix):
+    lines = list(as_lines(regmix))
+    assert "mean of 3 seeds" in lines[0]
+    (found,) = [line for line in lines if line.startswith("  the learned weights")]
+    assert found.endswith("better than natural") and lines.index(found) == 2, "the least loss is first"
+    assert sum("natural" in line for line in lines[2:8]) == 6
+    widths = {len(line.partition("  better")[0].partition("  no measurable")[0]) for line in lines[2:8]}
+    assert len(widths) == 1, "the columns are aligned"
+    run = Run("run", ["mixture_check"], [], [])
+    text = ladder(regmix, run)
+    assert lines[2] in text and "(mixture_verdict, mixture_check: docs/reference.md)" in text
+
+
+def test_names_of_domains_do_nothing_in_a_terminal(attacked):
+    for root in attacked:
+        said = "\n".join([*terminal.as_lines(learned(root)), explained(root, 2)])
+        assert "\u202e" not in said and "\x01" not in said and "txt.exe" in said
+
+
+def test_a_page_is_written_again_once_the_mixture_is_checked(tmp_path):
+    from grip_assets.report.page.write import named
+
+    digests = [
+        named(ArtifactStore(Mixed(checked=checked).write(tmp_path / str(checked))), {"mixture": "planted"}, {}, "1")
+        for checked in (False, True)
+    ]
+    assert digests[0] != digests[1]

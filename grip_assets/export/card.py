@@ -20,10 +20,12 @@ from grip_assets.export.lineage import Lineage
 from grip_assets.runtime.credentials import without_credentials
 from grip_assets.settings import GROUPS, trait
 from grip_assets.store.cluster_names import ClusterNames
+from grip_assets.store.learned_mixture import Mixture
 from grip_assets.store.query import sql_text
 
 MOVED = 5  # clusters listed in each direction
 LANGUAGES = 20
+WEIGHTS = 30  # domains listed with their learned weights
 SHOWN = 200  # characters of a name
 SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B", "n>10B")
 JUDGES = {
@@ -61,6 +63,7 @@ def card(
         "Share of the tokens by language:\n\n"
         + table(("language", "pool", "subset", "documents"), _languages(connection)),
         *_clusters(connection, totals["unit"], lineage.names),
+        *_mixture(lineage.mixture),
         "## Settings\n\nAll values that the subset was made with.\n\n"
         + table(("setting", "symbol", "value"), ((f"{g}.{n}", _symbol(g, n), _value(v)) for g, n, v in settings)),
         "## Versions\n\n"
@@ -142,6 +145,25 @@ def _clusters(connection: duckdb.DuckDBPyConnection, unit: str, names: ClusterNa
         f"Clusters whose share of the {unit} {how} most:\n\n{table(heads, map(row, rows))}"
         for how, rows in moved.items()
         if rows
+    ]
+
+
+def _mixture(found: Mixture | None) -> list[str]:
+    """The learned weights of the domains, the largest first. Nothing if none were learned."""
+    if found is None:
+        return []
+
+    def row(of: Mapping[str, Any]) -> tuple:
+        interval = None if of["low"] is None else f"{of['low']:.1%} to {of['high']:.1%}"
+        return (found.label(of["domain"]), f"{of['natural_share']:.1%}", f"{of['weight']:.1%}", interval)
+
+    rows = found.weights.sort("weight", "domain", descending=[True, False]).head(WEIGHTS).to_dicts()
+    more = len(found.weights) - len(rows)
+    heads = ("domain", "natural share", "weight", "95%")
+    parts = [f"Budgets follow weights that {found.method} learned from the losses of small models.", plain(found.words)]
+    return [
+        "## Learned weights\n\n" + " ".join(filter(None, parts)),
+        table(heads, map(row, rows)) + (f"\n\nAnd {more:,} domains with smaller weights." if more > 0 else ""),
     ]
 
 

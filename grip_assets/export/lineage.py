@@ -8,19 +8,21 @@ from typing import Any
 import duckdb
 
 from grip_assets.errors import GripError
-from grip_assets.store import cluster_names
+from grip_assets.store import cluster_names, learned_mixture
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.cluster_names import NONE, ClusterNames
+from grip_assets.store.learned_mixture import Mixture
 
 
 @dataclass(frozen=True)
 class Lineage:
     """``manifests``: by asset, the pool first and the subset last. ``corpus``: a glob of the pool's Parquet files.
-    ``names``: of the clusters."""
+    ``names``: of the clusters. ``mixture``: the learned weights, if the budgets follow them."""
 
     manifests: Mapping[str, Mapping[str, Any]]
     corpus: str
     names: ClusterNames = NONE
+    mixture: Mixture | None = None
 
     @property
     def version(self) -> str:
@@ -57,4 +59,5 @@ def lineage(connection: duckdb.DuckDBPyConnection, root: Path) -> Lineage:
                 " Run `grip curate`."
             )
     names = cluster_names.in_force(connection, root)
-    return Lineage(found, store.parquet("corpus", found["corpus"]["version"], "corpus"), names)
+    learned = learned_mixture.of_version(store, found["mixture"]["version"], names) if "mixture" in found else None
+    return Lineage(found, store.parquet("corpus", found["corpus"]["version"], "corpus"), names, learned)

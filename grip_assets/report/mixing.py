@@ -120,8 +120,8 @@ def matter(mixture: Mixture, value: Mapping[int, float], most: int) -> str:
         return f"read more often, they lowered the loss most: {_and(said)} bits per byte."
     said = [f"{mixture.label(d)} by {signed(value[d])}" for d in top]
     return (
-        "raising a share by one hundredth of the mixture, at the cost of all others, changes the predicted loss most for"
-        f" {_and(said)} bits per byte. Less is better."
+        "raising a share by one hundredth of the mixture, at the cost of all others, changes the predicted loss most"
+        f" for {_and(said)} bits per byte. Less is better."
     )
 
 

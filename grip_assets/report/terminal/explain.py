@@ -8,7 +8,9 @@ import duckdb
 
 from grip_assets.errors import GripError
 from grip_assets.report.page.inert import visible
+from grip_assets.report.terminal import mixing
 from grip_assets.store import cluster_names
+from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.catalog import connect
 from grip_assets.store.cluster_names import ClusterNames
 from grip_assets.store.query import sql_text
@@ -41,12 +43,15 @@ def find(root: Path, doc: str) -> tuple[list[dict[str, Any]], list[dict[str, Any
             doc = _ends_in(connection, doc)
             rows, rejected = _found(connection, doc)
         names = cluster_names.in_force(connection, root)
-        rows = [row | _about(connection, names, row) for row in rows]
+        rows = [row | _about(connection, ArtifactStore(root), names, row) for row in rows]
     return rows, [row for row in rejected if row["source"] == doc or not rows]
 
 
-def _about(connection: duckdb.DuckDBPyConnection, names: ClusterNames, row: dict[str, Any]) -> dict[str, Any]:
-    """The document's cluster in words: label, name, family, typical documents; and the document's influence in it."""
+def _about(
+    connection: duckdb.DuckDBPyConnection, store: ArtifactStore, names: ClusterNames, row: dict[str, Any]
+) -> dict[str, Any]:
+    """The document's cluster in words: label, name, family, typical documents; the document's influence in it; and the
+    learned weight of its domain."""
     cluster = row["cluster_id"]
     typical = names.representatives(connection, TYPICAL, [cluster])["doc_id"].to_list()
     heads = connection.sql(sql_text("report/heads"), params={"ids": typical, "chars": 0}).pl()
@@ -57,6 +62,7 @@ def _about(connection: duckdb.DuckDBPyConnection, names: ClusterNames, row: dict
         "description": names.about(cluster).description or None,
         "representatives": [sources[doc] for doc in typical],
         "influence": names.influence_of(row["doc_id"]),
+        "mixture": mixing.of_document(connection, store, names, row["doc_id"]),
     }
 
 
@@ -98,6 +104,7 @@ def _document(d: dict[str, Any]) -> str:
         f"  cluster     {visible(d['label'])}: {d['n_docs']:,} documents; {_place(d['cosine'])}",
         f"              σ_k {d['sigma']:.3f}   Q_k {quality}   δ_k {delta}   r_k {d['replay_multiplier']:.3f}",
         *_words(d),
+        *mixing.lines_of_document(d["mixture"]),
         f"  budget      base {d['base_budget']:,.0f}, after replay {d['budget']:,.0f},"
         f" allocated {d['allocated']:,} of {d['whole' if d['of_the_pool'] else 'capacity']:,} {d['unit']}"
         + (" for the whole pool" if d["of_the_pool"] else ""),

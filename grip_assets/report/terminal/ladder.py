@@ -1,4 +1,5 @@
-"""The result of the evaluation for the terminal: each strategy on each set, with interval, verdict and cost."""
+"""The result of the evaluation for the terminal: each strategy on each set, with interval, verdict and cost; then each
+way to set the weights of domains, if mixture_check was made."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +7,8 @@ from typing import Any
 import polars as pl
 
 from grip_assets.engine.in_force import Run
+from grip_assets.report.terminal.cells import interval
+from grip_assets.report.terminal.mixture_check import as_lines
 from grip_assets.report.terminal.summary import what_ran
 from grip_assets.store.catalog import catalog_path, connect
 
@@ -28,13 +31,21 @@ def ladder(root: Path, run: Run) -> str:
                 some = part.filter(pl.col("kind") == kind)
                 lines += [f"  {title}"] * bool(len(some)) + [line(row) for row in some.iter_rows(named=True)]
             lines.append("")
+    if "mixture_check" in run.computed + run.reused:
+        lines += [*as_lines(root), ""]
     return "\n".join(
         [
             *lines,
             *what_ran(run),
-            f"tables:   {catalog_path(root)}   (ladder, evaluation, strategy_costs: docs/reference.md)",
+            f"tables:   {catalog_path(root)}   ({_tables(run)}: docs/reference.md)",
         ]
     )
+
+
+def _tables(run: Run) -> str:
+    made = run.computed + run.reused
+    shown = ["ladder, evaluation, strategy_costs"] if "evaluation" in made or "mixture_check" not in made else []
+    return ", ".join([*shown, *(["mixture_verdict, mixture_check"] if "mixture_check" in made else [])])
 
 
 HEAD = f"  {'strategy':<15} {'bits/byte':>17}  {'to random':>17}  {'to previous':>17}  {'cost':>8}  verdict"
@@ -48,9 +59,3 @@ def line(row: dict[str, Any]) -> str:
     ]
     said = "; ".join(dict.fromkeys(filter(None, [row["verdict"], row["previous_verdict"]])))
     return f"  {row['strategy']:<15} " + "  ".join(f"{c:>17}" for c in cells) + f"  {row['seconds']:>6,.0f} s  {said}"
-
-
-def interval(mean: float | None, low: float | None, high: float | None, sign: bool = True) -> str:
-    if mean is None or low is None or high is None:
-        return "-"
-    return f"{mean:+.4f} ± {(high - low) / 2:.4f}" if sign else f"{mean:.4f} ± {(high - low) / 2:.4f}"

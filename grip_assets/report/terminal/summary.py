@@ -6,9 +6,10 @@ from typing import Any
 from grip_assets.engine.in_force import Run
 from grip_assets.report import attention
 from grip_assets.report.page.inert import visible
+from grip_assets.report.terminal import mixing
 from grip_assets.report.terminal.next_steps import next_steps
 from grip_assets.stages.curation.adaptation_deltas import how_sure
-from grip_assets.store import cluster_names
+from grip_assets.store import cluster_names, learned_mixture
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.catalog import catalog_path, connect
 from grip_assets.store.cluster_names import ClusterNames
@@ -21,6 +22,7 @@ WHY = {  # by settings/budget.base
     " from\n  large clusters and gives to small ones.",
     "proportional": "  Why: a cluster's budget is its share of the pool, times its boost.",
     "given": "  Why: a cluster's budget is its weight in budget.weights, times its boost.",
+    "mixture": "  Why: a cluster's budget is its learned weight (settings/mixing), times its boost.",
 }
 LEGEND = (
     " quality: the judge's score, 0 to 1. drop: how far a small model's loss\n"
@@ -35,6 +37,7 @@ def summary(root: Path, run: Run) -> str:
         names = cluster_names.in_force(connection, root)
         described = names.described(connection)
         found = attention.findings(connection, ArtifactStore(root))
+        learned = learned_mixture.in_force(connection, ArtifactStore(root), names)
     grew = [s for s in shares if s["gain"] > 0][:MOVED]
     shrank = [s for s in reversed(shares) if s["gain"] < 0][:MOVED]
     width = max([len("cluster"), *(len(visible(names.label(r["cluster_id"], NAME))) for r in grew + shrank)])
@@ -49,6 +52,7 @@ def summary(root: Path, run: Run) -> str:
             *_clusters(shrank, width, names, described),
             WHY.get(totals["base"], WHY["neyman"]) + LEGEND,
             "",
+            *mixing.as_lines(learned),
             *attention.as_text(found),
             "",
             *what_ran(run),
@@ -72,9 +76,10 @@ def as_data(root: Path, run: Run) -> dict[str, Any]:
         version = connection.execute("SELECT version FROM artifacts WHERE asset = 'subset' AND in_force").fetchone()
         names = cluster_names.in_force(connection, root)
         found = [vars(finding) for finding in attention.findings(connection, ArtifactStore(root))]
+        learned = mixing.as_data(learned_mixture.in_force(connection, ArtifactStore(root), names))
     subset = version[0] if version else None
     clusters = [share | names.said(share["cluster_id"]) for share in shares]
-    return {**vars(run), "subset": subset, "totals": totals, "look_at": found, "clusters": clusters}
+    return {**vars(run), "subset": subset, "totals": totals, "look_at": found, "clusters": clusters, "mixture": learned}
 
 
 def _totals(t: dict[str, Any]) -> list[str]:
