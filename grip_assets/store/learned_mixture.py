@@ -15,7 +15,7 @@ from grip_assets.store import cluster_names
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.cluster_names import ClusterNames
 
-METHODS = {"regmix": "RegMix", "doremi": "DoReMi", "perf": "PerfRe"}
+METHODS = {"regmix": "RegMix", "doremi": "DoReMi", "perf": "Perf"}
 
 
 @dataclass(frozen=True)
