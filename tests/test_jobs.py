@@ -163,7 +163,7 @@ def kept(models, pool, tables) -> KeptModel:
 
 
 def scoring_mixtures(models, pool, tables):
-    items = pl.read_parquet(tables / "items.parquet").with_columns(target=pl.lit("a"))
+    items = pl.read_parquet(tables / "items.parquet").with_columns(target=pl.lit("a"), in_pool=pl.lit(0.0))
     items.write_parquet(tables / "targets.parquet")
     files = [str(tables / f"{name}.parquet") for name in ("targets", "tokenizer")]
     return ScoreMixture(*files, SHAPE, RECIPE), [Scored(kept(models, pool, tables), (("key", "a"),))]

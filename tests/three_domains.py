@@ -45,7 +45,7 @@ def corpus(store):
     frame.write_parquet(folder / "corpus.parquet", row_group_size=7)
     frame.select("doc_id", "domain", "held_out").write_parquet(folder / "documents.parquet")
     items = frame.filter("held_out").select(
-        item_id="doc_id", target=pl.format("domain:{}", "domain"), prompt=pl.lit(""), text="text"
+        item_id="doc_id", target=pl.format("domain:{}", "domain"), prompt=pl.lit(""), text="text", in_pool=pl.lit(0.0)
     )
     items.write_parquet(folder / "items.parquet")
     tokenizer = learn_tokenizer(frame["text"], 300)

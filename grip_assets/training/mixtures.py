@@ -264,14 +264,16 @@ def score_key(run: str, target: str, items: str) -> str:
 class ScoreMixture:
     """The job: bits that kept models need for the items of targets. The table has key, item_id and bits.
 
-    ``items``: glob of a table with item_id, target, prompt and text. Each target is scored by itself, so another target
-    changes no bit. Its unit of progress is a model and target.
+    ``items``: glob of a table with item_id, target, prompt, text and in_pool. Each target is scored by itself, so
+    another target changes no bit. Items whose ``in_pool`` is above ``copied`` are left out. Its unit of progress is a
+    model and target.
     """
 
     items: str
     tokenizer: str
     shape: Shape
     recipe: TrainingRecipe
+    copied: float = 1.0
 
     def run(self, shard: Scored) -> pa.Table:
         from grip_assets.training.small import bits, unpacked  # torch
@@ -279,7 +281,10 @@ class ScoreMixture:
         device.one_thread()
         device.note(self.recipe.device)
         tokenizer = opened.get(("tokenizer", self.tokenizer), partial(tokenizer_in, self.tokenizer))
-        of_target = opened.get(("targets", self.items, self.tokenizer), partial(targets_in, self.items, tokenizer))
+        of_target = opened.get(
+            ("targets", self.items, self.tokenizer, self.copied),
+            partial(targets_in, self.items, tokenizer, self.copied),
+        )
         found = []
         with device.turn(self.recipe.device):
             model = unpacked(shard.model.bytes(), self.shape).to(self.recipe.device)
@@ -291,11 +296,11 @@ class ScoreMixture:
         return arrow(pl.concat(found))
 
 
-def targets_in(files: str, tokenizer: "Tokenizer") -> dict[str, dict[str, Item]]:
-    """Target to item_id to the item, for the table ``mixture_items``."""
+def targets_in(files: str, tokenizer: "Tokenizer", copied: float) -> dict[str, dict[str, Item]]:
+    """Target to item_id to the item, for the table ``mixture_items``, without items that are ``copied``."""
     from grip_assets.training.small import encode  # torch
 
-    rows = pl.read_parquet(files)
+    rows = pl.read_parquet(files).filter(pl.col("in_pool") <= copied)
     pairs = zip(*(encode(tokenizer, rows[column].to_list()) for column in ("prompt", "text")), strict=True)
     found: dict[str, dict[str, Item]] = {}
     for target, item, pair in zip(rows["target"], rows["item_id"], pairs, strict=True):

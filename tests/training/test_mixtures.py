@@ -189,7 +189,7 @@ def test_a_kept_model_scores_as_right_after_its_training(tokens, corpus, trained
     steps, per_step = pace(SHAPE, RECIPE)
     small.loop(model, reader.batches(mixtures.reading(tokens, runs[0], CONTEXT), per_step), RECIPE, steps)
     job = scoring(corpus)
-    items = mixtures.targets_in(job.items, tokenizer_in(job.tokenizer))
+    items = mixtures.targets_in(job.items, tokenizer_in(job.tokenizer), 1.0)
     for target in ("domain:0", "domain:2"):
         right_after = small.bits(model, list(items[target].values()), SHAPE, RECIPE)
         found = job.run(mixtures.Scored(kept[runs[0].key], (("k", target),))).to_pydict()
@@ -222,6 +222,18 @@ def test_another_target_is_scored_without_a_training_and_changes_no_bit(store, c
 
 def job_tables(job, kept, wanted):
     yield from (job.run(mixtures.Scored(kept[run], ((key, target),))) for key, (run, target) in wanted.items())
+
+
+def test_items_that_are_copied_in_the_pool_are_not_scored(corpus, trained, tmp_path):
+    runs, placed = trained
+    kept, job = mixtures.kept_models([run.key for run in runs], placed), scoring(corpus)
+    items = pl.read_parquet(job.items)
+    items.with_columns(in_pool=pl.when(pl.col("item_id") == "0-01").then(0.5).otherwise(0.1)).write_parquet(
+        tmp_path / "items.parquet"
+    )
+    fewer = replace(job, items=str(tmp_path / "items.parquet"), copied=0.3)
+    found = fewer.run(mixtures.Scored(kept[runs[0].key], (("k", "domain:0"),)))
+    assert found["item_id"].to_pylist() == ["0-00"]
 
 
 def test_a_model_knows_the_domain_it_was_trained_on(corpus, trained):
