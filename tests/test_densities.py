@@ -1,5 +1,6 @@
 """The stage densities: its jobs are exact however they are cut, and nothing but what it reads searches neighbours."""
 
+import gc
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -105,12 +106,15 @@ def test_the_summary_of_a_document_is_that_of_its_distances():
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory):
-    """A planted pool, curated."""
+    """A planted pool, curated. Each run of a stage collects garbage first, which is slow in the process of many tests."""
+    gc.collect()
+    gc.freeze()
     made = Synthetic(tmp_path_factory.mktemp("pool"), 300)
     made.settings["clustering"] = Clustering(k=6, min_cluster_docs=10, iterations=5, seeds=1)
     for stage in MEASURED:
         made.run(stage)
-    return made
+    yield made
+    gc.unfreeze()
 
 
 def drawn(pool: Synthetic, **settings) -> pl.DataFrame:
