@@ -137,7 +137,7 @@ def test_a_person_runs_schedules_and_inspects_in_the_browser(ui, tmp_path, model
     # The graph, by groups.
     ui.open("/asset-groups", "curation")
     for group in ("settings", "reports"):
-        assert page.get_by_text(group, exact=True).first.is_visible()
+        page.get_by_text(group, exact=True).first.wait_for()
     ui.picture("graph")
 
     # Everything, for the first time: a profile pasted into the Launchpad of curate.
@@ -155,7 +155,7 @@ def test_a_person_runs_schedules_and_inspects_in_the_browser(ui, tmp_path, model
     ui.open("/runs", "grip/computed")
     ui.picture("runs")
     ui.open("/assets/subset?view=events", "documents_entered")
-    assert page.get_by_text("selection.beta: 0.3 → 0.9").first.is_visible()
+    page.get_by_text("selection.beta: 0.3 → 0.9").first.wait_for()
     ui.picture("history")
     ui.open("/assets/subset?view=overview", "Freshness policy")
     ui.picture("asset")

@@ -184,7 +184,7 @@ def test_the_web_server_shows_the_graph_on_loopback(tmp_path):
                 time.sleep(0.5)
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(600)
     shown = {"/".join(node["assetKey"]["path"]) for node in nodes}
     assert shown == {*STAGES, "report", *(f"settings/{g}" for g in GROUPS)}
 

@@ -204,7 +204,7 @@ def served(*words, **more):
         return json.load(urllib.request.urlopen(request))["data"]
 
     try:
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 600
         while True:
             try:
                 ask("{ version }")
@@ -215,7 +215,7 @@ def served(*words, **more):
         yield ask
     finally:
         os.killpg(server.pid, signal.SIGINT)
-        server.wait(60)
+        server.wait(600)
 
 
 SUBSET = "{ assetNodes { assetKey { path } assetMaterializations(limit: 1) { runId } } }"

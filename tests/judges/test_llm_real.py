@@ -42,7 +42,7 @@ def served(tmp_path, monkeypatch):
         yield str(model)
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(600)
         log.close()
 
 
