@@ -111,7 +111,9 @@ def test_a_blocking_check_stops_what_follows(lab, monkeypatch):
 
 
 # Settings of the budget say whether these are used at all. They are asked for, and reused.
-MAYBE_USED = {"probe_set", "quality_scores", "adaptation_deltas", "judge_report"}
+MAYBE_USED = {"probe_set", "quality_scores", "adaptation_deltas", "judge_report"} | {
+    stage.name for stage in STAGES.values() if stage.group == "mixing"
+}
 
 
 @pytest.mark.run
