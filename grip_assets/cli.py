@@ -205,11 +205,12 @@ def curate(corpus: Corpus = None, profile: Profile = None, set: Set = None, as_j
 
 @app.command(epilog="Example: grip plan --set budget.tau=0.7")
 def plan(corpus: Corpus = None, profile: Profile = None, set: Set = None, as_json: Json = False) -> None:
-    """List what would be computed and what reused, with about the time and the disk space that it takes, and the cost
-    of a paid judge. Nothing is changed."""
+    """List what would be computed and what reused, with about the time and the disk space that it takes, the cost
+    of a paid judge, and the models that would be trained. Nothing is changed."""
     from grip_assets import operations
     from grip_assets.report.terminal.forecast import as_text
     from grip_assets.report.terminal.spending import spending
+    from grip_assets.report.terminal.trainings import trainings
     from grip_assets.store.artifacts import ArtifactStore, data_root
 
     changes = _changes(corpus, profile, set)
@@ -218,13 +219,14 @@ def plan(corpus: Corpus = None, profile: Profile = None, set: Set = None, as_jso
         _warn_of_unused(settings, set)
         steps, forecast = operations.forecast(instance, changes)
     judge = spending(settings, steps, ArtifactStore(data_root()), forecast.size)
+    models = trainings(settings, steps, ArtifactStore(data_root()), forecast)
     if as_json:
         costs = [vars(cost) for cost in forecast.costs]
         pool = vars(forecast.size) if forecast.size else None
         total = {"seconds": forecast.seconds, "n_bytes": forecast.n_bytes, "free_bytes": forecast.free_bytes}
-        _print_json({"steps": costs, "pool": pool, **total, "judge": judge})
+        _print_json({"steps": costs, "pool": pool, **total, "judge": judge, "trainings": models})
         return
-    for line in [*as_text(forecast), *judge]:
+    for line in [*as_text(forecast), *models, *judge]:
         print(line)
 
 

@@ -9,6 +9,7 @@ import pytest
 from mixed import FOUND, NAMES, SHARES, Mixed
 
 from grip_assets.engine.in_force import Run
+from grip_assets.engine.plan import Step
 from grip_assets.export.card import _mixture as of_card
 from grip_assets.report import mixing
 from grip_assets.report.page.build import build
@@ -17,6 +18,9 @@ from grip_assets.report.page.mixing import section
 from grip_assets.report.terminal import mixing as terminal
 from grip_assets.report.terminal.ladder import ladder
 from grip_assets.report.terminal.mixture_check import as_lines
+from grip_assets.report.terminal.trainings import trainings
+from grip_assets.settings import GROUPS, validate
+from grip_assets.stages.costs import Cost, Forecast, Size
 from grip_assets.store import cluster_names, learned_mixture
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.catalog import connect
@@ -287,3 +291,27 @@ def test_a_page_is_written_again_once_the_mixture_is_checked(tmp_path):
         for checked in (False, True)
     ]
     assert digests[0] != digests[1]
+
+
+@pytest.mark.parametrize(
+    ("mixing", "said"),
+    [
+        (
+            {"mixtures": 64, "seeds": 2, "tokens": 1000},
+            "at most 128 trainings, 128,000 tokens in all; 1,000 tokens each",
+        ),
+        ({"method": "doremi", "tokens": 1000}, "at most 2 trainings, 2,000 tokens in all"),
+        ({"method": "perf", "tokens": 1000}, "at most 6 trainings, 6,000 tokens in all"),
+        ({"method": "perf", "tokens": 1000, "domains": "families"}, "one model for each domain"),
+    ],
+)
+def test_a_plan_says_how_many_models_it_trains(regmix, mixing, said):
+    store = ArtifactStore(regmix)
+    settings = {group: validate(group, {}) for group in GROUPS} | {"mixing": validate("mixing", mixing)}
+    steps = [] if "domains" in mixing else [Step("mixture_domains", "reuse", "", None, "planted")]
+    size = Size(100, 10_000, 50_000, True)
+    costs = [Cost("mixture_runs", "compute", "", None, 7200.0, 0, "guess")]
+    lines = trainings(settings, steps, store, Forecast(costs, size, 0))
+    assert said in lines[0] and "about 2.0 h (guess)" in lines[0]
+    reused = [Cost("mixture_runs", "reuse", "", None, 0.0, 0, "")]
+    assert trainings(settings, steps, store, Forecast(reused, size, 0)) == []

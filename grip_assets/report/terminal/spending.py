@@ -47,7 +47,7 @@ def _naming(all_settings: Settings, steps: Sequence[Step], store: ArtifactStore,
     settings = Taxonomy.of(all_settings)
     if Clustering.of(all_settings).effective().method == "column":
         return []
-    n = _clusters(all_settings, steps, store, size)
+    n = clusters_of(all_settings, steps, store, size)
     if n is None:
         return ["names: one call for each cluster; their number is known once the corpus is read"]
     return [f"names: at most {n:,} calls to {settings.model}, one for each cluster. Cap: {_caps(settings)}"]
@@ -55,7 +55,7 @@ def _naming(all_settings: Settings, steps: Sequence[Step], store: ArtifactStore,
 
 def _checking(all_settings: Settings, steps: Sequence[Step], store: ArtifactStore, size: Size | None) -> list[str]:
     """The calls of cluster_report: names from three other kinds of documents, held-out documents, and trials."""
-    settings, n = Taxonomy.of(all_settings), _clusters(all_settings, steps, store, size)
+    settings, n = Taxonomy.of(all_settings), clusters_of(all_settings, steps, store, size)
     if n is None:
         return []
     kinds = 1 if Clustering.of(all_settings).effective().method == "column" else len(KINDS)
@@ -67,7 +67,7 @@ def _checking(all_settings: Settings, steps: Sequence[Step], store: ArtifactStor
     ]
 
 
-def _clusters(all_settings: Settings, steps: Sequence[Step], store: ArtifactStore, size: Size | None) -> int | None:
+def clusters_of(all_settings: Settings, steps: Sequence[Step], store: ArtifactStore, size: Size | None) -> int | None:
     """The number of clusters, or the most that there can be; None while the size of the pool is not known."""
     versions = {s.asset: s.version for s in steps if s.version and store.has(s.asset, s.version)}
     if "clusters" in versions:

@@ -1,0 +1,47 @@
+"""The small models that a plan would train on mixtures: how many, on how many tokens, for about how long."""
+
+from collections.abc import Sequence
+
+from grip_assets.engine.plan import Step
+from grip_assets.engine.stage import Settings
+from grip_assets.report.terminal.forecast import duration
+from grip_assets.report.terminal.spending import clusters_of
+from grip_assets.settings import Mixing
+from grip_assets.stages.costs import Cost, Forecast
+from grip_assets.store.artifacts import ArtifactStore
+
+STAGE = "mixture_runs"
+
+
+def trainings(settings: Settings, steps: Sequence[Step], store: ArtifactStore, forecast: Forecast) -> list[str]:
+    """Lines for a plan; none if no model would be trained on a mixture."""
+    cost = next((cost for cost in forecast.costs if cost.asset == STAGE and cost.action == "compute"), None)
+    if cost is None:
+        return []
+    mixing = Mixing.of(settings)
+    domains = _domains(settings, steps, store, forecast)
+    n = _number(mixing, domains)
+    if n is None:
+        return [f"{STAGE}: one model for each domain and one for the natural shares; {_each(mixing, cost)}"]
+    return [
+        f"{STAGE}: at most {n:,} trainings, {n * mixing.tokens:,} tokens in all; {_each(mixing, cost)}",
+        "       a training that was made before is kept: only the others are made",
+    ]
+
+
+def _each(mixing: Mixing, cost: Cost) -> str:
+    return f"{mixing.tokens:,} tokens each; about {duration(cost.seconds)} ({cost.basis})"
+
+
+def _number(mixing: Mixing, domains: int | None) -> int | None:
+    """How many models are trained. None if it depends on the domains, and their number is not known."""
+    if mixing.method == "perf":
+        return None if domains is None else (domains + 1) * mixing.seeds
+    return {"regmix": mixing.mixtures, "doremi": 2}[mixing.method] * mixing.seeds
+
+
+def _domains(settings: Settings, steps: Sequence[Step], store: ArtifactStore, forecast: Forecast) -> int | None:
+    version = next((s.version for s in steps if s.asset == "mixture_domains" and s.version), None)
+    if version and store.has("mixture_domains", version):
+        return int(store.manifest("mixture_domains", version)["tables"]["mixture_domains"]["rows"])
+    return clusters_of(settings, steps, store, forecast.size) if Mixing.of(settings).domains == "clusters" else None
