@@ -32,8 +32,8 @@ CODE_VERSION = "1"
     kinds={"html"},
     owners=["team:grip"],
     description="One HTML file that opens with no server and no network: map, clusters, the paper's figures from your"
-    " data, budget, stability, diversity, and any two of the latest runs side by side. Its link works while `make ui`"
-    " runs; `grip report` opens the page at any time.",
+    " data, learned weights, budget, stability, diversity, and any two of the latest runs side by side. Its link works"
+    " while `make ui` runs; `grip report` opens the page at any time.",
     code_version=CODE_VERSION,
     dagster_type=events.NOTHING,
     automation_condition=on_change,

@@ -34,7 +34,14 @@ FRESH = {"subset": dg.FreshnessPolicy.time_window(timedelta(days=8), warn_window
 
 FIRST = {"taxonomy": {"dagster/priority": "1"}}  # what comes after it shows the names of clusters
 
-PAGES = {"corpus": "pools", "quality_scores": "judge", "judge_report": "judge", "budgets": "knobs", "subset": "knobs"}
+PAGES = {
+    "corpus": "pools",
+    "quality_scores": "judge",
+    "judge_report": "judge",
+    "budgets": "knobs",
+    "subset": "knobs",
+    "mixture_check": "mixing",
+}
 
 
 def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinition:
@@ -110,7 +117,9 @@ def with_refusal_first(context: dg.AssetExecutionContext, data: Data) -> Iterato
 
 def page_of(stage: Stage) -> str:
     """The page of the docs that says most about a stage."""
-    return PAGES.get(stage.name) or {"evaluation": "evidence", "reports": "report"}.get(stage.group, "recompute")
+    return PAGES.get(stage.name) or {"evaluation": "evidence", "reports": "report", "mixing": "mixing"}.get(
+        stage.group, "recompute"
+    )
 
 
 def code_references(what: Any, page: str, query: str | None = None) -> dg.CodeReferencesMetadataValue:

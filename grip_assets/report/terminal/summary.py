@@ -22,6 +22,10 @@ WHY = {  # by settings/budget.base
     " from\n  large clusters and gives to small ones.",
     "proportional": "  Why: a cluster's budget is its share of the pool, times its boost.",
     "given": "  Why: a cluster's budget is its weight in budget.weights, times its boost.",
+    "uniform": "  Why: each cluster has the same budget, times its boost.",
+    "tempered": "  Why: a cluster's budget is a power of its share of the pool (budget.exponent), times its boost.",
+    "unimax": "  Why: each cluster has the same budget, as far as it is read at most budget.max_epochs times, times its boost.",
+    "chameleon": "  Why: a cluster that is like many others has a larger budget; its boost multiplies it.",
     "mixture": "  Why: a cluster's budget is its learned weight (settings/mixing), times its boost.",
 }
 LEGEND = (
