@@ -22,7 +22,15 @@ from grip_assets.runtime.progress import worked
 from grip_assets.settings import digest
 from grip_assets.store.tables import arrow
 from grip_assets.training.domain_tokens import DomainTokens
-from grip_assets.training.mixtures import SETTINGS, KeptModel, Reader, order_of, ready_to_train, reason
+from grip_assets.training.mixtures import (
+    SETTINGS,
+    KeptModel,
+    Reader,
+    order_of,
+    ready_to_train,
+    reason,
+    worse_than_guessing,
+)
 from grip_assets.training.recipe import Shape, TrainingRecipe, pace
 
 if TYPE_CHECKING:
@@ -118,7 +126,7 @@ class TrainProxy:
     smoothing: float
 
     def run(self, shard: ProxyRun) -> pa.Table:
-        from grip_assets.training.small import Diverged, loop, nats_of, new_model, unpacked  # torch
+        from grip_assets.training.small import Diverged, by_tenths, loop, nats_of, new_model, unpacked  # torch
 
         tokens, context = ready_to_train(self.tokens, self.recipe), self.shape.context
         steps, per_step = pace(self.shape, self.recipe)
@@ -131,11 +139,17 @@ class TrainProxy:
             )
             model = new_model(self.shape, shard.seed, SETTINGS)
             try:
-                loop(model, batches, self.recipe, steps, loss, worked)
+                losses = loop(model, batches, self.recipe, steps, loss, worked)
             except Diverged as error:
-                return arrow(pl.DataFrame([{"key": shard.key, "failed": reason(str(error))}], STEPS))
+                return _failed(shard.key, reason(str(error)))
+        if failed := worse_than_guessing(by_tenths(losses), self.shape.vocabulary):
+            return _failed(shard.key, failed)
         rows = [*_rows(shard.key, loss.history), *_average(shard.key, weights)]
         return arrow(pl.DataFrame(rows, STEPS, orient="row"))
+
+
+def _failed(key: str, why: str) -> pa.Table:
+    return arrow(pl.DataFrame([{"key": key, "failed": why}], STEPS))
 
 
 def _rows(key: str, history: Sequence[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple]:
