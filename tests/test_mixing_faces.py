@@ -89,6 +89,15 @@ def test_predictions_are_beside_measurements_and_the_best_is_at_the_top(regmix):
     assert one(texts, "The learned weights") == "<strong>The learned weights</strong>: better than natural"
 
 
+def test_whether_the_predicted_order_held_is_said_on_the_page_and_in_the_terminal(tmp_path):
+    root = Mixed().write(tmp_path)
+    manifest = next((root / "mixture_check").glob("[!.]*/manifest.json"))
+    said = {"prediction": "The predicted order of the mixers held <b>."}
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"metrics": said}))
+    assert one(seen(root)[0], "predicted order") == "The predicted order of the mixers held &lt;b&gt;."
+    assert "  The predicted order of the mixers held <b>." in as_lines(root)
+
+
 def test_a_measurement_of_an_earlier_mixture_is_said_to_be_one(tmp_path):
     root = Mixed().write(tmp_path)
     assert not [text for text in seen(root)[0] if "earlier mixture" in text]
@@ -242,7 +251,7 @@ def test_the_summary_says_which_domains_went_up_and_down(regmix):
 @pytest.mark.parametrize(
     ("method", "because"),
     [
-        ("regmix", "one hundredth more of it changes the predicted loss by −0.0034 bits per byte"),
+        ("regmix", "one point more of it changes the predicted loss by −0.0034 bits per byte"),
         ("doremi", "nats per token above that of the reference"),
         ("perf", "read more often, it lowered the loss by 0.0"),
     ],

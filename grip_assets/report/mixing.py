@@ -120,8 +120,8 @@ def matter(mixture: Mixture, value: Mapping[int, float], most: int) -> str:
         return f"read more often, they lowered the loss most: {_and(said)} bits per byte."
     said = [f"{mixture.label(d)} by {signed(value[d])}" for d in top]
     return (
-        "raising a share by one hundredth of the mixture, at the cost of all others, changes the predicted loss most"
-        f" for {_and(said)} bits per byte. Less is better."
+        "raising a share by one point, at the cost of all others, changes the predicted loss most for"
+        f" {_and(said)} bits per byte. Less is better."
     )
 
 
@@ -134,7 +134,7 @@ def reason(mixture: Mixture, value: float) -> str:
         return "read more often, it did not lower the loss"
     if method == "perf":
         return f"read more often, it lowered the loss by {value:.4f} bits per byte"
-    return f"one hundredth more of it changes the predicted loss by {signed(value)} bits per byte"
+    return f"one point more of it changes the predicted loss by {signed(value)} bits per byte"
 
 
 def _and(said: Sequence[str]) -> str:

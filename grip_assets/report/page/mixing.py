@@ -154,6 +154,8 @@ def _checked(context: Context, found: Mixture) -> list[Block]:
         for row in verdicts
         if row["mixer"] in ("found", "grip")
     ]
+    metrics = _check_in_force(context)["metrics"]
+    said += [say("{order}", order=metrics[name]) for name in ("prediction", "grip_left_out") if metrics.get(name)]
     if not _of_this_mixture(context, found):
         said = [say(OLD), *said]
     return [*said, figures.predicted(predicted, measured, verdicts)]
@@ -161,9 +163,13 @@ def _checked(context: Context, found: Mixture) -> list[Block]:
 
 def _of_this_mixture(context: Context, found: Mixture) -> bool:
     """Whether mixture_check measured the mixture in force, and not an earlier one."""
+    return bool(_check_in_force(context)["inputs"].get("mixture") == found.version)
+
+
+def _check_in_force(context: Context) -> dict[str, Any]:
+    """The manifest of mixture_check."""
     versions = dict(context.ask("report/run").select("asset", "version").iter_rows())
-    made_from = context.store.manifest("mixture_check", versions["mixture_check"])["inputs"]
-    return bool(made_from.get("mixture") == found.version)
+    return context.store.manifest("mixture_check", versions["mixture_check"])
 
 
 def _capital(text: str) -> str:

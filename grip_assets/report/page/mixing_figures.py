@@ -110,7 +110,7 @@ def weights(context: Context, found: Mixture) -> Figure:
         Column("most", "Cap", ".2%", "the largest weight that the guards allow"),
     ]
     if "effect" in rows.columns:
-        columns.append(Column("effect", "Loss for 1% more", "+.4f", "predicted, bits per byte; less is better"))
+        columns.append(Column("effect", "Loss for 1 point more", "+.4f", "predicted, bits per byte; less is better"))
     table = Table("Weights before and after", columns, rows.sort("domain").to_dicts(), folded=True)
     height = 150 + max(context.rows(len(shown)), 29 * len(shown), 96)
     return figure("mixing-weights", "Weights, before and after", says, drawn, height, table=table)
