@@ -64,7 +64,12 @@ def test_a_stage_declares_a_picture_where_there_is_one_to_draw():
     assert drawn == {stage.name for stage in STAGES.values() if stage.picture}
 
 
-UNUSED = ("student", "balance", "mixture_domains")  # all are embedded; by k-means; budgets are not learned
+UNUSED = (
+    "student",
+    "balance",
+    "mixture_domains",
+    "mixture_runs",
+)  # all are embedded; by k-means; budgets are not learned
 
 
 @pytest.mark.run

@@ -17,7 +17,7 @@ from grip_assets.stages.curation import (
     taxonomy,
 )
 from grip_assets.stages.evaluation import evaluation, evaluation_set, strategies, trainings
-from grip_assets.stages.mixing import mixture_domains
+from grip_assets.stages.mixing import mixture_domains, mixture_runs
 from grip_assets.stages.reports import balance, cluster_report, corpus_map, judge_report, knobs, rounds, stability
 
 STAGES = {
@@ -34,6 +34,7 @@ STAGES = {
         quality_scores,
         adaptation_deltas,
         mixture_domains,
+        mixture_runs,
         budgets,
         densities,
         subset,
