@@ -61,6 +61,15 @@ def test_a_store_of_before_shards_were_noted_keeps_them(tmp_path):
     assert [item.kind for item in cleaning.removable(store, {"stage": "new"})] == ["shards"]
 
 
+def test_tokens_of_domains_go_when_no_training_in_force_needs_them(tmp_path):
+    store = ArtifactStore(tmp_path)
+    for name in ("tokens-used", "tokens-of-old-clusters"):
+        (tmp_path / "mixture_runs" / ".shards" / name).mkdir(parents=True)
+    store.keep({"stage": "mixture_runs", "version": "a", "inputs": {}, "tables": {}, "shards": ["tokens-used"]})
+    (gone,) = cleaning.removable(store, {"mixture_runs": "a"})
+    assert gone.path.name == "tokens-of-old-clusters"
+
+
 def test_the_command_lists_and_removes(lab, capsys):
     lab.curate(selection={"beta": 0.9})
     capsys.readouterr()

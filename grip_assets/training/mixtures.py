@@ -76,15 +76,6 @@ def windows_of(weights_D: np.ndarray, n: int) -> np.ndarray:
     return largest_remainder(wanted_D, np.full(len(wanted_D), n), n)
 
 
-def matched_limits(tokens_D: np.ndarray, total: int, windows_D: np.ndarray, n: int) -> np.ndarray:
-    """Limits under which a training repeats a domain as often as a subset of ``total`` tokens will, int64 (D,).
-
-    A domain of T_d tokens may give T_d n / total different windows to a training of ``n`` windows. ``windows_D``: how
-    many there are. A domain gives at least one.
-    """
-    return np.clip(np.floor(tokens_D / total * n).astype(np.int64), 1, windows_D)
-
-
 def reading(tokens: DomainTokens, run: MixtureRun, context: int) -> np.ndarray:
     """Positions of the windows that a run reads, in their order, int64 (N,).
 

@@ -127,11 +127,6 @@ def test_a_run_is_named_by_what_it_reads(tokens):
     assert len({run.key, *(other.key for other in others)}) == 3
 
 
-def test_matched_limits_repeat_a_domain_as_often_as_the_subset():
-    limits = mixtures.matched_limits(np.array([5000, 100, 40_000]), 10_000, np.array([90, 90, 90]), 100)
-    assert limits.tolist() == [50, 1, 90]
-
-
 def test_a_trained_mixture_says_what_was_read(tokens):
     row = mixtures.TrainMixture(tokens, SHAPE, RECIPE).run(run_of([0.5, 0.3, 0.2], tokens)).to_pylist()[0]
     assert row["failed"] is None and row["achieved"] == [0.5, 0.296875, 0.203125]
