@@ -214,8 +214,8 @@ def served(*words, **more):
                 time.sleep(0.5)
         yield ask
     finally:
-        os.killpg(server.pid, signal.SIGINT)
-        server.wait(600)
+        os.killpg(server.pid, signal.SIGTERM)  # a shell may have told this process to ignore SIGINT
+        server.wait(120)
 
 
 SUBSET = "{ assetNodes { assetKey { path } assetMaterializations(limit: 1) { runId } } }"
