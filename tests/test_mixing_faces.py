@@ -324,3 +324,38 @@ def test_a_plan_says_how_many_models_it_trains(regmix, mixing, said):
     assert said in lines[0] and "about 2.0 h (guess)" in lines[0]
     reused = [Cost("mixture_runs", "reuse", "", None, 0.0, 0, "")]
     assert trainings(settings, steps, store, Forecast(reused, size, 0)) == []
+
+
+@pytest.mark.ui
+@pytest.mark.slow
+def test_the_section_in_a_browser(attacked, chromium, tmp_path):
+    """Light, dark, a phone, the keyboard; no request, no error, and nothing that the name of a domain says is done."""
+    from playwright.sync_api import sync_playwright
+
+    (tmp_path / "page.html").write_text(build(attacked[0])[0])
+    url = (tmp_path / "page.html").as_uri()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for width, scheme in ((1280, "light"), (1280, "dark"), (360, "light")):
+            page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+            said, asked = [], []
+            page.on("console", lambda m, to=said: to.append(m.text))
+            page.on("pageerror", lambda e, to=said: to.append(str(e)))
+            page.on("request", lambda r, to=asked: to.append(r.url))
+            page.goto(f"{url}#mixing")
+            page.evaluate("document.querySelectorAll('#mixing details').forEach((d) => { d.open = true; })")
+            for figure in page.locator("#mixing figure").all():
+                figure.scroll_into_view_if_needed()
+                figure.locator(".plot .main-svg").first.wait_for()
+            assert page.locator("#mixing .main-svg a, #mixing .main-svg image").count() == 0
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            before = page.locator("#mixing-swarm .scatterlayer").inner_html()
+            page.get_by_label("Horizontal axis").focus()
+            page.keyboard.press("ArrowDown")
+            page.wait_for_timeout(300)
+            assert "horizontal: share of" in page.locator("#mixing-swarm-note").text_content()
+            assert page.locator("#mixing-swarm .scatterlayer").inner_html() != before
+            assert page.evaluate("window.hacked") is None
+            assert not said and {u.partition("#")[0] for u in asked if not u.startswith("data:")} == {url}
+            page.close()
+        browser.close()
