@@ -11,7 +11,7 @@ from mixed import FOUND, NAMES, SHARES, Mixed
 from grip_assets.engine.in_force import Run
 from grip_assets.engine.plan import Step
 from grip_assets.export.card import _mixture as of_card
-from grip_assets.report import mixing
+from grip_assets.report import mixing, pictures
 from grip_assets.report.page.build import build
 from grip_assets.report.page.context import Context
 from grip_assets.report.page.mixing import section
@@ -207,6 +207,33 @@ def test_names_of_domains_are_text_on_the_page(attacked):
 def test_two_long_names_that_end_differently_are_two_rows(attacked):
     rows = seen(attacked[0])[1]["mixing-weights"].data[0]["y"]
     assert len(set(rows)) == 5
+
+
+PICTURES = ("mixture_runs",)
+
+
+def drawn(root, stage):
+    store = ArtifactStore(root)
+    made = [name for name in ("mixture_domains", "mixture_runs", "mixture", "mixture_check") if (root / name).exists()]
+    tables = {t: store.parquet(name, "planted", t) for name in made for t in store.manifest(name, "planted")["tables"]}
+    return pictures.of_stage(stage, tables, cluster_names.of_clusters(store, "planted"))
+
+
+@pytest.mark.parametrize("stage", PICTURES)
+def test_the_stages_have_pictures(regmix, doremi, attacked, stage):
+    for root in (regmix, doremi, attacked[0]):
+        if (root / stage).exists():
+            picture = drawn(root, stage)
+            assert picture.startswith(b"\x89PNG") and len(picture) < 90_000, stage
+
+
+def test_the_picture_of_trainings_needs_no_domain_that_was_measured(tmp_path):
+    planted = Mixed(checked=False)
+    tables = planted.tables()
+    losses = tables["mixture_runs"]["mixture_losses"].with_columns(target=pl.lit("humaneval"))
+    tables["mixture_runs"]["mixture_losses"] = losses.unique(["mixture_id", "seed"], maintain_order=True)
+    planted.tables = lambda: tables
+    assert drawn(planted.write(tmp_path), "mixture_runs").startswith(b"\x89PNG")
 
 
 def test_one_domain_and_one_mixture_are_shown(tmp_path):

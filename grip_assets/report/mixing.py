@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from grip_assets.stages.mixing.objective import objective_of
+from grip_assets.store import cluster_names
+from grip_assets.store.cluster_names import NONE, ClusterNames
 from grip_assets.store.learned_mixture import Mixture
 
 DOMAINS = {"clusters": "clusters", "families": "families of clusters", "column": "values of a column"}
@@ -28,6 +30,12 @@ REGRESSORS = {
     "gp": "Gaussian process",
     "rank_mean": "mean rank of the three",
 }
+
+
+def labels_of(rows: pl.DataFrame, names: ClusterNames = NONE) -> dict[int, str]:
+    """The labels of domains where no manifest says what they are, as in a picture: clusters have a cluster_id."""
+    kind = "clusters" if rows["cluster_id"].null_count() == 0 else "column"
+    return cluster_names.of_domains(rows.to_dicts(), kind, names)
 
 
 def up_and_down(mixture: Mixture, most: int) -> tuple[list[str], list[str]]:

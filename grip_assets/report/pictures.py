@@ -10,8 +10,9 @@ import matplotlib
 import numpy as np
 import polars as pl
 
+from grip_assets.report import mixing
 from grip_assets.stages.reports.balance import NAMES
-from grip_assets.store.cluster_names import NONE, ClusterNames
+from grip_assets.store.cluster_names import NONE, ClusterNames, cut
 from grip_assets.store.query import query
 
 matplotlib.use("Agg")
@@ -358,7 +359,60 @@ def cluster_report_picture(tables: Mapping[str, Any], names: ClusterNames = NONE
     return png(figure)
 
 
-WITH_NAMES = (budgets_picture, quality_scores_picture, rounds_picture, cluster_report_picture)
+def mixture_runs_picture(tables: Mapping[str, Any], names: ClusterNames = NONE) -> bytes:
+    """The weights over the steps of DoReMi; for the other methods, the loss of each mixture over its distance to the
+    natural shares, and its spread over the domains."""
+    domains, steps = _table(tables, "mixture_domains"), _table(tables, "mixture_steps")
+    if len(steps):
+        return _of_steps(steps, mixing.labels_of(domains, names))
+    mixtures, losses = _table(tables, "mixtures"), _table(tables, "mixture_losses")
+    value = _mean_loss(losses, domains)
+    rows = mixing.swarm(mixtures, losses, value, domains).drop_nulls("value")
+    figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
+    for (kind,), some in rows.group_by("kind", maintain_order=True):
+        one = kind not in ("swarm", "upsampled")
+        look: dict[str, Any] = {"color": "black", "ms": 7} if one else {"color": CHOSEN, "ms": 4, "alpha": 0.6}
+        axes.plot(100 * some["distance"], some["value"], "s" if one else "o", label=str(kind), **look)
+    axes.set(title=f"{len(rows):,} trained mixtures", xlabel="distance to the natural shares, points")
+    axes.set_ylabel("bits per byte")
+    if len(rows):
+        axes.legend(frameon=False, fontsize=7)
+    return png(figure)
+
+
+def _mean_loss(losses: pl.DataFrame, domains: pl.DataFrame) -> pl.DataFrame:
+    """The mean over domains by natural share, as with mixing.objective=held_out; over all targets if no domain was
+    measured. Columns mixture_id, seed, value."""
+    if losses["target"].str.starts_with("domain:").any():
+        return mixing.objectives(losses, "held_out", domains, "mixture_id")
+    return losses.group_by("mixture_id", "seed").agg(value=pl.mean("loss")).drop_nulls()
+
+
+def _of_steps(steps: pl.DataFrame, labels: Mapping[int, str]) -> bytes:
+    mean = steps.group_by("domain", "step").agg(pl.mean("weight")).sort("domain", "step")
+    order = mean.group_by("domain").agg(pl.mean("weight")).sort("weight", "domain", descending=[True, False])["domain"]
+    figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
+    for place, domain in enumerate(order):
+        line = mean.filter(domain=domain)
+        look: dict[str, Any] = {"label": _short(labels[domain])} if place < 8 else {"color": POOL, "lw": 0.7}
+        axes.plot(line["step"], 100 * line["weight"], **look)
+    axes.set(title="Weights over the steps of DoReMi", xlabel="step", ylabel="% of the weight", ylim=(0, None))
+    axes.legend(title="the heaviest", frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    return png(figure)
+
+
+WITH_NAMES = (
+    budgets_picture,
+    quality_scores_picture,
+    rounds_picture,
+    cluster_report_picture,
+    mixture_runs_picture,
+)
+
+
+def _short(label: str) -> str:
+    """A label on one short line. A dollar sign does not begin a formula of matplotlib."""
+    return cut(label, TICK).replace("$", r"\$")
 
 
 def _called(cluster: int, names: ClusterNames, lines: int = 2) -> str:

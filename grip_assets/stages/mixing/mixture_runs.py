@@ -432,6 +432,7 @@ stage = Stage(
     " course of DoReMi's weights. Each training is kept. Not used unless settings/budget.base is mixture.",
     tables=TABLES,
     checks=CHECKS,
+    picture=True,
     expensive=True,
     inputs=("corpus", "mixture_domains"),
     reads={
