@@ -334,11 +334,11 @@ def test_a_page_is_written_again_once_the_mixture_is_checked(tmp_path):
     [
         (
             {"mixtures": 64, "seeds": 2, "tokens": 1000},
-            "at most 128 trainings, 128,000 tokens in all; 1,000 tokens each",
+            "at most 128 trainings of 1,000 tokens each, 128,000 in all",
         ),
-        ({"method": "doremi", "tokens": 1000}, "at most 2 trainings, 2,000 tokens in all"),
-        ({"method": "perf", "tokens": 1000}, "at most 6 trainings, 6,000 tokens in all"),
-        ({"method": "perf", "tokens": 1000, "domains": "families"}, "one model for each domain"),
+        ({"method": "doremi", "tokens": 1000}, "at most 2 trainings of 1,000 tokens each, 2,000 in all"),
+        ({"method": "perf", "tokens": 1000}, "at most 6 trainings of 1,000 tokens each, 6,000 in all"),
+        ({"method": "perf", "tokens": 1000, "domains": "families"}, "a training for each domain"),
     ],
 )
 def test_a_plan_says_how_many_models_it_trains(regmix, mixing, said):

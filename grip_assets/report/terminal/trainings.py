@@ -22,15 +22,21 @@ def trainings(settings: Settings, steps: Sequence[Step], store: ArtifactStore, f
     domains = _domains(settings, steps, store, forecast)
     n = _number(mixing, domains)
     if n is None:
-        return [f"{STAGE}: one model for each domain and one for the natural shares; {_each(mixing, cost)}"]
+        return [
+            f"{STAGE}: a training for each domain and one for the natural shares, of {_each(mixing)}; {_time(cost)}"
+        ]
     return [
-        f"{STAGE}: at most {n:,} trainings, {n * mixing.tokens:,} tokens in all; {_each(mixing, cost)}",
-        "       a training that was made before is kept: only the others are made",
+        f"{STAGE}: at most {n:,} trainings of {_each(mixing)}, {n * mixing.tokens:,} in all; {_time(cost)}."
+        " Trainings that were made before are not made again.",
     ]
 
 
-def _each(mixing: Mixing, cost: Cost) -> str:
-    return f"{mixing.tokens:,} tokens each; about {duration(cost.seconds)} ({cost.basis})"
+def _each(mixing: Mixing) -> str:
+    return f"{mixing.tokens:,} tokens each"
+
+
+def _time(cost: Cost) -> str:
+    return f"about {duration(cost.seconds)} ({cost.basis})"
 
 
 def _number(mixing: Mixing, domains: int | None) -> int | None:
