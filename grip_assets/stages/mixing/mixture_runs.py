@@ -235,7 +235,7 @@ class Trainings:
             orient="row",
         )
         job = mixtures.ScoreMixture(
-            self.work.files("mixture_items"), self.work.files("mixture_tokenizer"), self.shape, self.recipe
+            self.work.files("mixture_items"), self.work.files("mixture_tokenizer"), self.shape, self.recipe, COPIED
         )
         shards = Shards(self.work.store, NAME, digest([self.how, "scores"]))
         if not wanted:
