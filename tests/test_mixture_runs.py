@@ -8,13 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 from planted_mixing import Folder, pool, text
 
+from grip_assets.engine.plan import Step
 from grip_assets.engine.stage import Work
 from grip_assets.errors import GripError
 from grip_assets.settings import validate
-from grip_assets.stages import STAGES
+from grip_assets.stages import STAGES, costs
+from grip_assets.stages.costs import Size
 from grip_assets.stages.mixing import mixture_runs
 from grip_assets.stages.mixing.mixture_runs import limits_of, mixtures_of, trained, upsampled
 from grip_assets.training import mixtures
+from grip_assets.training.recipe import Shape, parameters
 
 TINY = {
     "vocabulary": 320, "hidden": 16, "layers": 1, "heads": 1, "context": 16, "tokens": 1600, "batch_tokens": 160,
@@ -51,7 +54,7 @@ def test_every_mixture_has_a_loss_on_every_target_and_read_what_it_should(swarm)
 
 def test_the_loss_is_the_bits_of_a_kept_model_for_the_bytes_of_the_target(swarm):
     """By a slow loop over the items, with the model of the first mixture."""
-    from grip_assets.training.recipe import Shape, TrainingRecipe
+    from grip_assets.training.recipe import TrainingRecipe
     from grip_assets.training.runs import items_in, tokenizer_in
     from grip_assets.training.small import bits, unpacked
 
@@ -190,6 +193,40 @@ def test_a_training_repeats_a_domain_as_often_as_the_subset_would():
     for weight, share in ((0.9, 0.0999), (0.6, 0.4)):
         of_training = weight * 1000 / limits_of(np.array([share]), 0.25, 1000)[0]
         assert of_training == pytest.approx(weight * 0.25 / share, rel=0.01)
+
+
+def test_a_plan_says_what_the_trainings_take_by_those_made_here(swarm):
+    """Half of the new mixtures were made before, so a plan for twice as many trains only the others."""
+    swarm.make("mixture_runs")
+    at = Size(114, 5_000, 20_000, True)
+
+    def planned(**turned):
+        settings = swarm.settings | {"mixing": validate("mixing", swarm.settings["mixing"].model_dump() | turned)}
+        versions = {"corpus": "planted", "mixture_domains": swarm.owner["mixture_domains"][1]}
+        steps = [Step(name, "reuse", "", None, version) for name, version in versions.items()]
+        steps.append(Step("mixture_runs", "compute", "", None, None))
+        return steps, settings
+
+    def units(**turned):
+        steps, settings = planned(**turned)
+        kept = costs._kept_trainings(STAGES, settings, swarm.store, {s.asset: s.version for s in steps})
+        return costs._drivers(settings, at)["trained"] / costs._of_one_training(settings["mixing"]), kept
+
+    assert units(mixtures=16) == (16, 8) and units(seeds=2) == (16, 8) and units(tokens=3200) == (8, 0)
+    assert units(method="doremi", seeds=3) == (6, 0) and units(method="perf")[1] == 0
+    rate = costs.RATES["mixture_runs"]
+    manifest = swarm.made.manifest
+    metrics = manifest["metrics"] | {"trainings_made_now": 8}
+    assert costs._measured_units(rate, manifest | {"metrics": metrics}, at) == 8 * costs._of_one_training(
+        swarm.settings["mixing"]
+    )
+
+
+@pytest.mark.parametrize("shape", [Shape(320, 16, 1, 1, 16), Shape(1024, 128, 2, 2, 64)])
+def test_the_parameters_of_a_model_are_counted_without_making_it(shape):
+    from grip_assets.training.small import new_model
+
+    assert parameters(shape) == sum(p.numel() for p in new_model(shape, 0).parameters())
 
 
 def test_a_larger_swarm_begins_with_the_smaller_one():

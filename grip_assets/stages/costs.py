@@ -1,7 +1,8 @@
 """A forecast of the seconds and the disk that a run will take, for each asset.
 
 A stage that was computed in this data folder has a measured cost. For another pool this cost is scaled by its driver
-(bytes read, tokens embedded, documents, documents with and without a vector, tokens probed). A stage that was never
+(bytes read, tokens embedded, documents, documents with and without a vector, tokens probed, tokens times parameters
+trained). A stage that was never
 computed, or only on a tiny pool, has a guess: rates that were measured once on two cores.
 """
 
@@ -15,10 +16,12 @@ from grip_assets.engine.in_force import Record
 from grip_assets.engine.plan import Step
 from grip_assets.engine.stage import Settings, Stage, setting_changes
 from grip_assets.errors import GripError
-from grip_assets.settings import Adaptation, Clustering, Corpus, Embedding, Probe
+from grip_assets.settings import Adaptation, Clustering, Corpus, Embedding, Mixing, Probe, field_names
 from grip_assets.stages.curation.corpus import pool
+from grip_assets.stages.mixing.mixture_runs import number_of_mixtures
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.disk import existing
+from grip_assets.training.recipe import Shape, parameters
 
 MAPPED = 3_000  # documents of the map at most
 WINDOW = 256  # tokens of a window of the packaged encoder
@@ -71,6 +74,10 @@ RATES = {
     "probe_set": Rate("documents", 0.5, 1e-4, bytes_each=760),
     "adaptation_deltas": Rate("probed", 8, 1 / 800),
     "quality_scores": Rate("judged", 1, 1 / 90, bytes_each=150),
+    "mixture_domains": Rate("bytes", 6, 1 / 2e6, bytes_each=0.02),
+    "mixture_runs": Rate(
+        "trained", 15, 1e-10
+    ),  # a model of 0.56 million parameters; 12,900 tokens a second on one core
     "densities": Rate("vectors", 2, 1e-5, bytes_each=60),
     "subset": Rate("documents", 1, 2e-6, bytes_each=80),
     "knobs": Rate("documents", 1, 2e-5),
@@ -78,6 +85,7 @@ RATES = {
     "report": Rate("documents", 6, 1e-4, fixed_bytes=5_000_000),
 }
 GEM = Rate("documents", 6, 1.5e-3)  # the stage partition with clustering.method=gem, 24 components and three starts
+ON_A_GPU = Rate("trained", 30, 2e-13)  # mixture_runs with mixing.device=cuda; not measured
 OTHER = Rate("documents", 1, 1e-6)
 A_RUN = Rate("documents", 8, 0, fixed_bytes=1_000_000)  # starting, the event log, checks
 
@@ -133,6 +141,8 @@ def forecast(
         return Forecast([_free(step) for step in steps], None, free)
     size = pool_size(settings, steps, store)
     drivers = _drivers(settings, size)
+    versions = {step.asset: step.version for step in steps}
+    drivers["trained"] -= _kept_trainings(stages, settings, store, versions) * _of_one_training(Mixing.of(settings))
     costs = [
         _cost(step, stages[step.asset], settings, store, size, drivers) if step.action == "compute" else _free(step)
         for step in steps
@@ -170,7 +180,9 @@ def _drivers(settings: Settings, size: Size) -> dict[str, float]:
     probed = min(clusters * (Adaptation.of(settings).tokens_per_cluster or size.tokens), size.tokens)
     probe = Probe.of(settings)
     embedded = _embedded(size, Embedding.of(settings).model_dump()) * size.vectors / max(size.documents, 1)
+    mixing = Mixing.of(settings)
     return {
+        "trained": number_of_trainings(mixing, clusters) * _of_one_training(mixing),
         "documents": size.documents,
         "tokens": size.tokens,
         "bytes": size.n_bytes,
@@ -181,6 +193,30 @@ def _drivers(settings: Settings, size: Size) -> dict[str, float]:
         "mapped": min(size.documents, MAPPED),
         "judged": min(max(size.documents * probe.fraction, clusters * probe.min_per_cluster), size.documents),
     }
+
+
+def number_of_trainings(mixing: Mixing, domains: int) -> int:
+    """Small models that mixture_runs trains: of mixtures and, for doremi, of a reference and a proxy."""
+    return number_of_mixtures(mixing, domains) * mixing.seeds * (2 if mixing.method == "doremi" else 1)
+
+
+def _of_one_training(mixing: Mixing) -> float:
+    return mixing.tokens * parameters(Shape(**mixing.model_dump(include=set(field_names(Mixing, "model")))))
+
+
+def _kept_trainings(
+    stages: Mapping[str, Stage], settings: Settings, store: ArtifactStore, versions: Mapping[str, str | None]
+) -> int:
+    """Trainings of this plan that an earlier mixture_runs made: on the same domains, but of fewer mixtures or seeds."""
+    stage, found = stages.get("mixture_runs"), 0
+    if stage is None or stage.why_unused(settings):
+        return 0
+    for manifest in store.ever_made(stage.name):
+        changes = {change.partition(":")[0] for change in setting_changes(manifest["settings"], stage.values(settings))}
+        same = all(versions.get(name) == version for name, version in manifest["inputs"].items())
+        if "unused" not in manifest and same and changes <= {"mixing.mixtures", "mixing.seeds"}:
+            found = max(found, manifest["metrics"].get("trainings", 0))
+    return min(found, number_of_trainings(Mixing.of(settings), 0))
 
 
 def _embedded(size: Size, embedding: Mapping[str, Any]) -> int:
@@ -201,24 +237,33 @@ def _cost(
         manifest, at = before
         times = units / max(_measured_units(rate, manifest, at), 1)
         bytes_then = sum(table["bytes"] for table in manifest["tables"].values())
-        if times <= FAR or at.documents >= TELLING:
+        if times <= FAR or at.documents >= TELLING or rate.driver == "trained":
             start = min(rate.fixed, manifest["seconds"] / 2)
             seconds = start + (manifest["seconds"] - start) * times
             n_bytes = bytes_then * max(times, 0.01)
             same = at.known and (at.documents, at.tokens, at.vectors) == (size.documents, size.tokens, size.vectors)
             basis = "measured here" if same else f"scaled from {at.documents:,} documents"
+            if rate.driver == "trained":
+                made = manifest["metrics"]["trainings_made_now"]
+                basis = "measured here" if times == 1 else f"scaled from {made:,} trainings"
+    if rate.driver == "trained":
+        n_bytes += 4 * units / Mixing.of(settings).tokens  # the models are kept
     return Cost(step.asset, "compute", step.why, step.version, seconds, round(n_bytes), basis)
 
 
 def _rate(stage: Stage, settings: Settings) -> Rate:
     if stage.name == "partition" and Clustering.of(settings).effective().method == "gem":
         return GEM
+    if stage.name == "mixture_runs" and Mixing.of(settings).device == "cuda":
+        return ON_A_GPU
     return RATES.get(stage.name, OTHER)
 
 
 def _measured_units(rate: Rate, manifest: Mapping[str, Any], at: Size) -> float:
     """Units of the driver in an earlier computation. Documents that were not embedded then do not count."""
     metrics = manifest["metrics"]
+    if rate.driver == "trained":
+        return metrics["trainings_made_now"] * _of_one_training(Mixing(**manifest["settings"]["mixing"]))
     if rate.driver == "probed":
         return metrics.get("probe_tokens") or 1
     if rate.driver == "judged":
@@ -242,6 +287,7 @@ def _nearest(stage: Stage, settings: Settings, store: ArtifactStore, size: Size)
         if (
             "unused" in manifest
             or manifest["metrics"].get("documents_embedded_now") == 0
+            or manifest["metrics"].get("trainings_made_now") == 0
             or not manifest.get("seconds")
         ):
             continue

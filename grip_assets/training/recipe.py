@@ -14,6 +14,17 @@ class Shape:
     context: int
 
 
+def wide(shape: Shape) -> int:
+    """Width of the middle of a block: 8/3 of the model's, as a multiple of 64."""
+    return -(-shape.hidden * 8 // 3 // 64) * 64
+
+
+def parameters(shape: Shape) -> int:
+    """Number of parameters of a model. The head is tied to the embedding."""
+    block = 4 * shape.hidden**2 + 3 * shape.hidden * wide(shape) + 2 * shape.hidden
+    return shape.vocabulary * shape.hidden + shape.layers * block + shape.hidden
+
+
 @dataclass(frozen=True)
 class TrainingRecipe:
     """How a model is trained. ``tokens``: in all steps together. ``batch_tokens``: per step."""

@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_order
-from grip_assets.training.recipe import Item, Shape, TrainingRecipe, pace
+from grip_assets.training.recipe import Item, Shape, TrainingRecipe, pace, wide
 
 END = "<|end|>"  # before, between and after documents
 HEAD = "lm_head.weight"
@@ -76,7 +76,7 @@ def new_model(shape: Shape, seed: int, settings: str = "evaluation") -> Any:
     config = LlamaConfig(
         vocab_size=shape.vocabulary,
         hidden_size=shape.hidden,
-        intermediate_size=-(-shape.hidden * 8 // 3 // 64) * 64,
+        intermediate_size=wide(shape),
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.heads,
