@@ -196,7 +196,8 @@ def test_a_training_repeats_a_domain_as_often_as_the_subset_would():
 
 
 def test_a_plan_says_what_the_trainings_take_by_those_made_here(swarm):
-    """Half of the new mixtures were made before, so a plan for twice as many trains only the others."""
+    """Those that were made before are not made again."""
+    swarm.turn(mixtures=10)
     swarm.make("mixture_runs")
     at = Size(114, 5_000, 20_000, True)
 
@@ -212,7 +213,8 @@ def test_a_plan_says_what_the_trainings_take_by_those_made_here(swarm):
         kept = costs._kept_trainings(STAGES, settings, swarm.store, {s.asset: s.version for s in steps})
         return costs._drivers(settings, at)["trained"] / costs._of_one_training(settings["mixing"]), kept
 
-    assert units(mixtures=16) == (16, 8) and units(seeds=2) == (16, 8) and units(tokens=3200) == (8, 0)
+    assert units(mixtures=16) == (16, 10) and units(seeds=2) == (20, 10) and units(tokens=3200) == (10, 0)
+    assert units(mixtures=9) == (9, 9)
     assert units(method="doremi", seeds=3) == (6, 0) and units(method="perf")[1] == 0
     rate = costs.RATES["mixture_runs"]
     manifest = swarm.made.manifest
@@ -220,6 +222,7 @@ def test_a_plan_says_what_the_trainings_take_by_those_made_here(swarm):
     assert costs._measured_units(rate, manifest | {"metrics": metrics}, at) == 8 * costs._of_one_training(
         swarm.settings["mixing"]
     )
+    swarm.turn(mixtures=8)
 
 
 @pytest.mark.parametrize("shape", [Shape(320, 16, 1, 1, 16), Shape(1024, 128, 2, 2, 64)])

@@ -215,8 +215,15 @@ def _kept_trainings(
         changes = {change.partition(":")[0] for change in setting_changes(manifest["settings"], stage.values(settings))}
         same = all(versions.get(name) == version for name, version in manifest["inputs"].items())
         if "unused" not in manifest and same and changes <= {"mixing.mixtures", "mixing.seeds"}:
-            found = max(found, manifest["metrics"].get("trainings", 0))
-    return min(found, number_of_trainings(Mixing.of(settings), 0))
+            found = max(found, _shared(manifest, Mixing.of(settings)))
+    return found
+
+
+def _shared(manifest: Mapping[str, Any], now: Mixing) -> int:
+    """Trainings that an earlier mixture_runs has in common with one that differs in mixtures or seeds only."""
+    then, made = Mixing(**manifest["settings"]["mixing"]), manifest["metrics"].get("trainings", 0)
+    shared = min(then.mixtures, now.mixtures) / then.mixtures if now.method == "regmix" else 1
+    return round(made * shared * min(then.seeds, now.seeds) / then.seeds)
 
 
 def _embedded(size: Size, embedding: Mapping[str, Any]) -> int:
