@@ -1,6 +1,10 @@
 """The stage mixture_runs on a planted pool: what is trained, what is kept, and what is refused. Models are tiny."""
 
+import os
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -16,6 +20,7 @@ from grip_assets.stages import STAGES, costs
 from grip_assets.stages.costs import Size
 from grip_assets.stages.mixing import mixture_runs
 from grip_assets.stages.mixing.mixture_runs import limits_of, mixtures_of, trained, upsampled
+from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.training import mixtures
 from grip_assets.training.recipe import Shape, parameters
 
@@ -30,9 +35,9 @@ def swarm(tmp_path_factory):
     return Folder(tmp_path_factory.mktemp("swarm"), pool(), **TINY).make("mixture_runs")
 
 
-def kept_units(folder) -> Counter:
+def kept_units(store) -> Counter:
     """How often each training is kept: keys of the shards that hold models."""
-    files = (folder.store.root / "mixture_runs" / ".shards").glob("*/*.parquet")
+    files = (store.root / "mixture_runs" / ".shards").glob("*/*.parquet")
     with_models = [file for file in files if "model" in pq.read_schema(file).names]
     return Counter(key for file in with_models for key in pq.read_table(file, columns=["key"])["key"].to_pylist())
 
@@ -72,7 +77,7 @@ def test_the_loss_is_the_bits_of_a_kept_model_for_the_bytes_of_the_target(swarm)
 
 
 def test_more_mixtures_train_only_the_new_ones_and_a_target_trains_none(swarm, tmp_path):
-    before, units = losses_by_name(swarm), kept_units(swarm)
+    before, units = losses_by_name(swarm), kept_units(swarm.store)
     swarm.turn(mixtures=10)
     more = swarm.make("mixture_runs")
     assert more.metrics["trainings_made_now"] == 2 and more.metrics["trainings"] == 10
@@ -83,7 +88,7 @@ def test_more_mixtures_train_only_the_new_ones_and_a_target_trains_none(swarm, t
     assert targeted.metrics["trainings_made_now"] == 0 and not any("training 1" in line for line in targeted.lines[-5:])
     assert losses_by_name(targeted).items() >= before.items()
     assert len(targeted.table("mixture_losses").filter(target="target")) == 10
-    after = kept_units(swarm)
+    after = kept_units(swarm.store)
     assert set(units) < set(after) and set(after.values()) == {1}
     swarm.turn(mixtures=8, target_set=None)
 
@@ -103,9 +108,9 @@ def test_a_mixture_of_another_stage_that_was_trained_already_is_not_trained_agai
     inputs = {"corpus": "planted", "mixture_domains": domains}
     work = Work(swarm.chain, stage, swarm.settings, inputs, None)
     rows = swarm.table("mixtures").filter(mixture_id=3).sort("domain")
-    before = kept_units(swarm)
+    before = kept_units(swarm.store)
     losses = trained(work, swarm.settings["mixing"], [rows["weight"].to_numpy()], [0])
-    assert kept_units(swarm) == before and losses.columns == ["mixture", "seed", "target", "loss", "failed"]
+    assert kept_units(swarm.store) == before and losses.columns == ["mixture", "seed", "target", "loss", "failed"]
     assert losses["loss"].to_list() == swarm.table("mixture_losses").filter(mixture_id=3)["loss"].to_list()
 
 
@@ -165,7 +170,7 @@ def test_too_few_trainings_that_went_well_are_refused_and_kept(tmp_path, monkeyp
         GripError, match=rf"{len(bad)} of 8 trainings failed, and regmix cannot .* Lower settings/mixing.lear"
     ):
         folder.make("mixture_runs")
-    assert len(kept_units(folder)) == 8
+    assert len(kept_units(folder.store)) == 8
 
 
 def test_mixtures_that_are_all_the_same_are_refused(tmp_path, monkeypatch):
@@ -183,7 +188,7 @@ def test_a_domain_smaller_than_a_window_is_refused_before_any_training(tmp_path)
         GripError, match=r"domain.* '\(other\)' .*fewer tokens than one window of settings/mixing.context"
     ):
         folder.make("mixture_runs")
-    assert not kept_units(folder)
+    assert not kept_units(folder.store)
 
 
 def test_a_training_repeats_a_domain_as_often_as_the_subset_would():
@@ -236,3 +241,54 @@ def test_a_larger_swarm_begins_with_the_smaller_one():
     natural = np.array([0.6, 0.3, 0.1])
     few, many = (mixtures_of(validate("mixing", {"mixtures": n}), natural) for n in (8, 24))
     assert all((a.weight_D == b.weight_D).all() for a, b in zip(few, many, strict=False))
+
+
+# Makes the stage in a process of its own, which kills itself when a table with the column ``victim`` is to be stored:
+# before that, or after.
+DRIVER = """
+import os, signal, sys
+from pathlib import Path
+from planted_mixing import Folder, pool
+from grip_assets.store import shards
+from test_mixture_runs import TINY
+
+root, victim, when = sys.argv[1:]
+shards.SHARD_SECONDS = 0  # each training is stored when it ends, as those are that take seconds
+write = shards.Shards.write
+
+def store(self, table):
+    dies = victim in table.column_names
+    if not (dies and when == "before"):
+        write(self, table)
+    if dies:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+shards.Shards.write = store
+Folder(Path(root), pool(), **TINY).make("mixture_runs", workers=1)
+"""
+KILLS = [("model", "after"), ("model", "before"), ("model", "after"), ("model", "after"), ("model", "before")]
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_five_times_trains_each_unit_once_and_ends_the_same(tmp_path):
+    def run(victim, when):
+        env = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+        words = [sys.executable, "-c", DRIVER, str(tmp_path / "killed"), victim, when]
+        return subprocess.run(words, env=env, capture_output=True, text=True, timeout=300)
+
+    stored = 0
+    for victim, when in KILLS:
+        killed = run(victim, when)
+        assert killed.returncode == -9, killed.stderr[-2000:]
+        stored += when == "after"
+        folder = ArtifactStore(tmp_path / "killed")
+        assert len(kept_units(folder)) == stored and not list(folder.root.glob("mixture_runs/[!.]*"))
+    assert run("bits", "before").returncode == -9, "all models are there, and are being scored"
+    assert run("none", "after").returncode == 0
+    resumed = Folder(tmp_path / "killed", pool(), **TINY).make("mixture_runs")
+    assert resumed.made.reused and kept_units(resumed.store) == Counter(dict.fromkeys(kept_units(resumed.store), 1))
+    whole = Folder(tmp_path / "whole", pool(), **TINY).make("mixture_runs", workers=2)
+    assert kept_units(whole.store) == kept_units(resumed.store)
+    for table in ("mixtures", "mixture_losses", "mixture_steps", "mixture_items", "mixture_documents"):
+        one, other = (folder.store.folder(*folder.owner[table]) / table for folder in (whole, resumed))
+        assert [f.read_bytes() for f in sorted(one.iterdir())] == [f.read_bytes() for f in sorted(other.iterdir())]

@@ -183,3 +183,47 @@ def test_the_balance_is_compared_again_with_the_partition_and_only_with_gem(plan
         assert {"partition", "balance"} <= balanced.computes(balanced.with_changed("clustering", **values))
     assert "balance" not in balanced.computes(balanced.with_changed("clustering", sigma_center="mean"))
     assert "balance" not in balanced.computes(balanced.with_changed("budget", tau=0.7))
+
+
+MIXED = ("mixture_domains", "mixture_runs")
+
+
+@pytest.mark.parametrize("method", ["regmix", "doremi", "perf"])
+def test_a_setting_of_the_mixing_touches_nothing_before_it_and_nothing_unless_it_applies(planted, tmp_path, method):
+    mixed = Planted(
+        tmp_path, planted.with_changed("budget", base="mixture") | planted.with_changed("mixing", method=method)
+    )
+    fields = GROUPS["mixing"].model_fields.items()
+    of_methods = {name for name, field in fields if any("method" in way for way in trait(field, "when"))}
+    own = {name for name in of_methods if mixed.settings["mixing"].applies(name)}
+    assert {"regmix": "mixtures", "doremi": "eta", "perf": "factor"}[method] in own < of_methods
+    for name in GROUPS["mixing"].model_fields if method == "regmix" else of_methods:
+        for settings in list(variants(mixed, "mixing", name))[:1]:
+            computed = mixed.computes(settings)
+            assert computed == depend_on(mixed, settings), name
+            assert not computed & {"corpus", "embeddings", "clusters", "adaptation_deltas"}
+            assert not computed or name not in of_methods - own
+
+
+def test_a_mixing_that_is_not_used_touches_nothing(planted):
+    for values in (
+        {"method": "perf"},
+        {"mixtures": 16, "held_out": 20, "tokens": 200_000},
+        {"objective": "benchmarks"},
+    ):
+        assert planted.computes(planted.with_changed("mixing", **values)) == set()
+
+
+def test_what_a_training_does_not_read_trains_nothing(planted, tmp_path):
+    mixed = Planted(tmp_path, planted.with_changed("budget", base="mixture"))
+    for group, values in {
+        "mixing": {"objective": "benchmarks", "kl_to_natural": 0.05},
+        "selection": {"beta": 0.9},
+        "budget": {"alpha": 1.0},
+    }.items():
+        assert not mixed.computes(mixed.with_changed(group, **values)) & set(MIXED), group
+    assert mixed.computes(mixed.with_changed("mixing", tokens=200_000)) >= {"mixture_runs"}
+    assert "mixture_domains" not in mixed.computes(mixed.with_changed("mixing", tokens=200_000))
+    assert mixed.computes(mixed.with_changed("mixing", held_out=20)) >= set(MIXED)
+    assert mixed.computes(mixed.with_changed("clustering", k=7)) >= {"clusters", *MIXED}
+    assert set(MIXED) & mixed.computes(mixed.with_changed("budget", total=0.3)) == {"mixture_runs"}
