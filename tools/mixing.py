@@ -84,7 +84,7 @@ def runs(scale: Scale, target: Path) -> Iterator[tuple[str, str, Changes]]:
             NOISE: {"method": "regmix", "mixtures": scale.repeated, "seeds": 2, "objective": "held_out"},
             HELD_OUT: {"method": "regmix", "mixtures": scale.mixtures, "seeds": 1, "objective": "held_out"},
             TARGET: {"method": "regmix", "mixtures": scale.mixtures, "seeds": 1, "objective": "target"},
-            DOREMI: {"method": "doremi", "seeds": 3, "objective": "held_out"},
+            DOREMI: {"method": "doremi", "seeds": scale.settings.get("check_seeds", 3), "objective": "held_out"},
         }
         yield partition, OWN, {"clustering": clustering, "budget": {"base": "neyman", "replay": "loss"}}
         for name, mixing in of_run.items():
