@@ -105,6 +105,52 @@ def test_the_settings_of_every_run_are_allowed(tmp_path):
                 validate(group, values)
 
 
+def of_a_run(**columns) -> pl.DataFrame:
+    return pl.DataFrame({"partition": "GEM", "run": mixing.DOREMI} | columns)
+
+
+def test_every_table_of_the_page_has_its_rows(tmp_path):
+    """One small table for each query; the figures are those that the tables have."""
+    rebuild(ArtifactStore(tmp_path), {}, [])
+    steps = [
+        {"seed": 0, "step": step, "called": called, "weight": weight, "excess_loss": 0.5}
+        for step, pair in enumerate([(0.5, 0.5), (0.7, 0.3), (0.9, 0.1)])
+        for called, weight in zip(("0: a", "1: b"), pair, strict=True)
+    ]
+    check = [
+        {"mixer": mixer, "seed": seed, "target": "humaneval", "loss": loss + seed}
+        for mixer, loss in (("natural", 2.0), ("found", 1.9))
+        for seed in (0, 1)
+    ]
+    splits = {"split": range(10), "spearman": np.linspace(0.1, 1.0, 10), "spearman_best": 0.5, "regret": 0.25}
+    verdict = {"mixer": "found", "mean": -0.1, "low": -0.2, "high": -0.05, "predicted": -0.15, "words": "better"}
+    weight = {"called": "0: a", "natural_share": 0.2, "weight": 0.4, "low": 0.3, "high": 0.5}
+    noise = mixing.agreement(losses(0.0), DOMAINS)
+    mixing.keep(
+        tmp_path,
+        {
+            "mixing_steps": of_a_run(**pl.DataFrame(steps).to_dict()),
+            "mixing_fit": of_a_run(**splits, regressor="loglinear", n_train=12, spread=0.1),
+            "mixing_verdict": of_a_run(**verdict),
+            "mixing_weights": of_a_run(**weight),
+            "mixing_target": of_a_run(**mixing.on_target(pl.DataFrame(check)).to_dict()),
+            "mixing_presets": of_a_run(**noise.to_dict(), preset="default", place=0, seconds=61.0, loss=2.5),
+        },
+    )
+    rows = {
+        "mixing_doremi": "| GEM | DoReMi | 0 | 0: a | 70.0% | 90.0% | 1.8 |",
+        "mixing_fit": "| DoReMi | GEM | loglinear | 12 | 10 | 0.55 (0.33 to 0.78) | 0.50 (0.50 to 0.50) | 0.25 | 0.1000 |",
+        "mixing_verdict": "| GEM | DoReMi | found | -0.1000 | -0.2000 to -0.0500 | -0.1500 | better |",
+        "mixing_weights": "| GEM | DoReMi | 0: a | 20.0% | 40.0% | 30.0% to 50.0% | up |",
+        "mixing_target": "| humaneval | GEM | DoReMi | found | 2 | 2.4000 | -0.1000 (-0.1000 to -0.1000) |",
+        "mixing_presets": "| default | 40 | 2.500 | 1.00 | 1.00 | 0.0000 | 0.2998 | 61 |",
+    }
+    text = "".join(f"<!-- mine:{name} -->\nold\n<!-- /mine:{name} -->\n" for name in rows)
+    found, made = filled(text, "mine", tmp_path, tmp_path)
+    assert made == list(rows)
+    assert [row for row in rows.values() if row not in found] == [], found
+
+
 def test_the_page_finds_what_was_measured(tmp_path):
     rebuild(ArtifactStore(tmp_path), {}, [])
     noise = mixing.agreement(losses(0.0), DOMAINS).with_columns(partition=pl.lit("GEM"), run=pl.lit(mixing.NOISE))

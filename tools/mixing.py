@@ -6,10 +6,10 @@ the same command goes on, and no model is trained twice.
 
 Which pool it is comes from settings/corpus in force: run `grip curate` on the pool first, with corpus.held_out above 0.
 The held-out projects become the user's target set, since a loss must be on the same texts for both partitions. For each
-partition, five runs follow: GRIP's own budget, to compare with; some mixtures under two seeds, which shows what noise
-allows at best; RegMix for the loss over domains; the same trainings for the loss on the target set; DoReMi. After each,
-its tables are kept in the folder .measured of the data folder, where tools/evidence.py finds them, with the partition
-and the run as columns.
+partition, six runs follow: GRIP's own budget, to compare with; some mixtures under two seeds, which shows what noise
+allows at best; RegMix for the loss over domains; the same trainings for the loss on the target set; DoReMi with two
+step sizes. After each, its tables are kept in the folder .measured of the data folder, where tools/evidence.py finds
+them, with the partition and the run as columns.
 
 ``mixing_noise`` has the agreement of two seeds, and ``mixing_target`` compares mixers on the target set. ``python -m
 tools.mixing --presets`` instead trains a few mixtures under two seeds with each of several models, for the table
@@ -39,12 +39,14 @@ from tools.evidence import MEASURED
 
 PARTITIONS: dict[str, dict[str, Any]] = {"k-means": {"method": "kmeans"}, "GEM": {"method": "gem", "temperature": 1.0}}
 OWN, NOISE, HELD_OUT, TARGET, DOREMI = "GRIP", "two seeds", "RegMix", "RegMix for the target", "DoReMi"
+SMALL_STEP = "DoReMi, η = 0.1"  # the known remedy when it goes to one domain
 KEPT: dict[str, tuple[str, ...]] = {  # tables of each run that are kept
     OWN: (),
     NOISE: ("mixture_losses",),
     HELD_OUT: ("mixture_domains", "mixture_fit", "mixture_weights", "mixture_check", "mixture_verdict"),
     TARGET: ("mixture_fit", "mixture_weights", "mixture_check", "mixture_verdict"),
     DOREMI: ("mixture_weights", "mixture_steps", "mixture_check", "mixture_verdict"),
+    SMALL_STEP: ("mixture_weights", "mixture_steps", "mixture_check", "mixture_verdict"),
 }
 PRESETS: dict[str, dict[str, Any]] = {  # what differs from the defaults
     "as by default": {},
@@ -80,11 +82,14 @@ def runs(scale: Scale, target: Path) -> Iterator[tuple[str, str, Changes]]:
     for partition, fitted in PARTITIONS.items():
         clustering = fitted | {"k": scale.k, "min_cluster_docs": 1, "keep": None}  # equal K: none is dissolved
         learned = {"target_set": str(target), "domains": "clusters", **scale.settings}
+        seeds = scale.settings.get("check_seeds", 3)
+        by_doremi = {"method": "doremi", "seeds": seeds, "objective": "held_out"}
         of_run: dict[str, dict[str, Any]] = {
             NOISE: {"method": "regmix", "mixtures": scale.repeated, "seeds": 2, "objective": "held_out"},
             HELD_OUT: {"method": "regmix", "mixtures": scale.mixtures, "seeds": 1, "objective": "held_out"},
             TARGET: {"method": "regmix", "mixtures": scale.mixtures, "seeds": 1, "objective": "target"},
-            DOREMI: {"method": "doremi", "seeds": scale.settings.get("check_seeds", 3), "objective": "held_out"},
+            DOREMI: by_doremi | {"eta": 1.0},
+            SMALL_STEP: by_doremi | {"eta": 0.1},
         }
         yield partition, OWN, {"clustering": clustering, "budget": {"base": "neyman", "replay": "loss"}}
         for name, mixing in of_run.items():
