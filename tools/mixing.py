@@ -85,7 +85,13 @@ def runs(scale: Scale, target: Path) -> Iterator[tuple[str, str, Changes]]:
         seeds = scale.settings.get("check_seeds", 3)
         by_doremi = {"method": "doremi", "seeds": seeds, "objective": "held_out"}
         of_run: dict[str, dict[str, Any]] = {
-            NOISE: {"method": "regmix", "mixtures": scale.repeated, "seeds": 2, "objective": "held_out"},
+            NOISE: {
+                "method": "regmix",
+                "mixtures": scale.repeated,
+                "seeds": 2,
+                "objective": "held_out",
+                "bootstrap": 0,
+            },
             HELD_OUT: {"method": "regmix", "mixtures": scale.mixtures, "seeds": 1, "objective": "held_out"},
             TARGET: {"method": "regmix", "mixtures": scale.mixtures, "seeds": 1, "objective": "target"},
             DOREMI: by_doremi | {"eta": 1.0},
