@@ -23,6 +23,7 @@ import duckdb
 from grip_assets.errors import GripError
 from grip_assets.orchestration.metadata import markdown_table
 from grip_assets.settings import GROUPS
+from grip_assets.settings.places import PATHS
 from grip_assets.store.artifacts import REPOSITORY, data_root
 from grip_assets.store.catalog import connect, literal
 from grip_assets.store.query import has_query, sql_text
@@ -80,11 +81,11 @@ def _picture(connection: duckdb.DuckDBPyConnection, asset: str, pool: str, pictu
 
 
 def _run(connection: duckdb.DuckDBPyConnection, shown_groups: Sequence[str]) -> str:
-    """Date, machine, versions and the settings of some groups, without the path of the pool."""
-    shown = """SELECT "group", name, value FROM settings WHERE ("group", name) != ('corpus', 'path')"""
-    rows = connection.sql(shown).pl().rows()
+    """Date, machine, versions and the settings of some groups, without paths, which say where somebody works."""
+    rows = connection.sql("""SELECT "group", name, value FROM settings""").pl().rows()
     groups = {
-        group: [f"{n} {v}" for g, n, v in rows if g == group and v not in ("null", '""')] for group in shown_groups
+        group: [f"{n} {v}" for g, n, v in rows if g == group and (g, n) not in PATHS and v not in ("null", '""')]
+        for group in shown_groups
     }
     device = next(value for group, n, value in rows if (group, n) == ("evaluation", "device"))
     made = connection.sql("SELECT max(materialized_at) FROM artifacts WHERE in_force").pl().item()
