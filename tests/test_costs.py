@@ -44,3 +44,17 @@ def test_seconds_of_one_pool_are_never_those_of_another(lab, tmp_path):
     (tmp_path / "large.jsonl").write_text(json.dumps({"text": "x" * 4_000_000}) + "\n")
     costs = by_asset(lab, corpus={"path": str(tmp_path / "large.jsonl")})[1]
     assert costs["embeddings"].basis == GUESS, "120 documents say nothing about a pool so much larger"
+
+
+def test_trainings_of_mixtures_cost_by_their_tokens_and_only_where_budgets_are_learned(lab):
+    assert by_asset(lab)[1]["mixture_runs"].action == "unused"
+    mixed = {"budget": {"base": "mixture", "replay": "none"}}
+    few = by_asset(lab, **mixed, mixing={"mixtures": 64})[1]["mixture_runs"]
+    many, seeds, longer = (
+        by_asset(lab, **mixed, mixing=more)[1]["mixture_runs"]
+        for more in ({"mixtures": 128}, {"seeds": 2}, {"tokens": 600_000})
+    )
+    fixed = RATES["mixture_runs"].fixed
+    assert few.basis == GUESS and few.seconds > fixed
+    assert many.seconds == seeds.seconds == longer.seconds == pytest.approx(2 * few.seconds - fixed)
+    assert many.n_bytes > 1.9 * few.n_bytes > longer.n_bytes, "each model is kept, however long it was trained"
