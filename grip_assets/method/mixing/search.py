@@ -15,10 +15,11 @@ from grip_assets.method.budget.base import normalised
 from grip_assets.method.mixing.regress import Model
 
 CELLS = 4_000_000  # most weights of candidates in memory at a time
-HALVINGS = 60
-STEPS = 200
-TOLERANCE = 1e-9  # of the predicted loss
-FALLEN = -600.0  # smaller exponents would underflow to 0
+HALVINGS = 50
+TOLERANCE = 1e-10  # of the predicted loss
+PATIENCE = 5  # steps that gain less than it, one after the other, end the search
+FALLEN = -600.0  # smaller exponents would underflow
+TINY = 1e-300
 
 
 def divergence(weights_nD: np.ndarray, natural_D: np.ndarray) -> np.ndarray:
@@ -88,39 +89,50 @@ class Search:
             return tried_nD[np.argmin(model.predict(tried_nD))]
 
     def _descend(self, model: Model) -> np.ndarray:
-        """Frank and Wolfe's method: each step goes towards the mixture that is best by the gradient. All steps stay
-        within the guards, because these are convex."""
-        weights_D = self.nearest_D
-        for _ in range(STEPS):
-            slope_D = model.gradient(weights_D[None])[0]  # type: ignore[attr-defined]
-            step_D = self.lowest(slope_D) - weights_D
-            if -(slope_D @ step_D) <= TOLERANCE:
-                break
-            weights_D = weights_D + _length(model, weights_D, step_D) * step_D
-        return weights_D
+        """Mirror descent [Nemirovski and Yudin 1983]: each step minimises slope · w + KL(w || here) / rate within the
+        guards. The rate is halved until the step keeps below this bound, so the prediction never rises."""
+        here_D, rate = self.nearest_D, 1.0
+        cost = float(model.predict(here_D[None])[0])
+        slow = 0
+        while slow < PATIENCE:
+            slope_D = model.gradient(here_D[None])[0]  # type: ignore[attr-defined]
+            next_D = self._nearer(here_D, rate * slope_D)
+            next_cost = float(model.predict(next_D[None])[0])
+            bound = cost + slope_D @ (next_D - here_D) + divergence(next_D, np.maximum(here_D, TINY))[0] / rate
+            if next_cost > bound + TOLERANCE * cost:
+                rate /= 2
+                continue
+            slow = slow + 1 if cost - next_cost <= TOLERANCE * cost else 0
+            here_D, cost, rate = next_D, next_cost, rate * 2
+        return here_D
 
-    def lowest(self, slope_D: np.ndarray) -> np.ndarray:
-        """The mixture with the least ``slope_D @ w`` within the guards, float64 (D,).
+    def _nearer(self, here_D: np.ndarray, slope_D: np.ndarray) -> np.ndarray:
+        """The mixture w with the least slope · w + KL(w || here) within the guards, float64 (D,).
 
-        It is natural · exp(−slope / τ), capped, with the least τ for which the divergence is allowed.
+        With a share p of the natural logarithms, log w = p log natural + (1 - p)(log here - slope), capped; p is the
+        least for which the divergence is allowed.
         """
-        height_D = slope_D - slope_D.min()
-        scale = float(height_D.max())
-        if not scale > 0:
-            return self.nearest_D
-        low, high = np.log(scale) - 20, np.log(scale) + 20
-        found_D = self.nearest_D
+        with np.errstate(divide="ignore"):
+            natural_D, free_D = np.log(self.natural_D), np.log(np.maximum(here_D, TINY)) - slope_D
+        next_D = self._capped(free_D)
+        if self._allowed(next_D):
+            return next_D
+        low, high, next_D = 0.0, 1.0, self.nearest_D
         for _ in range(HALVINGS):
             middle = (low + high) / 2
-            tilted_D = self._tilted(height_D / np.exp(middle))
-            if self.kl is None or divergence(tilted_D, self.natural_D)[0] <= self.kl:
-                found_D, high = tilted_D, middle
+            tried_D = self._capped(middle * natural_D + (1 - middle) * free_D)
+            if self._allowed(tried_D):
+                next_D, high = tried_D, middle
             else:
                 low = middle
-        return found_D
+        return next_D
 
-    def _tilted(self, height_D: np.ndarray) -> np.ndarray:
-        return water_fill(self.natural_D * np.exp(np.maximum(-height_D, FALLEN)), self.cap_D, 1.0)
+    def _allowed(self, weights_D: np.ndarray) -> bool:
+        return self.kl is None or bool(divergence(weights_D, self.natural_D)[0] <= self.kl)
+
+    def _capped(self, logarithm_D: np.ndarray) -> np.ndarray:
+        height_D = np.where(self.natural_D > 0, logarithm_D - logarithm_D.max(), -np.inf)
+        return water_fill(np.exp(np.where(height_D > FALLEN, height_D, -np.inf)), self.cap_D, 1.0)
 
     def _averaged(self, model: Model) -> list[np.ndarray]:
         """The mean of the best candidates, and the best one."""
@@ -151,18 +163,8 @@ class Search:
         low_n = np.zeros(len(step_nD))
         high_n = np.where(divergence(mixture_nD, self.natural_D) <= self.kl, 1.0, np.inf)
         low_n[high_n == 1], high_n[high_n == np.inf] = 1, 1
-        for _ in range(HALVINGS // 3):
+        for _ in range(20):
             middle_n = (low_n + high_n) / 2
             inside_n = divergence(self.nearest_D + middle_n[:, None] * step_nD, self.natural_D) <= self.kl
             low_n, high_n = np.where(inside_n, middle_n, low_n), np.where(inside_n, high_n, middle_n)
         return self.nearest_D + low_n[:, None] * step_nD
-
-
-def _length(model: Model, weights_D: np.ndarray, step_D: np.ndarray) -> float:
-    """How far to go along ``step_D``, from 0 to 1: where the slope is 0."""
-    low, high = 0.0, 1.0
-    for _ in range(HALVINGS // 2):
-        middle = (low + high) / 2
-        slope = model.gradient((weights_D + middle * step_D)[None])[0] @ step_D  # type: ignore[attr-defined]
-        low, high = (middle, high) if slope < 0 else (low, middle)
-    return high if high == 1 else low
