@@ -598,6 +598,8 @@ class Adaptation(Group):
 
 
 NEYMAN = {"base": "neyman"}
+UNIMAX = {"base": "unimax"}
+CHAMELEON = {"base": "chameleon"}
 REPLAYED = {"replay": ["quality", "loss"]}
 
 
@@ -617,10 +619,12 @@ class Budget(Group):
     unit: Literal["tokens", "documents"] = knob(
         "tokens", "Unit of the budget and of N_k, the size of a cluster.", given=True
     )
-    base: Literal["neyman", "proportional", "given", "mixture"] = knob(
+    base: Literal["neyman", "proportional", "given", "mixture", "uniform", "tempered", "unimax", "chameleon"] = knob(
         "neyman",
         "How the budget is shared out before replay. neyman: by size, spread and quality. proportional: by size alone."
-        " given: by your weights. mixture: by the weights that settings/mixing learns.",
+        " given: by your weights. mixture: by the weights that settings/mixing learns. uniform: to all clusters alike."
+        " tempered: by a power of size. unimax: uniform, up to max_epochs. chameleon: more of the clusters that are"
+        " like the others.",
         added=True,
     )
     weights: str | None = knob(
@@ -630,6 +634,32 @@ class Budget(Group):
         given=True,
         when={"base": "given"},
         added=True,
+    )
+    exponent: float = knob(
+        0.5,
+        "Exponent of a cluster's size. 0: all clusters alike. 1: in proportion to size.",
+        when={"base": "tempered"},
+        added=True,
+        ge=0,
+        le=1,
+    )
+    max_epochs: float = knob(
+        4.0, "Most readings of a cluster. Its share is lower than uniform if necessary.", when=UNIMAX, added=True, gt=0
+    )
+    ridge: float = knob(
+        0.1,
+        "Strength of the ridge in the leverage scores. A large one counts only how far a cluster is from the mean.",
+        "λ",
+        when=CHAMELEON,
+        added=True,
+        gt=0,
+    )
+    leverage_temperature: float = knob(
+        1.0,
+        "Temperature of the inverse leverage scores. A large one gives equal shares.",
+        when=CHAMELEON,
+        added=True,
+        gt=0,
     )
     tau: float = knob(0.5, "Exponent of a cluster's size and spread, N_k σ_k.", "τ", when=NEYMAN, ge=0, le=4)
     temperature: float = knob(1.0, "Temperature of the quality term.", "T", when={"use_quality": True}, gt=0)

@@ -21,7 +21,8 @@ class Domains:
     ``size_K``: sizes in the unit of the budget, float64. ``names_K``: the value of each cluster if the partition is by
     a column, otherwise None. ``weights``: the user's weights, by cluster id or value, or learned ones, by cluster id.
     ``equation``: runs a query of sql/equations over the measurements of the clusters, with settings/budget as
-    parameters; it returns one row per cluster.
+    parameters; it returns one row per cluster. ``total``: the budget, in the same unit as the sizes. ``centroid_KV``:
+    unit vectors of the clusters; NaN or 0 for a cluster without one. The rest are fields of settings/budget.
     """
 
     ids_K: np.ndarray
@@ -29,6 +30,12 @@ class Domains:
     names_K: Sequence[str] | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     equation: Callable[[str], pl.DataFrame] | None = None
+    total: float = 0.0
+    centroid_KV: np.ndarray | None = None
+    exponent: float = 0.5
+    max_epochs: float = 4.0
+    ridge: float = 0.1
+    leverage_temperature: float = 1.0
 
 
 Shares = Callable[[Domains], np.ndarray]

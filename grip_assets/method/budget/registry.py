@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from grip_assets.method.budget import given, mixture, neyman, proportional
+from grip_assets.method.budget import chameleon, given, mixture, neyman, proportional, tempered, uniform, unimax
 from grip_assets.method.budget.base import Domains, Shares, checked
 
 BUDGETS: dict[str, Shares] = {
@@ -10,6 +10,10 @@ BUDGETS: dict[str, Shares] = {
     "proportional": proportional.shares,
     "given": given.shares,
     "mixture": mixture.shares,
+    "uniform": uniform.shares,
+    "tempered": tempered.shares,
+    "unimax": unimax.shares,
+    "chameleon": chameleon.shares,
 }
 
 

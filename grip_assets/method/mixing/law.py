@@ -33,6 +33,10 @@ class LogLinear:
     rate_TF: np.ndarray
     powers: bool
 
+    def of(self, target: int) -> tuple[float, np.ndarray]:
+        """c and the rates (F,) of one target."""
+        return float(self.floor_T[target]), self.rate_TF[target]
+
     def predict(self, weights_nD: np.ndarray) -> np.ndarray:
         """float64 (n,)."""
         with threadpool_limits(1):
@@ -81,9 +85,7 @@ def fitted_law(
         raise GripError("A log-linear law needs losses above 0, and some are not. Leave out trainings that failed.")
     with threadpool_limits(1):
         problem = _Problem.of(weights_nD, powers)
-        laws = [
-            problem.solve(loss_nT[:, j], near and (near.floor_T[j], near.rate_TF[j])) for j in range(loss_nT.shape[1])
-        ]
+        laws = [problem.solve(loss_n, near.of(j) if near else None) for j, loss_n in enumerate(loss_nT.T)]
     floors, rates = zip(*laws, strict=True)
     return LogLinear(_shares(importance_T, loss_nT.shape[1]), np.array(floors), np.array(rates), powers)
 

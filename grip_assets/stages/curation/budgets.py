@@ -36,7 +36,7 @@ def budgets_under(tables: Mapping[str, pl.DataFrame], settings: Budget, delta: s
     sizes = tables["sigma_k"]["n_tokens" if settings.unit == "tokens" else "n_docs"].to_numpy()
     total = resolve_total(settings.total, int(sizes.sum()))
     parameters = settings.effective().model_dump() | {"total": total, "delta": delta}
-    domains = _domains(tables, settings, sizes, lambda name: query(name, tables, **parameters))
+    domains = _domains(tables, settings, sizes, total, lambda name: query(name, tables, **parameters))
     shares = pl.DataFrame({"cluster_id": domains.ids_K, "share": base_shares(settings.base, domains)})
     real = query("equations/budgets", {**tables, "shares": shares}, **parameters)
     capacity = capacities(sizes, total, settings.overflow, settings.max_repeats)
@@ -51,12 +51,36 @@ def budgets_under(tables: Mapping[str, pl.DataFrame], settings: Budget, delta: s
 
 
 def _domains(
-    tables: Mapping[str, pl.DataFrame], settings: Budget, sizes: np.ndarray, equation: Callable[[str], pl.DataFrame]
+    tables: Mapping[str, pl.DataFrame],
+    settings: Budget,
+    sizes: np.ndarray,
+    total: int,
+    equation: Callable[[str], pl.DataFrame],
 ) -> Domains:
     spread = tables["sigma_k"]
     weights = _learned(tables) if settings.base == "mixture" else {}
     weights = read_weights(settings) if settings.base == "given" else weights
-    return Domains(spread["cluster_id"].to_numpy(), sizes.astype(np.float64), _names(tables), weights, equation)
+    return Domains(
+        spread["cluster_id"].to_numpy(),
+        sizes.astype(np.float64),
+        _names(tables),
+        weights,
+        equation,
+        total,
+        _centroids(tables) if settings.base == "chameleon" else None,
+        settings.exponent,
+        settings.max_epochs,
+        settings.ridge,
+        settings.leverage_temperature,
+    )
+
+
+def _centroids(tables: Mapping[str, pl.DataFrame]) -> np.ndarray:
+    """The centroid of each cluster, float64 (K, V); NaN for a cluster without one."""
+    found = tables["sigma_k"].join(tables["centroids"], on="cluster_id", maintain_order="left")["centroid"]
+    width = next((len(vector) for vector in found if vector is not None), 1)
+    rows = [np.full(width, np.nan) if vector is None else np.asarray(vector, np.float64) for vector in found]
+    return np.stack(rows)
 
 
 def _learned(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
