@@ -30,6 +30,9 @@ def measured(seed: int, values: bool = False) -> dict[str, pl.DataFrame]:
     drops = rng.normal(0.3, 0.3, K)
     deltas = pl.DataFrame([ids]).with_columns(delta=drops, relative_delta=drops / 10)
     centroids = pl.DataFrame([ids]).with_columns(value=pl.Series([f"v{k}" for k in range(K)] if values else [None] * K))
+    vectors = np.random.default_rng([seed, 1]).normal(size=(K, 5))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    centroids = centroids.with_columns(centroid=pl.Series(vectors.tolist(), dtype=pl.Array(pl.Float32, 5)))
     mixture = pl.DataFrame([ids]).with_columns(weight=rng.dirichlet(np.ones(K)))
     return {
         "sigma_k": sigma, "cluster_quality": quality, "adaptation_deltas": deltas, "centroids": centroids,
@@ -201,3 +204,68 @@ def test_what_the_budget_does_not_read_is_not_measured(values, unused):
     settings = {group: schema() for group, schema in GROUPS.items()} | {"budget": Budget(**values)}
     reasons = {name: CURATED[name].why_unused(settings) for name in CURATED}
     assert [name for name, reason in reasons.items() if "settings/budget." in reason] == unused
+
+
+def by_hand(name: str, sizes: list[float], **fields) -> np.ndarray:
+    return base_shares(name, Domains(np.arange(len(sizes)), np.array(sizes, np.float64), **fields))
+
+
+def test_uniform_and_tempered_as_computed_by_hand():
+    assert by_hand("uniform", [1, 10, 100]).tolist() == pytest.approx([1 / 3] * 3)
+    assert by_hand("tempered", [1, 4, 25], exponent=0.5).tolist() == pytest.approx([1 / 8, 2 / 8, 5 / 8])
+    assert by_hand("tempered", [1, 4, 25], exponent=1.0).tolist() == pytest.approx([1 / 30, 4 / 30, 25 / 30])
+    assert by_hand("tempered", [1, 4, 25], exponent=0.0).tolist() == pytest.approx([1 / 3] * 3)
+
+
+def unimax_of_the_paper(size_K, total, max_epochs):
+    """Algorithm 1 of UniMax, as it is written."""
+    share_K, left = np.zeros(len(size_K)), total
+    for rank, k in enumerate(np.argsort(size_K, kind="stable")):
+        share_K[k] = min(left / (len(size_K) - rank), max_epochs * size_K[k])
+        left -= share_K[k]
+    return share_K / share_K.sum()
+
+
+def test_unimax_is_uniform_up_to_its_epochs_as_in_the_paper():
+    assert by_hand("unimax", [1, 10, 100], total=30.0, max_epochs=4).tolist() == pytest.approx(
+        [4 / 30, 13 / 30, 13 / 30]
+    )
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        sizes, epochs = rng.lognormal(0, 2, 9), rng.uniform(0.5, 5)
+        total = rng.uniform(0.01, 1.2) * sizes.sum() * epochs
+        found = by_hand("unimax", list(sizes), total=total, max_epochs=epochs)
+        assert found == pytest.approx(unimax_of_the_paper(sizes, total, epochs), rel=1e-9)
+
+
+def chameleon_of_the_authors(vectors, ridge, temperature):
+    """Leverage scores with an explicit inverse, as the authors' program computes them, in our two scales."""
+    k = len(vectors)
+    centring = np.eye(k) - 1 / k
+    gram = centring @ vectors @ vectors.T @ centring
+    gram = gram / (np.trace(gram) / k)
+    scores = np.diag(gram @ np.linalg.inv(gram + ridge * k * np.eye(k)))
+    logits = 1 / (scores / scores.mean()) / temperature
+    return np.exp(logits) / np.exp(logits).sum()
+
+
+def test_chameleon_gives_more_to_clusters_that_are_like_the_others():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(7, 32))
+    found = by_hand("chameleon", [1.0] * 7, centroid_KV=vectors, ridge=0.3, leverage_temperature=0.7)
+    assert found == pytest.approx(chameleon_of_the_authors(vectors, 0.3, 0.7), rel=1e-9)
+    near = np.eye(4)[0] + 0.1 * rng.normal(size=(5, 4))
+    odd = by_hand("chameleon", [1.0] * 6, centroid_KV=np.vstack([near, np.eye(4)[1]]))
+    assert odd.argmin() == 5, "the one unlike the others"
+    same = by_hand("chameleon", [1.0] * 3, centroid_KV=np.ones((3, 4)))
+    assert same.tolist() == pytest.approx([1 / 3] * 3)
+    unknown = by_hand("chameleon", [1.0] * 3, centroid_KV=np.array([[1.0, 0], [0, 1], [np.nan, np.nan]]))
+    assert unknown.tolist() == pytest.approx([1 / 3] * 3), "no centroid: the mean leverage"
+
+
+@pytest.mark.parametrize("base", ["uniform", "tempered", "unimax", "chameleon"])
+def test_a_cheap_mixer_needs_no_probe(base):
+    tables = measured(2)
+    tables |= {name: tables[name].head(0) for name in ("cluster_quality", "adaptation_deltas")}
+    made = budgets_under(tables, Budget(base=base, replay="none", total=0.5), "relative")
+    assert made["allocated"].sum() == made["total"][0]
