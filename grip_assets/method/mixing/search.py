@@ -44,10 +44,10 @@ def propose(
 ) -> np.ndarray:
     """The best weights by ``model``, float64 (D,): they sum to 1, w <= most_D and KL(w || natural) <= kl.
 
-    Within ``kl``, a model with a gradient (the log-linear law, which is convex) is minimised exactly. Any other search
-    is RegMix's [arXiv 2407.01492]: of ``candidates`` random mixtures around the natural shares, the best ``top`` are
-    averaged. The prediction is never worse than that of the allowed mixture nearest to the natural shares. GripError if
-    the guards allow no mixture.
+    A model with a gradient (the log-linear law, which is convex) is minimised exactly. Others have RegMix's search
+    [arXiv 2407.01492]: of ``candidates`` random mixtures around the natural shares, the best ``top`` are averaged. The
+    prediction is never worse than that of the allowed mixture nearest to the natural shares. GripError if the guards
+    allow no mixture.
     """
     return Search(natural_D, most_D, kl, candidates, top, seed).best(model)
 
@@ -83,8 +83,7 @@ class Search:
     def best(self, model: Model) -> np.ndarray:
         """The weights that ``propose`` describes, float64 (D,)."""
         with threadpool_limits(1):
-            exact = self.kl is not None and hasattr(model, "gradient")
-            found = [self._descend(model)] if exact else self._averaged(model)
+            found = [self._descend(model)] if hasattr(model, "gradient") else self._averaged(model)
             tried_nD = np.array([*found, self.nearest_D])
             return tried_nD[np.argmin(model.predict(tried_nD))]
 
