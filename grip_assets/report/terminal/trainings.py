@@ -7,7 +7,7 @@ from grip_assets.engine.stage import Settings
 from grip_assets.report.terminal.forecast import duration
 from grip_assets.report.terminal.spending import clusters_of
 from grip_assets.settings import Mixing
-from grip_assets.stages.costs import Cost, Forecast
+from grip_assets.stages.costs import Cost, Forecast, number_of_trainings
 from grip_assets.store.artifacts import ArtifactStore
 
 STAGE = "mixture_runs"
@@ -41,9 +41,9 @@ def _time(cost: Cost) -> str:
 
 def _number(mixing: Mixing, domains: int | None) -> int | None:
     """How many models are trained. None if it depends on the domains, and their number is not known."""
-    if mixing.method == "perf":
-        return None if domains is None else (domains + 1) * mixing.seeds
-    return {"regmix": mixing.mixtures, "doremi": 2}[mixing.method] * mixing.seeds
+    if mixing.method == "perf" and domains is None:
+        return None
+    return number_of_trainings(mixing, domains or 0)
 
 
 def _domains(settings: Settings, steps: Sequence[Step], store: ArtifactStore, forecast: Forecast) -> int | None:
