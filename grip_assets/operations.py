@@ -184,20 +184,23 @@ def evaluate(
     from grip_assets.definitions import defs, evaluate_job
 
     settings = settings_after(instance, changes)
-    corpus, evaluation = Corpus.of(settings), Evaluation.of(settings)
-    device.must_be_there(evaluation.device, DEVICE)
-    if not corpus.held_out:
+    unknown = [name for name in only if name not in STAGES or name in CURATED]
+    if unknown:
+        known = {name: stage for name, stage in STAGES.items() if name not in CURATED}
+        raise GripError(f"There is no asset '{unknown[0]}' in the evaluation. {nearest(unknown[0], known)}")
+    for name in only:
+        if reason := STAGES[name].why_unused(settings):
+            raise GripError(f"{name} measures nothing with these settings: {reason}. Change this, and run it again.")
+    wanted = dg.AssetSelection.groups("settings", "curation", "mixing") | dg.AssetSelection.assets(*only).upstream()
+    assets = wanted.resolve(defs.resolve_asset_graph())
+    device.must_be_there(Evaluation.of(settings).device, DEVICE)
+    if dg.AssetKey("evaluation_set") in assets and not Corpus.of(settings).held_out:
         raise GripError(
             "settings/corpus.held_out is 0, so the evaluation has no held-out documents to measure the loss on. Add"
             " --set corpus.held_out=0.05: a twentieth of the projects is set aside, and the pool is curated without"
             " them."
         )
-    unknown = [name for name in only if name not in STAGES or name in CURATED]
-    if unknown:
-        known = {name: stage for name, stage in STAGES.items() if name not in CURATED}
-        raise GripError(f"There is no asset '{unknown[0]}' in the evaluation. {nearest(unknown[0], known)}")
-    wanted = dg.AssetSelection.groups("settings", "curation") | dg.AssetSelection.assets(*only).upstream()
-    return _run(instance, evaluate_job, changes, list(wanted.resolve(defs.resolve_asset_graph())), tags)
+    return _run(instance, evaluate_job, changes, list(assets), tags)
 
 
 def _run(

@@ -69,6 +69,7 @@ UNUSED = (
     "balance",
     "mixture_domains",
     "mixture_runs",
+    "mixture",
 )  # all are embedded; by k-means; budgets are not learned
 
 

@@ -199,7 +199,7 @@ class Curated:
     def make(self, *names):
         for name in names or CURATION:
             chain, stage = Chain(STAGES, self.store, lambda line: None, "run", inspect), STAGES[name]
-            made = chain.make(stage, self.settings, {i: self.versions[i] for i in stage.inputs})
+            made = chain.make(stage, self.settings, {i: self.versions[i] for i in stage.inputs_under(self.settings)})
             self.versions[name], self.manifests[name] = made.version, made.manifest
         return self
 

@@ -101,7 +101,7 @@ def test_a_result_that_changes_needs_a_new_code_version(store):
             )
             versions["adaptation_deltas"] = "planted"
         stage = STAGES[name]
-        inputs = {i: versions[i] for i in stage.inputs}
+        inputs = {i: versions[i] for i in stage.inputs_under(settings)}
         made = Chain(STAGES, store, lambda line: None, "run", inspect).make(stage, settings, inputs)
         versions[name] = made.version
         assert not made.reused and not [c for c in made.manifest["checks"] if c["violations"]]

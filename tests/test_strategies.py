@@ -222,10 +222,24 @@ def test_a_wrong_name_is_refused_with_the_nearest():
 
 def test_every_strategy_is_a_profile_and_a_small_one_says_only_what_differs():
     grip, random = read_profile("grip"), read_profile("proportional")
-    assert set(Evaluation().strategies) == set(profiles.strategies())
+    on_request = {"grip_regmix", "uniform", "tempered", "unimax", "chameleon"}
+    assert set(Evaluation().strategies) == set(profiles.strategies()) - on_request
     assert read_profile("no_length") == {**grip, "selection": grip["selection"] | {"beta": 0.0}}
     assert read_profile("random") == {**random, "selection": random["selection"] | {"rule": "random"}}
     assert strategies.strategy("no_length", {g: s() for g, s in GROUPS.items()}).kind == "ablation"
+
+
+def test_a_strategy_may_say_how_its_budget_is_learned_and_needs_the_mixture():
+    now = {g: s() for g, s in GROUPS.items()} | {"mixing": validate("mixing", {"method": "perf", "tokens": 5000})}
+    regmix = strategies.strategy("grip_regmix", now)
+    assert regmix.settings["budget"].base == "mixture" and {"mixture_domains", "mixture_runs", "mixture"} <= {
+        *regmix.needs
+    }
+    assert (regmix.settings["mixing"].method, regmix.settings["mixing"].tokens) == ("regmix", 5000), "sizes stay yours"
+    assert not {"mixture", "quality_scores", "adaptation_deltas"} & {*strategies.strategy("proportional", now).needs}
+    for name in ("gem_regmix", "mixing_gpu"):  # one has a partition, the other neither budget nor selection
+        with pytest.raises(GripError, match=f"there is no strategy '{name}'"):
+            validate("evaluation", {"strategies": ["random", name]})
 
 
 @pytest.mark.run

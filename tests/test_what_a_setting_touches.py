@@ -227,3 +227,83 @@ def test_what_a_training_does_not_read_trains_nothing(planted, tmp_path):
     assert mixed.computes(mixed.with_changed("mixing", held_out=20)) >= set(MIXED)
     assert mixed.computes(mixed.with_changed("clustering", k=7)) >= {"clusters", *MIXED}
     assert set(MIXED) & mixed.computes(mixed.with_changed("budget", total=0.3)) == {"mixture_runs"}
+
+
+LEARNED = {"mixture_domains", "mixture_runs", "mixture"}
+
+
+@pytest.fixture(scope="module")
+def mixed(planted, tmp_path_factory) -> Planted:
+    """Everything was made with a learned budget, without replay."""
+    return Planted(tmp_path_factory.mktemp("mixed"), planted.with_changed("budget", base="mixture", replay="none"))
+
+
+@pytest.mark.parametrize("name", GROUPS["mixing"].model_fields)
+def test_a_field_of_mixing_recomputes_exactly_what_reads_it_and_what_follows(planted, mixed, name):
+    """And, where the budget is not learned, nothing."""
+    for settings in variants(mixed, "mixing", name):
+        computed = mixed.computes(settings)
+        assert computed == depend_on(mixed, settings), settings["mixing"]
+        assert not computed & {"corpus", "embeddings", "partition", "clusters"}
+        if computed and trait(GROUPS["mixing"].model_fields[name], "part") == "fit":
+            assert "mixture" in computed and not computed & {"mixture_domains", "mixture_runs"}, "nothing is trained"
+    for settings in variants(planted, "mixing", name):
+        assert planted.computes(settings) == set(), settings["mixing"]
+
+
+def test_an_objective_computes_the_mixture_and_what_is_below_and_trains_nothing(mixed):
+    computed = mixed.computes(mixed.with_changed("mixing", objective="benchmarks"))
+    assert {"mixture", "budgets", "subset", "mixture_check"} <= computed
+    assert not computed & {"mixture_domains", "mixture_runs", "densities"}
+
+
+def test_the_seeds_of_the_check_compute_the_check_alone(mixed):
+    assert mixed.computes(mixed.with_changed("mixing", check_seeds=5)) == {"mixture_check"}
+
+
+def test_switching_to_a_mixture_and_back_computes_nothing_the_second_time(planted, mixed, tmp_path):
+    assert mixed.settings["budget"].base == "mixture"
+    assert LEARNED | {"budgets", "subset"} <= planted.computes(mixed.settings)
+    root = shutil.copytree(planted.store.root, tmp_path / "both")
+    for one, other in ((mixed.settings, planted.settings), (planted.settings, mixed.settings)):
+        assert Planted(root, one).computes(other) <= {"rounds"}, "rounds are those of what is in force"
+
+
+def test_a_budget_that_is_not_learned_knows_nothing_of_mixing(planted):
+    """The names of artifacts of data folders that were made before there was a mixing."""
+    for name in ("budgets", "knobs", "rounds", "stability", "strategies"):
+        manifest = planted.store.manifest(name, planted.versions[name])
+        stage = STAGES[name]
+        assert "mixing" not in manifest["settings"] and LEARNED & set(stage.inputs)
+        assert not LEARNED & {*stage.inputs_under(planted.settings)}
+
+
+BEFORE = {
+    "budgets": "da2ef6c23c9c446e",
+    "knobs": "692b687568e73749",
+    "rounds": "d07b8af596b73507",
+    "stability": "0abb8661e35fc663",
+    "strategies": "8121129e8b0b871c",
+}
+"""Names that the stages gave, at their defaults, before they had the input ``mixture``."""
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_an_artifact_that_was_made_before_there_was_a_mixing_keeps_its_name(name, tmp_path):
+    now = {group: validate(group, {}) for group in GROUPS}
+    now["evaluation"] = validate("evaluation", {"strategies": ["random", "grip", "in_force"]})
+    stage = STAGES[name]
+    assert stage.recipe(now, dict.fromkeys(stage.inputs, "v"), tmp_path) == BEFORE[name]
+    now["mixing"] = validate("mixing", {"method": "doremi", "tokens": 5000})
+    assert stage.recipe(now, dict.fromkeys(stage.inputs, "v"), tmp_path) == BEFORE[name]
+
+
+def test_a_strategy_with_a_learned_budget_needs_the_mixture_and_the_mixing(planted):
+    settings = planted.with_changed("evaluation", strategies=["random", "grip_regmix"])
+    stage = STAGES["strategies"]
+    assert {*stage.inputs_under(settings)} >= LEARNED and "mixing" in stage.values(settings)
+    assert planted.computes(settings) == {"strategies", "trainings", "evaluation"}
+    for other, same in (({"tokens": 999}, False), ({"check_seeds": 9}, True)):
+        turned = settings | {"mixing": validate("mixing", other)}
+        names = {stage.recipe(s, dict.fromkeys(stage.inputs, "v"), planted.store.root) for s in (settings, turned)}
+        assert (len(names) == 1) == same, other

@@ -83,7 +83,7 @@ class Synthetic:
             self.versions["student"] = (
                 Chain(STAGES, self.store, print, "bench").make(STAGES["student"], self.settings, {}).version
             )
-        inputs = {i: self.versions[i] for i in stage.inputs}
+        inputs = {i: self.versions[i] for i in stage.inputs_under(self.settings)}
         with Peak() as memory:
             started = time.perf_counter()
             run = Chain(STAGES, self.store, lambda line: None, "bench")

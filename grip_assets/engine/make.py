@@ -193,8 +193,37 @@ def versions_under(settings: Settings, work: Work) -> dict[str, str]:
     for stage in work.stages.values():
         if stage.name in work.inputs:
             inputs = {name: versions[name] for name in stage.inputs_under(settings)}
-            touched = any(version != work.inputs[name] for name, version in inputs.items())
-            touched = touched or stage.values(settings) != stage.values(work.settings)
-            touched = touched or bool(stage.why_unused(settings)) != bool(stage.why_unused(work.settings))
+            touched = _touched(stage, settings, inputs, work)
             versions[stage.name] = work.make(stage, settings, inputs).version if touched else work.inputs[stage.name]
     return versions
+
+
+def missing_under(settings: Settings, work: Work) -> list[str]:
+    """The inputs that ``versions_under`` would compute. Nothing is computed here."""
+    versions: dict[str, str | None] = {}
+    for stage in work.stages.values():
+        if stage.name in work.inputs:
+            inputs = {name: versions[name] for name in stage.inputs_under(settings)}
+            touched = _touched(stage, settings, inputs, work)
+            versions[stage.name] = _made_before(stage, settings, inputs, work) if touched else work.inputs[stage.name]
+    return [name for name, version in versions.items() if version is None]
+
+
+def _touched(stage: Stage, settings: Settings, inputs: Mapping[str, str | None], work: Work) -> bool:
+    """Whether other settings change an input of ``work``: by its inputs, by what it reads, or by whether it is used."""
+    return (
+        any(version != work.inputs[name] for name, version in inputs.items())
+        or stage.values(settings) != stage.values(work.settings)
+        or bool(stage.why_unused(settings)) != bool(stage.why_unused(work.settings))
+    )
+
+
+def _made_before(stage: Stage, settings: Settings, inputs: Mapping[str, str | None], work: Work) -> str | None:
+    """The version under ``settings`` if the artifact exists or is unused, otherwise None."""
+    if stage.why_unused(settings):
+        return stage.recipe(settings, {}, work.store.root)
+    known = {name: version for name, version in inputs.items() if version is not None}
+    if len(known) < len(inputs):
+        return None
+    version = known_version(stage, settings, stage.recipe(settings, known, work.store.root), work.store)
+    return version if version and work.store.has(stage.name, version) else None

@@ -16,8 +16,8 @@ from grip_assets.stages.curation import (
     subset,
     taxonomy,
 )
-from grip_assets.stages.evaluation import evaluation, evaluation_set, strategies, trainings
-from grip_assets.stages.mixing import mixture_domains, mixture_runs
+from grip_assets.stages.evaluation import evaluation, evaluation_set, mixture_check, strategies, trainings
+from grip_assets.stages.mixing import mixture, mixture_domains, mixture_runs
 from grip_assets.stages.reports import balance, cluster_report, corpus_map, judge_report, knobs, rounds, stability
 
 STAGES = {
@@ -35,6 +35,7 @@ STAGES = {
         adaptation_deltas,
         mixture_domains,
         mixture_runs,
+        mixture,
         budgets,
         densities,
         subset,
@@ -49,6 +50,7 @@ STAGES = {
         strategies,
         trainings,
         evaluation,
+        mixture_check,
         sensitivity,
         length_slopes,
         length_by_beta,

@@ -19,17 +19,19 @@ from grip_assets.method.budget.allocation import allocate, capacities, resolve_t
 from grip_assets.method.budget.base import Domains
 from grip_assets.method.budget.registry import base_shares
 from grip_assets.settings import Adaptation, Budget
+from grip_assets.stages.curation.needed import no_mixture
 from grip_assets.stages.curation.weights_file import content_of, read_weights
 from grip_assets.store.query import query
 
-MEASURED = ("sigma_k", "cluster_quality", "adaptation_deltas", "centroids")
+MEASURED = ("sigma_k", "cluster_quality", "adaptation_deltas", "centroids", "mixture")
+LEFT_OUT = {"mixture": no_mixture}  # ``Stage.left_out`` of a stage that makes budgets
 
 
 def budgets_under(tables: Mapping[str, pl.DataFrame], settings: Budget, delta: str) -> pl.DataFrame:
     """The table ``budgets`` under ``settings``: budgets as real numbers and as whole numbers, one row per cluster.
 
-    ``tables``: those in ``MEASURED``. ``delta``: settings/adaptation.delta. GripError if the settings need a table that
-    was not measured.
+    ``tables``: those in ``MEASURED``; ``mixture`` only if these settings need it. ``delta``: settings/adaptation.delta.
+    GripError if the settings need a table that was not measured.
     """
     _must_be_measured(tables, settings)
     tables = {**tables, "sigma_k": tables["sigma_k"].sort("cluster_id")}
@@ -108,11 +110,16 @@ def _must_be_measured(tables: Mapping[str, pl.DataFrame], settings: Budget) -> N
         )
 
 
+def measured(work: Work) -> dict[str, pl.DataFrame]:
+    """The tables in ``MEASURED`` that the settings in force need."""
+    return {table: work.frame(table) for table in MEASURED if work.owners[table] in work.inputs}
+
+
 def measured_under(work: Work, settings: Settings) -> dict[str, pl.DataFrame]:
     """The tables in ``MEASURED`` under other budget settings. Tables that those settings need are made if missing."""
     versions = versions_under(settings, work)
-    owner = {table: work.owners[table] for table in MEASURED}
-    return {t: pl.read_parquet(work.store.parquet(owner[t], versions[owner[t]], t)) for t in MEASURED}
+    owner = {table: work.owners[table] for table in MEASURED if work.owners[table] in versions}
+    return {t: pl.read_parquet(work.store.parquet(name, versions[name], t)) for t, name in owner.items()}
 
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
@@ -123,7 +130,7 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
 
 def compute(work: Work) -> dict[str, Any]:
     settings, adaptation = Budget.of(work.settings), Adaptation.of(work.settings)
-    budgets = budgets_under({name: work.frame(name) for name in MEASURED}, settings, adaptation.delta)
+    budgets = budgets_under(measured(work), settings, adaptation.delta)
     work.draft.write("budgets", budgets)
     if settings.replay == "loss" and not (budgets["tau_norm"][0] or 0) >= 1e-8:
         work.log("the mean drop is not above 0, so no budget is raised (all r_k = 1)")
@@ -161,7 +168,7 @@ TABLES = (
                 "base_budget",
                 pl.Float64,
                 "Base budget. For base=neyman it is n_base ∝ (N_k σ_k)^τ exp(Q_k/T).",
-                ("sigma_k.n_tokens", "sigma_k.n_docs", "sigma_k.sigma", "cluster_quality.quality"),
+                ("sigma_k.n_tokens", "sigma_k.n_docs", "sigma_k.sigma", "cluster_quality.quality", "mixture.weight"),
             ),
             Column("gate_open", pl.Boolean, "Whether Q_k is above the gate τ_th.", ("cluster_quality.quality",)),
             Column(
@@ -215,11 +222,12 @@ stage = Stage(
     description="How many tokens (or documents) of each cluster the subset should have: more if the cluster is large,"
     " varied, good and hard to learn. n_base ∝ (N_k σ_k)^τ exp(Q_k/T), r_k = 1 + α exp(−ΔL_k/τ_norm) 1[Q_k > τ_th],"
     " n_k ∝ n_base r_k [paper eq. 5, 7, 8]. Then come caps, by water-filling, and exact rounding. With"
-    " settings/budget.base, n_base follows sizes or your weights instead.",
+    " settings/budget.base, n_base follows sizes, your weights or a learned mixture instead.",
     tables=TABLES,
     checks=CHECKS,
     picture=True,
-    inputs=("clusters", "sigma_k", "quality_scores", "adaptation_deltas"),
+    inputs=("clusters", "sigma_k", "quality_scores", "adaptation_deltas", "mixture"),
     reads={"budget": None, "adaptation": ("delta",)},
+    left_out=LEFT_OUT,
     facts=facts,
 )

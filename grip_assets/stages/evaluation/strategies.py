@@ -1,7 +1,7 @@
 """strategies: the documents that each strategy selects, all to the same number of tokens, and the cost of selecting.
 
-A strategy is a profile: its budget and its selection replace those in force. The same code selects for a strategy and
-for a curation with that profile. There are three kinds:
+A strategy is a profile: its budget and its selection replace those in force, and so does the mixing behind a learned
+budget. The same code selects for a strategy and for a curation with that profile. There are three kinds:
 - Rungs are the rows of the paper's Panel B. One differs: `random` draws from the whole pool. The paper draws in every
   cluster in proportion to its size, which is `proportional` here.
 - Ablations are the last rung without one part.
@@ -28,14 +28,19 @@ from grip_assets.method.budget.allocation import capacities, resolve_total
 from grip_assets.method.selection.registry import SELECTIONS
 from grip_assets.profiles import IN_FORCE, base_of
 from grip_assets.runtime.progress import Progress
-from grip_assets.settings import Adaptation, Budget, Evaluation, Selection, validate
+from grip_assets.settings import Adaptation, Budget, Evaluation, Selection, trait, validate
 from grip_assets.settings.changes import read_profile
 from grip_assets.stages.curation import partition
 from grip_assets.stages.curation.budgets import measured_under
 from grip_assets.stages.curation.densities import densities_under
 from grip_assets.stages.curation.features import PoolFeatures, feature_facts, must_be_ready
 from grip_assets.stages.curation.subset import subset_under
+from grip_assets.stages.mixing import mixture, mixture_domains, mixture_runs
 
+MIXING = ("mixture_domains", "mixture_runs", "mixture")
+LEARNING = tuple(
+    {field: None for s in (mixture_domains, mixture_runs, mixture) for field in s.stage.reads["mixing"] or ()}
+)
 RUNGS = ("random", "static", "quality_replay", "loss_replay", "diversity", "grip")
 CHOSEN = ["strategy", "seed", "doc_id", "repeats", "n_tokens"]
 KEPT = ("total", "unit", "overflow", "max_repeats")  # of the budget in force: the same for all
@@ -121,6 +126,7 @@ def _needs(budget: Budget, selection: Selection) -> tuple[str, ...]:
         "probe_set": judged,
         "quality_scores": judged,
         "adaptation_deltas": drawn and budget.reads_drops,
+        **dict.fromkeys(MIXING, drawn and budget.base == "mixture"),
         "densities": drawn and selection.weight == "density",
     }
     return tuple(name for name, is_wanted in wanted.items() if is_wanted)
@@ -238,9 +244,30 @@ def _sum(work: Work, table: str, column: str) -> int:
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
     """The content of the profiles that are compared, and the facts behind the features of their selections."""
     chosen = [strategy(name, settings) for name in Evaluation.of(settings).strategies]
+    learned = {} if no_learned_budget(settings) else {"mixing": mixture_domains.facts(settings, root)}
     features = tuple(dict.fromkeys(name for s in chosen for name in s.features))
-    profiles = {s.name: read_profile(s.name) for s in chosen if s.name != IN_FORCE}
-    return {"profiles": profiles, **feature_facts(features, settings)}
+    profiles = {s.name: _counted(read_profile(s.name)) for s in chosen if s.name != IN_FORCE}
+    return {"profiles": profiles, **feature_facts(features, settings), **learned}
+
+
+def _counted(profile: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """A profile without fields that were added later and do not apply in it, so that a new field renames nothing."""
+    settings = {group: validate(group, values) for group, values in profile.items()}
+    return {
+        group: {
+            name: value
+            for name, value in values.items()
+            if settings[group].applies(name) or not trait(type(settings[group]).model_fields[name], "added")
+        }
+        for group, values in profile.items()
+    }
+
+
+def no_learned_budget(settings: Settings) -> str:
+    """Why no strategy needs a mixture; "" if one does."""
+    bases = {Budget.of(settings).base if name == IN_FORCE else read_profile(name)["budget"]["base"]
+             for name in Evaluation.of(settings).strategies}  # fmt: skip
+    return "" if "mixture" in bases else "settings/evaluation.strategies has no strategy with a learned budget"
 
 
 TABLES = (
@@ -344,12 +371,15 @@ stage = Stage(
         "probe_set",
         "quality_scores",
         "adaptation_deltas",
+        *MIXING,
     ),
+    left_out=dict.fromkeys((*MIXING, "mixing"), no_learned_budget),
     reads={
         "corpus": ("benchmarks",),
         "clustering": partition.stage.reads["clustering"],
         "quality": ("dimensions",),
         "adaptation": ("delta", "form", "epochs", "seeds"),
+        "mixing": LEARNING,
         "budget": None,  # of the strategy in force
         "selection": None,
         "evaluation": ("strategies", "seeds", "seed", "target"),

@@ -16,7 +16,7 @@ from grip_assets.errors import GripError
 from grip_assets.method.agreement import overlap
 from grip_assets.runtime.progress import Progress
 from grip_assets.settings import GROUPS, Selection, trait, validate
-from grip_assets.stages.curation.budgets import MEASURED
+from grip_assets.stages.curation.budgets import LEFT_OUT, measured
 from grip_assets.stages.curation.subset import Subset, subset_under
 
 KNOBS = ("budget.tau", "budget.temperature", "budget.alpha", "selection.beta")
@@ -26,13 +26,13 @@ FACTORS = (0.5, 2.0)
 def compute(work: Work) -> dict[str, Any]:
     work.must_be_in_force()
     documents = work.frame("selection_weights")
-    measured = {name: work.frame(name) for name in MEASURED}
+    tables = measured(work)
     now = Subset(work.frame("budgets"), documents["repeats"].to_numpy())
     progress = Progress("turning knobs", len(KNOBS) * len(FACTORS), "settings", work.log)
     rows, moved = [], []
     for knob, factor, value, settings in one_knob_changed(work.settings):
         try:
-            then = subset_under(settings, documents, measured)
+            then = subset_under(settings, documents, tables)
         except GripError as refused:  # with overflow=error: a budget is above its cap
             work.log(f"{knob} = {value:g} is not possible: {refused}")
             then = None
@@ -185,8 +185,9 @@ stage = Stage(
     tables=TABLES,
     checks=CHECKS,
     picture=True,
-    inputs=("clusters", "sigma_k", "quality_scores", "adaptation_deltas", "budgets", "subset"),
+    inputs=("clusters", "sigma_k", "quality_scores", "adaptation_deltas", "mixture", "budgets", "subset"),
     reads={"budget": None, "adaptation": ("delta",), "selection": None},
+    left_out=LEFT_OUT,
     unused=unused,
     group="reports",
 )

@@ -12,19 +12,19 @@ import polars as pl
 from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Result, Settings, Stage, Work
 from grip_assets.settings import Adaptation, Budget, digest
-from grip_assets.stages.curation.budgets import MEASURED, budgets_under
+from grip_assets.stages.curation.budgets import LEFT_OUT, budgets_under, measured
 from grip_assets.stages.curation.needed import no_drops
 from grip_assets.store.artifacts import ArtifactStore
 
 
 def compute(work: Work) -> Result:
     budget, adaptation = Budget.of(work.settings), Adaptation.of(work.settings)
-    measured = {name: work.frame(name) for name in MEASURED}
+    tables = measured(work)
     rounds = []
     for t, manifest in enumerate(_rounds(work)):
         version = manifest["version"]
         deltas = pl.read_parquet(work.store.parquet("adaptation_deltas", version, "adaptation_deltas"))
-        budgets = budgets_under(measured | {"adaptation_deltas": deltas}, budget, adaptation.delta)
+        budgets = budgets_under(tables | {"adaptation_deltas": deltas}, budget, adaptation.delta)
         rounds.append(
             budgets.select(
                 pl.lit(t).alias("round"),
@@ -112,8 +112,9 @@ stage = Stage(
     checks=CHECKS,
     picture=True,
     # budgets is an input so that an error of its settings is reported once, by its own stage
-    inputs=("clusters", "sigma_k", "quality_scores", "adaptation_deltas", "budgets"),
+    inputs=("clusters", "sigma_k", "quality_scores", "adaptation_deltas", "mixture", "budgets"),
     reads={"budget": None, "adaptation": ("delta",)},
+    left_out=LEFT_OUT,
     facts=_measured,
     group="reports",
     named_by_content=True,

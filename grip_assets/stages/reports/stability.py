@@ -18,12 +18,14 @@ from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.agreement import overlap, overlap_by_chance, rank_correlation
 from grip_assets.settings import Clustering, Reports
-from grip_assets.stages.curation.budgets import MEASURED
+from grip_assets.stages.curation.budgets import measured
 from grip_assets.stages.curation.features import PoolFeatures
+from grip_assets.stages.curation.needed import no_mixture
 from grip_assets.stages.curation.quality_scores import stage as quality_scores
 from grip_assets.stages.curation.subset import subset_under
 from grip_assets.store.query import query
 
+MIXING = ("mixture_domains", "mixture_runs", "mixture")  # another clustering or budget learns another mixture
 VARIED = {"clustering": "clustering", "probe": "probe", "draw": "selection"}  # value of `varied` to its settings group
 DRAWS = 3  # other seeds of the draw
 
@@ -57,9 +59,8 @@ def other_seeds(now: Settings) -> Iterator[tuple[str, int, Settings]]:
 def _drawn(work: Work, settings: Settings, now: pl.DataFrame) -> pl.DataFrame:
     """Another draw from the same densities and budgets."""
     documents = work.frame("selection_weights")
-    measured = {name: work.frame(name) for name in MEASURED}
     features = PoolFeatures(work, documents)
-    repeats = pl.Series("repeats", subset_under(settings, documents, measured, features).repeats_N)
+    repeats = pl.Series("repeats", subset_under(settings, documents, measured(work), features).repeats_N)
     return now.drop("repeats").join(documents.select("doc_id", repeats), on="doc_id", maintain_order="left")
 
 
@@ -177,6 +178,7 @@ stage = Stage(
         "probe_set",
         "quality_scores",
         "adaptation_deltas",
+        *MIXING,
         "budgets",
         "densities",
         "subset",
@@ -190,5 +192,6 @@ stage = Stage(
         "selection": None,
         "reports": ("stability_seeds",),
     },
+    left_out=dict.fromkeys(MIXING, no_mixture),
     group="reports",
 )
