@@ -8,6 +8,7 @@ How well a model ranks mixtures is measured in predictability.py. The best mixtu
 """
 
 import importlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -87,11 +88,13 @@ def gaussian_process(
     weights_nD: np.ndarray, loss: np.ndarray, seed: int = 0, importance_T: np.ndarray | None = None
 ) -> Fitted:
     """A Gaussian process with a linear and a smooth part and noise; its parameters maximise the likelihood."""
-    from sklearn.gaussian_process import GaussianProcessRegressor  # slow to import
+    from sklearn.exceptions import ConvergenceWarning  # slow to import
+    from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
 
     kernel = ConstantKernel(1.0) * RBF(1.0, (0.05, 50)) + DotProduct(1.0) + WhiteKernel(1e-2, (1e-6, 1.0))
-    with threadpool_limits(1):
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a parameter at its bound: little noise, or nothing linear
         model = GaussianProcessRegressor(kernel, normalize_y=True, random_state=seed)
         return Fitted(model.fit(np.sqrt(weights_nD), objective(loss, importance_T)))
 
