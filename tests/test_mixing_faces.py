@@ -209,7 +209,7 @@ def test_two_long_names_that_end_differently_are_two_rows(attacked):
     assert len(set(rows)) == 5
 
 
-PICTURES = ("mixture_runs",)
+PICTURES = ("mixture_runs", "mixture", "mixture_check")
 
 
 def drawn(root, stage):
@@ -386,3 +386,15 @@ def test_the_section_in_a_browser(attacked, chromium, tmp_path):
             assert not said and {u.partition("#")[0] for u in asked if not u.startswith("data:")} == {url}
             page.close()
         browser.close()
+
+
+def test_the_effect_of_a_domain_is_that_of_one_point_more_of_it():
+    from grip_assets.stages.mixing.mixture import effects
+
+    class Linear:
+        def predict(self, weights_nD):
+            return weights_nD @ np.array([1.0, 2.0, 3.0])
+
+    found = effects(Linear(), np.array([0.5, 0.3, 0.2]))
+    assert found == pytest.approx([0.01 * (1 - 2.4), 0.01 * (2 - 11 / 7), 0.01 * (3 - 11 / 8)])
+    assert np.isnan(effects(Linear(), np.array([0.995, 0.005, 0.0]))[0]), "there is no room for more of it"

@@ -401,12 +401,56 @@ def _of_steps(steps: pl.DataFrame, labels: Mapping[int, str]) -> bytes:
     return png(figure)
 
 
+def mixture_picture(tables: Mapping[str, Any], names: ClusterNames = NONE) -> bytes:
+    """Left: natural share and learned weight of each domain. Right: how well each regressor ranks new mixtures."""
+    rows, fit = _table(tables, "mixture_weights"), _table(tables, "mixture_fit")
+    labels = mixing.labels_of(_table(tables, "mixture_domains"), names)
+    change = (pl.col("weight") - pl.col("natural_share")).alias("change")
+    rows = rows.with_columns(change).sort(pl.col("change").abs(), "domain", descending=[True, False]).head(WIDE)
+    rows = rows.sort("change", "domain", descending=[True, False])
+    height = 1.6 + 0.2 * max(len(rows), 6)
+    figure, panels = plt.subplots(
+        1, 2 if len(fit) else 1, figsize=(8, height), width_ratios=(3, 2)[: 2 if len(fit) else 1], squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    left = panels[0][0]
+    low, high = (100 * rows[name].fill_null(rows["weight"]) for name in ("low", "high"))
+    _whiskers(left, 100 * rows["weight"], low, high, [_short(labels[d]) for d in rows["domain"]])
+    left.plot(100 * rows["natural_share"], range(len(rows)), "|", ms=10, color="black", label="before")
+    left.set(title="Weights: before (|) and after (dot)", xlabel="% of the tokens", xlim=(0, None))
+    if len(fit):
+        found = mixing.predictability(fit)
+        regressors = [mixing.REGRESSORS.get(name, name) for name in found["regressor"]]
+        for i, (of, label, mark) in enumerate((("", "all", "o"), ("_best", "best quarter", "D"))):
+            y = [j + 0.16 * (2 * i - 1) for j in range(len(found))]
+            low, middle, high = (found[f"spearman{of}_{q}"].fill_nan(None) for q in ("low", "median", "high"))
+            panels[0][1].hlines(y, low.cast(pl.Float64), high.cast(pl.Float64), color=POOL, lw=2)
+            panels[0][1].plot(middle.cast(pl.Float64), y, mark, ms=5, label=label)
+        panels[0][1].set_yticks(range(len(found)), regressors, fontsize=7)
+        panels[0][1].set(title="Can a mixture be predicted?", xlabel="Spearman, median and quartiles")
+        panels[0][1].set_ylim(len(found) - 0.5, -1.1)  # with room for the legend
+        panels[0][1].legend(frameon=False, fontsize=7, ncols=2, loc="upper left")
+    return png(figure)
+
+
+def mixture_check_picture(tables: Mapping[str, Any]) -> bytes:
+    """The measured objective of each mixer minus that of the natural shares, with its interval; and as predicted."""
+    rows = _table(tables, "mixture_verdict").sort("mean", "mixer")
+    labels = [mixing.MIXERS.get(mixer, mixer) for mixer in rows["mixer"]]
+    figure, axes = plt.subplots(figsize=(6, 1.2 + 0.3 * len(rows)), layout="constrained")
+    _whiskers(axes, rows["mean"], rows["low"], rows["high"], labels)
+    axes.axvline(0, color="black", lw=1)
+    axes.set(title="Bits per byte, minus natural shares", xlabel="less is better; 95% over seeds")
+    return png(figure)
+
+
 WITH_NAMES = (
     budgets_picture,
     quality_scores_picture,
     rounds_picture,
     cluster_report_picture,
     mixture_runs_picture,
+    mixture_picture,
 )
 
 

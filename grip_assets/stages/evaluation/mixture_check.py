@@ -206,6 +206,7 @@ stage = Stage(
     " predicted, with a verdict.",
     tables=TABLES,
     checks=CHECKS,
+    picture=True,
     expensive=True,
     inputs=(
         "corpus",

@@ -26,7 +26,7 @@ from grip_assets.method.mixing.law import fitted_law
 from grip_assets.method.mixing.predictability import resamples, splits
 from grip_assets.method.mixing.regress import Model
 from grip_assets.method.mixing.search import Search, divergence
-from grip_assets.method.statistics import Estimate, mean
+from grip_assets.method.statistics import Estimate, known, mean
 from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Budget, Mixing, field_names
 from grip_assets.stages.curation.needed import no_mixture
@@ -37,6 +37,7 @@ SPLITS, SHARE = 10, 0.8  # of predictability, and the share of the mixtures that
 FEWEST = 8  # mixtures that a regression needs
 MANY = 128  # mixtures from which on the rank mean ranks better than the log-linear law [C9]
 SETTLED = 0.02  # total variation between two tenths of DoReMi's steps
+POINT = 0.01  # of the mixture, by which a weight is raised to see what it is worth
 PROPOSES = "loglinear"  # the regressor that finds the weights [C8]
 ONE_HOT = (
     "Nearly all the weight is on one domain. Known remedies: the reference on the natural shares"
@@ -72,7 +73,8 @@ class Learned:
 
     ``samples_SD``: weights by resample (regmix) or by seed (doremi, perf), for intervals; no rows if there are none.
     ``resampled``: whether they are resamples, so that percentiles are the interval. ``fit``: rows of ``mixture_fit``.
-    ``predicted``: of each mixer, the prediction and its interval. ``said``: columns of ``mixture_summary``.
+    ``predicted``: of each mixer, the prediction and its interval. ``effect_D``: from ``effects``; None if nothing is
+    predicted. ``said``: columns of ``mixture_summary``.
     """
 
     weight_D: np.ndarray
@@ -80,6 +82,7 @@ class Learned:
     resampled: bool = False
     fit: list[dict[str, Any]] = field(default_factory=list)
     predicted: Mapping[str, Estimate] = field(default_factory=dict)
+    effect_D: np.ndarray | None = None
     said: dict[str, Any] = field(default_factory=dict)
 
     def interval(self, of_DX: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -201,6 +204,7 @@ def _regmix(work: Work, mixing: Mixing, pool: Pool, objective: Objective, cheap:
         resampled=True,
         fit=rows,
         predicted={name: _resampled(*pair) for name, *pair in zip(["found", *cheap], value_M, of_MS, strict=True)},
+        effect_D=effects(model, found_D),
         said={
             **_predictability(rows, len(weights_nD)),
             "spread": float((loss_nT @ share_T).std()),
@@ -208,6 +212,20 @@ def _regmix(work: Work, mixing: Mixing, pool: Pool, objective: Objective, cheap:
             **gain.columns("gain", "gain_low", "gain_high"),
         },
     )
+
+
+def effects(model: Model, weight_D: np.ndarray) -> np.ndarray:
+    """How much the predicted loss changes if the weight of one domain rises by ``POINT``, float64 (D,).
+
+    The others fall in proportion. NaN for a domain that has nearly all of the weight.
+    """
+    room_D = 1 - weight_D
+    part_D = np.divide(POINT, room_D, out=np.full(len(weight_D), np.nan), where=room_D > POINT)
+    raised_DD = (1 - part_D[:, None]) * weight_D + np.diag(part_D)
+    known_D = np.isfinite(part_D)
+    found_D = np.full(len(weight_D), np.nan)
+    found_D[known_D] = model.predict(raised_DD[known_D]) - model.predict(weight_D[None])
+    return found_D
 
 
 def _gain(model: Model, weight_D: np.ndarray, pool: Pool) -> float:
@@ -364,6 +382,7 @@ def _by_domain(pool: Pool, learned: Learned) -> pl.DataFrame:
             "high": high_D,
             "natural_share": pool.natural_D,
             "most": pool.most_D,
+            "effect": None if learned.effect_D is None else [known(effect) for effect in learned.effect_D],
         },
         stage.schema("mixture_weights"),
     )
@@ -489,6 +508,13 @@ TABLES = (
                 pl.Float64,
                 "Its largest weight, if the subset may read a domain only so often.",
                 ("mixture_documents.domain", "clusters.n_tokens"),
+            ),
+            Column(
+                "effect",
+                pl.Float64,
+                "Change of the predicted objective, in bits per byte, if the weight rises by 0.01 and the others fall"
+                " in proportion. Below 0: more of it is better. Null for doremi and perf.",
+                TRAINED,
             ),
         ),
     ),
@@ -635,7 +661,7 @@ stage = Stage(
     " rules, before any of them is trained for `mixture_check`. `mixture_summary` says in words what to make of it.",
     tables=TABLES,
     checks=CHECKS,
-    picture=False,
+    picture=True,
     inputs=("clusters", "mixture_domains", "mixture_runs"),
     reads={
         "mixing": (*field_names(Mixing, "fit"), "method", "seed"),
