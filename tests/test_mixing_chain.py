@@ -14,7 +14,7 @@ LEARNED = {"mixture_domains", "mixture_runs", "mixture"}
 TINY = {
     "clustering": {"k": 4, "min_cluster_docs": 12, "iterations": 5, "seeds": 1},
     "mixing": {
-        "mixtures": 8, "bootstrap": 5, "candidates": 500, "check_seeds": 2, "held_out": 2, "tokens": 2048, "vocabulary": 320,
+        "mixtures": 8, "bootstrap": 5, "check_seeds": 2, "held_out": 2, "tokens": 2048, "vocabulary": 320,
         "hidden": 16, "layers": 1, "heads": 1, "context": 32, "batch_tokens": 256, "dtype": "float32",
     },
 }  # fmt: skip

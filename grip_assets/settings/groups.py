@@ -841,8 +841,6 @@ class Mixing(Group):
         part="fit",
         gt=0,
     )
-    candidates: int = knob(100_000, "Mixtures among which the best are searched.", when=REGMIX, part="fit", ge=100)
-    top: int = knob(128, "The best candidates, whose mean is the result.", when=REGMIX, part="fit", ge=1)
     bootstrap: int = knob(
         200,
         "Resamples of the mixtures for the intervals of the weights. 0: no intervals.",

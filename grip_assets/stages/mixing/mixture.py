@@ -179,7 +179,7 @@ def _regmix(work: Work, mixing: Mixing, pool: Pool, objective: Objective, cheap:
     """
     weights_nD, loss_nT = swarm_of(work.frame("mixtures"), work.frame("mixture_losses"), objective)
     share_T = objective.share_T
-    search = Search(pool.natural_D, pool.most_D, mixing.kl_to_natural, mixing.candidates, mixing.top, mixing.seed)
+    search = Search(pool.natural_D, pool.most_D, mixing.kl_to_natural, seed=mixing.seed)
     model = fitted_law(weights_nD, loss_nT, share_T)
     found_D = search.best(model)
     tried_MD = np.array([found_D, *cheap.values()])
