@@ -290,8 +290,9 @@ def _predictability(rows: list[dict[str, Any]], n: int) -> dict[str, Any]:
     values = [known for row in rows if row["regressor"] == last and (known := row["spearman"]) is not None]
     over = mean(values)
     wider = np.sqrt(1 + len(values) * (1 - SHARE) / SHARE)
-    found = Estimate(over.value, over.value - (over.value - over.low) * wider,
-                     over.value + (over.high - over.value) * wider, n)  # fmt: skip
+    low = max(over.value - (over.value - over.low) * wider, -1.0)
+    high = min(over.value + (over.high - over.value) * wider, 1.0)
+    found = Estimate(over.value, low, high, n)
     return {"regressor": last, **found.columns("spearman", "spearman_low", "spearman_high")}
 
 
@@ -453,10 +454,11 @@ def _ranked(row: Mapping[str, Any]) -> str:
 def _better(row: Mapping[str, Any]) -> str:
     if row["gain"] is None or row["gain_low"] is None:
         return ""
-    gain = f"{row['gain']:.4f} bits per byte ({row['gain_low']:.4f} to {row['gain_high']:.4f})"
     if row["gain_low"] > 0 and (row["spearman_low"] or 0) > 0:
+        gain = f"{row['gain']:.4f} bits per byte ({row['gain_low']:.4f} to {row['gain_high']:.4f})"
         return f"The found mixture is predicted to be better than the natural shares by {gain}."
-    return f"The found mixture is not predicted to be better than the natural shares: {gain} less loss."
+    more = f"{-row['gain']:+.4f} bits per byte ({-row['gain_high']:+.4f} to {-row['gain_low']:+.4f})"
+    return f"The found mixture is not predicted to be better than the natural shares. Its predicted loss differs by {more}."
 
 
 def _settled(moved: float | None) -> str:
