@@ -458,7 +458,10 @@ def _better(row: Mapping[str, Any]) -> str:
         gain = f"{row['gain']:.4f} bits per byte ({row['gain_low']:.4f} to {row['gain_high']:.4f})"
         return f"The found mixture is predicted to be better than the natural shares by {gain}."
     more = f"{-row['gain']:+.4f} bits per byte ({-row['gain_high']:+.4f} to {-row['gain_low']:+.4f})"
-    return f"The found mixture is not predicted to be better than the natural shares. Its predicted loss differs by {more}."
+    return (
+        "The found mixture is not predicted to be better than the natural shares. Its predicted loss differs by"
+        f" {more}."
+    )
 
 
 def _settled(moved: float | None) -> str:
