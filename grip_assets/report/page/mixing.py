@@ -76,8 +76,8 @@ def _how_it_works(found: Mixture, mixtures: pl.DataFrame) -> str:
         )
     return (
         f"{count.get('swarm', 0)} small models were trained, each on another mixture of the domains. A regression"
-        " predicts the loss of a mixture from its shares, and the weights are the mean of the mixtures with the least"
-        " predicted loss."
+        " predicts the loss of a mixture from its shares, and the weights have the least predicted loss"
+        " within the limits of settings/mixing."
     )
 
 

@@ -297,11 +297,11 @@ def _predictability(rows: list[dict[str, Any]], n: int) -> dict[str, Any]:
 
 
 def _resampled(value: float, of_S: np.ndarray) -> Estimate:
-    """A value with the percentiles of its resamples as the interval."""
+    """A value with the percentiles of its resamples as the interval, which is widened if the value is outside."""
     if len(of_S) < 2:
         return Estimate(float(value), np.nan, np.nan, len(of_S))
     low, high = np.quantile(of_S, [0.025, 0.975])
-    return Estimate(float(value), float(low), float(high), len(of_S))
+    return Estimate(float(value), min(float(low), float(value)), max(float(high), float(value)), len(of_S))
 
 
 def _doremi(work: Work, mixing: Mixing, pool: Pool, objective: Objective, cheap: Cheap) -> Learned:
