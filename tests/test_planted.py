@@ -228,7 +228,7 @@ def test_what_the_pool_has_a_copy_of_measures_nothing(planted):
 def test_a_target_whose_late_documents_alone_name_a_language_is_read(tmp_path):
     rows = [{"text": f"row {i} of it", "language": "python" if i == 150 else None} for i in range(151)]
     (tmp_path / "target.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = evaluation_set._target(Evaluation(target=str(tmp_path / "target.jsonl")), Corpus())
+    (found,) = evaluation_set._target(Evaluation(target=str(tmp_path / "target.jsonl")), Corpus())
     assert len(found) == 151 and found["language"].drop_nulls().to_list() == ["python"]
 
 
