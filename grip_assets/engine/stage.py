@@ -97,23 +97,26 @@ class Stage:
     def _seen(self, settings: Settings) -> dict[str, Group]:
         return {group: settings[group].effective() for group in self.groups if group in settings}
 
-    def needed(self, settings: Settings) -> set[str]:
-        """Inputs and groups in ``reads`` that these settings do not leave out."""
+    def _without(self, settings: Settings) -> set[str]:
+        """Inputs and groups in ``reads`` that these settings leave out."""
+        if not self.left_out:
+            return set()
         seen = self._seen(settings)
-        without = {name for name, why in self.left_out.items() if why(seen)}
-        return {*self.inputs, *self.reads} - without
+        return {name for name, why in self.left_out.items() if why(seen)}
 
     def inputs_under(self, settings: Settings) -> tuple[str, ...]:
         """The ``inputs`` that these settings need."""
-        needed = self.needed(settings)
-        return tuple(name for name in self.inputs if name in needed)
+        without = self._without(settings)
+        return tuple(name for name in self.inputs if name not in without)
+
+    def reads_under(self, settings: Settings) -> dict[str, tuple[str, ...] | None]:
+        """The groups in ``reads`` that these settings need, with their fields."""
+        without = self._without(settings)
+        return {group: fields for group, fields in self.reads.items() if group not in without}
 
     def values(self, settings: Settings) -> dict[str, dict[str, Any]]:
         """The values that the stage reads, by group. A field that does not apply has its default."""
-        needed = self.needed(settings)
-        return {
-            group: counted_values(settings[group], fields) for group, fields in self.reads.items() if group in needed
-        }
+        return {group: counted_values(settings[group], fields) for group, fields in self.reads_under(settings).items()}
 
     def recipe(self, settings: Settings, inputs: Mapping[str, str], root: Path) -> str:
         """The recipe, 16 hex digits; or the version of ``earlier``, if that was made from the same inputs.
@@ -122,13 +125,11 @@ class Stage:
         """
         if self.why_unused(settings):
             return digest([self.name, self.code_version, "unused"])
-        needed = self.needed(settings)
-        versions = {name: inputs[name] for name in self.inputs if name in needed}
+        versions = {name: inputs[name] for name in self.inputs_under(settings)}
         earlier, store = self.earlier(effective(settings), root), ArtifactStore(root)
         if earlier and store.knows(self.name, earlier) and store.manifest(self.name, earlier)["inputs"] == versions:
             return earlier
-        reads = {group: fields for group, fields in self.reads.items() if group in needed}
-        hashed = {group: hashed_values(settings[group], fields) for group, fields in reads.items()}
+        hashed = {group: hashed_values(settings[group], fields) for group, fields in self.reads_under(settings).items()}
         return digest([self.name, self.code_version, versions, hashed, self.facts(effective(settings), root)])
 
 

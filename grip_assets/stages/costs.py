@@ -2,8 +2,8 @@
 
 A stage that was computed in this data folder has a measured cost. For another pool this cost is scaled by its driver
 (bytes read, tokens embedded, documents, documents with and without a vector, tokens probed, tokens times parameters
-trained). A stage that was never
-computed, or only on a tiny pool, has a guess: rates that were measured once on two cores.
+trained). A stage that was never computed, or only on a tiny pool, has a guess: rates that were measured once on two
+cores.
 """
 
 import math
@@ -75,9 +75,7 @@ RATES = {
     "adaptation_deltas": Rate("probed", 8, 1 / 800),
     "quality_scores": Rate("judged", 1, 1 / 90, bytes_each=150),
     "mixture_domains": Rate("bytes", 6, 1 / 2e6, bytes_each=0.02),
-    "mixture_runs": Rate(
-        "trained", 15, 1e-10
-    ),  # a model of 0.56 million parameters; 12,900 tokens a second on one core
+    "mixture_runs": Rate("trained", 15, 1e-10),  # 0.56 million parameters: 12,900 tokens a second on one core
     "densities": Rate("vectors", 2, 1e-5, bytes_each=60),
     "subset": Rate("documents", 1, 2e-6, bytes_each=80),
     "knobs": Rate("documents", 1, 2e-5),

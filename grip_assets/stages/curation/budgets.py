@@ -60,13 +60,11 @@ def _domains(
     equation: Callable[[str], pl.DataFrame],
 ) -> Domains:
     spread = tables["sigma_k"]
-    weights = _learned(tables) if settings.base == "mixture" else {}
-    weights = read_weights(settings) if settings.base == "given" else weights
     return Domains(
         spread["cluster_id"].to_numpy(),
         sizes.astype(np.float64),
         _names(tables),
-        weights,
+        _weights(tables, settings),
         equation,
         total,
         _centroids(tables) if settings.base == "chameleon" else None,
@@ -83,6 +81,13 @@ def _centroids(tables: Mapping[str, pl.DataFrame]) -> np.ndarray:
     width = next((len(vector) for vector in found if vector is not None), 1)
     rows = [np.full(width, np.nan) if vector is None else np.asarray(vector, np.float64) for vector in found]
     return np.stack(rows)
+
+
+def _weights(tables: Mapping[str, pl.DataFrame], settings: Budget) -> Mapping[str, float]:
+    """The weights that the base budget follows: given or learned ones; empty for every other base."""
+    if settings.base == "given":
+        return read_weights(settings)
+    return _learned(tables) if settings.base == "mixture" else {}
 
 
 def _learned(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
