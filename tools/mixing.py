@@ -73,7 +73,7 @@ class Scale(NamedTuple):
     settings: dict[str, Any]
 
 
-FULL = Scale(16, 128, 24, {"check_seeds": 5})
+FULL = Scale(16, 64, 24, {"check_seeds": 5})
 QUICK = Scale(6, 16, 8, {"tokens": 150_000, "layers": 1, "learning_rate": 2e-3, "check_seeds": 2})
 
 
