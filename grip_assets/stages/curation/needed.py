@@ -1,10 +1,11 @@
-"""Which measurements settings/budget needs. Stages that measure something else are unused, and these are the reasons.
+"""Which measurements budgets and selections need. Stages that measure something else are unused, and these are the
+reasons.
 
 Each function is a ``Stage.unused``: it returns a reason, or "" if the stage is needed.
 """
 
 from grip_assets.engine.stage import Settings
-from grip_assets.settings import Budget
+from grip_assets.settings import Budget, Selection
 
 
 def no_drops(settings: Settings) -> str:
@@ -23,3 +24,21 @@ def no_mixture(settings: Settings) -> str:
     """Why no mixture is learned; "" if the base budget is one."""
     base = Budget.of(settings).base
     return "" if base == "mixture" else f"settings/budget.base is {base}"
+
+
+def no_attribution(settings: Settings) -> str:
+    """Why documents are not attributed to targets; "" if the base budget or the selection needs it."""
+    reasons = no_grasp_budget(settings), no_greedy(settings)
+    return f"{reasons[0]} and {reasons[1].removeprefix('settings/')}" if all(reasons) else ""
+
+
+def no_grasp_budget(settings: Settings) -> str:
+    """Why the budgets of clusters read no attribution; "" if the base budget is grasp."""
+    base = Budget.of(settings).base
+    return "" if base == "grasp" else f"settings/budget.base is {base}"
+
+
+def no_greedy(settings: Settings) -> str:
+    """Why the selection reads no attribution; "" if it is greedy."""
+    rule = Selection.of(settings).rule
+    return "" if rule == "greedy" else f"settings/selection.rule is {rule}"
