@@ -17,6 +17,7 @@ def test_a_relative_path_is_stored_whole(tmp_path, monkeypatch):
         "quality": {"rubric": "code", "gold": None},
         "evaluation": {"target": "s3://bucket/target"},
         "mixing": {"target_set": "code"},
+        "attribution": {"target_sets": ["a=code", "b=s3://x", "c"], "reference": "proxy"},
     }
     here = tmp_path / "here"
     assert placed(said) == {
@@ -28,6 +29,7 @@ def test_a_relative_path_is_stored_whole(tmp_path, monkeypatch):
         "quality": {"rubric": "code", "gold": None},
         "evaluation": {"target": "s3://bucket/target"},
         "mixing": {"target_set": f"{here}/code"},
+        "attribution": {"target_sets": [f"a={here}/code", "b=s3://x", "c"], "reference": "proxy"},
     }  # fmt: skip
 
 

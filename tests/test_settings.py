@@ -30,7 +30,7 @@ from grip_assets.settings.changes import (
     run_config,
     without_effect,
 )
-from grip_assets.settings.fields import Not, conditions, knob
+from grip_assets.settings.fields import Has, Not, conditions, knob
 from grip_assets.stages import STAGES
 from grip_assets.store.artifacts import ArtifactStore
 
@@ -74,7 +74,7 @@ def test_every_condition_names_a_field_of_its_group_and_a_value_that_it_can_have
     for group, name in CONDITIONAL:
         known = GROUPS[group].model_fields
         for other, value in conditions(trait(known[name], "when")):
-            validate(group, {other: value})
+            validate(group, {other: [value] if isinstance(known[other].default, list) else value})
             assert other != name and (not choices(known[other].annotation) or value in choices(known[other].annotation))
 
 
@@ -82,6 +82,7 @@ def test_each_field_applies_under_some_settings_of_its_group():
     for group, name in CONDITIONAL:
         ways = trait(GROUPS[group].model_fields[name], "when")
         first = {n: v[0] if isinstance(v, list) else v for n, v in ways[0].items() if not isinstance(v, Not)}
+        first = {n: [v.value] if isinstance(v, Has) else v for n, v in first.items()}
         known = GROUPS[group].model_fields
         first |= {n: 1 for n, v in ways[0].items() if isinstance(v, Not) and known[n].default == v.value}
         assert validate(group, first).applies(name), (group, name)
@@ -204,3 +205,36 @@ def test_a_wrong_setting_of_the_mixing_is_refused_with_what_is_allowed(field, va
 def test_an_objective_is_a_set_of_texts_or_one_domain():
     for objective in ("held_out", "benchmarks", "target", "domain:python", "domain:a: b"):
         assert validate("mixing", {"objective": objective}).objective == objective
+
+
+def test_the_three_groups_that_train_small_models_say_the_same_of_each_field():
+    groups = [GROUPS[name] for name in ("mixing", "evaluation", "attribution")]
+    shared = set(field_names(groups[0], "model", "training")) - {"tokens"}
+    assert len(shared) == 9
+    for name in shared:
+        fields = [group.model_fields[name] for group in groups]
+        assert len({field.description for field in fields}) == 1 and len({str(field.metadata) for field in fields}) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("target_sets", ["mine"]),
+        ("target_sets", ["held_out=x"]),
+        ("target_sets", ["a=x", "a=y"]),
+        ("target_weights", ["a=-1"]),
+        ("target_weights", ["a=nan"]),
+        ("gammas", [0.1]),
+        ("trial_tokens", [100, 100]),
+    ],
+)
+def test_a_list_of_attribution_that_means_nothing_is_refused(field, value):
+    with pytest.raises(UsageMistake, match=f"settings/attribution.{field}"):
+        validate("attribution", {field: value})
+
+
+def test_the_sources_of_attribution_are_the_one_that_is_set_or_all_candidates():
+    assert validate("attribution", {}).sources == ("unigram",)
+    assert validate("attribution", {"source": "auto"}).sources == ("unigram", "embedding", "head", "full")
+    assert validate("attribution", {"source": "auto"}).needs_a_model and not validate("attribution", {}).needs_a_model
+    assert validate("attribution", {"target_sets": ["a= x=y "]}).paths == {"a": "x=y"}

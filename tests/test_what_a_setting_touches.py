@@ -106,7 +106,7 @@ def test_a_group_recomputes_nothing_but_what_dagsters_graph_calls_its_descendant
     computed = planted.computes(settings) & set(CURATED)
     assert computed == depend_on(planted, settings) & set(CURATED)
     assert computed and computed <= descendants(group)
-    assert set(CHANGES) | {"evaluation", "student", "mixing"} == set(GROUPS)
+    assert set(CHANGES) | {"evaluation", "student", "mixing", "attribution"} == set(GROUPS)
 
 
 def test_beta_searches_no_neighbours_and_a_budget_probes_nothing(planted):

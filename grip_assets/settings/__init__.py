@@ -14,7 +14,9 @@ from grip_assets.settings.group import (
 )
 from grip_assets.settings.groups import (
     GROUPS,
+    OF_A_MODEL,
     Adaptation,
+    Attribution,
     Budget,
     Clustering,
     Corpus,
@@ -33,7 +35,9 @@ from grip_assets.settings.validation import flat, group_type, validate
 
 __all__ = [
     "GROUPS",
+    "OF_A_MODEL",
     "Adaptation",
+    "Attribution",
     "Budget",
     "Clustering",
     "Corpus",

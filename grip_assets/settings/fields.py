@@ -24,7 +24,14 @@ class Not:
     value: Any
 
 
-Condition = Mapping[str, Any]  # field of the same group -> its value, a list of values, or Not
+@dataclass(frozen=True)
+class Has:
+    """In a condition: any list that has this value."""
+
+    value: str
+
+
+Condition = Mapping[str, Any]  # field of the same group -> its value, a list of values, Not or Has
 
 
 def knob(
@@ -46,9 +53,9 @@ def knob(
     ``hashed_as``: such a field that used to be in versions. This value now stands in them, whatever the field's value.
     ``given=True``: the field describes the user's data or hardware. Profiles never set it.
     ``when``: the field applies only if other fields of its group have these values, for example
-    ``when={"method": "column", "seeds": [1, 2], "model": Not("column")}``. All of these must hold. In a list of such
-    conditions, one of them must hold. A condition on a field that does not apply itself never holds. A field that does
-    not apply counts as its default, in every hash and in every computation.
+    ``when={"method": "column", "seeds": [1, 2], "model": Not("column"), "sets": Has("mine")}``. All of these must hold.
+    In a list of such conditions, one of them must hold. A condition on a field that does not apply itself never holds.
+    A field that does not apply counts as its default, in every hash and in every computation.
     ``added=True``: the field is newer than existing data folders. At its default it is left out of every hash, so that
     older artifacts keep their names.
     ``part``: the name of a part of the group, whose fields are read together (see ``group.field_names``).
@@ -73,9 +80,11 @@ def trait(field: FieldInfo, name: str) -> Any:
 
 
 def holds(value: Any, wanted: Any) -> bool:
-    """Whether ``value`` meets ``wanted``: a value, a list of allowed values, or a ``Not``."""
+    """Whether ``value`` meets ``wanted``: a value, a list of allowed values, a ``Not`` or a ``Has``."""
     if isinstance(wanted, Not):
         return not holds(value, wanted.value)
+    if isinstance(wanted, Has):
+        return wanted.value in value
     return value in wanted if isinstance(wanted, list) else value == wanted
 
 
@@ -98,6 +107,8 @@ def _values(wanted: Any) -> str:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, Has):
+        return f"[..., {value.value}, ...]"
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -105,7 +116,7 @@ def conditions(ways: list[Condition]) -> Iterator[tuple[str, Any]]:
     """Each (field, value) that the conditions name."""
     for condition in ways:
         for name, wanted in condition.items():
-            inner = wanted.value if isinstance(wanted, Not) else wanted
+            inner = wanted.value if isinstance(wanted, Not | Has) else wanted
             yield from ((name, value) for value in (inner if isinstance(inner, list) else [inner]))
 
 

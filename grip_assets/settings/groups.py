@@ -5,14 +5,19 @@ group.py. orchestration/settings_assets.py makes each group a Dagster asset. Num
 spec/grip.md.
 """
 
-from typing import Any, Literal
+import re
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import field_validator
 
 from grip_assets import profiles
-from grip_assets.settings.fields import Not, knob, nearest, size, trait
+from grip_assets.settings.fields import Has, Not, knob, nearest, size, trait
 from grip_assets.settings.group import Group
+from grip_assets.settings.small_model import Precision, Trainer, of_the_model, of_the_training
+
+Benchmark = Literal["humaneval"]
+BENCHMARKS: tuple[str, ...] = get_args(Benchmark)
 
 
 class Corpus(Group):
@@ -50,7 +55,7 @@ class Corpus(Group):
         None, "Column with the language. null: the first of language, lang and programming_language.", given=True
     )
     keep: list[str] = knob([], "Columns of the pool that the export should have too. '*': all of them.", given=True)
-    benchmarks: list[Literal["humaneval"]] = knob(
+    benchmarks: list[Benchmark] = knob(
         ["humaneval"],
         "Benchmarks. A document that contains one of their problems is rejected.",
         given=True,
@@ -876,27 +881,16 @@ class Mixing(Group):
     seeds: int = knob(1, "Trainings of each mixture.", part="runs", ge=1, le=20)
     check_seeds: int = knob(3, "Trainings of each mixture in mixture_check.", part="check", ge=2, le=20)
     seed: int = knob(0, "Seed of held-out documents and mixtures, and of the first training.", part="runs", ge=0)
-    tokens: int = knob(300_000, "Tokens of each training.", "T", part="training", gt=0)
-    vocabulary: int = knob(
-        1024, "Size of the vocabulary: a byte-level BPE that is learned on the pool.", part="model", ge=300
-    )
-    hidden: int = knob(128, "Width of the model, a Llama.", part="model", gt=0)
-    layers: int = knob(2, "Number of blocks of the model.", part="model", gt=0)
-    heads: int = knob(2, "Number of attention heads. It must divide hidden.", part="model", gt=0)
-    context: int = knob(64, "Tokens per training window.", part="model", ge=16)
-    batch_tokens: int = knob(256, "Tokens per training step.", part="training", gt=0)
-    learning_rate: float = knob(
-        1.5e-3,
-        "Peak learning rate. It rises over the first tenth of the steps, then falls by a cosine to a tenth.",
-        part="training",
-        gt=0,
-    )
-    dtype: Literal["float32", "bfloat16"] = knob(
-        "bfloat16", "Number format of matrix products. Weights are float32.", part="training"
-    )
-    device: Literal["cpu", "cuda"] = knob(
-        "cpu", "Device on which models are trained. Results differ by rounding.", hashed_as="cpu", part="training"
-    )
+    tokens: int = of_the_training("tokens", 300_000, description="Tokens of each training.", symbol="T")
+    vocabulary: int = of_the_model("vocabulary", 1024)
+    hidden: int = of_the_model("hidden", 128)
+    layers: int = of_the_model("layers", 2)
+    heads: int = of_the_model("heads", 2)
+    context: int = of_the_model("context", 64)
+    batch_tokens: int = of_the_training("batch_tokens", 256)
+    learning_rate: float = of_the_training("learning_rate", 1.5e-3)
+    dtype: Precision = of_the_training("dtype", "bfloat16")
+    device: Trainer = of_the_training("device", "cpu")
 
     @field_validator("objective")
     @classmethod
@@ -913,6 +907,269 @@ class Mixing(Group):
         if not (len(value) == 2 and 0 < value[0] <= value[1]):
             raise ValueError("must be two numbers above 0, the first not above the second")
         return value
+
+
+GRADIENTS = ("full", "blocks", "head", "factored")  # sources that are gradients of the reference model
+OF_A_MODEL = (*GRADIENTS, "hidden")  # sources that need the reference model
+Source = Literal["unigram", "embedding", "full", "blocks", "head", "factored", "hidden", "column"]
+CHOSEN = {"choose": ["bootstrap", "lcb", "lcb_free"]}
+BY_BLOCKS = {"choose": ["lcb", "lcb_free"]}
+TRAINED_HERE = {"reference": None}
+NAMED = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+class Attribution(Group):
+    """What a subset of documents is worth to a target, predicted from sketches of documents, and checked by retraining.
+
+    It is used with settings/selection.rule=greedy and settings/budget.base=grasp. The method, GRASP, is public only as
+    an abstract. What is here is a reconstruction.
+    """
+
+    name = "attribution"
+
+    targets: list[Literal["benchmarks", "held_out"]] = knob(
+        ["benchmarks"],
+        "What documents should help with, beside target_sets. benchmarks: the solutions of corpus.benchmarks. held_out:"
+        " the projects that corpus.held_out takes out of the pool.",
+        part="targets",
+    )
+    held_out_by: Literal["none", "language", "cluster"] = knob(
+        "none",
+        "Whether held-out projects are one target, or one for each language or cluster.",
+        when={"targets": Has("held_out")},
+        part="targets",
+    )
+    target_sets: list[str] = knob(
+        [],
+        "Your target sets (folder, JSONL, Parquet), as NAME=PATH. Documents that are in the pool are not used.",
+        given=True,
+        part="targets",
+    )
+    items: int = knob(400, "Most items of a target. Half of them shape it, half measure it.", part="targets", ge=2)
+    passage: int = knob(1000, "Most bytes of an item.", part="targets", ge=100)
+    target_weights: list[str] = knob(
+        [],
+        "Weights of targets, as NAME=WEIGHT. A target without one has 1. A target of weight 0 is only measured.",
+        given=True,
+        part="aim",
+    )
+    combine: Literal["sum", "maxmin"] = knob(
+        "sum",
+        "How several targets are weighed. sum: the weighted sum of utilities. maxmin: the worst utility.",
+        part="aim",
+    )
+    reference: str | None = knob(
+        None,
+        "Model at which gradients are taken, and from which models are retrained. null: a small model, trained here on"
+        " a random subset. proxy: the packaged one. Otherwise a local path or a hub name, with safetensors.",
+        given=True,
+        part="reference",
+    )
+    tokens: int = of_the_training(
+        "tokens",
+        1_000_000,
+        description="Tokens that the small reference is trained on.",
+        when=TRAINED_HERE,
+        part="reference",
+    )
+    vocabulary: int = of_the_model("vocabulary", 1024)
+    hidden: int = of_the_model("hidden", 128, when=[TRAINED_HERE, {"start": "scratch"}])
+    layers: int = of_the_model("layers", 2, when=[TRAINED_HERE, {"start": "scratch"}])
+    heads: int = of_the_model("heads", 2, when=[TRAINED_HERE, {"start": "scratch"}])
+    context: int = of_the_model("context", 128)
+    batch_tokens: int = of_the_training("batch_tokens", 1024, when=[TRAINED_HERE, CHOSEN])
+    learning_rate: float = of_the_training("learning_rate", 1.5e-3, when=[TRAINED_HERE, CHOSEN])
+    dtype: Precision = of_the_training("dtype", "bfloat16", when=[TRAINED_HERE, CHOSEN])
+    device: Trainer = of_the_training("device", "cpu")
+    source: Literal["unigram", "embedding", "full", "blocks", "head", "factored", "hidden", "column", "auto"] = knob(
+        "unigram",
+        "What the features of a document are. unigram: its token counts, without a model. embedding: its vector. full,"
+        " blocks, head, factored: its gradient at the reference, of all weights, of the blocks, of the head, or of each"
+        " layer by its two factors. hidden: its mean hidden state. column: vectors of your own. auto: whichever of"
+        " candidates predicts retraining best.",
+        "φ",
+        part="sketch",
+    )
+    candidates: list[Source] = knob(
+        ["unigram", "embedding", "head", "full"],
+        "Sources that source=auto compares.",
+        when={"source": "auto"},
+        part="sketch",
+        min_length=1,
+    )
+    column: str | None = knob(
+        None,
+        "Parquet table with your vectors: doc_id and a column of lists of numbers.",
+        given=True,
+        when={"source": ["column", "auto"]},
+        part="sketch",
+    )
+    sketch: Literal["countsketch", "sjlt", "rademacher", "svd"] = knob(
+        "countsketch",
+        "How long features are shortened. countsketch, sjlt, rademacher: by random signs. svd: to the directions of the"
+        " targets.",
+        part="sketch",
+    )
+    dim: int = knob(1024, "Length of a sketch. Shorter features stay as they are.", "k", part="sketch", ge=1)
+    precondition: Literal["none", "adam_diag", "fisher"] = knob(
+        "none",
+        "Scaling of gradients before they are compared. adam_diag: by their second moments. fisher: by their damped"
+        " covariance.",
+        "P",
+        when={"source": [*GRADIENTS, "auto"]},
+        part="sketch",
+    )
+    seed: int = knob(0, "Seed of sketches, of items, of the reference and of subsets.", part="sketch", ge=0)
+    choose: Literal["none", "bootstrap", "lcb", "lcb_free"] = knob(
+        "none",
+        "How source, normalize and gamma are chosen: by models that are retrained on subsets of the pool. none: they"
+        " are as set, and nothing is retrained. bootstrap: the best in a paired bootstrap over the subsets. lcb: by the"
+        " lower confidence bounds of the abstract, from blocks of subsets. lcb_free: the same without an assumption"
+        " about distributions.",
+        part="choice",
+    )
+    normalize: Literal["none", "unit", "auto"] = knob(
+        "auto",
+        "Whether features have unit length when subsets are scored. auto: both are compared; where nothing is chosen,"
+        " none.",
+        part="choice",
+    )
+    gamma: float | None = knob(
+        None,
+        "Weight of the quadratic term, by which similar documents add less to each other. 0: documents are scored one"
+        " by one. null: 0.3 for gradients, otherwise 1.",
+        "γ",
+        when={"choose": "none"},
+        part="choice",
+        ge=0,
+    )
+    gammas: list[float] = knob([0, 0.1, 0.3, 1], "Values of gamma that are compared.", when=CHOSEN, part="choice")
+    delta: float = knob(
+        0.1, "Probability with which a choice may be worse than its bound.", "δ", when=CHOSEN, part="choice", gt=0, lt=1
+    )
+    blocks: int = knob(6, "Blocks of calibration subsets.", "B", when=BY_BLOCKS, part="choice", ge=2)
+    structured: int = knob(
+        24,
+        "Calibration subsets with a structure: of few or many clusters, with duplicates, of one length or language.",
+        when=CHOSEN,
+        part="trials",
+        ge=0,
+    )
+    random: int = knob(8, "Calibration subsets that are random.", when=CHOSEN, part="trials", ge=0)
+    check_structured: int = knob(
+        24,
+        "Subsets with a structure on which the choice is checked. No choice reads them.",
+        when=CHOSEN,
+        part="trials",
+        ge=0,
+    )
+    check_random: int = knob(
+        8,
+        "Random subsets on which the choice is checked. Without these and check_structured nothing is checked.",
+        when=CHOSEN,
+        part="trials",
+        ge=0,
+    )
+    trial_tokens: list[int] = knob(
+        [100_000],
+        "Sizes of the subsets, in tokens. Each size has as many subsets, and sizes are never mixed.",
+        when=CHOSEN,
+        part="trials",
+        min_length=1,
+    )
+    start: Literal["continued", "scratch"] = knob(
+        "continued",
+        "Where a retraining starts. continued: at the reference. scratch: at a new model. It reads its subset once.",
+        when=CHOSEN,
+        part="trials",
+    )
+    seeds: int = knob(1, "Retrainings on each subset.", when=CHOSEN, part="trials", ge=1, le=20)
+    repeated: int = knob(
+        8,
+        "Subsets of the check that are retrained under one more seed. They show how well a retraining predicts"
+        " another.",
+        when=CHOSEN,
+        part="trials",
+        ge=0,
+    )
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources whose sketches are made."""
+        return tuple(dict.fromkeys(self.candidates)) if self.source == "auto" else (self.source,)
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether models are retrained on subsets, to choose a configuration."""
+        return self.choose != "none"
+
+    @property
+    def needs_a_model(self) -> bool:
+        """Whether a source of the sketches is computed by the reference model."""
+        return any(source in OF_A_MODEL for source in self.sources)
+
+    @property
+    def continues(self) -> bool:
+        """Whether retrainings start at the reference model."""
+        return self.calibrates and self.start == "continued"
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """Name to path of each of the ``target_sets``."""
+        return dict(_named(text) for text in self.target_sets)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Name to weight of each target that has one in ``target_weights``."""
+        return {name: float(weight) for name, weight in map(_named, self.target_weights)}
+
+    @field_validator("target_sets")
+    @classmethod
+    def named_paths(cls, value: list[str]) -> list[str]:
+        names = [_named(text)[0] for text in value]
+        for name in names:
+            if not NAMED.fullmatch(name) or name in ("held_out", *BENCHMARKS):
+                raise ValueError(
+                    f"'{name}' cannot name a target set: use letters, digits, '_', '-' and '.', and not 'held_out' or"
+                    " the name of a benchmark"
+                )
+            if names.count(name) > 1:
+                raise ValueError(f"the name '{name}' is there twice")
+        return value
+
+    @field_validator("target_weights")
+    @classmethod
+    def named_weights(cls, value: list[str]) -> list[str]:
+        for name, weight in map(_named, value):
+            try:
+                fine = 0 <= float(weight) < float("inf")
+            except ValueError:
+                fine = False
+            if not fine:
+                raise ValueError(f"the weight of '{name}' is '{weight}', and must be a number from 0 on")
+        return value
+
+    @field_validator("gammas")
+    @classmethod
+    def with_zero(cls, value: list[float]) -> list[float]:
+        if 0 not in value or min(value) < 0:
+            raise ValueError("must be numbers from 0 on, and contain 0, with which all others are compared")
+        return sorted(set(value))
+
+    @field_validator("trial_tokens")
+    @classmethod
+    def sizes_above_zero(cls, value: list[int]) -> list[int]:
+        if min(value) <= 0 or len(set(value)) < len(value):
+            raise ValueError("must be different numbers above 0")
+        return value
+
+
+def _named(text: str) -> tuple[str, str]:
+    """(NAME, VALUE) of ``NAME=VALUE``."""
+    name, found, value = text.partition("=")
+    if not (found and name.strip() and value.strip()):
+        raise ValueError(f"'{text}' is not NAME=VALUE")
+    return name.strip(), value.strip()
 
 
 WEIGHTED = {"weight": ["length", "density"]}
@@ -1019,32 +1276,18 @@ class Evaluation(Group):
         3, "Number of draws and trainings of each strategy. All strategies use the same seeds.", ge=2, le=50
     )
     seed: int = knob(0, "First seed.", ge=0)
-    tokens: int = knob(
-        600_000,
-        "Tokens that each model is trained on. A smaller subset is read more than once.",
-        part="training",
-        gt=0,
+    tokens: int = of_the_training(
+        "tokens", 600_000, description="Tokens that each model is trained on. A smaller subset is read more than once."
     )
-    vocabulary: int = knob(
-        4096, "Size of the vocabulary: a byte-level BPE that is learned on the pool.", part="model", ge=300
-    )
-    hidden: int = knob(192, "Width of the model, a Llama.", part="model", gt=0)
-    layers: int = knob(4, "Number of blocks of the model.", part="model", gt=0)
-    heads: int = knob(3, "Number of attention heads. It must divide hidden.", part="model", gt=0)
-    context: int = knob(256, "Tokens per training window.", part="model", ge=16)
-    batch_tokens: int = knob(1024, "Tokens per training step.", part="training", gt=0)
-    learning_rate: float = knob(
-        1e-3,
-        "Peak learning rate. It rises over the first tenth of the steps, then falls by a cosine to a tenth.",
-        part="training",
-        gt=0,
-    )
-    dtype: Literal["float32", "bfloat16"] = knob(
-        "bfloat16", "Number format of matrix products. Weights are float32.", part="training"
-    )
-    device: Literal["cpu", "cuda"] = knob(
-        "cpu", "Device on which models are trained. Results differ by rounding.", hashed_as="cpu", part="training"
-    )
+    vocabulary: int = of_the_model("vocabulary", 4096)
+    hidden: int = of_the_model("hidden", 192)
+    layers: int = of_the_model("layers", 4)
+    heads: int = of_the_model("heads", 3)
+    context: int = of_the_model("context", 256)
+    batch_tokens: int = of_the_training("batch_tokens", 1024)
+    learning_rate: float = of_the_training("learning_rate", 1e-3)
+    dtype: Precision = of_the_training("dtype", "bfloat16")
+    device: Trainer = of_the_training("device", "cpu")
     documents: int = knob(400, "Most held-out documents on which the loss is measured.", gt=0)
     passage: int = knob(1000, "Most bytes of each held-out document on which the loss is measured.", ge=100)
     target: str | None = knob(
@@ -1084,6 +1327,7 @@ GROUPS: dict[str, type[Group]] = {
         Quality,
         Adaptation,
         Mixing,
+        Attribution,
         Budget,
         Selection,
         Reports,
