@@ -66,6 +66,13 @@ def keyed_order(seed: int, stage: str, n: int) -> np.ndarray:
     return np.argsort(_mix(np.arange(n, dtype=np.uint64) * FIRST + key[0]) ^ key[1], kind="stable")
 
 
+def keyed_words(seed: int, stage: str, start: int, stop: int) -> np.ndarray:
+    """64 random bits for each of the numbers from ``start`` to ``stop`` - 1, uint64. They depend only on (seed, stage,
+    number), so a long row of numbers can be made in parts."""
+    key = _key(seed, stage)
+    return _mix(_mix(np.arange(start, stop, dtype=np.uint64) * FIRST + key[0]) ^ key[1])
+
+
 def _key(seed: int, stage: str) -> np.ndarray:
     return np.frombuffer(hashlib.blake2b(f"{seed}:{stage}".encode(), digest_size=16).digest(), "<u8")
 
