@@ -1,0 +1,100 @@
+"""The best mixture of clusters by the surrogate: a quadratic program on the simplex, with caps.
+
+A mixture of K clusters with weights alpha has v = Σ alpha_k M_k, where M_k is the token-weighted mean of the sketches
+of cluster k. Its utility is that of a subset: <G, v> - (lam / 2) ||v||² with lam = gamma s (surrogate.py). It is
+concave, so the best mixture is found exactly, by projected gradient. budget/grasp.py makes shares of it.
+Shapes: K clusters, F numbers of a sketch. In float64.
+"""
+
+import numpy as np
+
+from grip_assets.errors import GripError
+
+ITERATIONS = 20_000
+TOLERANCE = 1e-10  # of the gap to the optimum, relative to the size of the terms
+
+
+def mixture(
+    mean_KF: np.ndarray,
+    target_F: np.ndarray,
+    curvature: float,
+    cap_K: np.ndarray | None = None,
+    start_K: np.ndarray | None = None,
+) -> np.ndarray:
+    """The weights of the best mixture, float64 (K,): none below 0 or above its cap, and their sum is 1.
+
+    ``curvature``: gamma s. ``cap_K``: the largest share of each cluster, None for no caps. ``start_K``: weights to
+    begin from, as the natural shares: of several best mixtures (clusters that are alike) the result is one near them.
+    GripError if a mean is not finite, or if the caps leave no mixture.
+    """
+    mean_KF, target_F = np.asarray(mean_KF, np.float64), np.asarray(target_F, np.float64)
+    if not (np.isfinite(mean_KF).all() and np.isfinite(target_F).all()):
+        raise GripError("The mean sketch of a cluster or of a target is not finite. Compute the sketches again.")
+    return maximise(mean_KF @ target_F, curvature * (mean_KF @ mean_KF.T), cap_K, start_K)
+
+
+def maximise(
+    linear_K: np.ndarray,
+    quadratic_KK: np.ndarray,
+    cap_K: np.ndarray | None = None,
+    start_K: np.ndarray | None = None,
+) -> np.ndarray:
+    """The point of the capped simplex with the largest b·x - x·Q x / 2, float64 (K,); Q is positive semidefinite.
+
+    Accelerated projected gradient with restarts [Beck and Teboulle 2009; O'Donoghue and Candès 2015]. It ends when the
+    gap to an upper bound of the optimum is below 1e-10 of the terms.
+    """
+    n = len(linear_K)
+    cap_K = np.ones(n) if cap_K is None else np.minimum(np.asarray(cap_K, np.float64), 1)
+    if not cap_K.sum() >= 1 - 1e-9:
+        raise GripError(f"The clusters may have only {cap_K.sum():.0%} of a mixture together. Lower the budget.")
+    largest = float(np.linalg.eigvalsh(quadratic_KK)[-1]) if n else 0.0
+    size = float(np.abs(linear_K).max(initial=0)) + largest
+    if largest <= 1e-14 * size or n == 1:
+        return best_corner(linear_K, cap_K) if size else project(_even(n) if start_K is None else start_K, cap_K)
+    here_K = project(_even(n) if start_K is None else np.asarray(start_K, np.float64), cap_K)
+    ahead_K, momentum = here_K, 1.0
+    for _ in range(ITERATIONS):
+        slope_K = linear_K - quadratic_KK @ here_K
+        if slope_K @ (best_corner(slope_K, cap_K) - here_K) <= TOLERANCE * size:
+            break
+        next_K = project(ahead_K + (linear_K - quadratic_KK @ ahead_K) / largest, cap_K)
+        if (ahead_K - next_K) @ (next_K - here_K) > 0:  # the momentum points away from the optimum
+            momentum, ahead_K = 1.0, here_K
+            next_K = project(here_K + slope_K / largest, cap_K)
+        grown = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+        ahead_K = next_K + (momentum - 1) / grown * (next_K - here_K)
+        here_K, momentum = next_K, grown
+    return here_K
+
+
+def _even(n: int) -> np.ndarray:
+    return np.full(n, 1 / max(n, 1))
+
+
+def best_corner(slope_K: np.ndarray, cap_K: np.ndarray) -> np.ndarray:
+    """The point of the capped simplex that is farthest along ``slope_K``: the best coordinates filled to their caps."""
+    order = np.argsort(-slope_K, kind="stable")
+    before = np.cumsum(cap_K[order]) - cap_K[order]
+    found_K = np.empty(len(cap_K))
+    found_K[order] = np.clip(1 - before, 0, cap_K[order])
+    return found_K
+
+
+def project(point_K: np.ndarray, cap_K: np.ndarray) -> np.ndarray:
+    """The nearest point of the capped simplex, float64 (K,): clip(point - height, 0, cap) with the sum 1.
+
+    The sum falls with the height, and is straight between the values at which a coordinate reaches 0 or its cap.
+    """
+    breaks = np.sort(np.concatenate([point_K, point_K - cap_K]))
+    low, high = 0, len(breaks) - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if np.clip(point_K - breaks[middle], 0, cap_K).sum() >= 1:
+            low = middle
+        else:
+            high = middle
+    above, below = (float(np.clip(point_K - breaks[i], 0, cap_K).sum()) for i in (low, high))
+    share = (above - 1) / (above - below) if above > below else 0.0
+    found_K = np.clip(point_K - (breaks[low] + min(max(share, 0.0), 1.0) * (breaks[high] - breaks[low])), 0, cap_K)
+    return found_K / max(found_K.sum(), 1e-300) if found_K.sum() > 1 else found_K
