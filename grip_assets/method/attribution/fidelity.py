@@ -100,7 +100,7 @@ def _rows(
     ceiling_T = np.array([ceiling(check, t, rows) for t in range(n)])
     found = []
     for label, targets in whose.items():
-        here = np.ix_(targets, rows)
+        here = np.ix_(np.array(targets), rows)
         spearman = agreement(predicted_TS[here], check.utility_TS[here])
         gain = difference(predicted_TS[here], None if other_TS is None else other_TS[here], check.utility_TS[here])
         known = ceiling_T[targets][np.isfinite(ceiling_T[targets])]
