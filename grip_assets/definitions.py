@@ -30,7 +30,7 @@ curate = dg.define_asset_job(
 )
 evaluate = dg.define_asset_job(
     "evaluate",
-    selection=dg.AssetSelection.groups("settings", "curation", "mixing", "evaluation"),
+    selection=dg.AssetSelection.groups("settings", "curation", "mixing", "attribution", "evaluation"),
     description="Curate, train small models on the subset of each strategy, and say whether the strategies differ."
     " Trained models are reused.",
 )
@@ -105,7 +105,7 @@ defs = dg.Definitions(
         new_checkpoint(changes["adaptation"]),
         dg.AutomationConditionSensorDefinition(
             "recompute_on_change",
-            target=dg.AssetSelection.groups("curation", "mixing", "reports"),
+            target=dg.AssetSelection.groups("curation", "mixing", "attribution", "reports"),
             minimum_interval_seconds=30,
             description="When a setting or an input of an asset has changed, recomputes that asset and the assets that"
             " depend on it. An asset whose run failed waits for the next change. The evaluation is never run"

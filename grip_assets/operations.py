@@ -191,7 +191,8 @@ def evaluate(
     for name in only:
         if reason := STAGES[name].why_unused(settings):
             raise GripError(f"{name} measures nothing with these settings: {reason}. Change this, and run it again.")
-    wanted = dg.AssetSelection.groups("settings", "curation", "mixing") | dg.AssetSelection.assets(*only).upstream()
+    needed = dg.AssetSelection.groups("settings", "curation", "mixing", "attribution")
+    wanted = needed | dg.AssetSelection.assets(*only).upstream()
     assets = wanted.resolve(defs.resolve_asset_graph())
     device.must_be_there(Evaluation.of(settings).device, DEVICE)
     if dg.AssetKey("evaluation_set") in assets and not Corpus.of(settings).held_out:

@@ -42,6 +42,7 @@ PAGES = {
     "subset": "knobs",
     "mixture_check": "mixing",
 }
+PAGES_OF_GROUPS = {"evaluation": "evidence", "reports": "report", "mixing": "mixing", "attribution": "grasp"}
 
 
 def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinition:
@@ -117,9 +118,7 @@ def with_refusal_first(context: dg.AssetExecutionContext, data: Data) -> Iterato
 
 def page_of(stage: Stage) -> str:
     """The page of the docs that says most about a stage."""
-    return PAGES.get(stage.name) or {"evaluation": "evidence", "reports": "report", "mixing": "mixing"}.get(
-        stage.group, "recompute"
-    )
+    return PAGES.get(stage.name) or PAGES_OF_GROUPS.get(stage.group, "recompute")
 
 
 def code_references(what: Any, page: str, query: str | None = None) -> dg.CodeReferencesMetadataValue:

@@ -1,5 +1,7 @@
-"""The stages in pipeline order. Each has a module of the same name, in curation/, reports/, evaluation/ or claims/."""
+"""The stages in pipeline order. Each has a module of the same name, in curation/, mixing/, attribution/, reports/,
+evaluation/ or claims/."""
 
+from grip_assets.stages.attribution import attribution_targets
 from grip_assets.stages.claims import length_by_beta, length_slopes, probe_variance, sensitivity
 from grip_assets.stages.curation import (
     adaptation_deltas,
@@ -36,6 +38,7 @@ STAGES = {
         mixture_domains,
         mixture_runs,
         mixture,
+        attribution_targets,
         budgets,
         densities,
         subset,

@@ -1,4 +1,4 @@
-"""Texts that small models predict, and the tokenizer of these models: for the evaluation, and for the mixing.
+"""Texts that small models predict, and the tokenizer of these models: for evaluation, mixing and attribution.
 
 Each item is a passage of a document, or the solution of a problem. An item that has a copy in the pool measures memory,
 so it is not used. The user's target set is read in features.py. The models themselves are in training/.
@@ -7,13 +7,15 @@ so it is not used. The user's target set is read in features.py. The models them
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from grip_assets.engine.stage import Work
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
+from grip_assets.models.files import locate
 from grip_assets.runtime.progress import Progress
-from grip_assets.settings import Corpus
+from grip_assets.settings import Corpus, Embedding
 from grip_assets.sources.benchmarks import problems
 from grip_assets.sources.documents import name_of
 from grip_assets.sources.steps.contamination import containment
@@ -47,7 +49,8 @@ def in_pool(work: Work, passages: list[str], but: Collection[str] = ()) -> list[
 
     ``but``: ids of documents that are not looked at.
     """
-    progress = Progress("looking for copies", len(work.frame("clusters")), "documents", work.log)
+    n = pl.scan_parquet(work.files("corpus")).select(pl.len()).collect().item()
+    progress = Progress("looking for copies", n, "documents", work.log)
     there = (text for doc, text in progress.each(texts(work.files("corpus"))) if doc not in but)
     found = containment(passages, there)
     progress.finish()
@@ -70,15 +73,46 @@ def benchmark_items(name: str) -> pl.DataFrame:
     )
 
 
-def target_items(setting: str, path: str, corpus: Corpus, longest: int, seed: int, most: int) -> pl.DataFrame:
+def by_project(documents: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Held-out documents in the order in which they are taken, with ``place``: where a passage of each begins.
+
+    First one document of each project is taken, then a second one of each. So no large project dominates.
+    """
+    ids = documents["doc_id"]
+    drawn = documents.with_columns(
+        pl.Series("u", keyed_uniform(seed, "held out", ids)),
+        pl.Series("of_project", keyed_uniform(seed, "held out", documents["project"])),
+        pl.Series("place", keyed_uniform(seed, "passage", ids)),  # not u, which is small for chosen documents
+    )
+    drawn = drawn.with_columns(turn=pl.col("u").rank("ordinal").over("project"))
+    return drawn.sort("turn", "of_project", "u").drop("turn", "of_project", "u")
+
+
+def nearest_clusters(work: Work, found: pl.Series) -> pl.Series:
+    """The nearest cluster of each of the texts, which are not in the pool: they are embedded now."""
+    from grip_assets.models.encoder import load_encoder  # torch
+
+    settings = Embedding.of(work.settings)
+    encoder = load_encoder(
+        locate(settings.model), settings.pooling, settings.window, settings.max_windows, settings.dtype
+    )
+    x_ND = np.stack([e.vector for e in encoder.embed_documents(found, settings.batch_windows)])
+    centroids = work.frame("centroids")
+    nearest_N = (x_ND.astype(np.float32) @ centroids["centroid"].to_numpy().astype(np.float32).T).argmax(1)
+    return centroids["cluster_id"].gather(nearest_N)
+
+
+def target_items(
+    setting: str, path: str, corpus: Corpus, longest: int, seed: int, most: int, name: str = "target"
+) -> pl.DataFrame:
     """Passages of the user's target set: item_id, set, source, language, text. At most ``most`` documents are drawn.
 
-    ``setting`` names the path in the GripError for a set without documents.
+    ``setting`` names the path in the GripError for a set without documents. ``name``: of the set.
     """
     rows = [
         {
-            "item_id": f"target:{name_of(d.text)}",
-            "set": "target",
+            "item_id": f"{name}:{name_of(d.text)}",
+            "set": name,
             "source": d.source,
             "language": d.language,
             "text": passage(d.text, longest, 0.5),

@@ -9,21 +9,20 @@ document of the pool has.
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
-from grip_assets.method.sampling import keyed_uniform
-from grip_assets.models.files import locate
-from grip_assets.settings import Corpus, Embedding, Evaluation
+from grip_assets.settings import Corpus, Evaluation
 from grip_assets.stages.curation.features import target_set_facts
 from grip_assets.stages.curation.predicted import (
     COPIED,
     benchmark_items,
+    by_project,
     in_pool,
     learned_tokenizer,
+    nearest_clusters,
     passage,
     target_items,
 )
@@ -60,24 +59,14 @@ def compute(work: Work) -> dict[str, Any]:
 
 
 def _held_out(work: Work, settings: Evaluation) -> pl.DataFrame:
-    """Passages of documents that were set aside.
-
-    First one document of each project is taken, then a second one of each, until there are enough. So no large project
-    dominates the set.
-    """
+    """Passages of documents that were set aside, in the order of ``by_project``, until there are enough."""
     documents = work.frame("held_out")
     if documents.is_empty():
         raise GripError(
             "No document was set aside for the evaluation. Set settings/corpus.held_out to the share of the projects to"
             " set aside, for example 0.05. If it is set already, raise it or settings/corpus.project_depth."
         )
-    ids = documents["doc_id"]
-    drawn = documents.with_columns(
-        pl.Series("u", keyed_uniform(settings.seed, "held out", ids)),
-        pl.Series("of_project", keyed_uniform(settings.seed, "held out", documents["project"])),
-        pl.Series("place", keyed_uniform(settings.seed, "passage", ids)),  # not u, which is small for chosen documents
-    ).with_columns(turn=pl.col("u").rank("ordinal").over("project"))
-    chosen = drawn.sort("turn", "of_project", "u").head(settings.documents)
+    chosen = by_project(documents, settings.seed).head(settings.documents)
     described = _described(work, chosen)
     passages = [passage(text, settings.passage, place) for text, place in chosen.select("text", "place").iter_rows()]
     return described.with_columns(
@@ -97,16 +86,7 @@ def _described(work: Work, documents: pl.DataFrame) -> pl.DataFrame:
 
     cluster_id: the nearest cluster. quality_band: the third of the documents, by the quality of their clusters.
     """
-    from grip_assets.models.encoder import load_encoder
-
-    settings = Embedding.of(work.settings)
-    encoder = load_encoder(
-        locate(settings.model), settings.pooling, settings.window, settings.max_windows, settings.dtype
-    )
-    x_ND = np.stack([e.vector for e in encoder.embed_documents(documents["text"], settings.batch_windows)])
-    centroids = work.frame("centroids")
-    nearest_N = (x_ND.astype(np.float32) @ centroids["centroid"].to_numpy().astype(np.float32).T).argmax(1)
-    nearest = centroids["cluster_id"].gather(nearest_N)
+    nearest = nearest_clusters(work, documents["text"])
     found = documents.with_columns(nearest).join(
         work.frame("cluster_quality").select("cluster_id", "quality"),
         on="cluster_id",
