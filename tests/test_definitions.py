@@ -70,6 +70,7 @@ UNUSED = (
     "mixture_domains",
     "mixture_runs",
     "mixture",
+    *(name for name, stage in STAGES.items() if stage.group == "attribution"),
 )  # all are embedded; by k-means; budgets are not learned
 
 
@@ -118,7 +119,7 @@ def test_a_blocking_check_stops_what_follows(lab, monkeypatch):
 
 # Settings of the budget say whether these are used at all. They are asked for, and reused.
 MAYBE_USED = {"probe_set", "quality_scores", "adaptation_deltas", "judge_report"} | {
-    stage.name for stage in STAGES.values() if stage.group == "mixing"
+    stage.name for stage in STAGES.values() if stage.group in ("mixing", "attribution")
 }
 
 

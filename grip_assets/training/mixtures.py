@@ -186,17 +186,18 @@ TRAINED = pa.schema(
 """Columns of the table of ``TrainMixture``."""
 
 
-def reason(what: str) -> str:
+def reason(what: str, settings: str = SETTINGS) -> str:
     """Why a training has no model, with what to do."""
-    return f"The training diverged: {what}. Lower settings/{SETTINGS}.learning_rate."
+    return f"The training diverged: {what}. Lower settings/{settings}.learning_rate."
 
 
-def worse_than_guessing(curve: Sequence[float], vocabulary: int) -> str | None:
+def worse_than_guessing(curve: Sequence[float], vocabulary: int, settings: str = SETTINGS) -> str | None:
     """Why a training whose losses are finite has diverged all the same; None if it has not."""
     if curve[-1] <= max(curve[0], log(vocabulary)) + WORSE:
         return None
     return reason(
-        f"its loss ends at {curve[-1]:.1f} nats a token, from {curve[0]:.1f}, and a guess has {log(vocabulary):.1f}"
+        f"its loss ends at {curve[-1]:.1f} nats a token, from {curve[0]:.1f}, and a guess has {log(vocabulary):.1f}",
+        settings,
     )
 
 

@@ -5,7 +5,7 @@ training recipe and the items. So no run is made twice, and two strategies that 
 training loop is in small.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
+Encode = Callable[[list[str]], list[list[int]]]
+"""Texts to the token ids of each."""
+
+
 @dataclass(frozen=True)
 class Selected:
     """The rows (doc_id, repeats) of a table of selections whose columns have the values ``where``."""
@@ -34,7 +38,9 @@ class Selected:
     where: tuple[tuple[str, str | int], ...] = ()
 
     def frame(self) -> pl.DataFrame:
-        rows = pl.scan_parquet(self.files).filter([pl.col(name) == value for name, value in self.where])
+        rows = pl.scan_parquet(self.files)
+        for name, value in self.where:
+            rows = rows.filter(pl.col(name) == value)
         return rows.select("doc_id", "repeats").collect()
 
 
@@ -101,20 +107,20 @@ def trained_on(
     corpus: str, tokenizer: "Tokenizer", selected: pl.DataFrame, shape: Shape, recipe: TrainingRecipe, seed: int
 ) -> tuple[Any, list[float]]:
     """A model trained on ``selected`` (doc_id, repeats), and its training loss by tenths."""
-    from grip_assets.training.small import new_model, train  # torch
+    from grip_assets.training.small import encode, new_model, train  # torch
 
     device.one_thread()
     device.note(recipe.device)
     model = new_model(shape, seed)
-    return model, train(model, _in_order(corpus, tokenizer, selected, seed), shape, recipe, seed, worked)
+    return model, train(
+        model, in_order(corpus, partial(encode, tokenizer), selected, seed), shape, recipe, seed, worked
+    )
 
 
-def _in_order(corpus: str, tokenizer: "Tokenizer", selected: pl.DataFrame, seed: int) -> list[np.ndarray]:
-    """Tokens of each copy of each selected document, in a random order that depends on ``seed``."""
-    from grip_assets.training.small import encode  # torch
-
+def in_order(corpus: str, encode: Encode, selected: pl.DataFrame, seed: int) -> list[np.ndarray]:
+    """Tokens of each copy of each document of ``selected`` (doc_id, repeats), in a random order by ``seed``."""
     repeats = dict(selected.select("doc_id", "repeats").iter_rows())
-    tokens = {doc: np.array(encode(tokenizer, [text])[0], np.uint32) for doc, text in texts(corpus, repeats)}
+    tokens = {doc: np.array(encode([text])[0], np.uint32) for doc, text in texts(corpus, repeats)}
     copies = [(doc, copy) for doc in sorted(repeats) for copy in range(repeats[doc])]
     order = np.argsort(keyed_uniform(seed, "order", [f"{doc}:{copy}" for doc, copy in copies]), kind="stable")
     return [tokens[copies[i][0]] for i in order]

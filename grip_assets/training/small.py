@@ -91,9 +91,11 @@ def new_model(shape: Shape, seed: int, settings: str = "evaluation") -> Any:
 
 
 def packed(model: Any) -> bytes:
-    """The weights as safetensors. The head is tied to the embedding, so it is left out."""
+    """The weights as safetensors. A head that is tied to the embedding is left out."""
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    return save({name: value for name, value in weights.items() if name != HEAD})
+    if model.config.tie_word_embeddings:
+        weights.pop(HEAD, None)
+    return save(weights)
 
 
 def unpacked(model: bytes, shape: Shape) -> Any:
@@ -119,10 +121,8 @@ def train(
     """
     windows_WC = pack(documents, shape.context)
     steps, per_step = pace(shape, recipe)
-    order = _order(len(windows_WC), seed)
-    batches = (Batch(windows_WC[[next(order) for _ in range(per_step)]]) for _ in range(steps))
     try:
-        losses = loop(model, batches, recipe, steps, advance=advance)
+        losses = loop(model, epochs(windows_WC, per_step, steps, seed), recipe, steps, advance=advance)
     except Diverged:
         raise GripError("The training loss is not finite. Lower settings/evaluation.learning_rate.") from None
     return by_tenths(losses)
@@ -176,12 +176,13 @@ def by_tenths(losses_T: np.ndarray) -> list[float]:
     return [float(part.mean()) for part in np.array_split(losses_T, min(10, len(losses_T)))]
 
 
-def pack(documents: Sequence[np.ndarray], context: int) -> np.ndarray:
+def pack(documents: Sequence[np.ndarray], context: int, end: int = 0) -> np.ndarray:
     """Windows of ``context + 1`` tokens, int64. Each begins with the last token of the one before.
 
-    Tokens at the end that fill no window are left out. GripError if there are too few tokens for one window.
+    ``end``: the token before, between and after documents. Tokens at the end that fill no window are left out.
+    GripError if there are too few tokens for one window.
     """
-    joined = np.concatenate([np.append(0, ids) for ids in documents] + [np.zeros(1, np.int64)]).astype(np.int64)
+    joined = np.concatenate([np.append(end, ids) for ids in documents] + [np.full(1, end)]).astype(np.int64)
     n = (len(joined) - 1) // context
     if not n:
         raise GripError(
@@ -189,6 +190,18 @@ def pack(documents: Sequence[np.ndarray], context: int) -> np.ndarray:
             " Raise settings/budget.total, or lower the context."
         )
     return np.lib.stride_tricks.sliding_window_view(joined, context + 1)[: n * context : context]
+
+
+def epochs(windows_WC: np.ndarray, per_step: int, steps: int, seed: int) -> Iterator[Batch]:
+    """``steps`` batches of ``per_step`` windows. Each epoch reads all windows, in an order that depends on ``seed``."""
+    order = _order(len(windows_WC), seed)
+    return (Batch(windows_WC[[next(order) for _ in range(per_step)]]) for _ in range(steps))
+
+
+def one_epoch(windows_WC: np.ndarray, per_step: int, seed: int) -> Iterator[Batch]:
+    """All windows once, in the order of the first of the ``epochs``. The last batch may be smaller."""
+    order_W = keyed_order(seed, "windows of epoch 0", len(windows_WC))
+    return (Batch(windows_WC[order_W[start : start + per_step]]) for start in range(0, len(order_W), per_step))
 
 
 def _order(n: int, seed: int) -> Iterator[int]:
@@ -224,15 +237,16 @@ def nats_of(model: Any, tokens_BL: torch.Tensor, recipe: TrainingRecipe) -> torc
 
 
 @torch.no_grad()
-def bits(model: Any, items: Sequence[Item], shape: Shape, recipe: TrainingRecipe) -> np.ndarray:
-    """Bits that the model needs for the text of each item, float64.
+def bits(model: Any, items: Sequence[Item], shape: Shape, recipe: TrainingRecipe, end: int = 0) -> np.ndarray:
+    """Bits that the model needs for the text of each item, float64. Of ``shape``, only the context is read.
 
+    ``end``: the token before an item.
     A text that is longer than a window is read in windows that overlap by half, so that every token except the first
     few has at least half a window before it. Windows of similar lengths are read together. Padding comes after the
     tokens, where a causal model does not see it.
     """
     model.eval()
-    spans = [span for i, item in enumerate(items) for span in _spans(i, item, shape.context)]
+    spans = [span for i, item in enumerate(items) for span in _spans(i, item, shape.context, end)]
     spans.sort(key=lambda span: len(span[1]))
     found = np.zeros(len(items))
     for start in range(0, len(spans), SCORED_AT_ONCE):
@@ -246,9 +260,9 @@ def bits(model: Any, items: Sequence[Item], shape: Shape, recipe: TrainingRecipe
     return found
 
 
-def _spans(i: int, item: Item, context: int) -> Iterator[tuple[int, list[int], int]]:
+def _spans(i: int, item: Item, context: int, end: int) -> Iterator[tuple[int, list[int], int]]:
     """(number of the item, tokens of a window, number of tokens at its end that are predicted)."""
-    joined = [0, *item.prompt_L, *item.text_L]
+    joined = [end, *item.prompt_L, *item.text_L]
     done = len(joined) - len(item.text_L)
     while done < len(joined):
         start = max(min(done - context // 2, len(joined) - context - 1), 0)

@@ -5,7 +5,7 @@ Each function is a ``Stage.unused``: it returns a reason, or "" if the stage is 
 """
 
 from grip_assets.engine.stage import Settings
-from grip_assets.settings import Budget, Selection
+from grip_assets.settings import Attribution, Budget, Selection
 
 
 def no_drops(settings: Settings) -> str:
@@ -42,3 +42,21 @@ def no_greedy(settings: Settings) -> str:
     """Why the selection reads no attribution; "" if it is greedy."""
     rule = Selection.of(settings).rule
     return "" if rule == "greedy" else f"settings/selection.rule is {rule}"
+
+
+def no_trials(settings: Settings) -> str:
+    """Why no models are retrained on subsets; "" if a configuration of the attribution is chosen by them."""
+    if why := no_attribution(settings):
+        return why
+    return "" if Attribution.of(settings).calibrates else "settings/attribution.choose is none"
+
+
+def no_reference(settings: Settings) -> str:
+    """Why the attribution needs no reference model; "" if a source or a retraining needs it."""
+    attribution = Attribution.of(settings)
+    if why := no_attribution(settings):
+        return why
+    if attribution.needs_a_model or attribution.continues:
+        return ""
+    retrained = "attribution.start is scratch" if attribution.calibrates else "attribution.choose is none"
+    return f"settings/attribution.source is {attribution.source}, which needs no model, and {retrained}"
