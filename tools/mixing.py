@@ -122,9 +122,9 @@ def write_target(root: Path) -> Path:
     return path
 
 
-def passages(text: str) -> list[str]:
-    """Up to ``PASSAGES`` passages of a document, evenly spaced, that do not overlap."""
-    n = min(PASSAGES, max(len(text) // LENGTH, 1))
+def passages(text: str, most: int = PASSAGES) -> list[str]:
+    """Up to ``most`` passages of a document, evenly spaced, that do not overlap."""
+    n = min(most, max(len(text) // LENGTH, 1))
     return [text[len(text) * i // n :][:LENGTH] for i in range(n)]
 
 
