@@ -41,6 +41,7 @@ ELSEWHERE = {
     'grip sql "SELECT * FROM ladder"': "tests/test_planted.py: there is none before an evaluation",
     "python -m tools.evidence": "tests/test_planted.py",
     "python -m tools.mixing": "tests/test_mixing_measures.py runs its parts",
+    "python -m tools.grasp": "tests/test_grasp_measures.py runs its parts",
     **dict.fromkeys((f"grip curate --profile gem_{m}" for m in ("regmix", "doremi", "perf")), "tests of their stages"),
     "grip plan --profile grasp": "tests of its stages",
     **dict.fromkeys((f"grip curate --{w}" for w in ("profile grasp", "set selection.rule=greedy")), "as above"),
