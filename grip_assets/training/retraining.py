@@ -127,11 +127,9 @@ class Files:
         )
 
     def restored(self, weights: bytes) -> Any:
-        from safetensors.torch import load  # torch
+        from grip_assets.training.small import with_weights  # torch
 
-        made = self.model(0)
-        made.load_state_dict(load(weights), strict=False)
-        return made
+        return with_weights(self.model(0), weights)
 
     def encoding(self) -> tuple[Encode, int]:
         from grip_assets.models.tokenizers import tokenize, tokenizer_of

@@ -100,8 +100,12 @@ def packed(model: Any) -> bytes:
 
 def unpacked(model: bytes, shape: Shape) -> Any:
     """The model of ``packed``."""
-    made = new_model(shape, 0)
-    made.load_state_dict(load(model), strict=False)
+    return with_weights(new_model(shape, 0), model)
+
+
+def with_weights(made: Any, weights: bytes) -> Any:
+    """``made``, with the weights of a model of the same architecture, as ``packed`` made them."""
+    made.load_state_dict(load(weights), strict=False)
     return made
 
 

@@ -156,9 +156,8 @@ def _wanted(work: Work, settings: Attribution, pool: Pool) -> list[Trial]:
     """The subsets of the settings. The log says which kinds the pool cannot have."""
     possible = {size: trials.kinds(pool, size) for size in settings.trial_tokens}
     if settings.structured + settings.check_structured:
-        for size, kind in (
-            (size, kind) for size, found in possible.items() for kind in trials.STRUCTURED if kind not in found
-        ):
+        missing = [(size, kind) for size in possible for kind in trials.STRUCTURED if kind not in possible[size]]
+        for size, kind in missing:
             what = "languages with enough tokens" if kind == trials.LANGUAGE else "clusters"
             work.log(f"no subsets of {size:,} tokens of the kind {kind}: the pool has too few {what}")
     calibration, check = (settings.structured, settings.random), (settings.check_structured, settings.check_random)
