@@ -21,16 +21,23 @@ VECTOR32 = pl.Array(pl.Float32, 1)
 VECTOR16 = pl.Array(pl.Float16, 1)
 
 DataType = pl.DataType | DataTypeClass
+SQL_TYPES = {pl.Int64: "BIGINT", pl.Float64: "DOUBLE", pl.String: "VARCHAR", pl.Boolean: "BOOLEAN"}
+"""Types of columns that artifacts may lack, as DuckDB calls them."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """``sources``: the columns of other tables from which it is computed, each as "table.column"."""
+    """``sources``: the columns of other tables from which it is computed, each as "table.column".
+
+    ``added``: artifacts may lack the column, because it is newer than existing data folders or because only some
+    settings have it. The catalog then shows NULL. Such columns are declared last.
+    """
 
     name: str
     dtype: DataType
     description: str
     sources: tuple[str, ...] = ()
+    added: bool = False
 
     def source_pairs(self) -> list[tuple[str, str]]:
         """``sources`` as (table, column)."""
@@ -49,6 +56,11 @@ class Table:
     def schema(self) -> pl.Schema:
         return pl.Schema({column.name: column.dtype for column in self.columns})
 
+    @property
+    def added(self) -> dict[str, str]:
+        """The columns that artifacts may lack, with their types in SQL."""
+        return {column.name: SQL_TYPES[column.dtype] for column in self.columns if column.added}
+
     def empty(self) -> pl.DataFrame:
         return pl.DataFrame(schema=self.schema)
 
@@ -63,15 +75,17 @@ class Table:
 
     def difference(self, found: pl.Schema) -> str:
         """The first difference between the declaration and a stored schema, as a sentence; "" if they agree."""
-        if missing := [name for name in self.schema if name not in found]:
+        optional = self.added
+        if missing := [name for name in self.schema if name not in found and name not in optional]:
             return f"column {missing[0]} is declared and was not written"
         if unknown := [name for name in found if name not in self.schema]:
             return f"column {unknown[0]} was written and is not declared"
-        for name, declared in self.schema.items():
+        there = {name: declared for name, declared in self.schema.items() if name in found}
+        for name, declared in there.items():
             if not _same_type(declared, found[name]):
                 return f"column {name} is declared as {declared} and was written as {found[name]}"
-        if list(self.schema) != list(found):
-            return f"the columns are declared in the order {', '.join(self.schema)} and written as {', '.join(found)}"
+        if list(there) != list(found):
+            return f"the columns are declared in the order {', '.join(there)} and written as {', '.join(found)}"
         return ""
 
 

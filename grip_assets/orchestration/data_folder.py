@@ -49,6 +49,7 @@ class Data(dg.ConfigurableResource):
                     record.timestamp,
                     bool(record.metadata.get("reused")),
                     stages[name].table_names,
+                    {table.name: table.added for table in stages[name].tables},
                 )
                 for name, record in records.items()
             }

@@ -15,9 +15,11 @@ A run that was killed leaves it behind, and the next command that reads the cata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import duckdb
+import pyarrow.parquet as pq
 
 from grip_assets.errors import GripError
 from grip_assets.runtime.notices import warn_once
@@ -37,13 +39,15 @@ def script_path(root: Path) -> Path:
 
 class InForce(NamedTuple):
     """The artifact of a stage in force. ``run_id``: the run that put it in force. ``at``: when, in seconds since 1970.
-    ``reused``: whether it existed before that run. ``tables``: the tables that the stage makes today."""
+    ``reused``: whether it existed before that run. ``tables``: the tables that the stage makes today. ``added``: by
+    table, columns that the artifact may lack, with their types. The view then has NULL."""
 
     version: str
     run_id: str
     at: float
     reused: bool
     tables: tuple[str, ...] = ()
+    added: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
 
 def mark_outdated(root: Path) -> None:
@@ -128,8 +132,16 @@ def _tables(store: ArtifactStore, in_force: Mapping[str, InForce]) -> Iterable[s
         if store.has(stage, made.version):
             there = store.manifest(stage, made.version)["tables"]
             for table in (t for t in made.tables if t in there):  # an older version of the stage made fewer
-                files = ", ".join(literal(part) for part in parts(store.parquet(stage, made.version, table)))
-                yield f"CREATE VIEW {table} AS SELECT * FROM read_parquet([{files}])"
+                files = parts(store.parquet(stage, made.version, table))
+                named = ", ".join(literal(part) for part in files)
+                lacks = _lacking(files[0], made.added.get(table, {}))
+                yield f"CREATE VIEW {table} AS SELECT *{lacks} FROM read_parquet([{named}])"
+
+
+def _lacking(file: str, added: Mapping[str, str]) -> str:
+    """Constants for the ``added`` columns that a table does not have."""
+    there = pq.read_schema(file).names if added else []
+    return "".join(f', NULL::{kind} AS "{name}"' for name, kind in added.items() if name not in there)
 
 
 SETTINGS = {"group": "VARCHAR", "name": "VARCHAR", "symbol": "VARCHAR", "value": "JSON"}

@@ -10,6 +10,7 @@ from stub_stages import Stubs
 from grip_assets.engine.declarations import VECTOR16, Column, Table
 from grip_assets.errors import GripError
 from grip_assets.stages import STAGES
+from grip_assets.store import catalog
 from grip_assets.store.tables import vectors
 
 
@@ -79,3 +80,30 @@ def test_every_declared_table_can_be_empty(tmp_path):
     for stage in STAGES.values():
         for table in stage.tables:
             assert table.empty().schema == table.schema and len(table.empty()) == 0
+
+
+def test_a_column_that_artifacts_may_lack_is_stored_or_not_and_the_catalog_shows_null(stubs):
+    """Under one setting the stage writes it, and under another not, so the artifacts of before stay as they are."""
+    (declared,) = stubs.stages["cut"].tables
+    later = Table("cut", (*declared.columns, Column("rank", pl.Int64, "Added later.", added=True)))
+    stubs.stages["cut"] = dataclasses.replace(stubs.stages["cut"], tables=(later,))
+    for k, rank in ((2, None), (3, 7)):
+        cut_that_writes(stubs, cut=pl.DataFrame({"n": [1]} if rank is None else {"n": [1], "rank": [rank]}))
+        stubs.set("clustering", k=k)
+        made = stubs.make("cut")
+        in_force = {"cut": catalog.InForce(made.version, "", 0.0, False, ("cut",), {"cut": later.added})}
+        catalog.rebuild(stubs.store, in_force, [])
+        with catalog.connect(stubs.store.root) as connection:
+            shown = connection.sql("SELECT rank, typeof(rank) FROM cut").fetchall()
+        assert shown == [(rank, "BIGINT")]
+    cut_that_writes(stubs, cut=pl.DataFrame({"rank": [7]}))
+    stubs.set("clustering", k=4)
+    with pytest.raises(GripError, match="column n is declared and was not written"):
+        stubs.make("cut")
+
+
+def test_columns_that_artifacts_may_lack_are_the_last_of_their_table():
+    for stage in STAGES.values():
+        for table in stage.tables:
+            added = [column.added for column in table.columns]
+            assert added == sorted(added), table.name
