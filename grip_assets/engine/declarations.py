@@ -21,7 +21,7 @@ VECTOR32 = pl.Array(pl.Float32, 1)
 VECTOR16 = pl.Array(pl.Float16, 1)
 
 DataType = pl.DataType | DataTypeClass
-SQL_TYPES = {pl.Int64: "BIGINT", pl.Float64: "DOUBLE", pl.String: "VARCHAR", pl.Boolean: "BOOLEAN"}
+SQL_TYPES: dict[DataType, str] = {pl.Int64: "BIGINT", pl.Float64: "DOUBLE", pl.String: "VARCHAR", pl.Boolean: "BOOLEAN"}
 """Types of columns that artifacts may lack, as DuckDB calls them."""
 
 

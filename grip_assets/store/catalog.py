@@ -138,7 +138,7 @@ def _tables(store: ArtifactStore, in_force: Mapping[str, InForce]) -> Iterable[s
                 yield f"CREATE VIEW {table} AS SELECT *{lacks} FROM read_parquet([{named}])"
 
 
-def _lacking(file: str, added: Mapping[str, str]) -> str:
+def _lacking(file: Path, added: Mapping[str, str]) -> str:
     """Constants for the ``added`` columns that a table does not have."""
     there = pq.read_schema(file).names if added else []
     return "".join(f', NULL::{kind} AS "{name}"' for name, kind in added.items() if name not in there)
