@@ -13,7 +13,11 @@ import yaml
 
 PROFILES = Path(__file__).parent / "settings" / "profiles"
 STRATEGY = {"budget", "selection"}  # groups that a strategy of the evaluation takes from a profile
-METHOD = {*STRATEGY, "mixing"}  # and one that it may take: how a budget is learned
+METHOD = {
+    *STRATEGY,
+    "mixing",
+    "attribution",
+}  # and those that it may take: how a budget is learned, and targets are met
 IN_FORCE = "in_force"  # the only strategy without a profile: your own settings
 OP = "settings__"  # what Dagster calls the step of the asset settings/<group>, before the group's name
 
@@ -42,8 +46,8 @@ def base_of(name: str) -> str | None:
 
 @cache
 def strategies() -> tuple[str, ...]:
-    """The strategies of the evaluation: profiles that set only budget, selection and the mixing behind the budget, and
-    the settings in force."""
+    """The strategies of the evaluation: profiles that set only budget, selection and what is behind these (mixing and
+    attribution), and the settings in force."""
     return (*(name for name in profiles() if STRATEGY <= fields_of(name).keys() <= METHOD), IN_FORCE)
 
 

@@ -214,17 +214,19 @@ def test_a_pool_of_json_lines_is_curated_by_the_same_command(shell, tmp_path):
 
 
 def test_profiles_are_complete_and_name_only_what_is_a_method():
-    from grip_assets.settings import Evaluation, Mixing, field_names, trait, validate
+    from grip_assets.settings import Evaluation, field_names, trait, validate
 
     whole = {"paper", "robust", "quickstart", "gem", "gem_paper", "evaluate_cpu", "evaluate_gpu", "mixing_gpu"}
     whole |= {"uniform", "tempered", "unimax", "chameleon"}  # strategies that the default evaluation does not train
     whole |= {"gem_regmix", "gem_doremi", "gem_perf", "grip_regmix"}
+    whole |= {"grasp", "grasp_unigram", "grasp_additive", "grasp_budget", "grasp_stride"}
     assert set(profiles()) == whole | {*Evaluation().strategies} - {"in_force"}
     for name in profiles():
         for group, values in read_profile(name).items():
             fields = GROUPS[group].model_fields.items()
             named = {n for n, f in fields if trait(f, "hashed") or trait(f, "hashed_as") is not None}
-            sizes = {} if name == "mixing_gpu" or group != "mixing" else field_names(Mixing, "model", "training")
+            with_sizes = name in ("mixing_gpu", "grasp_stride") or group not in ("mixing", "attribution")
+            sizes = {} if with_sizes else field_names(GROUPS[group], "model", "training")
             assert set(values) == named - {n for n, f in fields if trait(f, "given")} - {*sizes}, (name, group)
             settings = validate(group, values)
             if name == "robust":

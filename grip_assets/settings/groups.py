@@ -624,12 +624,14 @@ class Budget(Group):
     unit: Literal["tokens", "documents"] = knob(
         "tokens", "Unit of the budget and of N_k, the size of a cluster.", given=True
     )
-    base: Literal["neyman", "proportional", "given", "mixture", "uniform", "tempered", "unimax", "chameleon"] = knob(
+    base: Literal[
+        "neyman", "proportional", "given", "mixture", "uniform", "tempered", "unimax", "chameleon", "grasp"
+    ] = knob(
         "neyman",
         "How the budget is shared out before replay. neyman: by size, spread and quality. proportional: by size alone."
         " given: by your weights. mixture: by the weights that settings/mixing learns. uniform: to all clusters alike."
         " tempered: by a power of size. unimax: uniform, up to max_epochs. chameleon: more of the clusters that are"
-        " like the others.",
+        " like the others. grasp: so that the clusters together fit the targets of settings/attribution best.",
         added=True,
     )
     weights: str | None = knob(
@@ -931,11 +933,13 @@ class Attribution(Group):
         ["benchmarks"],
         "What documents should help with, beside target_sets. benchmarks: the solutions of corpus.benchmarks. held_out:"
         " the projects that corpus.held_out takes out of the pool.",
+        given=True,
         part="targets",
     )
     held_out_by: Literal["none", "language", "cluster"] = knob(
         "none",
         "Whether held-out projects are one target, or one for each language or cluster.",
+        given=True,
         when={"targets": Has("held_out")},
         part="targets",
     )
@@ -1174,6 +1178,7 @@ def _named(text: str) -> tuple[str, str]:
 
 WEIGHTED = {"weight": ["length", "density"]}
 BY_DENSITY = {"weight": "density"}
+GREEDY = {"rule": "greedy"}
 
 
 class Selection(Group):
@@ -1192,10 +1197,12 @@ class Selection(Group):
         "dsir",
         "longest",
         "shortest",
+        "greedy",
     ] = knob(
         "draw",
         "How documents are selected. draw: by weights, to the budget of each cluster. by_cluster, by_language: the same"
-        " amount of each. The others: to the whole budget.",
+        " amount of each. greedy: those that help most with the targets of settings/attribution, given what is already"
+        " selected. The others: to the whole budget.",
         added=True,
     )
     weight: Literal["uniform", "length", "density"] = knob(
@@ -1222,7 +1229,24 @@ class Selection(Group):
         0.995, "Weights above this quantile are lowered to it. The paper has 1.", when=WEIGHTED, gt=0, le=1
     )
     max_tokens: int | None = knob(None, "Documents with more tokens are never selected. null: no limit.", gt=0)
-    seed: int = knob(0, "Seed of the draw.", when={"rule": Not(["semdedup", "d4"])}, ge=0)
+    seed: int = knob(0, "Seed of the draw.", when={"rule": Not(["semdedup", "d4", "greedy"])}, ge=0)
+    scope: Literal["pool", "clusters"] = knob(
+        "pool",
+        "Budget that greedy fills. pool: one budget, that of all clusters together. clusters: the budget of each"
+        " cluster.",
+        when=GREEDY,
+        added=True,
+    )
+    rounds: int = knob(
+        32,
+        "Rounds of greedy. In each, the best documents are taken together, and then what they cover is counted. More"
+        " rounds see more of what documents have in common, and take longer.",
+        "R",
+        when=GREEDY,
+        added=True,
+        ge=1,
+        le=10_000,
+    )
 
     @field_validator("bandwidth", mode="before")
     @classmethod

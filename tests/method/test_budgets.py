@@ -34,9 +34,15 @@ def measured(seed: int, values: bool = False) -> dict[str, pl.DataFrame]:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     centroids = centroids.with_columns(centroid=pl.Series(vectors.tolist(), dtype=pl.Array(pl.Float32, 5)))
     mixture = pl.DataFrame([ids]).with_columns(weight=rng.dirichlet(np.ones(K)))
+    sketched = np.random.default_rng([seed, 2])
+    means = pl.DataFrame([ids]).with_columns(sketch=pl.Series(sketched.normal(size=(K, 6)).astype(np.float32)))
+    aims = pl.DataFrame({
+        "target": ["a", "b"], "weight": [1.0, 2.0], "scale": [0.5, 0.7], "gamma": [1.0, 1.0],
+        "sketch": sketched.normal(0.5, 1, (2, 6)).astype(np.float32),
+    })  # fmt: skip
     return {
         "sigma_k": sigma, "cluster_quality": quality, "adaptation_deltas": deltas, "centroids": centroids,
-        "mixture": mixture,
+        "mixture": mixture, "attribution_clusters": means, "attribution_aims": aims,
     }  # fmt: skip
 
 
@@ -74,7 +80,7 @@ def test_another_order_of_the_clusters_gives_each_the_same_budget(base, weights)
     settings = Budget(base=base, total=0.3, weights=weights)
     tables = measured(5)
     order = np.random.default_rng(1).permutation(K)
-    mixed = {name: table[order] for name, table in tables.items()}
+    mixed = {name: table[order] if "cluster_id" in table.columns else table for name, table in tables.items()}
     kept = ["cluster_id", "base_budget", "allocated"]
     one, other = (budgets_under(t, settings, "relative").select(kept).sort("cluster_id") for t in (tables, mixed))
     assert one["allocated"].equals(other["allocated"])
@@ -99,6 +105,29 @@ def test_learned_weights_are_the_budgets_and_those_of_other_clusters_are_refused
     for none in (tables["mixture"].head(3), tables["mixture"].head(0)):
         with pytest.raises(GripError, match="clusters have no weight in the table mixture"):
             budgets_under(tables | {"mixture": none}, Budget(base="mixture"), "relative")
+
+
+def test_grasp_fits_the_targets_better_than_the_sizes_do_and_takes_no_more_than_there_is():
+    tables = measured(3)
+    made = budgets_under(tables, Budget(base="grasp", replay="none", total=0.4), "relative")
+    aims, size_K = tables["attribution_aims"], tables["sigma_k"]["n_tokens"].to_numpy()
+    goal_F = aims["weight"].to_numpy() @ aims["sketch"].to_numpy()
+    penalty = float(aims["weight"].to_numpy() @ aims["scale"].to_numpy())
+
+    def utility(share_K):
+        v_F = share_K @ tables["attribution_clusters"]["sketch"].to_numpy()
+        return goal_F @ v_F - penalty / 2 * v_F @ v_F
+
+    share_K = (made["base_budget"] / made["total"]).to_numpy()
+    assert utility(share_K) > utility(size_K / size_K.sum()) + 0.01
+    assert (share_K * made["total"][0] <= size_K + 1e-6).all(), "so that nothing is left to share out"
+    assert made["allocated"].to_list() == pytest.approx((share_K * made["total"][0]).tolist(), abs=1)
+    for missing in (
+        {"attribution_clusters": tables["attribution_clusters"].head(2)},
+        {"attribution_aims": aims.head(0)},
+    ):
+        with pytest.raises(GripError, match="clusters have no sketch in the table attribution_clusters"):
+            budgets_under(tables | missing, Budget(base="grasp"), "relative")
 
 
 def test_shares_that_are_none_are_refused():
@@ -190,6 +219,7 @@ def test_the_content_of_the_weights_is_in_the_recipe_and_their_path_decides_noth
         ({"replay": "none"}, ["adaptation_deltas", "rounds"]),
         ({"base": "proportional"}, []),
         ({"base": "mixture"}, []),
+        ({"base": "grasp"}, []),
         ({"replay": "quality", "base": "given"}, ["adaptation_deltas", "rounds"]),
         (
             {"base": "proportional", "replay": "none"},
@@ -204,8 +234,10 @@ def test_the_content_of_the_weights_is_in_the_recipe_and_their_path_decides_noth
 def test_what_the_budget_does_not_read_is_not_measured(values, unused):
     settings = {group: schema() for group, schema in GROUPS.items()} | {"budget": Budget(**values)}
     reasons = {name: CURATED[name].why_unused(settings) for name in CURATED}
-    mixing = set() if settings["budget"].base == "mixture" else {"mixture_domains", "mixture_runs", "mixture"}
-    assert {name for name, reason in reasons.items() if "settings/budget." in reason} == {*unused, *mixing}
+    learned = {"mixture": "mixing", "grasp": "attribution"}
+    groups = {group for base, group in learned.items() if settings["budget"].base != base}
+    other = {name for name, stage in CURATED.items() if stage.group in groups}
+    assert {name for name, reason in reasons.items() if "settings/budget." in reason} == {*unused, *other}
 
 
 def by_hand(name: str, sizes: list[float], **fields) -> np.ndarray:

@@ -1,12 +1,14 @@
 """What every selection promises: the tests of the interface, which run over every entry of the registry."""
 
 from dataclasses import dataclass
+from unittest.mock import Mock
 
 import numpy as np
 import polars as pl
 import pytest
 
-from grip_assets.method.selection.base import CLUSTERS, POOL, Budgets, Documents, Selected
+from grip_assets.errors import GripError
+from grip_assets.method.selection.base import CLUSTERS, POOL, Attributed, Budgets, Documents, Selected
 from grip_assets.method.selection.registry import SELECTIONS
 from grip_assets.settings import Selection, choices
 
@@ -41,6 +43,11 @@ class Planted:
 
     def target(self):
         return self._of(6) * 5, self._of(7) > 0.2
+
+    def attributed(self):
+        phi_NF = np.random.default_rng(9).normal(0.2, 1, (N, 6)).astype(np.float16)[self.order]
+        target_TF = np.eye(2, 6) + 0.3
+        return Attributed(lambda: iter([phi_NF[:50], phi_NF[50:]]), True, target_TF, np.ones(2), np.ones(2), 1.0)
 
 
 def permuted() -> np.ndarray:
@@ -106,13 +113,17 @@ def test_the_order_of_clusters_and_documents_does_not_matter(rule):
 def test_the_same_seed_takes_the_same_and_another_one_only_what_it_may(rule):
     first, again = select(rule), select(rule)
     assert first.repeats_N.tobytes() == again.repeats_N.tobytes() and first.key_N.tobytes() == again.key_N.tobytes()
-    decided = rule in ("semdedup", "d4", "longest", "shortest")
+    decided = rule in ("semdedup", "d4", "longest", "shortest", "greedy")
     other = select(rule, seed=7).repeats_N
     assert (other == first.repeats_N).all() == decided
 
 
 @ENTRIES
 def test_copies_are_taken_where_the_budget_is_above_the_pool(rule):
+    if rule == "greedy":
+        with pytest.raises(GripError, match="takes each document once"):
+            select(rule, total=1.4, max_repeats=2)
+        return
     found, cost_N = select(rule, total=1.4, max_repeats=2), costs()
     assert set(found.repeats_N) == {1, 2}
     assert abs(int((found.repeats_N * cost_N).sum()) - found.allocated_S.sum()) <= cost_N.max()
@@ -137,7 +148,7 @@ def test_the_largest_keys_of_what_fits_are_taken(rule):
 
 @ENTRIES
 def test_only_the_features_that_are_declared_are_asked_for(rule, monkeypatch):
-    for name in {"density", "quality", "language", "likeness", "prototypicality", "target"}:
+    for name in {"density", "quality", "language", "likeness", "prototypicality", "target", "attributed"}:
         if name not in SELECTIONS[rule].features:
             monkeypatch.setattr(Planted, name, lambda *args, name=name: pytest.fail(f"{name} is asked for"))
     select(rule)
@@ -147,3 +158,34 @@ def test_a_part_that_cannot_use_its_share_leaves_it_to_the_others():
     found = select("by_cluster", unit="documents", total=0.6)
     taken_K = np.add.reduceat(found.repeats_N, np.cumsum(SIZES) - SIZES)
     assert taken_K[1] == 1 and taken_K[3] == 25 and abs(taken_K[0] - taken_K[2]) <= 15
+
+
+@pytest.mark.parametrize("scope", ["pool", "clusters"])
+@pytest.mark.parametrize("unit", ["tokens", "documents"])
+def test_a_greedy_selection_says_of_each_document_when_and_why_it_was_taken(scope, unit):
+    found = select("greedy", unit=unit, scope=scope, rounds=8)
+    steps, taken = found.steps, found.repeats_N > 0
+    assert found.budgets == (CLUSTERS if scope == "clusters" else POOL) and found.repeats_N.max() == 1
+    assert sorted(steps.rank_N[taken]) == list(range(1, taken.sum() + 1)) and (steps.rank_N[~taken] == 0).all()
+    penalty_N = steps.alignment_N - steps.covered_N - steps.gain_N
+    assert np.isfinite(penalty_N).all() and (penalty_N > -1e-9).all(), "its own square"
+    first = int(np.argmin(np.where(taken, steps.rank_N, N + 1)))
+    assert steps.covered_N[first] == 0, "nothing was there before it"
+    assert (steps.covered_N != 0).sum() > N / 2
+    assert 0 < found.said["utility"] <= found.said["utility_bound"] and "optimum" in found.said["certificate"]
+    if scope == "pool" and unit == "documents":
+        assert steps.gain_N[~taken].max() <= steps.gain_N[taken].max()
+
+
+def test_a_greedy_selection_takes_one_of_two_copies_where_the_additive_one_takes_both():
+    copies_NF = np.repeat(np.eye(20), 2, axis=0).astype(np.float32)
+    ids = pl.Series([f"{i:04d}" for i in range(40)])
+    documents, budgets = Documents(ids, np.full(40, 10), np.array([40])), Budgets(np.array([200]), np.ones(1))
+    target_TF, scale_T, ones_T = np.linspace(2, 1, 20)[None], np.full(1, 25.0), np.ones(1)
+    pairs = []
+    for gamma in (0.0, 1.0):
+        attributed = Attributed(lambda: iter([copies_NF]), False, target_TF, scale_T, ones_T, gamma)
+        features = Mock(attributed=lambda attributed=attributed: attributed)
+        found = SELECTIONS["greedy"].select(documents, budgets, features, Selection(rule="greedy"))
+        pairs.append(len({i // 2 for i in np.flatnonzero(found.repeats_N)}))
+    assert pairs[0] == 10 and pairs[1] > 15

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from grip_assets.method.budget import chameleon, given, mixture, neyman, proportional, tempered, uniform, unimax
+from grip_assets.method.budget import chameleon, given, grasp, mixture, neyman, proportional, tempered, uniform, unimax
 from grip_assets.method.budget.base import Domains, Shares, checked
 
 BUDGETS: dict[str, Shares] = {
@@ -14,6 +14,7 @@ BUDGETS: dict[str, Shares] = {
     "tempered": tempered.shares,
     "unimax": unimax.shares,
     "chameleon": chameleon.shares,
+    "grasp": grasp.shares,
 }
 
 

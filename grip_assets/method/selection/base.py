@@ -9,10 +9,10 @@ of each cluster, of the whole pool, or of strata, which are groups that the sele
 Shapes: N documents, K clusters, S strata (each with a budget of its own).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -75,6 +75,24 @@ class Budgets:
         return int(self.allocated_K.sum())
 
 
+@dataclass(frozen=True)
+class Attributed:
+    """What a greedy selection reads of the attribution. N documents, T targets, F numbers of a sketch.
+
+    ``blocks``: yields the sketches of all documents in their order, (B, F), each time that it is called. ``unit``:
+    whether each counts at length 1. ``target_TF``: sketches of the targets, float64. ``scale_T``: s_t in R5.
+    ``weight_T``: of each target, above 0. ``gamma``: weight of the quadratic term. ``combine``: sum or maxmin.
+    """
+
+    blocks: Callable[[], Iterator[np.ndarray]]
+    unit: bool
+    target_TF: np.ndarray
+    scale_T: np.ndarray
+    weight_T: np.ndarray
+    gamma: float
+    combine: str = "sum"
+
+
 class Features(Protocol):
     """Properties of the documents, each an array in their order. A feature is computed when it is asked for."""
 
@@ -102,6 +120,10 @@ class Features(Protocol):
         """DSIR's log weight, float64 (N,), and whether the document is long enough for it, bool (N,)."""
         ...
 
+    def attributed(self) -> Attributed:
+        """Sketches of the documents and of the targets that they should help with."""
+        ...
+
 
 class Parameters(Protocol):
     """The fields of settings/selection that selections read."""
@@ -118,6 +140,26 @@ class Parameters(Protocol):
     def clip_quantile(self) -> float: ...
     @property
     def seed(self) -> int: ...
+    @property
+    def scope(self) -> str: ...
+    @property
+    def rounds(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Why a greedy selection took each document, or did not. All numbers are divided by the size of the document.
+
+    ``rank_N``: its place among the documents that were taken, from 1, int64; 0 if it was not taken. ``alignment_N``:
+    what it would add to an empty selection. ``covered_N``: how much of that others had covered when its turn came.
+    ``gain_N``: what it added, the difference of the two less its own penalty. For a document that was not taken, its
+    turn is the end. float64.
+    """
+
+    rank_N: np.ndarray
+    gain_N: np.ndarray
+    covered_N: np.ndarray
+    alignment_N: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -126,7 +168,8 @@ class Selected:
 
     ``key_N``: documents with the largest keys are taken. ``allocated_S``: the budgets that were followed. ``drawn``:
     what was drawn to each of them. ``budgets``: CLUSTERS, POOL or STRATA, the owner of these budgets.
-    ``length_weight_N`` and ``selection_weight_N``: the weights of a weighted draw; 1 for other selections.
+    ``length_weight_N`` and ``selection_weight_N``: the weights of a weighted draw; 1 for other selections. ``steps``:
+    of a greedy selection, otherwise None. ``said``: metrics of the selection itself.
     """
 
     key_N: np.ndarray
@@ -135,6 +178,8 @@ class Selected:
     budgets: str
     length_weight_N: np.ndarray
     selection_weight_N: np.ndarray
+    steps: Steps | None = None
+    said: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def repeats_N(self) -> np.ndarray:

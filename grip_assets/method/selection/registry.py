@@ -1,6 +1,6 @@
 """The selections, by their names in settings/selection.rule. base.py says how to add one."""
 
-from grip_assets.method.selection import baselines, weighted
+from grip_assets.method.selection import baselines, greedy, weighted
 from grip_assets.method.selection.base import CLUSTERS, STRATA, Rule
 
 SELECTIONS: dict[str, Rule] = {
@@ -14,4 +14,5 @@ SELECTIONS: dict[str, Rule] = {
     "dsir": Rule(baselines.dsir, features=("target",)),
     "longest": Rule(baselines.longest),
     "shortest": Rule(baselines.shortest),
+    "greedy": Rule(greedy.select, features=("attributed",), clustered=True),
 }

@@ -8,7 +8,7 @@ import duckdb
 
 from grip_assets.errors import GripError
 from grip_assets.report.page.inert import visible
-from grip_assets.report.terminal import mixing
+from grip_assets.report.terminal import greedy, mixing
 from grip_assets.store import cluster_names
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.catalog import connect
@@ -50,8 +50,8 @@ def find(root: Path, doc: str) -> tuple[list[dict[str, Any]], list[dict[str, Any
 def _about(
     connection: duckdb.DuckDBPyConnection, store: ArtifactStore, names: ClusterNames, row: dict[str, Any]
 ) -> dict[str, Any]:
-    """The document's cluster in words: label, name, family, typical documents; the document's influence in it; and the
-    learned weight of its domain."""
+    """The document's cluster in words: label, name, family, typical documents; the document's influence in it; the
+    learned weight of its domain; and its turn in a greedy selection."""
     cluster = row["cluster_id"]
     typical = names.representatives(connection, TYPICAL, [cluster])["doc_id"].to_list()
     heads = connection.sql(sql_text("report/heads"), params={"ids": typical, "chars": 0}).pl()
@@ -63,6 +63,7 @@ def _about(
         "representatives": [sources[doc] for doc in typical],
         "influence": names.influence_of(row["doc_id"]),
         "mixture": mixing.of_document(connection, store, names, row["doc_id"]),
+        "greedy": greedy.of_document(connection, row["doc_id"]),
     }
 
 
@@ -137,6 +138,8 @@ def _place(cosine: float | None) -> str:
 
 def _draw(d: dict[str, Any]) -> list[str]:
     """The document's key. If keys are compared within a cluster, also the weight that the key is made from."""
+    if d["greedy"]:
+        return greedy.lines(d["greedy"])
     where = "of the pool" if d["of_the_pool"] else "in this cluster"
     weight = (
         f"  weight      1/ρ × (ℓ/ℓ_avg)^β: ρ {d['density']:.4f}, length weight {d['length_weight']:.3f},"
@@ -147,7 +150,9 @@ def _draw(d: dict[str, Any]) -> list[str]:
 
 
 def why(d: dict[str, Any]) -> str:
-    """The reason. ``d``: a row of sql/commands/explain.sql."""
+    """The reason. ``d``: a row of sql/commands/explain.sql, and ``greedy``."""
+    if d["greedy"] and _was_considered(d):
+        return greedy.why(d["greedy"])
     if d["of_the_pool"]:
         return _why_of_the_pool(d)
     size = d["n_tokens"] if d["unit"] == "tokens" else 1
@@ -167,6 +172,13 @@ def why(d: dict[str, Any]) -> str:
     if d["drawn"] >= d["whole"]:
         return "the budget of its cluster is at least the whole cluster, so all of its documents are taken"
     return "its key is at or above the threshold of its cluster"
+
+
+def _was_considered(d: dict[str, Any]) -> bool:
+    """Whether the document may be taken, and is no longer than the budget."""
+    size = d["n_tokens"] if d["unit"] == "tokens" else 1
+    too_long = d["max_tokens"] is not None and d["n_tokens"] > d["max_tokens"]
+    return not too_long and (bool(d["repeats"]) or size <= max(d["allocated"], d["granted"]))
 
 
 def _why_of_the_pool(d: dict[str, Any]) -> str:

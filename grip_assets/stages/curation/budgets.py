@@ -16,13 +16,14 @@ from grip_assets.engine.make import versions_under
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.budget.allocation import allocate, capacities, resolve_total
-from grip_assets.method.budget.base import Domains
+from grip_assets.method.budget.base import Aim, Domains
 from grip_assets.method.budget.registry import base_shares
 from grip_assets.settings import Adaptation, Budget
 from grip_assets.stages.curation.needed import no_mixture
 from grip_assets.stages.curation.weights_file import content_of, read_weights
 from grip_assets.store.query import query
 
+ATTRIBUTED = ("attribution_clusters", "attribution_aims")
 MEASURED = ("sigma_k", "cluster_quality", "adaptation_deltas", "centroids", "mixture")
 LEFT_OUT = {"mixture": no_mixture}  # ``Stage.left_out`` of a stage that makes budgets
 
@@ -30,7 +31,8 @@ LEFT_OUT = {"mixture": no_mixture}  # ``Stage.left_out`` of a stage that makes b
 def budgets_under(tables: Mapping[str, pl.DataFrame], settings: Budget, delta: str) -> pl.DataFrame:
     """The table ``budgets`` under ``settings``: budgets as real numbers and as whole numbers, one row per cluster.
 
-    ``tables``: those in ``MEASURED``; ``mixture`` only if these settings need it. ``delta``: settings/adaptation.delta.
+    ``tables``: those in ``MEASURED``; of learned budgets only those that these settings need. ``delta``:
+    settings/adaptation.delta.
     GripError if the settings need a table that was not measured.
     """
     _must_be_measured(tables, settings)
@@ -72,6 +74,35 @@ def _domains(
         settings.max_epochs,
         settings.ridge,
         settings.leverage_temperature,
+        _aim(tables) if settings.base == "grasp" else None,
+        _most(settings) * sizes / total,
+    )
+
+
+def _most(settings: Budget) -> int:
+    """Most copies of a document in the subset."""
+    return settings.max_repeats if settings.overflow == "repeat" else 1
+
+
+def _aim(tables: Mapping[str, pl.DataFrame]) -> Aim | None:
+    """The mean sketches of the clusters, and the targets that they should fit; None if nothing was attributed."""
+    if not all(name in tables and len(tables[name]) for name in ATTRIBUTED):
+        return None
+    aims = tables["attribution_aims"]
+    found = tables["sigma_k"].join(
+        tables["attribution_clusters"].select("cluster_id", "sketch"),
+        on="cluster_id",
+        maintain_order="left",
+        how="left",
+    )["sketch"]
+    none = np.full(len(aims["sketch"][0]), np.nan)
+    rows = [none if sketch is None else np.asarray(sketch, np.float64) for sketch in found]
+    return Aim(
+        np.stack(rows),
+        aims["sketch"].to_numpy().astype(np.float64),
+        aims["scale"].to_numpy(),
+        aims["weight"].to_numpy(),
+        aims["gamma"][0],
     )
 
 
@@ -173,7 +204,10 @@ TABLES = (
                 "base_budget",
                 pl.Float64,
                 "Base budget. For base=neyman it is n_base ∝ (N_k σ_k)^τ exp(Q_k/T).",
-                ("sigma_k.n_tokens", "sigma_k.n_docs", "sigma_k.sigma", "cluster_quality.quality", "mixture.weight"),
+                (
+                    *("sigma_k.n_tokens", "sigma_k.n_docs", "sigma_k.sigma", "cluster_quality.quality"),
+                    "mixture.weight",
+                ),
             ),
             Column("gate_open", pl.Boolean, "Whether Q_k is above the gate τ_th.", ("cluster_quality.quality",)),
             Column(
@@ -227,7 +261,7 @@ stage = Stage(
     description="How many tokens (or documents) of each cluster the subset should have: more if the cluster is large,"
     " varied, good and hard to learn. n_base ∝ (N_k σ_k)^τ exp(Q_k/T), r_k = 1 + α exp(−ΔL_k/τ_norm) 1[Q_k > τ_th],"
     " n_k ∝ n_base r_k [paper eq. 5, 7, 8]. Then come caps, by water-filling, and exact rounding. With"
-    " settings/budget.base, n_base follows sizes, your weights or a learned mixture instead.",
+    " settings/budget.base, n_base follows sizes, your weights, a learned mixture or targets instead.",
     tables=TABLES,
     checks=CHECKS,
     picture=True,

@@ -7,7 +7,7 @@ in a curation, SemDeDup as a strategy and D4 share one search. Densities are a s
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from grip_assets.errors import GripError
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.partition.base import PoolFacts
 from grip_assets.method.selection import baselines
+from grip_assets.method.selection.base import Attributed
 from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Clustering, Corpus, Embedding, Evaluation, Quality, digest, hashed_values
 from grip_assets.sources.benchmarks import content_hash, problems
@@ -33,6 +34,7 @@ from grip_assets.stages.curation.densities import Part, parts
 from grip_assets.stages.curation.partition import sample, sampled
 from grip_assets.stages.curation.quality_scores import static_scores
 from grip_assets.store.shards import DAMAGED, Shards
+from grip_assets.store.sketches import rows_of_source, sketch_blocks
 from grip_assets.store.tables import blocks, vector_blocks, vector_rows, width
 
 TEXTS_AT_ONCE = 512
@@ -63,12 +65,14 @@ class Likeness:
 class PoolFeatures:
     """Implements ``Features`` for ``documents``, which are in the order of the table ``clusters``.
 
-    ``documents`` need the column ``density`` only for a selection that reads it. ``seconds``: name of a feature to the
-    time that its computation took.
+    ``documents`` need the column ``density`` only for a selection that reads it. ``versions``: of the stages of
+    attribution, if they are not the inputs of ``work``. ``seconds``: name of a feature to the time that its computation
+    took.
     """
 
-    def __init__(self, work: Work, documents: pl.DataFrame):
+    def __init__(self, work: Work, documents: pl.DataFrame, versions: Mapping[str, str] | None = None):
         self.work, self.documents = work, documents
+        self.versions = work.inputs if versions is None else versions
         self.seconds: dict[str, float] = {}
         self._held: dict[str, Any] = {}  # features that were asked for before; no feature depends on the seed
 
@@ -99,6 +103,25 @@ class PoolFeatures:
         found = self._kept("target", [self.work.inputs["corpus"], target_facts(self.work.settings)], self._target)
         weight, long = (self._ordered(found, name) for name in ("weight", "long"))
         return weight.to_numpy(), long.to_numpy()
+
+    def attributed(self) -> Attributed:
+        """The sketches of the chosen source, in blocks, and the targets that count."""
+        aims = pl.read_parquet(self._files("attribution_aims")).filter(pl.col("weight") > 0)
+        sketches = self._files("sketches")
+        rows = rows_of_source(sketches, aims["source"][0], self.documents["doc_id"])
+        return Attributed(
+            lambda: sketch_blocks(sketches, rows),
+            aims["normalize"][0] == "unit",
+            aims["sketch"].to_numpy().astype(np.float64),
+            aims["scale"].to_numpy(),
+            aims["weight"].to_numpy(),
+            aims["gamma"][0],
+            aims["combine"][0],
+        )
+
+    def _files(self, table: str) -> str:
+        owner = self.work.owners[table]
+        return self.work.store.parquet(owner, self.versions[owner], table)
 
     def _kept(self, name: str, how: list[Any], make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
         """A feature of the whole pool: read from an earlier run with the same ``how``, or computed and stored."""

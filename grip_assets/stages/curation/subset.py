@@ -23,6 +23,7 @@ from grip_assets.method.selection.base import (
     Documents,
     Features,
     Selected,
+    Steps,
     take_in_clusters,
 )
 from grip_assets.method.selection.draw import keys
@@ -44,10 +45,14 @@ COLUMNS = [
     "key",
     "repeats",
 ]
+STEPS = ["rank", "gain", "covered", "alignment"]
 WORDS = {"corpus": "the_corpus", "subset": "the_subset", "random": "a_random_subset"}
 COMPARED = list(WORDS)
 # Fields of settings/selection that this stage reads. The others matter only to the stage densities.
-READS = ("rule", "weight", "beta", "neighbours", "rho_floor", "clip_quantile", "max_tokens", "seed")
+READS = (
+    *("rule", "weight", "beta", "neighbours", "rho_floor", "clip_quantile", "max_tokens", "seed"),
+    *("scope", "rounds"),
+)
 
 
 @dataclass(frozen=True)
@@ -189,7 +194,8 @@ def compute(work: Work) -> dict[str, Any]:
         selection_weight=pl.Series(found.selection_weight_N),
         key=pl.Series(found.key_N),
         repeats=pl.Series(found.repeats_N),
-    ).select(COLUMNS)
+        **_steps(found.steps),
+    ).select(COLUMNS + (STEPS if found.steps else []))
     chosen = everything.filter(pl.col("repeats") > 0)
     if not len(chosen):
         raise _nothing_fits(budgets, everything, settings)
@@ -202,6 +208,8 @@ def compute(work: Work) -> dict[str, Any]:
     work.draft.write("diversity", compared)
     if short := _short(thresholds, budgets):
         work.log(short)
+    if found.steps and _budgets(budgets).max_repeats > 1:
+        work.log("the greedy selection takes each document once, so budget.overflow=repeat repeats none")
     return {
         "documents_selected": len(chosen),
         "tokens_selected": int((chosen["n_tokens"] * chosen["repeats"]).sum()),
@@ -210,7 +218,17 @@ def compute(work: Work) -> dict[str, Any]:
         "documents_passed_over": int(thresholds["passed_over"].sum()),
         "documents_left_out": int(thresholds["left_out"].sum()),
         **inside_clusters(compared),
+        **found.said,
     }
+
+
+def _steps(steps: Steps | None) -> dict[str, pl.Series]:
+    """The columns that say why a greedy selection took a document; none for other selections."""
+    if steps is None:
+        return {}
+    rank = pl.Series(steps.rank_N)
+    numbers = {"gain": steps.gain_N, "covered": steps.covered_N, "alignment": steps.alignment_N}
+    return {"rank": rank.replace(0, None), **{name: pl.Series(values) for name, values in numbers.items()}}
 
 
 def documents_of(work: Work) -> pl.DataFrame:
@@ -310,6 +328,7 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
     return feature_facts(SELECTIONS[Selection.of(settings).rule].features, settings)
 
 
+GREEDY = ("clusters.n_tokens",)
 DRAWN = (
     Column("doc_id", pl.String, "Document.", ("clusters.doc_id",)),
     Column("cluster_id", pl.Int32, "Cluster.", ("clusters.cluster_id",)),
@@ -338,6 +357,37 @@ DRAWN = (
         pl.Int64,
         "Copies of the document in the subset. 0 if it is not selected.",
         ("budgets.allocated", "densities.density", "clusters.n_tokens"),
+    ),
+    Column(
+        "rank",
+        pl.Int64,
+        "Place in the order in which the greedy selection took documents, from 1. Null if it was not taken, and for"
+        " other selections.",
+        GREEDY,
+        added=True,
+    ),
+    Column(
+        "gain",
+        pl.Float64,
+        "What a token of it adds to the score of the subset when its turn comes, or at the end if it was not taken."
+        " Null unless the selection is greedy.",
+        GREEDY,
+        added=True,
+    ),
+    Column(
+        "covered",
+        pl.Float64,
+        "How much of its alignment the documents that were taken before had covered by then. Null unless the selection"
+        " is greedy.",
+        GREEDY,
+        added=True,
+    ),
+    Column(
+        "alignment",
+        pl.Float64,
+        "What a token of it would add to an empty subset. Null unless the selection is greedy.",
+        GREEDY,
+        added=True,
     ),
 )
 TABLES = (
