@@ -389,7 +389,7 @@ def test_the_section_in_a_browser(attacked, chromium, tmp_path):
 
 
 def test_the_effect_of_a_domain_is_that_of_one_point_more_of_it():
-    from grip_assets.stages.mixing.mixture import effects
+    from grip_assets.stages.mixing.regmix import effects
 
     class Linear:
         def predict(self, weights_nD):

@@ -10,8 +10,9 @@ from grip_assets.errors import GripError
 from grip_assets.method.mixing.swarm import Swarm, draw
 from grip_assets.settings import GROUPS, validate
 from grip_assets.stages import STAGES
-from grip_assets.stages.mixing import mixture
+from grip_assets.stages.mixing import doremi, learning
 from grip_assets.stages.mixing.objective import objective_of
+from grip_assets.stages.mixing.regmix import swarm_of
 from grip_assets.store.artifacts import ArtifactStore
 
 NATURAL = np.array([0.4, 0.3, 0.2, 0.1])
@@ -172,7 +173,7 @@ def test_failed_trainings_are_left_out_and_counted(tmp_path):
 
 def test_a_mixture_that_failed_under_one_seed_keeps_its_other_seed(tmp_path):
     planted = Planted(tmp_path, settings(kl_to_natural=0.5), seeds=(0, 1), fails={(3, 0)})
-    weights, losses = mixture.swarm_of(
+    weights, losses = swarm_of(
         *(pl.read_parquet(planted.store.parquet("mixture_runs", "planted", t)) for t in ("mixtures", "mixture_losses")),
         objective_of("held_out", domains(), [f"domain:{n}" for n in ("one", "two", "three", "four")]),
     )
@@ -194,14 +195,14 @@ def test_caps_follow_the_budget_and_the_readings_that_are_allowed(tmp_path):
         now = settings(budget, max_epochs=epochs)
         placed = pl.DataFrame({"domain": [0, 1, 1, 2], "cluster_id": [0, 1, 1, 2], "n_tokens": [100, 100, 200, 100]})
         shares = pl.DataFrame({"domain": [0, 1, 2], "natural_share": [0.2, 0.6, 0.2]})
-        found = mixture.pool_of(shares, placed, now["budget"], mixture.epochs_of(now["mixing"], now["budget"]))
+        found = learning.pool_of(shares, placed, now["budget"], learning.epochs_of(now["mixing"], now["budget"]))
         assert found.most_D.tolist() == pytest.approx(np.minimum(most * np.array([0.2, 0.6, 0.2]), 1))
 
 
 def test_domains_that_cross_clusters_share_their_weight_by_tokens():
     placed = pl.DataFrame({"domain": [0, 0, 1], "cluster_id": [0, 1, 1], "n_tokens": [300, 100, 100]})
     shares = pl.DataFrame({"domain": [0, 1], "natural_share": [0.8, 0.2]})
-    found = mixture.pool_of(shares, placed, validate("budget", {}), 1.0)
+    found = learning.pool_of(shares, placed, validate("budget", {}), 1.0)
     assert (np.array([0.4, 0.6]) @ found.share_DK).tolist() == pytest.approx([0.3, 0.1 + 0.6])
     assert found.natural_K.tolist() == pytest.approx([0.6, 0.4])
 
@@ -237,8 +238,8 @@ def test_a_one_hot_doremi_is_named_with_its_remedies(tmp_path):
 
 def test_doremi_that_still_moves_says_so():
     path = [[1 - t / 40, t / 40, 0.0, 0.0] for t in range(40)]
-    assert mixture.moved(steps_of(path)) == pytest.approx(0.1)
-    assert "had not settled" in mixture._settled(0.1) and mixture.moved(steps_of(path[:1])) is None
+    assert doremi.moved(steps_of(path)) == pytest.approx(0.1)
+    assert "had not settled" in doremi.settled(0.1) and doremi.moved(steps_of(path[:1])) is None
 
 
 def test_weights_above_their_cap_are_lowered_to_it(tmp_path):
