@@ -31,19 +31,23 @@ def reported_to(advance: Callable[[float], None]) -> Iterator[None]:
 class Progress:
     """Log ``label: done/total unit, rate, time left`` at most every ``every`` seconds.
 
-    Do not count reused items in ``total``; otherwise the rate is too high.
+    The rate is that of the work after the first amount: before it, models and libraries are loaded. It is left out
+    until it was measured for as long as the first amount took. Do not count reused items in ``total``; otherwise the
+    time left is too long.
     """
 
     def __init__(self, label: str, total: float, unit: str, log: Callable[[str], None], every: float = 5.0):
         self.label, self.total, self.unit, self.log, self.every = label, total, unit, log, every
         self.lock = threading.Lock()
         self.done, self.started, self.last = 0.0, time.monotonic(), time.monotonic()
+        self.first: tuple[float, float] | None = None  # the time of the first amount, and the amount
 
     def advance(self, amount: float) -> None:
         """Safe to call from several threads."""
         with self.lock:
             self.done += amount
             now = time.monotonic()
+            self.first = self.first or ((now, amount) if amount else None)
             due = now - self.last >= self.every
             self.last = now if due else self.last
         if due:
@@ -56,12 +60,20 @@ class Progress:
             yield item
 
     def line(self, now: float) -> str:
-        rate = self.done / max(now - self.started, 1e-9)
-        left = max(self.total - self.done, 0.0) / rate if rate else float("inf")
-        return (
-            f"{self.label}: {self.done:,.0f} of {self.total:,.0f} {self.unit}"
-            f" ({self.done / max(self.total, 1):.0%}), {rate:,.0f}/s, {duration(left)} left"
-        )
+        said = f"{self.label}: {self.done:,.0f} of {self.total:,.0f} {self.unit} ({self.done / max(self.total, 1):.0%})"
+        rate = self._rate(now)
+        if rate is None:
+            return said
+        speed = f"{rate:,.0f}/s" if rate >= 1 else f"{60 * rate:,.1f}/min"
+        return f"{said}, {speed}, {duration(max(self.total - self.done, 0.0) / rate)} left"
+
+    def _rate(self, now: float) -> float | None:
+        """Units a second, or None if it is not known yet."""
+        if self.first is None:
+            return None
+        at, amount = self.first
+        measured, more = now - at, self.done - amount
+        return more / measured if more and measured >= max(at - self.started, 1e-9) else None
 
     def finish(self) -> None:
         seconds = time.monotonic() - self.started
@@ -88,9 +100,7 @@ def waiting(what: str, log: Callable[[str], None], every: float = 5.0) -> Iterat
 
 
 def duration(seconds: float) -> str:
-    """``7 s``, ``3 min 20 s``, ``2 h 5 min``; ``?`` when there is no estimate."""
-    if seconds == float("inf"):
-        return "?"
+    """``7 s``, ``3 min 20 s``, ``2 h 5 min``."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
