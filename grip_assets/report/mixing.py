@@ -29,6 +29,8 @@ REGRESSORS = {
     "lightgbm": "LightGBM",
     "gp": "Gaussian process",
     "rank_mean": "mean rank of the three",
+    "embedding": "regression on mean embeddings",
+    "evidence": "regression on mixtures of earlier partitions",
 }
 
 

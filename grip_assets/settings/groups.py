@@ -834,11 +834,21 @@ class Mixing(Group):
         gt=0,
         le=0.01,
     )
-    regressor: Literal["auto", "loglinear", "lightgbm", "gp", "rank_mean"] = knob(
+    regressor: Literal["auto", "loglinear", "lightgbm", "gp", "rank_mean", "embedding"] = knob(
         "auto",
-        "Regression that ranks mixtures. rank_mean: the mean rank by the three others. auto: loglinear below 128"
-        " mixtures, otherwise rank_mean. The weights themselves always come from loglinear.",
+        "Regression that ranks mixtures. rank_mean: the mean rank by the first three. embedding: by the mean embedding"
+        " of what a mixture reads, whatever its domains. auto: loglinear below 128 mixtures, otherwise rank_mean. The"
+        " weights themselves always come from loglinear.",
         when=REGMIX,
+        part="fit",
+    )
+    evidence: list[str] = knob(
+        [],
+        "Versions of earlier mixture_runs, whose mixtures the regression learns from too. They may be of another"
+        " partition. The table mixture_fit says how well they alone predict the mixtures of now.",
+        given=True,
+        when={"method": "regmix", "regressor": "embedding"},
+        added=True,
         part="fit",
     )
     kl_to_natural: float | None = knob(

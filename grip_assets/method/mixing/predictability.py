@@ -7,7 +7,7 @@ import numpy as np
 
 from grip_assets.method.agreement import rank_correlation
 from grip_assets.method.mixing.law import objective
-from grip_assets.method.mixing.regress import REGRESSORS
+from grip_assets.method.mixing.regress import REGRESSORS, Fit
 from grip_assets.method.statistics import known
 
 CHOSEN = 5  # mixtures whose mean loss is compared with the best
@@ -21,18 +21,19 @@ def splits(
     share: float = 0.8,
     seed: int = 0,
     importance_T: np.ndarray | None = None,
+    fit: Fit | None = None,
 ) -> list[dict[str, Any]]:
     """The regression ``regressor`` fitted on ``share`` of the mixtures and tested on the others, ``n_splits`` times.
 
-    ``loss``: float64 (n,) or (n, T), as in regress.py. Rows: split, regressor, n_train, and what ``measures`` says of
-    the mixtures held out.
+    ``loss``: float64 (n,) or (n, T), as in regress.py. ``fit``: the regression, if it is not in ``REGRESSORS``. Rows:
+    split, regressor, n_train, and what ``measures`` says of the mixtures held out.
     """
     n_train = round(share * len(loss))
     found = []
     for split in range(n_splits):
         order_n = np.random.default_rng([seed, split]).permutation(len(loss))
         train_n, test_n = order_n[:n_train], order_n[n_train:]
-        model = REGRESSORS[regressor](weights_nD[train_n], loss[train_n], seed, importance_T)
+        model = (fit or REGRESSORS[regressor])(weights_nD[train_n], loss[train_n], seed, importance_T)
         measured = measures(model.predict(weights_nD[test_n]), objective(loss[test_n], importance_T))
         found.append({"split": split, "regressor": regressor, "n_train": n_train, **measured})
     return found

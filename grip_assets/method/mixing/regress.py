@@ -4,6 +4,8 @@
 (n, T), with the importance of each target in the objective (None: equal). Give the losses of all targets, not their
 mean: the log-linear law fits each on its own, because a mean of such laws is none. The law itself is in law.py.
 
+``by_embedding`` makes one more, which sees of a mixture only the mean embedding of what it reads.
+
 How well a model ranks mixtures is measured in predictability.py. The best mixture is sought in search.py.
 """
 
@@ -97,6 +99,47 @@ def gaussian_process(
         warnings.simplefilter("ignore", ConvergenceWarning)  # a parameter at its bound: little noise, or nothing linear
         model = GaussianProcessRegressor(kernel, normalize_y=True, random_state=seed)
         return Fitted(model.fit(np.sqrt(weights_nD), objective(loss, importance_T)))
+
+
+@dataclass(frozen=True)
+class OnEmbeddings:
+    """A Gaussian process on the mean embeddings of mixtures, whose mean in the fit is ``middle_V``. ``mean_DV``: mean
+    embeddings of the domains that are asked."""
+
+    model: Any
+    mean_DV: np.ndarray
+    middle_V: np.ndarray
+
+    def predict(self, weights_nD: np.ndarray) -> np.ndarray:
+        """float64 (n,)."""
+        with threadpool_limits(1):
+            return np.asarray(self.model.predict(weights_nD @ self.mean_DV - self.middle_V), np.float64)
+
+
+def by_embedding(mean_DV: np.ndarray, known_mV: np.ndarray | None = None, known_m: np.ndarray | None = None) -> Fit:
+    """A regression that sees of a mixture only its mean embedding, weights @ ``mean_DV``, float64 (D, V) [C23].
+
+    ``known_mV``, ``known_m``: mean embeddings and objectives of further mixtures, of whatever domains. They are in
+    every fit.
+    """
+    from sklearn.exceptions import ConvergenceWarning  # slow to import
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
+
+    before_mV = np.empty((0, mean_DV.shape[1])) if known_mV is None else known_mV
+    before_m = np.empty(0) if known_m is None else known_m
+
+    def fit(weights_nD: np.ndarray, loss: np.ndarray, seed: int = 0, importance_T: np.ndarray | None = None) -> Model:
+        x_nV = np.concatenate([weights_nD @ mean_DV, before_mV])
+        y_n = np.concatenate([objective(loss, importance_T), before_m])
+        smooth, linear = RBF(1.0, (0.05, 50)), DotProduct(0.0, "fixed")
+        kernel = ConstantKernel() * smooth + ConstantKernel() * linear + WhiteKernel(1e-2, (1e-6, 1.0))
+        with threadpool_limits(1), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a parameter at its bound, as above
+            model = GaussianProcessRegressor(kernel, normalize_y=True, random_state=seed)
+            return OnEmbeddings(model.fit(x_nV - x_nV.mean(axis=0), y_n), mean_DV, x_nV.mean(axis=0))
+
+    return fit
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,13 @@ import numpy as np
 import polars as pl
 
 from grip_assets.engine.stage import Work
+from grip_assets.errors import GripError
 from grip_assets.method.budget.allocation import resolve_total, water_fill
 from grip_assets.method.statistics import Estimate, mean
 from grip_assets.settings import Budget, Mixing
 from grip_assets.stages.mixing.objective import Objective
+
+FEWEST = 8  # mixtures that a regression needs
 
 
 @dataclass(frozen=True)
@@ -129,3 +132,23 @@ def failures(losses: pl.DataFrame) -> str:
         return ""
     n = losses.select("mixture_id", "seed").n_unique()
     return f"{len(failed):,} of {n:,} trainings failed: {failed['failed'][0]}"
+
+
+def swarm_of(mixtures: pl.DataFrame, losses: pl.DataFrame, objective: Objective) -> tuple[np.ndarray, np.ndarray]:
+    """Shares that the trainings of the swarm really read, float64 (n, D), and their losses, float64 (n, T): the mean
+    over seeds. A mixture without a loss is left out. GripError if there are too few."""
+    swarm = mixtures.filter(pl.col("kind").is_in(["swarm", "natural"]))
+    ids = swarm.select("mixture_id").unique().sort("mixture_id")
+    weights_nD = weights_of(swarm)
+    loss_nT = objective.matrix(_mean_over_seeds(losses), ids)
+    there_n = np.isfinite(loss_nT).all(axis=1)
+    if there_n.sum() < FEWEST:
+        raise GripError(
+            f"Only {there_n.sum()} of {len(ids)} mixtures have a loss, and a regression needs {FEWEST}."
+            f" {failures(losses) or 'Raise settings/mixing.mixtures.'}"
+        )
+    return weights_nD[there_n], loss_nT[there_n]
+
+
+def _mean_over_seeds(losses: pl.DataFrame) -> pl.DataFrame:
+    return losses.group_by("mixture_id", "target").agg(pl.mean("loss"))

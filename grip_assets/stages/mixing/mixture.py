@@ -15,14 +15,14 @@ import numpy as np
 import polars as pl
 
 from grip_assets.engine.declarations import Check, Column, Table
-from grip_assets.engine.stage import Stage, Work
+from grip_assets.engine.stage import Result, Stage, Work
 from grip_assets.method.budget.base import Domains
 from grip_assets.method.budget.registry import base_shares
 from grip_assets.method.mixing.search import divergence
 from grip_assets.method.statistics import Estimate, known
 from grip_assets.settings import Budget, Mixing, field_names
 from grip_assets.stages.curation.needed import no_mixture
-from grip_assets.stages.mixing import doremi, perf, regmix
+from grip_assets.stages.mixing import doremi, evidence, perf, regmix
 from grip_assets.stages.mixing.learning import Given, Learned, Pool, epochs_of, failures, pool_of
 from grip_assets.stages.mixing.objective import Objective, objective_of
 
@@ -34,7 +34,7 @@ ONE_HOT = (
 )
 
 
-def compute(work: Work) -> dict[str, Any]:
+def compute(work: Work) -> Result:
     mixing, budget = Mixing.of(work.settings), Budget.of(work.settings)
     placed = work.frame("mixture_documents").join(
         work.frame("clusters").select("doc_id", "cluster_id", "n_tokens"), on="doc_id", maintain_order="left"
@@ -53,7 +53,8 @@ def compute(work: Work) -> dict[str, Any]:
     summary = _summary(mixing, objective, pool, learned, losses)
     work.draft.write("mixture_summary", pl.DataFrame([summary], stage.schema("mixture_summary")))
     work.log(summary["words"])
-    return {name: value for name, value in summary.items() if value is not None}
+    metrics = {name: value for name, value in summary.items() if value is not None}
+    return Result(metrics, keeps=tuple(evidence.kept(work.store, mixing.evidence)))
 
 
 def _measured(losses: pl.DataFrame) -> list[str]:
@@ -211,7 +212,11 @@ TABLES = (
         "mixture_fit",
         (
             Column("split", pl.Int64, "Random split of the mixtures: four fifths are fitted, the others predicted."),
-            Column("regressor", pl.String, "Regression that predicts them."),
+            Column(
+                "regressor",
+                pl.String,
+                "Regression that predicts them. evidence: fitted on settings/mixing.evidence alone, it predicts all.",
+            ),
             Column("spearman", pl.Float64, "Rank correlation of predicted and measured objective.", TRAINED),
             Column("spearman_best", pl.Float64, "The same among the best quarter of the mixtures.", TRAINED),
             Column(

@@ -7,23 +7,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import polars as pl
 
-from grip_assets.errors import GripError
 from grip_assets.method.mixing.law import fitted_law
-from grip_assets.method.mixing.predictability import resamples, splits
-from grip_assets.method.mixing.regress import Model
+from grip_assets.method.mixing.predictability import measures, resamples, splits
+from grip_assets.method.mixing.regress import Fit, Model, by_embedding
 from grip_assets.method.mixing.search import Search
 from grip_assets.method.statistics import Estimate, mean
 from grip_assets.runtime.progress import Progress
-from grip_assets.stages.mixing.learning import Given, Learned, Pool, failures, weights_of
-from grip_assets.stages.mixing.objective import Objective
+from grip_assets.stages.mixing import evidence
+from grip_assets.stages.mixing.learning import Given, Learned, Pool, swarm_of
 
 SPLITS, SHARE = 10, 0.8  # of predictability, and the share of the mixtures that a split is fitted on
-FEWEST = 8  # mixtures that a regression needs
 MANY = 128  # mixtures from which on the rank mean ranks better than the log-linear law [C9]
 POINT = 0.01  # of the mixture, by which a weight is raised to see what it is worth
 PROPOSES = "loglinear"  # the regressor that finds the weights [C8]
+EARLIER = "evidence"  # the regression on mean embeddings that knows the mixtures of earlier partitions only [C23]
 
 
 def learn(given: Given) -> Learned:
@@ -93,35 +91,32 @@ def _gain(model: Model, weight_D: np.ndarray, pool: Pool) -> float:
     return float(natural - found)
 
 
-def swarm_of(mixtures: pl.DataFrame, losses: pl.DataFrame, objective: Objective) -> tuple[np.ndarray, np.ndarray]:
-    """Shares that the trainings of the swarm really read, float64 (n, D), and their losses, float64 (n, T): the mean
-    over seeds. A mixture without a loss is left out. GripError if there are too few."""
-    swarm = mixtures.filter(pl.col("kind").is_in(["swarm", "natural"]))
-    ids = swarm.select("mixture_id").unique().sort("mixture_id")
-    weights_nD = weights_of(swarm)
-    loss_nT = objective.matrix(_mean_over_seeds(losses), ids)
-    there_n = np.isfinite(loss_nT).all(axis=1)
-    if there_n.sum() < FEWEST:
-        raise GripError(
-            f"Only {there_n.sum()} of {len(ids)} mixtures have a loss, and a regression needs {FEWEST}."
-            f" {failures(losses) or 'Raise settings/mixing.mixtures.'}"
-        )
-    return weights_nD[there_n], loss_nT[there_n]
-
-
-def _mean_over_seeds(losses: pl.DataFrame) -> pl.DataFrame:
-    return losses.group_by("mixture_id", "target").agg(pl.mean("loss"))
-
-
 def _splits(given: Given, weights_nD: np.ndarray, loss_nT: np.ndarray) -> list[dict[str, Any]]:
     mixing, share_T = given.mixing, given.objective.share_T
     ranks = "rank_mean" if len(weights_nD) >= MANY else PROPOSES
     names = dict.fromkeys([PROPOSES, ranks if mixing.regressor == "auto" else mixing.regressor])
-    rows = []
+    rows, fit = [], None
     for name in names:
+        if name == "embedding":
+            fit, row = _on_embeddings(given, weights_nD, loss_nT)
+            rows += row
         given.work.log(f"{SPLITS} splits: how well {name} ranks mixtures that it has not seen")
-        rows += splits(weights_nD, loss_nT, name, SPLITS, SHARE, mixing.seed, share_T)
+        rows += splits(weights_nD, loss_nT, name, SPLITS, SHARE, mixing.seed, share_T, fit)
+        fit = None
     return rows
+
+
+def _on_embeddings(given: Given, weights_nD: np.ndarray, loss_nT: np.ndarray) -> tuple[Fit, list[dict[str, Any]]]:
+    """The regression on mean embeddings, which knows the mixtures of earlier partitions if there are any. And then, as
+    a row of ``mixture_fit``, how well those alone predict all mixtures of now."""
+    share_T, mean_DV, before = given.objective.share_T, evidence.of_this_partition(given), evidence.earlier(given)
+    if not before:
+        return by_embedding(mean_DV), []
+    known_m = np.concatenate([found.loss_nT @ share_T for found in before])
+    fit = by_embedding(mean_DV, np.concatenate([found.mean_nV for found in before]), known_m)
+    alone = fit(weights_nD[:0], loss_nT[:0], given.mixing.seed, share_T)
+    measured = measures(alone.predict(weights_nD), loss_nT @ share_T)
+    return fit, [{"split": 0, "regressor": EARLIER, "n_train": len(known_m), **measured}]
 
 
 def _predictability(rows: list[dict[str, Any]], n: int) -> dict[str, Any]:
