@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from grip_assets.engine.make import Chain
+from grip_assets.engine.make import Chain, look_at_nothing
 from grip_assets.errors import GripError
 from grip_assets.method.agreement import rank_correlation
 from grip_assets.method.mixing.predictability import splits
@@ -89,7 +89,9 @@ class Pool:
         for version, domain_of, seed in (("one", ONE, 0), ("other", OTHER, 1)):
             self.plant(version, domain_of, seed)
 
-    def plant(self, version, domain_of, seed=0, text="a passage", tokenizer="{}", tokens=300_000):
+    def plant(
+        self, version, domain_of, seed=0, text="a passage", tokenizer="{}", tokens=300_000, items=None, corpus=None
+    ):
         cluster = pl.Series("cluster_id", domain_of[self.topic], dtype=pl.Int32)
         clusters = pl.DataFrame({"doc_id": self.ids, "n_tokens": [100] * DOCS}).with_columns(cluster)
         vectors = pl.Series("embedding", DIRECTION[self.topic], dtype=pl.Array(pl.Float32, 24))
@@ -104,8 +106,9 @@ class Pool:
             name=pl.format("{}", "domain"), cluster_id="domain", natural_share=pl.Series(share)
         )
         documents = clusters.select("doc_id", domain="cluster_id", held_out=pl.lit(False))
-        items = pl.DataFrame({"item_id": ["a"], "target": ["target"], "prompt": [""], "text": [text], "in_pool": [0.0]})
-        self.publish("mixture_domains", version, {"clusters": version}, mixture_domains=domains, mixture_items=items,
+        one = pl.DataFrame({"item_id": ["a"], "target": ["target"], "prompt": [""], "text": [text], "in_pool": [0.0]})
+        items = one if items is None else items
+        self.publish("mixture_domains", version, {"clusters": version, **(corpus or {})}, mixture_domains=domains, mixture_items=items,
                      mixture_documents=documents, mixture_tokenizer=pl.DataFrame({"json": [tokenizer]}))  # fmt: skip
         n = len(weights_nD)
         mixtures = pl.DataFrame({
@@ -126,12 +129,14 @@ class Pool:
             for name, table in tables.items():
                 out.write(name, table)
 
-    def make(self, **mixing):
+    def make(self, version="one", look=look_at_nothing, **mixing):
         now = {group: validate(group, {}) for group in GROUPS}
         now["budget"] = validate("budget", {"base": "mixture"})
         now["mixing"] = validate("mixing", {"objective": "target", "bootstrap": 0, "regressor": "embedding"} | mixing)
         stage = STAGES["mixture"]
-        return Chain(STAGES, self.store, lambda line: None).make(stage, now, dict.fromkeys(stage.inputs, "one"))
+        return Chain(STAGES, self.store, lambda line: None, inspect=look).make(
+            stage, now, dict.fromkeys(stage.inputs, version)
+        )
 
     def fit(self, made):
         return pl.read_parquet(self.store.parquet("mixture", made.version, "mixture_fit"))

@@ -26,13 +26,19 @@ def inspect(work: Work, draw: Draw | None = None) -> dict[str, Any]:
     Also writes ``picture.png`` into the draft, if the stage declares a picture and ``draw`` is given.
     """
     stage = work.stage
-    tables: dict[str, Any] = {**work.tables(), "settings": settings_frame(work)}
+    tables: dict[str, Any] = {**work.tables(), "settings": settings_frame(work), "metrics": metrics_frame(work)}
     outcomes = checks.run(stage, tables)
     extremes = query(f"extremes/{stage.name}", tables).to_dicts() if has_query(f"extremes/{stage.name}") else []
     if stage.picture and draw is not None:
         names = cluster_names.of_inputs(work.store, work.inputs)
         (work.draft.folder / "picture.png").write_bytes(draw(stage.name, tables, names))
     return {"checks": outcomes, "extremes": extremes}
+
+
+def metrics_frame(work: Work) -> pl.DataFrame:
+    """The table ``metrics`` that checks can query: columns name and value, of the metrics that are numbers."""
+    numbers = {name: float(v) for name, v in work.metrics.items() if isinstance(v, int | float)}
+    return pl.DataFrame(list(numbers.items()), {"name": pl.String, "value": pl.Float64}, orient="row")
 
 
 def settings_frame(work: Work) -> pl.DataFrame:

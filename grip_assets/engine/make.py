@@ -82,7 +82,7 @@ class Chain:
         with device.watched() as devices, self.store.publish(stage.name, manifest) as draft:
             work = Work(self, stage, settings, inputs, DeclaredDraft(draft.folder, stage.tables))
             result = self._run(work)
-            manifest["metrics"] = result.metrics
+            manifest["metrics"] = work.metrics = result.metrics
             manifest["shards"] = sorted(self.store.shards_used)
             manifest["devices"] = sorted(devices)
             manifest["keeps"] = result.keeps

@@ -151,13 +151,15 @@ class Result:
 class Work:
     """The argument of ``compute``: settings, input tables, a draft to fill, a log, an executor for jobs over shards.
 
-    ``inputs`` maps each input stage that the settings need to the version that this stage reads.
+    ``inputs`` maps each input stage that the settings need to the version that this stage reads. ``metrics``: what
+    ``compute`` returned, for the checks that come after it.
     """
 
     def __init__(self, chain: "Chain", stage: Stage, settings: Settings, inputs: Mapping[str, str], draft: Draft):
         self.chain, self.stage, self.settings, self.inputs, self.draft = chain, stage, settings, inputs, draft
         self.stages, self.store, self.log, self.run_id = chain.stages, chain.store, chain.log, chain.run_id
         self.executor, self.owners = chain.executor, owners(chain.stages)
+        self.metrics: dict[str, Any] = {}
 
     def make(self, stage: Stage, settings: Settings, inputs: Mapping[str, str]) -> "Made":
         """Make or reuse another artifact of the chain, with which this report compares."""

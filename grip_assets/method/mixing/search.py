@@ -4,7 +4,7 @@ Without guards a search finds the optimism of the model. Shapes: D domains, n mi
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -14,7 +14,6 @@ from grip_assets.method.budget.allocation import water_fill
 from grip_assets.method.budget.base import normalised
 from grip_assets.method.mixing.regress import Model
 
-CELLS = 4_000_000  # most weights of candidates in memory at a time
 HALVINGS = 50
 TOLERANCE = 1e-10  # of the predicted loss
 PATIENCE = 5  # steps that gain less than it, one after the other, end the search
@@ -33,35 +32,20 @@ def divergence(weights_nD: np.ndarray, natural_D: np.ndarray) -> np.ndarray:
     return np.where(weights_nD > 0, term_nD, 0).sum(axis=1)
 
 
-def propose(
-    model: Model,
-    natural_D: np.ndarray,
-    most_D: np.ndarray | None = None,
-    kl: float | None = None,
-    candidates: int = 100_000,
-    top: int = 128,
-    seed: int = 0,
-) -> np.ndarray:
-    """The best weights by ``model``, float64 (D,): they sum to 1, w <= most_D and KL(w || natural) <= kl.
+class Convex(Model, Protocol):
+    """A model whose prediction is convex in the weights: the log-linear law."""
 
-    A model with a gradient (the log-linear law, which is convex) is minimised exactly. Others have RegMix's search
-    [arXiv 2407.01492]: of ``candidates`` random mixtures around the natural shares, the best ``top`` are averaged. The
-    prediction is never worse than that of the allowed mixture nearest to the natural shares. GripError if the guards
-    allow no mixture.
-    """
-    return Search(natural_D, most_D, kl, candidates, top, seed).best(model)
+    def gradient(self, weights_nD: np.ndarray) -> np.ndarray:
+        """The slope of the prediction by each weight, float64 (n, D)."""
 
 
 @dataclass
 class Search:
-    """The guards of ``propose``, for several models: candidates are drawn once."""
+    """The guards of a mixture: it sums to 1, w <= most_D, and KL(w || natural) <= kl. GripError if there is none."""
 
     natural_D: np.ndarray
     most_D: np.ndarray | None = None
     kl: float | None = None
-    candidates: int = 100_000
-    top: int = 128
-    seed: int = 0
 
     def __post_init__(self) -> None:
         self.natural_D = normalised(self.natural_D)
@@ -80,21 +64,23 @@ class Search:
                 f" settings/mixing.kl_to_natural allows {self.kl:g}. Raise it, or raise settings/mixing.max_epochs."
             )
 
-    def best(self, model: Model) -> np.ndarray:
-        """The weights that ``propose`` describes, float64 (D,)."""
+    def best(self, model: Convex) -> np.ndarray:
+        """The allowed weights with the least prediction, float64 (D,).
+
+        RegMix [arXiv 2407.01492] averages the best of many random mixtures instead, since its trees are not convex.
+        """
         with threadpool_limits(1):
-            found = [self._descend(model)] if hasattr(model, "gradient") else self._averaged(model)
-            tried_nD = np.array([*found, self.nearest_D])
+            tried_nD = np.array([self._descend(model), self.nearest_D])
             return tried_nD[np.argmin(model.predict(tried_nD))]
 
-    def _descend(self, model: Model) -> np.ndarray:
+    def _descend(self, model: Convex) -> np.ndarray:
         """Mirror descent [Nemirovski and Yudin 1983]: each step minimises slope · w + KL(w || here) / rate within the
         guards. The rate is halved until the step keeps below this bound, so the prediction never rises."""
         here_D, rate = self.nearest_D, 1.0
         cost = float(model.predict(here_D[None])[0])
         slow = 0
         while slow < PATIENCE:
-            slope_D = model.gradient(here_D[None])[0]  # type: ignore[attr-defined]
+            slope_D = model.gradient(here_D[None])[0]
             next_D = self._nearer(here_D, rate * slope_D)
             next_cost = float(model.predict(next_D[None])[0])
             bound = cost + slope_D @ (next_D - here_D) + divergence(next_D, np.maximum(here_D, TINY))[0] / rate
@@ -132,38 +118,3 @@ class Search:
     def _capped(self, logarithm_D: np.ndarray) -> np.ndarray:
         height_D = np.where(self.natural_D > 0, logarithm_D - logarithm_D.max(), -np.inf)
         return water_fill(np.exp(np.where(height_D > FALLEN, height_D, -np.inf)), self.cap_D, 1.0)
-
-    def _averaged(self, model: Model) -> list[np.ndarray]:
-        """The mean of the best candidates, and the best one."""
-        predicted_n = np.concatenate([model.predict(block_nD) for block_nD in self._blocks])
-        best_n = np.argsort(predicted_n, kind="stable")[: self.top]
-        best_nD = np.concatenate(self._blocks)[best_n]
-        return [best_nD.mean(axis=0), best_nD[0]]
-
-    @cached_property
-    def _blocks(self) -> list[np.ndarray]:
-        size = max(CELLS // len(self.natural_D), 1)
-        return [self._drawn(b, min(size, self.candidates - b)) for b in range(0, self.candidates, size)]
-
-    def _drawn(self, block: int, n: int) -> np.ndarray:
-        """Random mixtures within the guards, float64 (n, D): those outside are drawn towards the natural shares."""
-        random = np.random.default_rng([self.seed, block])
-        drawn_nD = random.dirichlet(np.maximum(self.natural_D, 1e-12), n)
-        under_nD = np.minimum(drawn_nD, self.cap_D)
-        room_nD = self.cap_D - under_nD
-        over_n1 = 1 - under_nD.sum(axis=1, keepdims=True)
-        capped_nD = under_nD + np.maximum(over_n1, 0) * room_nD / np.maximum(room_nD.sum(axis=1, keepdims=True), 1e-300)
-        return self._near(capped_nD)
-
-    def _near(self, mixture_nD: np.ndarray) -> np.ndarray:
-        if self.kl is None:
-            return mixture_nD
-        step_nD = mixture_nD - self.nearest_D
-        low_n = np.zeros(len(step_nD))
-        high_n = np.where(divergence(mixture_nD, self.natural_D) <= self.kl, 1.0, np.inf)
-        low_n[high_n == 1], high_n[high_n == np.inf] = 1, 1
-        for _ in range(20):
-            middle_n = (low_n + high_n) / 2
-            inside_n = divergence(self.nearest_D + middle_n[:, None] * step_nD, self.natural_D) <= self.kl
-            low_n, high_n = np.where(inside_n, middle_n, low_n), np.where(inside_n, high_n, middle_n)
-        return self.nearest_D + low_n[:, None] * step_nD

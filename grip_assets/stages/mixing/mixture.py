@@ -25,6 +25,7 @@ from grip_assets.stages.curation.needed import no_mixture
 from grip_assets.stages.mixing import doremi, evidence, perf, regmix
 from grip_assets.stages.mixing.learning import Given, Learned, Pool, epochs_of, failures, pool_of
 from grip_assets.stages.mixing.objective import Objective, objective_of
+from grip_assets.stages.mixing.other_tokenizer import measured_shift
 
 CHEAP = ("natural", "uniform", "tempered", "unimax", "chameleon")  # mixers that need no training [C21]
 ONE_HOT = (
@@ -54,6 +55,9 @@ def compute(work: Work) -> Result:
     work.draft.write("mixture_summary", pl.DataFrame([summary], stage.schema("mixture_summary")))
     work.log(summary["words"])
     metrics = {name: value for name, value in summary.items() if value is not None}
+    elsewhere = measured_shift(work, pool.domains["name"].to_list(), learned.weight_D)
+    if elsewhere is not None:
+        metrics["tokenizer_shift"] = elsewhere
     return Result(metrics, keeps=tuple(evidence.kept(work.store, mixing.evidence)))
 
 
@@ -341,6 +345,14 @@ CHECKS = (
         False,
         "The found mixture is predicted to be better than the natural shares. Otherwise budget.base=proportional does"
         " as well, and costs nothing.",
+    ),
+    Check(
+        "same_tokens",
+        False,
+        "At most 5% of the weights are elsewhere if they are counted in tokens of settings/corpus.tokenizer, and not in"
+        " those of the small models. Otherwise the two tokenizers cut the domains differently. Then a smaller change of"
+        " the weights means nothing. Name the tokenizer of your model in settings/corpus.tokenizer, and do not use the"
+        " weights for a model with another one.",
     ),
     Check("all_trained", False, "No training failed. Otherwise lower mixing.learning_rate."),
 )

@@ -34,7 +34,7 @@ def learn(given: Given) -> Learned:
     mixing, pool, objective, cheap = given.mixing, given.pool, given.objective, given.cheap
     weights_nD, loss_nT = swarm_of(given.work.frame("mixtures"), given.losses, objective)
     share_T = objective.share_T
-    search = Search(pool.natural_D, pool.most_D, mixing.kl_to_natural, seed=mixing.seed)
+    search = Search(pool.natural_D, pool.most_D, mixing.kl_to_natural)
     model = fitted_law(weights_nD, loss_nT, share_T)
     found_D = search.best(model)
     tried_MD = np.array([found_D, *cheap.values()])
