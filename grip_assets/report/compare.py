@@ -16,6 +16,7 @@ from grip_assets.store.query import query
 EXAMPLES = 5
 HEAD = 200
 MOVED = 10  # clusters in the text
+NOT_USED = "not used"  # a group of settings that a subset was not made from
 
 
 def compare(root: Path, left: str, right: str) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def described(store: ArtifactStore, manifest: Mapping[str, Any]) -> dict[str, An
             if name not in versions and store.knows(name, version):
                 versions[name] = version
                 open_.append(store.manifest(name, version))
-    groups = {name.partition(".")[0] for name in settings}
+    groups = groups_in(settings)
     when = datetime.fromtimestamp(manifest["computed_at"], UTC)
     return {
         "version": manifest["version"],
@@ -116,8 +117,36 @@ def counts(store: ArtifactStore, first: str, second: str) -> dict[str, dict[str,
 
 
 def _settings(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[dict[str, Any]]:
-    names = sorted(n for n in {*left, *right} if left.get(n) != right.get(n))
-    return [{"name": n, "symbol": _symbol(n), "left": left.get(n), "right": right.get(n)} for n in names]
+    """The settings in which the subsets differ, in the order of their names.
+
+    A group that only one of them read has one row for itself, and one for each of its values that is not the default.
+    """
+    rows: list[dict[str, Any]] = []
+    for group in sorted(groups_in(left) | groups_in(right)):
+        there = {name for name in {*left, *right} if name.partition(".")[0] == group}
+        if group in groups_in(left) & groups_in(right):
+            rows += [_row(n, left.get(n), right.get(n)) for n in sorted(there) if left.get(n) != right.get(n)]
+            continue
+        sides = [group in groups_in(side) for side in (left, right)]
+        rows.append(_row(group, *("used" if read else NOT_USED for read in sides)))
+        turned = [n for n in sorted(there) if {**left, **right}[n] != _default(n)]
+        rows += [_row(n, left.get(n, NOT_USED), right.get(n, NOT_USED)) for n in turned]
+    return rows
+
+
+def groups_in(settings: Mapping[str, Any]) -> set[str]:
+    """Groups of settings that a subset was made from, of the names ``group.field``."""
+    return {name.partition(".")[0] for name in settings}
+
+
+def _row(name: str, left: Any, right: Any) -> dict[str, Any]:
+    return {"name": name, "symbol": _symbol(name), "left": left, "right": right}
+
+
+def _default(name: str) -> Any:
+    group, _, field = name.partition(".")
+    known = GROUPS[group].model_fields.get(field) if group in GROUPS else None
+    return default_of(known) if known else None
 
 
 def _symbol(name: str) -> str:
@@ -160,7 +189,7 @@ def as_text(found: Mapping[str, Any]) -> str:
     """The comparison for a terminal."""
     left, right = found["left"], found["right"]
     lines = [_side("from", left), _side("to", right), "", "settings"]
-    lines += [f"  {s['name']:<32} {json.dumps(s['left'])} → {json.dumps(s['right'])}" for s in found["settings"]]
+    lines += [f"  {s['name']:<32} {_value(s['left'])} → {_value(s['right'])}" for s in found["settings"]]
     lines += [] if found["settings"] else ["  none differs"]
     total = found["both"]["documents"] + found["out"]["documents"]
     share = f" ({found['both']['documents'] / total:.1%} of the first)" if total else ""
@@ -169,6 +198,10 @@ def as_text(found: Mapping[str, Any]) -> str:
         lines += [f"{part:<9} {_count(found[part])}"]
         lines += [f"  {sign} {visible(e['source'])}  ({e['n_tokens']:,} tokens)" for e in found[part]["examples"]]
     return "\n".join([*lines, "", *_budget_lines(found["budgets"])])
+
+
+def _value(value: Any) -> str:
+    return value if value in ("used", NOT_USED) else json.dumps(value)
 
 
 def _side(name: str, side: Mapping[str, Any]) -> str:

@@ -208,13 +208,14 @@
           settings: p.settings.map((s) => ({ ...s, left: s.right, right: s.left })),
         };
       }
+      const value = (v) => ["used", "not used"].includes(v) ? v : JSON.stringify(v); // of a group of settings
       const total = pair.both.documents + pair.out.documents;
       out.append(node("p", number(pair.both.documents) + " documents are in both" +
         (total ? ", " + (100 * pair.both.documents / total).toFixed(1) + "% of the first" : "") + "; " +
         number(pair.in.documents) + " came in and " + number(pair.out.documents) + " went out."));
       out.append(pair.settings.length
         ? box("Settings that differ", [["Setting"], ["Symbol"], ["From"], ["To"]],
-          pair.settings.map((s) => [s.name, s.symbol, JSON.stringify(s.left), JSON.stringify(s.right)]))
+          pair.settings.map((s) => [s.name, s.symbol, value(s.left), value(s.right)]))
         : node("p", "No setting differs: the corpus, a model or the code changed."));
       if (pair.budgets === null) out.append(node("p", "The clusters differ, so budgets cannot be compared cluster by cluster.", "missing"));
       else if (!pair.budgets.length) out.append(node("p", "The budget is the same in every cluster."));

@@ -49,7 +49,12 @@ def _in_force(context: Context) -> str | None:
 def _run(run: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]:
     """A run, and the settings in which it differs from the others."""
     names = sorted({n for r in runs for n in r["settings"] if r["settings"][n] != run["settings"].get(n)})
-    said = ", ".join(f"{n} {run['settings'].get(n)}" for n in names[:4])
+    read = compare.groups_in(run["settings"])
+    by_group = [(n.partition(".")[0], n) for n in names]
+    values = (
+        f"{n} {run['settings'].get(n)}" if group in read else f"{group} {compare.NOT_USED}" for group, n in by_group
+    )
+    said = ", ".join(list(dict.fromkeys(values))[:4])
     return {n: run[n] for n in ("version", "computed", "documents", "tokens")} | {"said": said}
 
 
