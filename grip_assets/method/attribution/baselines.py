@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from grip_assets.method.attribution import surrogate, unigram
 from grip_assets.method.sampling import keyed_uniform
@@ -77,6 +78,7 @@ def graddot(e: Evidence) -> np.ndarray:
     return surrogate.utility(e.target_TF, _means(e), 0.0, np.ones(e.targets))
 
 
+@threadpool_limits.wrap(limits=1)
 def cosine(e: Evidence) -> np.ndarray:
     target_TF = surrogate.unit(e.target_TF).astype(np.float64)
     unit_SF = surrogate.means(surrogate.unit(e.phi_NF), e.weight_N, e.members)
@@ -91,6 +93,7 @@ def influence(e: Evidence) -> np.ndarray:
     return surrogate.influence_utility(e.target_TF, _means(e), surrogate.fisher(e.phi_NF, e.weight_N), 1.0)
 
 
+@threadpool_limits.wrap(limits=1)
 def embedding(e: Evidence) -> np.ndarray:
     target_TD = surrogate.unit(e.target_embedding_TD).astype(np.float64)
     return target_TD @ surrogate.means(surrogate.unit(e.embedding_ND), e.weight_N, e.members).T
@@ -111,6 +114,7 @@ def dsir(e: Evidence) -> np.ndarray:
     return e.mean_of(e.dsir_TN)
 
 
+@threadpool_limits.wrap(limits=1)
 def kernelsm(e: Evidence) -> np.ndarray:
     """Kernel ridge regression of the utility on the subset [KernelSM]. It sees no text and no gradient.
 

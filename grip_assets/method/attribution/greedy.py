@@ -19,6 +19,9 @@ few documents a step is one document, and the result is the plain greedy selecti
 blocks, with a bound of its rounding. All that may be among the best is computed again in float64, in an order that
 depends on nothing else. So the result is the same on any number of threads.
 
+For ``maxmin`` the gain is that of a smooth minimum: the goals' gains by weights, the largest for the goal that is worst
+at the time.
+
 ``bound`` certifies a result: no selection within the same budgets has a larger utility than the bound.
 Shapes: N documents, F numbers of a sketch, J goals, T targets, K groups with budgets of their own, C candidates, M
 documents taken.
@@ -45,6 +48,8 @@ BYTES = 256 << 20  # of candidates at most
 WORK = 3e8  # multiplications of a round among its candidates, which decide the number of its steps
 STEPS = 16  # of a round at least
 EPSILON = 2.0**-24  # of float32
+SMOOTH = 0.2  # of the largest utility: a goal that is so much better than the worst has a weight smaller by e
+# Measured on six planted pools: 0.2 left the worst goal better off than 0.02, 0.05 and 0.5 in all, than 0.1 in four.
 
 
 @dataclass(frozen=True)
@@ -100,9 +105,10 @@ class Greedy:
     """The documents taken, in the order in which they were taken; shapes (M,).
 
     ``row_M``: their rows. ``gain_M``: what each added to the utility. ``alignment_M``: <phi, G>. ``covered_M``: lam
-    <phi, v>, the part of the alignment that those before had covered; below 0 if they pull the other way. ``goal_M``:
-    the goal that these are of: 0 for a sum, for ``maxmin`` the one that was worst. ``utility_J``: R5 of the result for
-    each goal, ``tokens`` its size, and ``budget`` what it was divided by. ``v_F``: Σ w phi / budget.
+    <phi, v>, the part of the alignment that those before had covered; below 0 if they pull the other way. For
+    ``maxmin`` these are means over the goals by their weights at that time, and ``goal_M`` is the goal that was worst.
+    ``utility_J``: R5 of the result for each goal, ``tokens`` its size, and ``budget`` what it was divided by. ``v_F``:
+    Σ w phi / budget.
     """
 
     row_M: np.ndarray
@@ -203,18 +209,23 @@ class _Taking:
         return np.where(self.square_N[rows] > 0, 1.0, 0.0) if self.pool.unit else self.square_N[rows]
 
     @property
-    def residual_JF(self) -> np.ndarray:
-        """G - lam v of each goal: the part that is not covered."""
-        return self.goal_JF - self.curve_J[:, None] * self.v_F
+    def weight_J(self) -> np.ndarray:
+        """The weight of each goal now, float64 (J,), their sum is 1: the slope of a smooth minimum
+        -τ log Σ exp(-U_j / τ). The worst goal has the largest weight; goals that are even have the same."""
+        height = SMOOTH * float(np.abs(self.value_J).max())
+        weight_J = np.exp((self.value_J.min() - self.value_J) / height) if height > 0 else np.ones(len(self.value_J))
+        return weight_J / weight_J.sum()
 
-    def score(self, dot_CJ: np.ndarray, rows: np.ndarray, quota: float) -> np.ndarray:
-        """What documents are ranked by, float64 (C,), from <phi, residual>: the gain per token of a sum. For several
-        goals: the least of them if the whole quota were like this document."""
+    @property
+    def residual_F(self) -> np.ndarray:
+        """G - lam v, the part of the goal that is not covered; for several goals the mean by their weights."""
+        weight_J = self.weight_J
+        return weight_J @ self.goal_JF - float(weight_J @ self.curve_J) * self.v_F
+
+    def score(self, dot_C: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """What documents are ranked by, float64 (C,), from <phi, residual>: the gain per token."""
         own_C = (self.tokens_N[rows] / self.budget) * self.square(rows)
-        gain_CJ = dot_CJ - own_C[:, None] * (self.curve_J / 2)
-        if len(self.goal_JF) == 1:
-            return gain_CJ[:, 0]
-        return (self.value_J + quota / self.budget * gain_CJ).min(axis=1)
+        return dot_C - own_C * (float(self.weight_J @ self.curve_J) / 2)
 
     def round(self, quota: int, at_most: bool) -> bool:
         """Take documents of ``quota`` tokens. False if none was taken."""
@@ -228,8 +239,7 @@ class _Taking:
             some = np.flatnonzero(fits_C)
             if not len(some):
                 break
-            dot_CJ = _dots(x_CF, some, self.residual_JF) / divisor_C[some, None]
-            score_C = self.score(dot_CJ, rows[some], quota / steps)
+            score_C = self.score(_dots(x_CF, some, self.residual_F) / divisor_C[some], rows[some])
             order = some[np.lexsort((self.order_N[rows[some]], -score_C))]
             taken = self.step(rows, x_CF, order, divisor_C, min(quota / steps, goal - self.tokens), at_most)
             left_C[taken] = False
@@ -263,18 +273,17 @@ class _Taking:
 
     def take(self, row: int, phi_F: np.ndarray, at_most: bool) -> bool:
         """Take one document, and note what it added. False if it adds nothing and that is a reason to stop."""
-        share = self.tokens_N[row] / self.budget
-        covered, square = float(phi_F @ self.v_F), float(phi_F @ phi_F)
-        alignment_J, covered_J = self.goal_JF @ phi_F, self.curve_J * covered
-        next_J = self.value_J + share * (alignment_J - covered_J - self.curve_J / 2 * share * square)
-        j = int(self.value_J.argmin())
-        gain = float(next_J.min() - self.value_J.min())
+        share, weight_J = self.tokens_N[row] / self.budget, self.weight_J
+        alignment_J, covered_J = self.goal_JF @ phi_F, self.curve_J * float(phi_F @ self.v_F)
+        gain_J = share * (alignment_J - covered_J - self.curve_J / 2 * share * float(phi_F @ phi_F))
+        gain = float(weight_J @ gain_J)
         if at_most and gain <= 0:
             return False
-        self.steps.append((gain, float(alignment_J[j]), float(covered_J[j]), j))
+        worst = int(self.value_J.argmin())
+        self.steps.append((gain, float(weight_J @ alignment_J), float(weight_J @ covered_J), worst))
         self.rows.append(row)
         self.v_F = self.v_F + share * phi_F
-        self.value_J = next_J
+        self.value_J = self.value_J + gain_J
         self.room_K[self.group_N[row]] -= self.tokens_N[row]
         return True
 
@@ -282,19 +291,19 @@ class _Taking:
         """(rows, features (C, F)) of the best documents that fit, of a few times ``quota`` tokens."""
         fits_N = self.open_N & (self.tokens_N <= self.room_K[self.group_N])
         n = int(fits_N.sum())
-        want = max(TIMES * quota, round(FEW * int(self.tokens_N[fits_N].sum()) / max(n, 1)))
-        kept = _Kept(self, quota, want, max(BYTES // (4 * len(self.v_F)), FEW))
-        residual_FJ = self.residual_JF.T.astype(np.float32)
+        few = FEW * int(self.tokens_N[fits_N].sum()) // max(n, 1)
+        kept = _Kept(self, max(TIMES * quota, few), few, max(BYTES // (4 * len(self.v_F)), FEW))
+        residual_F = self.residual_F.astype(np.float32)
 
         def screened(job: tuple[int, np.ndarray]) -> tuple[int, np.ndarray, np.ndarray]:
             start, part_RF = job
-            return start, part_RF, part_RF.astype(np.float32) @ residual_FJ
+            return start, part_RF, part_RF.astype(np.float32) @ residual_F
 
         with threadpool_limits(1):
-            for start, part_RF, dot_RJ in threads.each(screened, _numbered(self.pool.blocks())):
+            for start, part_RF, dot_R in threads.each(screened, _numbered(self.pool.blocks())):
                 here = np.flatnonzero(fits_N[start : start + len(part_RF)])
                 if len(here):
-                    kept.offer(start + here, part_RF, here, dot_RJ[here].astype(np.float64))
+                    kept.offer(start + here, part_RF, here, dot_R[here].astype(np.float64))
         return kept.result()
 
     def result(self) -> Greedy:
@@ -316,31 +325,33 @@ class _Taking:
 
 class _Kept:
     """The best documents that were seen of a pass: as many as hold ``want`` tokens, and of each group a few times what
-    its budget has left. What is kept depends on the scores alone, and not on the order in which they come."""
+    its budget has left. What is kept depends on the scores alone, and not on the order in which they come.
 
-    def __init__(self, taking: _Taking, quota: int, want: int, most: int):
-        self.taking, self.quota, self.want, self.most = taking, quota, want, most
+    ``few``: tokens of ``FEW`` documents, which are kept at least. ``most``: documents that are kept at most.
+    """
+
+    def __init__(self, taking: _Taking, want: int, few: int, most: int):
+        self.taking, self.want, self.few, self.most = taking, want, few, most
+        self.residual_F = taking.residual_F
         self.least = -np.inf  # a document with a lower score is not kept
         self.rows, self.scores, self.features = np.zeros(0, np.int64), np.zeros(0), np.zeros((0, len(taking.v_F)))
         self.features = self.features.astype(np.float32)
         self.new: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self.n_new = 0
-        self.reach = float(np.linalg.norm(taking.residual_JF, axis=1).max())
+        self.reach = float(np.linalg.norm(self.residual_F))
 
-    def offer(self, rows: np.ndarray, part_RF: np.ndarray, here: np.ndarray, dot_CJ: np.ndarray) -> None:
+    def offer(self, rows: np.ndarray, part_RF: np.ndarray, here: np.ndarray, dot_C: np.ndarray) -> None:
         """Documents ``rows``, which are the rows ``here`` of a part, with products in float32."""
         taking, divisor_C = self.taking, self.taking.divisor(rows)
-        score_C = taking.score(dot_CJ / divisor_C[:, None], rows, self.quota)
+        score_C = taking.score(dot_C / divisor_C, rows)
         # The rounding of a product of F terms in any order [Higham 2002, 3.5], doubled; in the units of the score.
         wrong_C = 2 * (part_RF.shape[1] + 2) * EPSILON * self.reach * taking.norm_N[rows] / divisor_C
-        if len(taking.goal_JF) > 1:
-            wrong_C = wrong_C * (self.quota / taking.budget)
         maybe = np.flatnonzero(score_C + wrong_C >= self.least)
         if not len(maybe):
             return
         x_CF = part_RF[here[maybe]].astype(np.float32)
-        dot_CJ = _dots(x_CF, np.arange(len(maybe)), taking.residual_JF) / divisor_C[maybe, None]
-        self.new.append((rows[maybe], taking.score(dot_CJ, rows[maybe], self.quota), x_CF))
+        dot_C = _dots(x_CF, np.arange(len(maybe)), self.residual_F) / divisor_C[maybe]
+        self.new.append((rows[maybe], taking.score(dot_C, rows[maybe]), x_CF))
         self.n_new += len(maybe)
         if self.n_new > max(len(self.rows) // 2, FEW):
             self._cut()
@@ -365,7 +376,7 @@ class _Kept:
     def _best(self, rows: np.ndarray) -> tuple[np.ndarray, int]:
         """Which of the rows, best first, are kept, bool (C,); and the first that is too much for any group, or C."""
         tokens_C, group_C = self.taking.tokens_N[rows], self.taking.group_N[rows]
-        cap_C = np.maximum(TIMES * self.taking.room_K, 1)[group_C]
+        cap_C = np.maximum(TIMES * self.taking.room_K, self.few // len(self.taking.room_K) + 1)[group_C]
         within_C = _before_in_group(tokens_C, group_C)
         counted_C = np.clip(cap_C - within_C, 0, tokens_C)
         before_C = np.cumsum(counted_C) - counted_C
@@ -402,14 +413,13 @@ def _parts(block_nF: np.ndarray) -> Iterator[np.ndarray]:
         yield block_nF[start : start + ROWS]
 
 
-def _dots(x_CF: np.ndarray, rows: np.ndarray, direction_JF: np.ndarray) -> np.ndarray:
-    """<x, direction> of some rows in float64 (C, J), each summed in an order that depends on nothing but F."""
-    found_CJ = np.empty((len(rows), len(direction_JF)))
+def _dots(x_CF: np.ndarray, rows: np.ndarray, direction_F: np.ndarray) -> np.ndarray:
+    """<x, direction> of some rows in float64 (C,), each summed in an order that depends on nothing but F."""
+    found_C = np.empty(len(rows))
     for start in range(0, len(rows), ROWS):
         part_RF = x_CF[rows[start : start + ROWS]].astype(np.float64)
-        for j, direction_F in enumerate(direction_JF):
-            found_CJ[start : start + ROWS, j] = np.einsum("rf,f->r", part_RF, direction_F)
-    return found_CJ
+        found_C[start : start + ROWS] = np.einsum("rf,f->r", part_RF, direction_F)
+    return found_C
 
 
 @dataclass(frozen=True)
@@ -428,7 +438,8 @@ class Certificate:
     @property
     def words(self) -> str:
         if not self.bound > 0:
-            return f"no selection has a utility above {self.bound:.4g}, and this one has {self.utility:.4g}"
+            words = f"no selection has a utility above {self.bound:.4g}, and this one has {self.utility:.4g}"
+            return words.replace("-", "−")
         return f"within {max(1 - self.share, 0.0):.1%} of the relaxed optimum"
 
 

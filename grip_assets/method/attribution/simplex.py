@@ -7,6 +7,7 @@ Shapes: K clusters, F numbers of a sketch. In float64.
 """
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from grip_assets.errors import GripError
 
@@ -14,6 +15,7 @@ ITERATIONS = 20_000
 TOLERANCE = 1e-10  # of the gap to the optimum, relative to the size of the terms
 
 
+@threadpool_limits.wrap(limits=1)
 def mixture(
     mean_KF: np.ndarray,
     target_F: np.ndarray,
@@ -33,6 +35,7 @@ def mixture(
     return maximise(mean_KF @ target_F, curvature * (mean_KF @ mean_KF.T), cap_K, start_K)
 
 
+@threadpool_limits.wrap(limits=1)
 def maximise(
     linear_K: np.ndarray,
     quadratic_KK: np.ndarray,

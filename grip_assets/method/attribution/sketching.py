@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_words
@@ -191,6 +192,7 @@ class TargetBasis:
         return np.pad(found_NR, ((0, 0), (0, self.dim - found_NR.shape[1])))
 
 
+@threadpool_limits.wrap(limits=1)
 def target_basis(target_TP: np.ndarray, dim: int) -> TargetBasis:
     """The first ``dim`` singular vectors of the targets' features, or of those of their items: fewer, if their rank is
     lower. GripError if all targets are 0 or one is not finite.

@@ -11,13 +11,15 @@ its own alignment. The square is the interaction: documents whose features point
 than alone. gamma = 0 is the additive score, which other methods stop at.
 
 Weights are tokens and not documents, because training sees tokens. Selections by this score are in greedy.py, mixtures
-in simplex.py. Shapes: N documents, S subsets, T targets, F numbers of a sketch. Sums in float64.
+in simplex.py. Shapes: N documents, S subsets, T targets, F numbers of a sketch. Sums are in float64 and on one thread,
+because more threads would sum in another order.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from grip_assets.errors import GripError
 
@@ -40,7 +42,7 @@ def means(phi_NF: np.ndarray, weight_N: np.ndarray, members: Sequence[np.ndarray
             raise GripError(f"Subset {s} has no tokens, so it has no mean.")
         for start in range(0, len(rows), ROWS):
             some = rows[start : start + ROWS]
-            found_SF[s] += weight_N[some] @ phi_NF[some].astype(np.float64)
+            found_SF[s] += np.einsum("r,rf->f", weight_N[some], phi_NF[some].astype(np.float64))
         found_SF[s] /= total
     if not np.isfinite(found_SF).all():
         bad = int(np.argmin(np.isfinite(found_SF).all(axis=1)))
@@ -95,7 +97,7 @@ def pool_of(blocks: Iterable[tuple[np.ndarray, np.ndarray]], unit_norm: bool = F
             if unit_norm:
                 phi_RF /= np.sqrt(np.where(square_R > 0, square_R, 1))[:, None]
                 square_R = np.where(square_R > 0, 1.0, 0.0)
-            sum_F = sum_F + weight_R @ phi_RF
+            sum_F = sum_F + np.einsum("r,rf->f", weight_R, phi_RF)
             tokens, squares = tokens + float(weight_R.sum()), squares + float(weight_R @ weight_R)
             norms, square_norms = norms + float(weight_R @ np.sqrt(square_R)), square_norms + float(weight_R @ square_R)
             row += len(phi_RF)
@@ -133,6 +135,7 @@ def scale(target_TF: np.ndarray, pool: Pool, share: float = 0.1, matched: bool =
     return np.linalg.norm(target_TF, axis=1) / max(norm, TINY) if norm > 0 else np.zeros(len(target_TF))
 
 
+@threadpool_limits.wrap(limits=1)
 def utility(target_TF: np.ndarray, v_SF: np.ndarray, gamma: float, s_T: np.ndarray) -> np.ndarray:
     """R5, float64 (T, S): <G_t, v_S> - (gamma / 2) s_t ||v_S||². More is better."""
     v_SF = np.asarray(v_SF, np.float64)
@@ -167,6 +170,7 @@ def lower_bound(
     return step * (v_SF @ gradient_F) - smoothness * step**2 / 2 * square_S
 
 
+@threadpool_limits.wrap(limits=1)
 def influence_utility(
     target_TF: np.ndarray,
     v_SF: np.ndarray,
@@ -186,6 +190,7 @@ def influence_utility(
     return np.atleast_2d(target_TF).astype(np.float64) @ moved_SF.T - gamma / 2 * square_S
 
 
+@threadpool_limits.wrap(limits=1)
 def fisher(phi_NF: np.ndarray, weight_N: np.ndarray, damping: float = DAMPING) -> np.ndarray:
     """The damped Fisher matrix Σ w phi phiᵀ / Σ w + d I, float64 (F, F), where d is ``damping`` times the mean
     eigenvalue. It is the identity if all features are 0."""
@@ -200,6 +205,7 @@ def fisher(phi_NF: np.ndarray, weight_N: np.ndarray, damping: float = DAMPING) -
     return found_FF + (ridge if ridge > 0 else 1.0) * np.eye(len(found_FF))
 
 
+@threadpool_limits.wrap(limits=1)
 def whitener(fisher_FF: np.ndarray) -> np.ndarray:
     """The symmetric inverse root P^(1/2) = F^(-1/2) of a damped Fisher matrix, float64 (F, F).
 

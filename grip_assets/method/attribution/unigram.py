@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from grip_assets.errors import GripError
 from grip_assets.method.attribution.sketching import CountSketch
@@ -58,6 +59,7 @@ def subset_counts(counts: Any, members: Sequence[np.ndarray]) -> np.ndarray:
     return np.array([np.asarray(counts[rows].sum(axis=0), np.float64).ravel() for rows in members])
 
 
+@threadpool_limits.wrap(limits=1)
 def cross_entropy(
     target_TV: np.ndarray, subset_SV: np.ndarray, pool_V: np.ndarray, smoothing: float = SMOOTHING
 ) -> np.ndarray:
