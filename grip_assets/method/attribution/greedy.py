@@ -49,7 +49,7 @@ WORK = 3e8  # multiplications of a round among its candidates, which decide the 
 STEPS = 16  # of a round at least
 EPSILON = 2.0**-24  # of float32
 SMOOTH = 0.2  # of the largest utility: a goal that is so much better than the worst has a weight smaller by e
-# Measured on six planted pools: 0.2 left the worst goal better off than 0.02, 0.05 and 0.5 in all, than 0.1 in four.
+# Of 0.02, 0.05, 0.1, 0.2 and 0.5 on six planted pools, 0.2 left the worst goal best off in four.
 
 
 @dataclass(frozen=True)
