@@ -32,6 +32,7 @@ import numpy as np
 import torch
 
 from grip_assets.errors import GripError
+from grip_assets.runtime.device import one_thread
 from grip_assets.training.projecting import Factors, Projection
 from grip_assets.training.recipe import Item
 
@@ -167,6 +168,7 @@ class Collector:
     """
 
     def __init__(self, model: Any, source: str, device: str = "cpu"):
+        one_thread()
         self.source, self.device = source, device
         self.model = _own_copy(model, device)
         self.head = _head(self.model)

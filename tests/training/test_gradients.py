@@ -15,6 +15,7 @@ from grip_assets.training.recipe import Item, Shape
 from grip_assets.training.small import new_model
 
 CONTEXT, VOCABULARY, DIM = 16, 48, 32
+torch.set_num_threads(1)
 LENGTHS = (1, 5, 16, 17, 40, 3, 90, 16)
 
 
