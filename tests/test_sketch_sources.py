@@ -36,8 +36,12 @@ def folder(tmp_path_factory):
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(10 if weight.dim() > 1 else 1)
-    pl.DataFrame({"model": [packed(model)]}).write_parquet(root / "reference.parquet")
+    write_reference(root, model)
     return root
+
+
+def write_reference(root, model):
+    pl.DataFrame({"name": "a model", "model": [packed(model)]}).write_parquet(root / "reference.parquet")
 
 
 @pytest.fixture
@@ -220,7 +224,7 @@ def test_a_gradient_that_is_not_finite_names_the_document(folder, store, tmp_pat
     model = new_model(Shape(**SHAPE | {"vocabulary": tokenizer.get_vocab_size()}), 0)
     with torch.no_grad():
         model.model.norm.weight[0] = float("inf")
-    pl.DataFrame({"model": [packed(model)]}).write_parquet(tmp_path / "reference.parquet")
+    write_reference(tmp_path, model)
     with pytest.raises(GripError, match="The gradient of item i0 is not finite"):
         measured(tmp_path, store, "head")
 

@@ -28,6 +28,7 @@ BENCHES = {
     "draw": "geometry",
     "embedding": "models",
     "probe": "models",
+    "sketches": "attribution",
     "judge": "judge",
     "chain": "chain",
     "recompute": "operation",

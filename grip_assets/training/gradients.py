@@ -23,6 +23,7 @@ predicted tokens of a document, k length of a sketch.
 
 import copy
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -153,11 +154,16 @@ def _packed(pieces: list[Piece], rows: int) -> list[list[Piece]]:
 @dataclass
 class Layer:
     """A module that has weights, with what the hooks recorded in the last pass: its ``uses`` as (input, gradient of the
-    output). ``names``: its own weights -> their names in the model."""
+    output). ``names``: its own weights -> their names in the model.
+
+    ``ends``: for a norm, two copies with the weights 1 and 0. Its output is its weights times something, and the
+    difference of their outputs is that. It is recorded instead of the input.
+    """
 
     name: str
     module: torch.nn.Module
     names: dict[str, str]
+    ends: tuple[torch.nn.Module, torch.nn.Module] | None = None
     uses: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
 
 
@@ -267,8 +273,10 @@ def _own_copy(model: Any, device: str) -> Any:
             " at rounded weights are noisy. Use a float32 checkpoint if there is one.",
             stacklevel=3,
         )
-    shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
-    return copy.deepcopy(model, shared).to(device, torch.float32).eval().requires_grad_(False)
+    shared: dict[int, Any] = {id(buffer): buffer.to(device) for buffer in model.buffers()}
+    for weight in model.parameters():
+        shared[id(weight)] = torch.nn.Parameter(weight.detach().to(device, torch.float32), requires_grad=False)
+    return copy.deepcopy(model, shared).eval()
 
 
 def _head(model: Any) -> torch.nn.Module:
@@ -294,8 +302,20 @@ def _layers(model: Any, source: str, head: torch.nn.Module) -> list[Layer]:
     for name, module in model.named_modules():
         own = {own: of_the_model[id(weight)] for own, weight in module.named_parameters(recurse=False)}
         if module in wanted and own and (source != "factored" or isinstance(module, torch.nn.Linear)):
-            found.append(Layer(name, module, own))
+            is_norm = type(module).__name__.endswith("Norm")
+            found.append(Layer(name, module, own, (_with(module, 1), _with(module, 0)) if is_norm else None))
     return found
+
+
+def _with(norm: torch.nn.Module, value: float) -> torch.nn.Module:
+    """A copy of a norm with this weight, without a bias and without hooks."""
+    made = copy.copy(norm)
+    made._forward_hooks = OrderedDict()
+    made._parameters = {
+        name: torch.nn.Parameter(torch.full_like(weight, 0 if name == "bias" else value), requires_grad=False)
+        for name, weight in norm.named_parameters(recurse=False)
+    }
+    return made
 
 
 def _blocks(model: Any) -> torch.nn.ModuleList:
@@ -320,6 +340,8 @@ def _recorder(layer: Layer) -> Callable:
         if not output.requires_grad:
             layer.uses.append((given.detach(), output.detach()))
             return
+        if layer.ends:
+            given = layer.ends[0](given.detach()) - layer.ends[1](given.detach())
         output.register_hook(lambda gradient: layer.uses.append((given.detach(), gradient)))
 
     return record
@@ -338,23 +360,27 @@ def _dense(layers: Sequence[Layer], rows: slice) -> Parts:
         total: torch.Tensor | None = None
         for layer, own in uses:
             for given, gradient in layer.uses:
-                found = _gradient(layer.module, own, given[rows], gradient[rows])
+                found = _gradient(layer, own, given[rows], gradient[rows])
                 total = found if total is None else total + found
         assert total is not None
         yield name, total.flatten()
 
 
-def _gradient(module: torch.nn.Module, own: str, given: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+def _gradient(layer: Layer, own: str, given: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    module = layer.module
+    if own == "bias" and (layer.ends or isinstance(module, torch.nn.Linear)):
+        return gradient.flatten(0, -2).sum(0)
     if isinstance(module, torch.nn.Linear):
-        rows_TO = gradient.flatten(0, -2)
-        return rows_TO.sum(0) if own == "bias" else rows_TO.T @ given.flatten(0, -2)
+        return gradient.flatten(0, -2).T @ given.flatten(0, -2)
     if isinstance(module, torch.nn.Embedding):
         return torch.zeros_like(module.weight).index_add_(0, given.flatten(), gradient.flatten(0, -2))
+    if layer.ends:
+        return (gradient * given).flatten(0, -2).sum(0)
     return _by_autograd(module, own, given, gradient)
 
 
 def _by_autograd(module: torch.nn.Module, own: str, given: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """The gradient of a weight of any other module (norms), which is run again on these tokens only."""
+    """The gradient of a weight of any other module, which is run again on these tokens only."""
     weight = getattr(module, own).detach().requires_grad_()
     with torch.enable_grad():
         output = torch.func.functional_call(module, {own: weight}, (given,))

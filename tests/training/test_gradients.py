@@ -1,13 +1,17 @@
 """Features of documents at a model, against slow ones: one document at a time, plain autograd, float64."""
 
 import copy
+import json
 
+import dattri_scores
 import numpy as np
 import pytest
 import torch
 import transformers
 
 from grip_assets.errors import GripError
+from grip_assets.method.agreement import rank_correlation
+from grip_assets.method.attribution import surrogate
 from grip_assets.method.attribution.sketching import SKETCHES
 from grip_assets.training.gradients import Collector, Passage, adam_scales, features, second_moments, width
 from grip_assets.training.projecting import Factors, projection_of
@@ -30,7 +34,8 @@ def llama(seed=0, scale=10):
 
 def gpt2():
     torch.manual_seed(0)
-    config = transformers.GPT2Config(VOCABULARY, 2 * CONTEXT, 16, 2, 2, tie_word_embeddings=False)
+    size = {"vocab_size": VOCABULARY, "n_positions": 2 * CONTEXT, "n_embd": 16, "n_layer": 2, "n_head": 2}
+    config = transformers.GPT2Config(**size, tie_word_embeddings=False)
     return transformers.GPT2LMHeadModel(config).eval()
 
 
@@ -250,3 +255,19 @@ def test_adams_scales_divide_by_the_root_of_the_second_moments():
     root = np.sqrt(np.mean(np.square(slow), axis=0))
     for feature, gradient in zip(scaled, slow, strict=True):
         near(feature.sketch_K, gradient / np.sqrt(root + 0.1 * root.mean()))
+
+
+def test_additive_scores_agree_with_those_of_dattri():
+    """dattri's GradDot of the same model and texts; dattri_scores.py made the file."""
+    theirs_NI = np.array(json.loads(dattri_scores.FILE.read_text())["scores"])
+    documents, items = (
+        [Passage(f"{i}", Item([], row[1:].tolist())) for i, row in enumerate(rows)] for rows in dattri_scores.tokens()
+    )
+    model, length = dattri_scores.tiny_model(), dattri_scores.LENGTH
+    document_NP, item_IP = (
+        np.stack([f.sketch_K for f in made(model, "full", some, length)]) for some in (documents, items)
+    )
+    ours_IN = surrogate.utility(item_IP, document_NP, gamma=0, s_T=np.ones(len(items)))
+    np.testing.assert_allclose(ours_IN.T, theirs_NI, rtol=1e-3, atol=1e-3 * np.abs(theirs_NI).max())
+    for ours_N, theirs_N in zip(ours_IN, theirs_NI.T, strict=True):
+        assert rank_correlation(ours_N, theirs_N) > 0.99

@@ -20,8 +20,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from grip_assets.stages.attribution.attribution_targets import usable
-from grip_assets.stages.attribution.sources.reference import reference_facts
 
 from grip_assets.engine.declarations import VECTOR16, VECTOR32, Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
@@ -29,6 +27,7 @@ from grip_assets.errors import GripError
 from grip_assets.method.attribution.surrogate import DAMPING, whitener
 from grip_assets.runtime.progress import Progress
 from grip_assets.settings import GRADIENTS, Attribution, field_names
+from grip_assets.stages.attribution.attribution_targets import usable
 from grip_assets.stages.attribution.sources import SOURCES, column
 from grip_assets.stages.attribution.sources.base import Asked, Measured, Rows
 from grip_assets.stages.curation.needed import no_attribution
@@ -188,20 +187,15 @@ def _summary(measured: Measured, finish: Finish, source: str, asked: Asked) -> d
 
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
-    """The content of the files that the sources read: a reference that is not trained here, the user's table."""
+    """The content of the user's table, if a source reads it."""
     attribution = Attribution.of(settings)
-    found = reference_facts(settings, root) if attribution.needs_a_model else {}
-    if "column" in attribution.sources:
-        found["column"] = column.content_of(attribution)
-    return found
+    return {"column": column.content_of(attribution)} if "column" in attribution.sources else {}
 
 
-def no_reference(settings: Settings) -> str:
-    """Why no sketch reads the reference model that is trained here; "" if one does."""
+def no_model(settings: Settings) -> str:
+    """Why no sketch reads the reference model; "" if one does."""
     attribution = Attribution.of(settings)
-    if not attribution.needs_a_model:
-        return f"settings/attribution.source is {attribution.source}"
-    return "" if attribution.reference is None else f"settings/attribution.reference is {attribution.reference}"
+    return "" if attribution.needs_a_model else f"settings/attribution.source is {attribution.source}"
 
 
 def no_embedding(settings: Settings) -> str:
@@ -276,21 +270,21 @@ stage = Stage(
     code_version="1",
     compute=compute,
     description="Features of each document that say how training on it would move the model: token counts, a gradient"
-    " at the reference model, or vectors. They are shortened so that inner products are kept. `target_sketches` has those"
-    " of the targets, `sketch_sources` what each source costs. A document is never sketched twice. Not used unless"
-    " settings/selection.rule is greedy or settings/budget.base is grasp.",
+    " at the reference model, or vectors. They are shortened so that inner products are kept. `target_sketches` has"
+    " those of the targets, `sketch_sources` what each source costs. A document is never sketched twice. Not used"
+    " unless settings/selection.rule is greedy or settings/budget.base is grasp.",
     tables=TABLES,
     checks=CHECKS,
     expensive=True,
     inputs=("corpus", "clusters", "attribution_targets", "reference_model"),
     reads={
-        "attribution": (*field_names(Attribution, "sketch"), "reference", "device"),
+        "attribution": (*field_names(Attribution, "sketch"), "device"),
         "embedding": None,
     },
-    left_out={"reference_model": no_reference, "embedding": no_embedding},
+    left_out={"reference_model": no_model, "embedding": no_embedding},
     facts=facts,
     group="attribution",
     unused=no_attribution,
     unused_by=("budget", "selection"),
-    otherwise="code, a model or the table of vectors changed",
+    otherwise="code, the encoder or the table of vectors changed",
 )

@@ -22,7 +22,6 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from grip_assets.stages.attribution.sources.reference import ReferenceFiles, reference_of
 
 from grip_assets.method.attribution.sketching import TargetBasis, target_basis
 from grip_assets.method.sampling import keyed_uniform
@@ -30,6 +29,7 @@ from grip_assets.runtime import device, opened
 from grip_assets.runtime.executors import ToDo
 from grip_assets.runtime.progress import worked
 from grip_assets.settings import digest
+from grip_assets.stages.attribution.reference_model import reference_of
 from grip_assets.stages.attribution.sources.base import (
     STAGE,
     VERSION,
@@ -43,6 +43,7 @@ from grip_assets.stages.attribution.sources.base import (
 from grip_assets.store.shards import Placed, Shards
 from grip_assets.store.tables import RowRange, matrix, ranges_of, read_range, texts
 from grip_assets.training.recipe import Item
+from grip_assets.training.retraining import Reference, Start, opened_start
 
 if TYPE_CHECKING:
     from grip_assets.training.gradients import Collector, Passage
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 AT_ONCE, BYTES_AT_ONCE = 64, 64 << 10  # most documents and bytes of a shard of work: some seconds of a processor
 ITEMS_AT_ONCE = 32
+BYTES_EACH = 1 << 28  # of memory that a shard takes, for a small model: a batch of logits, states and gradients
 SAMPLED = 128  # documents from which second moments are taken
 SCALED = ("full", "blocks", "head")  # sources to which adam_diag applies
 PASSES = {"hidden": 2, "head": 2}  # operations for each weight and token: a forward pass has 2, gradients 6
@@ -87,7 +89,7 @@ class Sketching:
     """
 
     corpus: str
-    reference: ReferenceFiles
+    reference: Start
     source: str
     kind: str
     dim: int
@@ -100,14 +102,14 @@ class Sketching:
     def opening(self) -> str:
         return "loading the reference model"
 
-    def open(self) -> object:
-        return self.reference.open()
+    def open(self) -> Reference:
+        return opened.get(("reference", self.reference.name), lambda: opened_start(self.reference))
 
     def run(self, shard: RowRange | tuple[Text, ...]) -> pa.Table:
         from grip_assets.training.gradients import features  # torch
         from grip_assets.training.projecting import onto
 
-        reference = self.reference.open()
+        reference = self.open()
         started = _clock(self.device)
         keys, passages = self._passages(shard, reference)
         with device.turn(self.device), self._collector(reference) as collector:
@@ -116,7 +118,7 @@ class Sketching:
                 collector,
                 passages,
                 reference.context,
-                reference.start,
+                reference.end,
                 self._projection(whole),
                 self._factors(),
                 opened.get(("scales", self), self._scales) if self.moments else None,
@@ -139,7 +141,7 @@ class Sketching:
             }
         )
 
-    def _passages(self, shard: RowRange | tuple[Text, ...], reference: Any) -> "tuple[list[str], list[Passage]]":
+    def _passages(self, shard: RowRange | tuple[Text, ...], reference: Reference) -> "tuple[list[str], list[Passage]]":
         from grip_assets.training.gradients import Passage  # torch
 
         if isinstance(shard, RowRange):
@@ -154,11 +156,11 @@ class Sketching:
         named = zip(shard, pairs, strict=True)
         return [text.key for text in shard], [Passage(f"item {text.name}", Item(*pair)) for text, pair in named]
 
-    def _collector(self, reference: Any) -> "Collector":
+    def _collector(self, reference: Reference) -> "Collector":
         """A collector of this thread: a copy of the modules, which shares the weights."""
         from grip_assets.training.gradients import Collector  # torch
 
-        name = ("collector", self.reference, self.source, self.device, threading.get_ident())
+        name = ("collector", self.reference.name, self.source, self.device, threading.get_ident())
         device.note(self.device)
         return opened.get(name, lambda: Collector(reference.model, self.source, self.device))
 
@@ -170,7 +172,7 @@ class Sketching:
     def _projection(self, whole: int) -> "Projection | None":
         from grip_assets.training.projecting import projection_of  # torch
 
-        name = ("projection", self.source, self.reference, self.kind, self.dim, self.seed, self.device)
+        name = ("projection", self.source, self.reference.name, self.kind, self.dim, self.seed, self.device)
         return opened.get(name, lambda: projection_of(self.kind, whole, self.dim, self.seed))
 
     def _factors(self) -> "Factors | None":
@@ -215,12 +217,12 @@ class Moments:
     def run(self, shard: tuple[str, ...]) -> pa.Table:
         from grip_assets.training.gradients import Passage, adam_scales, second_moments  # torch
 
-        job, reference = self.sketching, self.sketching.reference.open()
+        job, reference = self.sketching, self.sketching.open()
         found = dict(texts(job.corpus, set(shard)))
         encoded = zip(shard, reference.encode([found[doc] for doc in shard]), strict=True)
         passages = [Passage(f"document {doc}", Item([], ids)) for doc, ids in encoded]
         with device.turn(job.device), job._collector(reference) as collector:
-            scales = adam_scales(second_moments(collector, passages, reference.context, reference.start))
+            scales = adam_scales(second_moments(collector, passages, reference.context, reference.end))
         worked(len(shard))
         rows = [{"key": MOMENTS, "part": name, "scale": scale} for name, scale in scales.items()]
         kinds = [("key", pa.large_string()), ("part", pa.large_string()), ("scale", pa.large_list(pa.float32()))]
@@ -235,7 +237,7 @@ def measure(asked: Asked) -> Measured:
     job = Sketching(
         work.files("corpus"), reference, asked.source, settings.sketch, settings.dim, settings.seed, settings.device
     )
-    how: list[Any] = [VERSION, asked.source, reference.identity, settings.sketch, settings.dim, settings.seed]
+    how: list[Any] = [VERSION, asked.source, reference.name, settings.sketch, settings.dim, settings.seed]
     if settings.precondition == "adam_diag" and asked.source in SCALED:
         job, how = _scaled(asked, job, how)
     item_IK, tokens_I, n_items = _items(asked, job, how)
@@ -254,7 +256,7 @@ def _documents(asked: Asked, job: Sketching, how: list[Any]) -> tuple[Placed, in
         nonlocal new
         new = len(missing)
         there = ranges_of(job.corpus, missing, AT_ONCE, BYTES_AT_ONCE)
-        return ToDo(job, there, f"sketches, {asked.source}", new, "documents", job.reference.memory)
+        return ToDo(job, there, f"sketches, {asked.source}", new, "documents", BYTES_EACH)
 
     shards = Shards(work.store, STAGE, digest(how))
     return shards.ready(asked.documents["doc_id"], to_sketch, work.executor, work.log), new
@@ -269,7 +271,7 @@ def _items(asked: Asked, job: Sketching, how: list[Any]) -> tuple[np.ndarray, np
     def to_sketch(missing: pl.Series) -> ToDo:
         left = [of_key[key] for key in missing]
         shards = [tuple(left[i : i + ITEMS_AT_ONCE]) for i in range(0, len(left), ITEMS_AT_ONCE)]
-        return ToDo(job, shards, f"sketches of targets, {asked.source}", len(left), "items", job.reference.memory)
+        return ToDo(job, shards, f"sketches of targets, {asked.source}", len(left), "items", BYTES_EACH)
 
     shards = Shards(asked.work.store, STAGE, digest([*how, "items"]))
     found = shards.completed([item.key for item in items], to_sketch, asked.work.executor, asked.work.log)
@@ -329,7 +331,7 @@ def _measured(
     )
 
 
-def _encoded(reference: Any, column: pa.ChunkedArray) -> Sequence[list[int]]:
+def _encoded(reference: Reference, column: pa.ChunkedArray) -> Sequence[list[int]]:
     return reference.encode(column.to_pylist())
 
 
