@@ -172,8 +172,8 @@ def test_the_sketch_of_a_target_is_the_gradient_of_the_loss_of_all_its_tokens(fo
 
 def test_the_directions_of_the_targets_keep_alignments_exact(folder, store):
     whole, exact = measured(folder, store, "blocks", dim=5000)
-    found, rows = measured(folder, store, "blocks", dim=500, sketch="svd")
-    assert found.sketch == "svd" and whole.width < 8 * 500
+    found, rows = measured(folder, store, "blocks", dim=520, sketch="svd")
+    assert found.sketch == "svd" and 520 < whole.width < 8 * 520
     for name, target in found.targets.items():
         aligned = exact.feature_BK @ whole.targets[name].feature_K
         np.testing.assert_allclose(rows.feature_BK @ target.feature_K, aligned, rtol=1e-3, atol=1e-4)

@@ -16,7 +16,18 @@ from grip_assets.engine.in_force import Record
 from grip_assets.engine.plan import Step
 from grip_assets.engine.stage import Settings, Stage, setting_changes
 from grip_assets.errors import GripError
-from grip_assets.settings import Adaptation, Clustering, Corpus, Embedding, Mixing, Probe, field_names
+from grip_assets.settings import (
+    OF_A_MODEL,
+    Adaptation,
+    Attribution,
+    Clustering,
+    Corpus,
+    Embedding,
+    Mixing,
+    Probe,
+    field_names,
+)
+from grip_assets.stages.attribution.sources.gradients import PASSES
 from grip_assets.stages.curation.corpus import pool
 from grip_assets.stages.mixing.mixture_runs import number_of_mixtures
 from grip_assets.store.artifacts import ArtifactStore
@@ -84,6 +95,9 @@ RATES = {
 }
 GEM = Rate("documents", 6, 1.5e-3)  # the stage partition with clustering.method=gem, 24 components and three starts
 ON_A_GPU = Rate("trained", 30, 2e-13)  # mixture_runs with mixing.device=cuda; not measured
+SKETCHES = Rate("tokens", 6, 0)  # and SKETCHED seconds for each operation, and COUNTED for each token of unigram
+SKETCHED, COUNTED = 2.5e-11, 1.5e-6
+NAMED = 135e6  # weights of a reference that settings name: those of the packaged one
 OTHER = Rate("documents", 1, 1e-6)
 A_RUN = Rate("documents", 8, 0, fixed_bytes=1_000_000)  # starting, the event log, checks
 
@@ -251,6 +265,9 @@ def _cost(
             if rate.driver == "trained":
                 made = manifest["metrics"]["trainings_made_now"]
                 basis = "measured here" if times == 1 else f"scaled from {made:,} trainings"
+    if stage.name == "sketches" and basis == GUESS:
+        attribution = Attribution.of(settings).effective()
+        n_bytes += 6 * attribution.dim * len(attribution.sources) * size.documents  # the table, and what is kept
     if rate.driver == "trained":
         n_bytes += 4 * units / Mixing.of(settings).tokens  # the models are kept
     return Cost(step.asset, "compute", step.why, step.version, seconds, round(n_bytes), basis)
@@ -261,7 +278,18 @@ def _rate(stage: Stage, settings: Settings) -> Rate:
         return GEM
     if stage.name == "mixture_runs" and Mixing.of(settings).device == "cuda":
         return ON_A_GPU
+    if stage.name == "sketches":
+        return _sketching(Attribution.of(settings).effective())
     return RATES.get(stage.name, OTHER)
+
+
+def _sketching(attribution: Attribution) -> Rate:
+    """Sketches by tokens: how much each costs depends on the sources and on the weights of the reference."""
+    shape = Shape(**attribution.model_dump(include=set(field_names(Attribution, "model"))))
+    weights = parameters(shape) if attribution.reference is None else NAMED
+    passes = sum(PASSES.get(source, 6) for source in attribution.sources if source in OF_A_MODEL)
+    each = SKETCHED * passes * weights + COUNTED * ("unigram" in attribution.sources)
+    return replace(SKETCHES, each=each)
 
 
 def _measured_units(rate: Rate, manifest: Mapping[str, Any], at: Size) -> float:
@@ -282,7 +310,8 @@ def _measured_units(rate: Rate, manifest: Mapping[str, Any], at: Size) -> float:
     else:
         sizes = {"documents": at.documents, "tokens": at.tokens, "bytes": at.n_bytes, "vectors": at.vectors}
         units = sizes[rate.driver]
-    return units * metrics.get("documents_embedded_now", at.documents) / at.documents
+    made_now = metrics.get("documents_embedded_now", metrics.get("documents_sketched_now", at.documents))
+    return units * made_now / at.documents
 
 
 def _nearest(stage: Stage, settings: Settings, store: ArtifactStore, size: Size) -> tuple[dict[str, Any], Size] | None:
@@ -292,6 +321,7 @@ def _nearest(stage: Stage, settings: Settings, store: ArtifactStore, size: Size)
         if (
             "unused" in manifest
             or manifest["metrics"].get("documents_embedded_now") == 0
+            or manifest["metrics"].get("documents_sketched_now") == 0
             or manifest["metrics"].get("trainings_made_now") == 0
             or not manifest.get("seconds")
         ):
@@ -304,6 +334,8 @@ def _nearest(stage: Stage, settings: Settings, store: ArtifactStore, size: Size)
         except (GripError, KeyError):
             continue
         other = stage.name != "corpus" and any(setting_changes(manifest["settings"], stage.values(settings)))
+        if other and stage.name == "sketches":  # another source may cost a hundred times as much
+            continue
         far = abs(math.log(max(size.tokens, 1) / max(at.tokens, 1)))
         found.append((other, far, -manifest["computed_at"], manifest, at))
     best = min(found, key=lambda row: row[:3], default=None)

@@ -22,6 +22,7 @@ predicted tokens of a document, k length of a sketch.
 """
 
 import copy
+import inspect
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -182,7 +183,7 @@ class Collector:
         self.layers = _layers(self.model, source, self.head)
         self.at_once = min(AT_ONCE, LOGITS // self.vocabulary)
         self._handles: list[Any] = []
-        self._takes_positions = "position_ids" in type(self.model).forward.__code__.co_varnames
+        self._takes_positions = "position_ids" in inspect.signature(self.model.forward).parameters
 
     def __enter__(self) -> Self:
         if self.source in ("head", "hidden"):
@@ -303,19 +304,23 @@ def _layers(model: Any, source: str, head: torch.nn.Module) -> list[Layer]:
         own = {own: of_the_model[id(weight)] for own, weight in module.named_parameters(recurse=False)}
         if module in wanted and own and (source != "factored" or isinstance(module, torch.nn.Linear)):
             is_norm = type(module).__name__.endswith("Norm")
-            found.append(Layer(name, module, own, (_with(module, 1), _with(module, 0)) if is_norm else None))
+            found.append(Layer(name, module, own, _ends(module) if is_norm else None))
     return found
 
 
-def _with(norm: torch.nn.Module, value: float) -> torch.nn.Module:
-    """A copy of a norm with this weight, without a bias and without hooks."""
-    made = copy.copy(norm)
+def _with(module: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> torch.nn.Module:
+    """A copy of a module with other weights of its own, and without hooks."""
+    made = copy.copy(module)
     made._forward_hooks = OrderedDict()
-    made._parameters = {
-        name: torch.nn.Parameter(torch.full_like(weight, 0 if name == "bias" else value), requires_grad=False)
-        for name, weight in norm.named_parameters(recurse=False)
-    }
+    made._parameters = {**module._parameters, **weights}  # type: ignore[dict-item]
     return made
+
+
+def _ends(norm: torch.nn.Module) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """Copies of a norm with the weights 1 and 0, without a bias."""
+    own = dict(norm.named_parameters(recurse=False))
+    one, zero = ({k: torch.full_like(w, 0 if k == "bias" else value) for k, w in own.items()} for value in (1, 0))
+    return _with(norm, one), _with(norm, zero)
 
 
 def _blocks(model: Any) -> torch.nn.ModuleList:
@@ -383,8 +388,7 @@ def _by_autograd(module: torch.nn.Module, own: str, given: torch.Tensor, gradien
     """The gradient of a weight of any other module, which is run again on these tokens only."""
     weight = getattr(module, own).detach().requires_grad_()
     with torch.enable_grad():
-        output = torch.func.functional_call(module, {own: weight}, (given,))
-        return torch.autograd.grad(output, weight, gradient)[0]
+        return torch.autograd.grad(_with(module, {own: weight})(given), weight, gradient)[0]
 
 
 def _factored(layers: Sequence[Layer], factors: Factors | None) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -68,7 +68,7 @@ def compute(work: Work) -> dict[str, Any]:
                 writer.write(block.select(columns))
             targets += _targets(measured, finish, source)
             summary.append(_summary(measured, finish, source, asked))
-            metrics["documents_sketched_now"] += measured.new
+            metrics["documents_sketched_now"] = max(metrics["documents_sketched_now"], measured.new)
             metrics[f"seconds_{source}"] = round(measured.seconds, 3)
     _must_have_the_same_targets(targets)
     kinds = {
