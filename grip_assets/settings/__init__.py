@@ -13,6 +13,7 @@ from grip_assets.settings.group import (
     version,
 )
 from grip_assets.settings.groups import (
+    GRADIENTS,
     GROUPS,
     OF_A_MODEL,
     Adaptation,
@@ -34,6 +35,7 @@ from grip_assets.settings.groups import (
 from grip_assets.settings.validation import flat, group_type, validate
 
 __all__ = [
+    "GRADIENTS",
     "GROUPS",
     "OF_A_MODEL",
     "Adaptation",
