@@ -1,7 +1,7 @@
 """The stages in pipeline order. Each has a module of the same name, in curation/, mixing/, attribution/, reports/,
 evaluation/ or claims/."""
 
-from grip_assets.stages.attribution import attribution_targets, counterfactuals, reference_model
+from grip_assets.stages.attribution import attribution_targets, counterfactuals, reference_model, sketches
 from grip_assets.stages.claims import length_by_beta, length_slopes, probe_variance, sensitivity
 from grip_assets.stages.curation import (
     adaptation_deltas,
@@ -40,6 +40,7 @@ STAGES = {
         mixture,
         attribution_targets,
         reference_model,
+        sketches,
         counterfactuals,
         budgets,
         densities,
