@@ -57,7 +57,8 @@ def compute(work: Work) -> dict[str, Any]:
     documents = work.frame("clusters").select("doc_id", "cluster_id", "n_tokens")
     items = usable(work.frame("attribution_items")).filter(pl.col("half") == "aim")
     columns = SKETCHES.schema.names()
-    targets, summary, metrics = [], [], {"documents_sketched_now": 0}
+    targets, summary = [], []
+    metrics: dict[str, float] = {"documents_sketched_now": 0}
     schema = _schema(settings.dim)
     with work.draft.writer("sketches", schema) as writer:
         for source in settings.sources:
