@@ -138,3 +138,47 @@ def test_gradients_are_forecast_by_their_tokens_and_the_weights_of_the_reference
     assert seconds(10**6, source="head") < seconds(10**6, source="full") / 2
     assert seconds(10**6, source="full", hidden=512, heads=4) > 4 * seconds(10**6, source="full")
     assert seconds(10**6, source="full", reference="proxy") > 50 * seconds(10**6, source="full")
+
+
+OTHERS = {
+    "sketch": "sjlt", "dim": 300, "seed": 1, "source": "hidden", "precondition": "fisher", "candidates": ["unigram"],
+    "items": 30, "tokens": 5000, "context": 32, "gamma": 0.5, "structured": 5, "combine": "maxmin", "normalize": "unit",
+    "target_weights": ["held_out=2"], "passage": 200, "batch_tokens": 320, "device": "cuda",
+}  # fmt: skip
+READ = {"sketch", "dim", "seed", "source"}
+
+
+@pytest.mark.parametrize(
+    ("now", "read"),
+    [
+        ({"source": "unigram"}, READ),
+        ({"source": "full"}, READ | {"precondition"}),
+        ({"source": "auto"}, READ | {"precondition", "candidates"}),
+    ],
+)
+def test_a_field_makes_sketches_again_exactly_if_they_read_it(made, tmp_path, now, read):
+    """What reference and targets read makes them again by its own stages."""
+    stage, inputs = STAGES["sketches"], {name: "0" * 16 for name in STAGES["sketches"].inputs}
+
+    def recipe(**values):
+        settings = made.settings | {"attribution": validate("attribution", now | values)}
+        return stage.recipe(settings, inputs, tmp_path)
+
+    assert {name for name, value in OTHERS.items() if recipe(**{name: value}) != recipe()} == read
+
+
+def test_another_reference_touches_no_token_counts(made, tmp_path):
+    stage = STAGES["sketches"]
+    for source, changes in [("unigram", False), ("head", True)]:
+        settings = made.settings | {"attribution": validate("attribution", {"source": source})}
+        inputs = dict.fromkeys(stage.inputs, "0" * 16)
+        other = inputs | {"reference_model": "1" * 16}
+        assert (stage.recipe(settings, inputs, tmp_path) != stage.recipe(settings, other, tmp_path)) == changes
+
+
+def test_gradients_are_taken_at_a_model_that_settings_name(models, tmp_path):
+    made = sketched(tmp_path, source="head", reference=str(models / "proxy"), dim=64)
+    assert not made.failed
+    row = made.table("sketch_sources").row(0, named=True)
+    assert (row["features"], row["sketch"]) == (400 * 32, "countsketch")
+    assert np.linalg.norm(of(made, "head"), axis=1).min() > 0 and made.metrics["documents_sketched_now"] == 114

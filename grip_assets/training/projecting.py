@@ -31,7 +31,10 @@ class Projection(Protocol):
 
 @dataclass
 class Hashed:
-    """CountSketch and SJLT. A part's bins are made when it first comes: bin b + k is bin b with the sign -1."""
+    """CountSketch and SJLT. A part's bins are made when it first comes: bin b + k is bin b with the sign -1.
+
+    On a GPU, sums have no fixed order, so two runs differ by rounding.
+    """
 
     dim: int
     seed: int

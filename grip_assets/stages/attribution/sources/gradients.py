@@ -43,7 +43,7 @@ from grip_assets.stages.attribution.sources.base import (
 from grip_assets.store.shards import Placed, Shards
 from grip_assets.store.tables import RowRange, matrix, ranges_of, read_range, texts
 from grip_assets.training.recipe import Item
-from grip_assets.training.retraining import Reference, Start, opened_start
+from grip_assets.training.retraining import Reference, SmallModel, Start, opened_start
 
 if TYPE_CHECKING:
     from grip_assets.training.gradients import Collector, Passage
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 AT_ONCE, BYTES_AT_ONCE = 64, 64 << 10  # most documents and bytes of a shard of work: some seconds of a processor
 ITEMS_AT_ONCE = 32
-BYTES_EACH = 1 << 28  # of memory that a shard takes, for a small model: a batch of logits, states and gradients
+SMALL, LARGE = 1 << 28, 1 << 31  # bytes that a shard takes: of a small model, and of one that settings name
 SAMPLED = 128  # documents from which second moments are taken
 SCALED = ("full", "blocks", "head")  # sources to which adam_diag applies
 PASSES = {"hidden": 2, "head": 2}  # operations for each weight and token: a forward pass has 2, gradients 6
@@ -101,6 +101,11 @@ class Sketching:
     @property
     def opening(self) -> str:
         return "loading the reference model"
+
+    @property
+    def memory(self) -> int:
+        """Bytes that one shard takes: logits, states and gradients of a batch."""
+        return SMALL if isinstance(self.reference, SmallModel) else LARGE
 
     def open(self) -> Reference:
         return opened.get(("reference", self.reference.name), lambda: opened_start(self.reference))
@@ -256,7 +261,7 @@ def _documents(asked: Asked, job: Sketching, how: list[Any]) -> tuple[Placed, in
         nonlocal new
         new = len(missing)
         there = ranges_of(job.corpus, missing, AT_ONCE, BYTES_AT_ONCE)
-        return ToDo(job, there, f"sketches, {asked.source}", new, "documents", BYTES_EACH)
+        return ToDo(job, there, f"sketches, {asked.source}", new, "documents", job.memory)
 
     shards = Shards(work.store, STAGE, digest(how))
     return shards.ready(asked.documents["doc_id"], to_sketch, work.executor, work.log), new
@@ -271,7 +276,7 @@ def _items(asked: Asked, job: Sketching, how: list[Any]) -> tuple[np.ndarray, np
     def to_sketch(missing: pl.Series) -> ToDo:
         left = [of_key[key] for key in missing]
         shards = [tuple(left[i : i + ITEMS_AT_ONCE]) for i in range(0, len(left), ITEMS_AT_ONCE)]
-        return ToDo(job, shards, f"sketches of targets, {asked.source}", len(left), "items", BYTES_EACH)
+        return ToDo(job, shards, f"sketches of targets, {asked.source}", len(left), "items", job.memory)
 
     shards = Shards(asked.work.store, STAGE, digest([*how, "items"]))
     found = shards.completed([item.key for item in items], to_sketch, asked.work.executor, asked.work.log)
