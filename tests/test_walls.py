@@ -65,6 +65,7 @@ OPTIONAL = set(
         "faiss",
         "hnswlib",
         "datatrove",
+        "dattri",
         "sentence_transformers",
         "tree_sitter",
         "backports",
