@@ -66,18 +66,18 @@ def connected(monkeypatch):
     monkeypatch.setattr(grasp, "connect", connect)
 
 
-def test_the_largest_held_out_project_is_a_target_and_the_others_are_another(tmp_path, connected):
-    held_out(tmp_path, ["a", "b", "b", "c"])
+def test_the_largest_folder_of_held_out_projects_is_a_target_and_the_others_are_another(tmp_path, connected):
+    held_out(tmp_path, ["a/1", "b/1", "b/2", "c/1"])
     found = {name: path.read_text().splitlines() for name, path in grasp.write_targets(tmp_path).items()}
-    assert {json.loads(line)["text"][0] for line in found["project"]} == {"b"}, "308 bytes, and c has 304"
+    assert {json.loads(line)["text"][0] for line in found["project"]} == {"b"}, "312 bytes, and c has 306"
     assert {json.loads(line)["text"][0] for line in found["elsewhere"]} == {"a", "c"}
 
 
-@pytest.mark.parametrize("projects", [None, ["a", "a"]])
-def test_without_two_held_out_projects_it_says_how_to_get_them(tmp_path, connected, projects):
+@pytest.mark.parametrize("projects", [None, ["a/1", "a/2"]])
+def test_without_two_folders_of_held_out_projects_it_says_how_to_get_them(tmp_path, connected, projects):
     if projects:
         held_out(tmp_path, projects)
-    with pytest.raises(GripError, match=r"fewer than two held-out projects.*held_out=0.05"):
+    with pytest.raises(GripError, match=r"no held-out projects in two folders.*held_out=0.05"):
         grasp.write_targets(tmp_path)
 
 

@@ -5,8 +5,8 @@ of GRIP, which put settings in force. So give it a data folder of its own. It ca
 command goes on, and no model is trained twice.
 
 Which pool it is comes from settings/corpus in force: run `grip curate` on the pool first, with corpus.held_out above 0.
-There are three targets: a benchmark, the largest held-out project (``project``), and the other held-out projects
-(``elsewhere``). Documents are selected for the first two in turn. The third is measured only.
+There are three targets: a benchmark, the held-out projects of the folder that has most of them (``project``), and the
+other held-out projects (``elsewhere``). Documents are selected for the first two in turn. The third is measured only.
 
 1. Fidelity: all sources, the trials of settings/attribution, and the choice, for both kinds of start.
 2. Selections of a tenth of the tokens for each of the two targets: greedy and additive, by the chosen source, by token
@@ -59,7 +59,7 @@ CONTINUED, SCRATCH = "continued", "scratch"
 RANDOM, GRIP, DSIR, CHOSEN = "random", "GRIP", "DSIR", "chosen"
 KEPT = ("attribution_choice", "attribution_fidelity", "sketch_sources")  # tables of a run that are kept
 READ = ("corpus", "attribution_items", "attribution_tokenizer", "reference")  # tables that trainings read
-PASSAGES, TEXTS = 12, 120  # most passages of a document, and of a target
+PASSAGES, TEXTS = 24, 120  # most passages of a document, and of a target
 SELECTED = pl.Schema(
     {
         "key": pl.String(),
@@ -124,13 +124,14 @@ def write_targets(root: Path) -> dict[str, Path]:
             found = connection.sql("SELECT doc_id, project, text, n_bytes FROM held_out ORDER BY hash(doc_id)").pl()
         except duckdb.CatalogException:
             found = pl.DataFrame(schema={"project": pl.String})
-    if found["project"].n_unique() < 2:
+    found = found.with_columns(folder=pl.col("project").str.split("/").list.first())
+    if found["folder"].n_unique() < 2:
         raise GripError(
-            f"{root} has fewer than two held-out projects. Run `grip curate --set corpus.held_out=0.05` on your pool"
+            f"{root} has no held-out projects in two folders. Run `grip curate --set corpus.held_out=0.05` on your pool"
             " first."
         )
-    sizes = found.group_by("project").agg(pl.col("n_bytes").clip(0, PASSAGES * LENGTH).sum()).sort("n_bytes", "project")
-    largest = pl.col("project") == sizes["project"][-1]
+    sizes = found.group_by("folder").agg(pl.col("n_bytes").clip(0, PASSAGES * LENGTH).sum()).sort("n_bytes", "folder")
+    largest = pl.col("folder") == sizes["folder"][-1]
     (root / MEASURED).mkdir(exist_ok=True)
     rows = {PROJECT: found.filter(largest), ELSEWHERE: found.filter(~largest)}
     return {name: _write_texts(root, name, documents["text"]) for name, documents in rows.items()}
