@@ -2,7 +2,8 @@
 
 - ``order``: four grammars over the same twelve words. In each grammar, every word has its own successor, and in every
   grammar all words are equally frequent. So no count of words tells the grammars apart, and only the order does.
-- ``counts``: eight topics, each with words of its own, drawn independently. There is nothing but counts to learn.
+- ``counts``: six topics over the same words, drawn independently, frequent in one and rare in another. There is nothing
+  but counts to learn.
 - ``parts``: the target needs six topics. Each document of the pool is about one of them, there are most about the
   first, and most of these are near copies of few texts. A score of single documents takes the first topic only.
 - ``line``: each document is a mixture of two topics, and the target is the first. The share of that topic is all that
@@ -48,7 +49,7 @@ def _cycle(tokens: list[str], grammar: int) -> dict[str, str]:
 
 
 def _walk(rng: random.Random, tokens: list[str], successor: dict[str, str]) -> str:
-    """Each word is as frequent as every other: shuffled rounds of all words, of which most follow the grammar."""
+    """A walk along the cycle that jumps to any word now and then, so all words are equally frequent."""
     walk = [rng.choice(tokens)]
     while len(walk) < LENGTH:
         walk.append(successor[walk[-1]] if rng.random() < FAITHFUL else rng.choice(tokens))
@@ -74,6 +75,8 @@ PARTS = 6
 
 
 def parts(rng: random.Random, n: int) -> tuple[list[Row], list[str]]:
+    """Near copies of four texts, ``n`` documents of each part and of each of three other topics, and texts of all parts
+    of which twice as many are of the first."""
     topics = _topics(PARTS + 3, 12)
     copied = [_bag(rng, topics[0]) for _ in range(4)]
     rows = [_row("copies", _near(rng, rng.choice(copied), topics[0])) for _ in range(3 * n)]
@@ -92,6 +95,7 @@ def _near(rng: random.Random, text: str, topic: list[str]) -> str:
 
 
 def line(rng: random.Random, n: int) -> tuple[list[Row], list[str]]:
+    """6 ``n`` documents with shares of the first topic from 0 to 1, and texts of that topic."""
     topics = _topics(2, 12)
     rows = []
     for i in range(6 * n):
