@@ -5,8 +5,6 @@ chosen. Where words are independent, counts say all, and the default stays. Wher
 term finds them, and models that are trained on the selection are better. Where nothing is redundant, gamma stays 0.
 """
 
-from pathlib import Path
-
 import polars as pl
 import pytest
 from conftest import Lab
@@ -45,7 +43,7 @@ def curated(tmp_path, models, monkeypatch):
         return labs[0]
 
     labs: list[Lab] = []
-    files: list[Path] = []
+    files: list = []
     return curate
 
 

@@ -19,7 +19,9 @@ def drawn(name, n=30):
 def features(documents, texts):
     """Chi-squared features of the documents (N, V), the mean of the texts' (V,)."""
     number = {word: i for i, word in enumerate(sorted({word for document in documents for word in document}))}
-    counts = [np.bincount([number[w] for w in d], minlength=len(number)) for d in (*documents, sum(texts, []))]
+    counts = [
+        np.bincount([number[w] for w in d], minlength=len(number)) for d in (*documents, [w for t in texts for w in t])
+    ]
     pool_V = unigram.distribution(np.array(counts[:-1]))
     every_NV = unigram.chi_squared(np.array(counts), pool_V)
     return every_NV[:-1], every_NV[-1]

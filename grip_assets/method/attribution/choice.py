@@ -234,7 +234,11 @@ def _by_bootstrap(predicted: Predicted, measured: Calibration, start: Configurat
 def _better_than_start(
     mean_C: dict[Configuration, float], draws: Mapping[Configuration, np.ndarray], start: Configuration
 ) -> tuple[Configuration, dict[Configuration, str]]:
-    """The configuration with the highest mean of those that are measurably better than ``start``, or ``start``."""
+    """The configuration with the highest mean of those that are measurably better than ``start``, or ``start``.
+
+    Another source has to be measurably better than the best of the default one's, too: a gain that another gamma has
+    is no reason to compute other features.
+    """
     words, better = {}, []
     for c in mean_C:
         low, high = interval(draws[c] - draws[start])
@@ -247,6 +251,10 @@ def _better_than_start(
     if not better:
         return start, words | {start: "chosen: the default, and none is measurably better"}
     best = _first(better, mean_C)
+    own = _first([c for c in better if c.source == start.source] or [start], mean_C)
+    if best.source != start.source and not interval(draws[best] - draws[own])[0] > TIE:
+        words[best] += f", and not measurably better than {own.name}"
+        best = own
     return best, words | {best: f"chosen: {words[best]}"}
 
 
