@@ -26,6 +26,7 @@ BENCHES = {
     "assignment": "geometry",
     "density": "geometry",
     "draw": "geometry",
+    "greedy": "greedy",
     "embedding": "models",
     "probe": "models",
     "sketches": "attribution",

@@ -45,7 +45,7 @@ ROWS = 8192  # documents that are screened at a time
 TIMES = 2  # tokens of candidates over those that a round takes
 FEW = 1024  # candidates of a round at least
 BYTES = 256 << 20  # of candidates at most
-WORK = 3e8  # multiplications of a round among its candidates, which decide the number of its steps
+WORK = 3e7  # multiplications of a round among its candidates, which decide the number of its steps
 STEPS = 16  # of a round at least
 EPSILON = 2.0**-24  # of float32
 SMOOTH = 0.2  # of the largest utility: a goal that is so much better than the worst has a weight smaller by e
@@ -212,6 +212,8 @@ class _Taking:
     def weight_J(self) -> np.ndarray:
         """The weight of each goal now, float64 (J,), their sum is 1: the slope of a smooth minimum
         -τ log Σ exp(-U_j / τ). The worst goal has the largest weight; goals that are even have the same."""
+        if len(self.value_J) == 1:
+            return np.ones(1)
         height = SMOOTH * float(np.abs(self.value_J).max())
         weight_J = np.exp((self.value_J.min() - self.value_J) / height) if height > 0 else np.ones(len(self.value_J))
         return weight_J / weight_J.sum()
