@@ -49,8 +49,7 @@ def open_instance() -> dg.DagsterInstance:
     home = make_home()
     if not may_write(home):
         return _to_read(home)
-    os.environ["DAGSTER_HOME"] = str(home)
-    instance = dg.DagsterInstance.get()
+    instance = dg.DagsterInstance.from_config(str(home))
     engines.keep(instance)
     belong_together(instance, home)
     return instance

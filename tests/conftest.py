@@ -4,13 +4,18 @@ import os
 import shutil
 import sqlite3
 from collections import Counter
-from functools import lru_cache
+from collections.abc import Callable
+from contextlib import contextmanager
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 from hypothesis import settings
+
+from grip_assets.store.locks import locked
 
 # The same examples on every machine; HYPOTHESIS_PROFILE=search looks for new ones.
 settings.register_profile("same", derandomize=True, deadline=None)
@@ -21,6 +26,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 AFTER_BUDGET = {"budgets", "subset", "knobs", "rounds", "stability"}
 
 LONG = ("run", "model", "ui")  # marks of tests that take seconds
+LONGEST = ("test_planted.py", "test_memory.py", "test_package.py")  # files with a test or a set-up of half a minute
 
 TOPICS = {
     "parse": "def parse_{i}(text, limit={j}):\n    '''Read {i} fields, because the header has them.'''\n    out = []\n"
@@ -35,14 +41,17 @@ TOPICS = {
 
 
 def pytest_collection_modifyitems(config, items):
-    """With several workers, files with many long tests come first, so that no worker waits for the other at the end.
+    """With several workers, long files come first, so that no worker waits for the other at the end.
+
+    The longest ones need nothing that the workers make for each other (``made_once``), so none waits at the start either.
 
     It needs ``--no-loadscope-reorder``: xdist would put files with many tests first, however short these are.
     """
     if not hasattr(config, "workerinput"):
         return
-    long = Counter(item.path for item in items if any(item.get_closest_marker(name) for name in LONG))
-    items.sort(key=lambda item: -long[item.path])
+    fast = [item for item in items if not item.get_closest_marker("slow")]
+    long = Counter(item.path for item in fast if any(item.get_closest_marker(name) for name in LONG))
+    items.sort(key=lambda item: (item.path.name not in LONGEST, -long[item.path]))
 
 
 @pytest.fixture(scope="session")
@@ -55,14 +64,30 @@ def chromium():
     return found
 
 
+def made_once(tmp_path_factory, name: str, make: Callable[[Path], Any]) -> Path:
+    """The folder of this name, which the first worker that asks for it makes; the others wait and find it."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, done = base / name, base / f".{name}-is-made"
+    with locked(base / f".{name}.lock"):
+        if not done.exists():
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
     """Folders of a tiny encoder (BERT) and a tiny proxy (Llama, head tied), with real tokenizers, as safetensors."""
+    return made_once(tmp_path_factory, "models", write_models)
+
+
+def write_models(root: Path) -> None:
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    root = tmp_path_factory.mktemp("models")
     texts = [t.format(i=i, j=i * 7) for i in range(20) for t in TOPICS.values()]
 
     def tokenizer(special: list[str]) -> Tokenizer:
@@ -97,13 +122,12 @@ def models(tmp_path_factory):
         **(size | {"num_hidden_layers": 4}),
     )
     LlamaForCausalLM(config).save_pretrained(root / "proxy")
-    return root
 
 
 @pytest.fixture(scope="session")
 def pool(tmp_path_factory):
     """A folder of 120 small source files in four topics, with one exact copy."""
-    return write_pool(tmp_path_factory.mktemp("pool"))
+    return made_once(tmp_path_factory, "pool", write_pool)
 
 
 def write_pool(root: Path, n: int = 30) -> Path:
@@ -125,6 +149,48 @@ def nothing_waits_for_the_disk():
     def hurry(connection, _record):
         if isinstance(connection, sqlite3.Connection):
             connection.execute("PRAGMA synchronous = OFF")
+
+
+@pytest.fixture(autouse=True)
+def the_environment_is_as_before():
+    """What a test leaves in the environment would change the tests after it."""
+    before = dict(os.environ)
+    yield
+    for name in (os.environ.keys() | before.keys()) - {"PYTEST_CURRENT_TEST"}:
+        if name not in before:
+            del os.environ[name]
+        elif os.environ.get(name) != before[name]:
+            os.environ[name] = before[name]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_that_never_changes_is_read_twice():
+    """The migrations of Dagster's files, and the benchmarks that a pool must not hold."""
+    from alembic.script import ScriptDirectory
+
+    from grip_assets.sources.steps import contamination
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", cache(ScriptDirectory.from_config))
+        patch.setattr(contamination, "index", cache(contamination.index))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def what_a_run_prints_is_copied_when_it_ends():
+    """Dagster follows the output of a run with four programs. In tests nobody reads it before the run has ended."""
+    from dagster._core.execution import compute_logs
+
+    @contextmanager
+    def copied(path, stream):
+        yield None, None
+        if (terminal := compute_logs._fileno(stream)) is not None:
+            with os.fdopen(os.dup(terminal), "wb") as copy:
+                copy.write(Path(path).read_bytes())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compute_logs, "execute_posix_tail", copied)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -180,16 +246,25 @@ class Lab:
 
     def change(self, group: str, **values) -> None:
         """Change settings without a run of what depends on them, as somebody else might in the UI."""
+        self.make(**{group: values})
+
+    def make(self, *stages: str, **changes) -> set[str]:
+        """Change settings and materialize these stages, which takes a fraction of a whole run; those computed."""
         import dagster as dg
 
         from grip_assets.definitions import defs
         from grip_assets.orchestration.event_log import settings_key
 
-        config = {"ops": {f"settings__{group}": {"config": values}}}
-        selection = [settings_key(group)]
-        dg.materialize(
-            list(defs.assets), selection=selection, instance=self.instance, resources=defs.resources, run_config=config
+        ops = {f"settings__{group}": {"config": values} for group, values in changes.items()}
+        result = dg.materialize(
+            list(defs.assets),
+            selection=[*map(settings_key, changes), *map(dg.AssetKey, stages)],
+            instance=self.instance,
+            resources=defs.resources,
+            run_config={"ops": ops, "loggers": {"console": {"config": {"log_level": "ERROR"}}}},
         )
+        made = [e.step_materialization_data.materialization for e in result.get_asset_materialization_events()]
+        return {m.asset_key.to_user_string() for m in made if "reused" in m.metadata and not m.metadata["reused"].value}
 
     def sql(self, query: str):
         from grip_assets.store.catalog import connect
@@ -235,20 +310,19 @@ def small(models: Path, pool: Path, **more: dict) -> dict:
 @pytest.fixture(scope="session")
 def curated(tmp_path_factory, models, pool):
     """A home with the small pool curated, to be copied; without pictures."""
-    return _curate(tmp_path_factory.mktemp("curated"), models, pool, False)
+    return made_once(tmp_path_factory, "curated", lambda home: _curate(home, models, pool, False))
 
 
 @pytest.fixture(scope="session")
 def curated_and_drawn(tmp_path_factory, models, pool):
-    return _curate(tmp_path_factory.mktemp("drawn"), models, pool, True)
+    return made_once(tmp_path_factory, "drawn", lambda home: _curate(home, models, pool, True))
 
 
-def _curate(home, models, pool, draws):
+def _curate(home: Path, models: Path, pool: Path, draws: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
         lab = Lab(home, patch, draws)
         lab.curate(**small(models, pool))
         lab.instance.dispose()
-    return home
 
 
 @pytest.fixture

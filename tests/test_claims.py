@@ -322,7 +322,7 @@ def lengths_are_those_of_the_subset(lab) -> None:
 
 @pytest.mark.run
 def test_uniform_weights_in_force_know_no_density_and_it_is_measured(lab):
-    lab.curate(selection={"weight": "uniform"})
+    lab.make("densities", "subset", selection={"weight": "uniform"})
     materialize(lab, "length_by_beta")
     rows = table(lab, "length_by_beta")
     random, first = rows.filter(pl.col("beta").is_null()), rows.filter(beta=0.0)

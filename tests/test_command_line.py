@@ -1,6 +1,7 @@
 """What a command understands, what it says where it does not, and what is in force afterwards. In this process."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -76,10 +77,11 @@ def test_a_usage_mistake_is_one_line_on_standard_error_and_exit_code_2(words, ca
 )
 def test_a_setting_that_cannot_be_meant_is_one_line_and_exit_code_2(words, message, capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("GRIP_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("DAGSTER_HOME", "")  # a command may set it: afterwards it is as before
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
     assert run(words) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1, said
+    assert "DAGSTER_HOME" not in os.environ, "a command leaves the environment as it is"
 
 
 def test_grip_alone_is_its_help_and_version_is_one_line(capsys):

@@ -98,7 +98,7 @@ def test_what_a_power_cut_has_damaged_is_named_and_made_again(lab, said, capfd):
 
 
 def test_a_damaged_artifact_that_nothing_needs_is_left_out_of_the_history(lab, said):
-    lab.curate(selection={"beta": 0.9})
+    lab.make("subset", selection={"beta": 0.9})
     store = ArtifactStore(lab.data)
     old = min(store.manifests("subset"), key=lambda m: m["computed_at"])["version"]
     empty(store.folder("subset", old) / "manifest.json")

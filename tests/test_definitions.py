@@ -161,7 +161,12 @@ def test_a_stage_that_failed_waits_for_a_change(lab):
     assert asked() == AFTER_BUDGET | MAYBE_USED | {"report"}
 
 
+def test_the_definitions_are_valid():
+    dg.Definitions.validate_loadable(defs)
+
+
 @pytest.mark.ui
+@pytest.mark.slow  # the same, by Dagster's program, which loads the definitions three times
 def test_dg_check_defs_passes(tmp_path):
     env = os.environ | {"DAGSTER_HOME": str(tmp_path)}
     done = subprocess.run(

@@ -8,6 +8,7 @@ import pytest
 from conftest import Lab
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from dagster._core.storage.runs.sqlite import sqlite_run_storage
+from sqlalchemy import Engine, event
 
 from grip_assets.orchestration import engines, event_log
 
@@ -53,3 +54,20 @@ def test_another_instance_reads_what_was_written_and_a_closed_one_holds_no_file(
     lab.instance.dispose()
     before = opened["ours"].total()
     assert len(lab.instance.get_runs()) == 1 and opened["ours"].total() == before + 1, "it is opened anew"
+
+
+def test_what_a_file_of_events_has_is_asked_once(tmp_path, monkeypatch):
+    lab, asked = Lab(tmp_path, monkeypatch), []
+    lab.change("budget", tau=0.6)
+
+    def listen(connection, cursor, statement, *_):
+        asked.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", listen)
+    try:
+        lab.change("budget", tau=0.7)
+    finally:
+        event.remove(Engine, "before_cursor_execute", listen)
+    assert any("INTO asset_keys" in statement for statement in asked)
+    again = [s for s in asked if "secondary_indexes" in s or ("PRAGMA" in s and "asset_keys" in s)]
+    assert not again, "Dagster asks in a way that engines.keep does not know"

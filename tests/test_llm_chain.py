@@ -49,14 +49,16 @@ def test_a_changed_setting_pays_for_nothing_twice(lab, endpoint):
     first = asked(endpoint)
     scores = lab.sql("SELECT * FROM quality_scores")
     assert first == len(scores) + 20 and set(scores["judge"]) == {"a-model"}
-    lab.curate(budget={"alpha": 1.0}, quality={"shrinkage": 0.0})
-    assert lab.curate(quality={"max_calls": 10_000, "price_in": 3.0}) == set(), "money changes no result"
+    below = ("quality_scores", "judge_report", *AFTER_BUDGET)
+    assert "budgets" in lab.make(*below, budget={"alpha": 1.0}, quality={"shrinkage": 0.0})
+    assert lab.make(*below, quality={"max_calls": 10_000, "price_in": 3.0}) == set(), "money changes no result"
     assert asked(endpoint) == first
-    lab.curate(clustering={"k": 9})
+    to_the_judge = ("partition", "clusters", "sigma_k", "probe_set", "quality_scores")
+    assert "quality_scores" in lab.make(*to_the_judge, clustering={"k": 9})
     new = set(lab.sql("SELECT doc_id FROM quality_scores")["doc_id"]) - set(scores["doc_id"])
     assert asked(endpoint) - first <= len(new) + 20, "only documents new to the probe, and new ones judged twice"
     before = asked(endpoint)
-    assert "quality_scores" not in lab.curate(clustering={"k": 6}, quality={"shrinkage": 4.0})
+    assert "quality_scores" not in lab.make(*to_the_judge, clustering={"k": 6}, quality={"shrinkage": 4.0})
     assert asked(endpoint) == before
     assert scores.equals(lab.sql("SELECT * FROM quality_scores")), "the same answers, the same table"
 
@@ -85,13 +87,15 @@ def test_what_failed_is_said_stops_what_follows_and_is_asked_again(lab, endpoint
 @pytest.mark.run
 def test_a_few_failures_are_rows_and_the_next_run_tries_them_again(lab, endpoint):
     endpoint.behaviour = Behaviour(refuses=("def parse_",))
-    lab.curate(quality=LLM | {"max_failed": 1.0, "min_judged": 4})
+    lab.make("quality_scores", "budgets", quality=LLM | {"max_failed": 1.0, "min_judged": 4})
     few = lab.sql("SELECT * FROM cluster_quality WHERE n_judged < 4")
     assert len(few) and set(few["status"]) == {"too few judged"}
-    reused = lab.curate()
-    assert "quality_scores" not in reused and "budgets" not in reused, "asked again, refused again: the same table"
+    before = asked(endpoint)
+    assert lab.make("quality_scores", "budgets") == set() and asked(endpoint) > before, (
+        "asked again, refused again: the same table"
+    )
     endpoint.behaviour = Behaviour()
-    assert "quality_scores" in lab.curate()
+    assert lab.make("quality_scores", "budgets") == {"quality_scores", "budgets"}
 
 
 @pytest.mark.run
@@ -102,7 +106,7 @@ def test_a_cap_stops_the_run_and_the_next_one_goes_on(lab, endpoint):
     ):
         lab.curate(quality=LLM | {"max_calls": 20})
     assert asked(endpoint) == 20
-    lab.curate(quality={"max_calls": n})
+    lab.make("quality_scores", "judge_report", quality={"max_calls": n})
     assert asked(endpoint) == 20 + n, "the rest of the probe, and what was left for judging twice"
     report = lab.sql("SELECT * FROM judge_report WHERE section = 'repeat' AND dimension = 'score'")
     assert set(report["n"]) == {20}
@@ -110,7 +114,7 @@ def test_a_cap_stops_the_run_and_the_next_one_goes_on(lab, endpoint):
 
 @pytest.mark.run
 def test_further_documents_are_judged_until_every_error_is_small(lab, endpoint):
-    lab.curate(quality=LLM | {"target_error": 0.035})
+    lab.make("quality_scores", quality=LLM | {"target_error": 0.035})
     quality = lab.sql("SELECT * FROM cluster_quality JOIN sigma_k USING (cluster_id)")
     small = (quality["standard_error"] <= 0.035) | (quality["n_asked"] == quality["n_docs"])
     assert small.all() and lab.sql("SELECT max(round) AS r FROM quality_scores")["r"][0] > 1
@@ -118,9 +122,9 @@ def test_further_documents_are_judged_until_every_error_is_small(lab, endpoint):
     assert rounds["n"][0] == len(lab.sql("SELECT * FROM probe_set"))
     assert lab.sql("SELECT count(*) - count(DISTINCT doc_id) AS n FROM quality_scores")["n"][0] == 0
     before = asked(endpoint)
-    lab.curate(quality={"target_error": 0.02, "max_calls": 5})
+    lab.make("quality_scores", quality={"target_error": 0.02, "max_calls": 5})
     assert asked(endpoint) == before + 5, "a cap in a further round is no failure"
-    lab.curate(quality={"max_calls": None})
+    lab.make("quality_scores", quality={"max_calls": None})
     assert asked(endpoint) > before + 5, "and the next run goes on"
 
 
@@ -158,7 +162,7 @@ def test_the_plan_says_what_it_will_cost_before_anything_is_spent(lab, endpoint,
     assert f"{n} documents, of which 0 are answered already; 20 judged twice" in text
     assert f"{n + 20} calls to a-model" in text and "Cap: none" in text
     about = float(text.split("tokens, about ")[1].split(";")[0])
-    lab.curate(quality=LLM)
+    lab.make("quality_scores", "judge_report", quality=LLM)
     used = endpoint.counts.tokens
     assert about == pytest.approx((2 * used["prompt_tokens"] + 6 * used["completion_tokens"]) / 1e6, rel=0.5, abs=0.01)
     assert planned() == "" and "price unknown" in planned(temperature=0.3, price_in=None, price_out=None)
@@ -185,7 +189,7 @@ def test_the_judge_is_judged(lab, endpoint, tmp_path):
         "source,architecture,score\n"
         + "".join(f"{s},{i % 11},{i % 11 / 10}\n" for i, s in enumerate(sources["source"][:30]))
     )
-    lab.curate(quality=LLM | {"gold": str(gold), "repeats": 10})
+    lab.make("quality_scores", "judge_report", quality=LLM | {"gold": str(gold), "repeats": 10})
     report = lab.sql("SELECT * FROM judge_report")
     measured = {
         (r["section"], r["dimension"], r["measure"]): (r["value"], r["n"]) for r in report.iter_rows(named=True)
@@ -205,6 +209,7 @@ def test_the_judge_is_judged(lab, endpoint, tmp_path):
     shown = lab.instance.get_latest_materialization_event(dg.AssetKey("judge_report")).asset_materialization.metadata
     assert shown["picture"].value.startswith("![picture](data:image/png")
     gold.write_text("source,architecture\n" + "".join(f"{s},5\n" for s in sources["source"][:30]))
+    draw(False)
     computed = lab.curate(budget={"quality_bound": 1.0})
     assert computed == {"judge_report"} | AFTER_BUDGET, "the labels are an input"
     bound = lab.sql("SELECT * FROM budgets JOIN cluster_quality USING (cluster_id)")
@@ -282,7 +287,7 @@ def test_further_documents_go_where_the_error_is_large():
 
 @pytest.mark.run
 def test_answers_are_durable_and_say_what_was_shown(lab, endpoint):
-    lab.curate(quality=LLM)
+    lab.make("quality_scores", "judge_report", quality=LLM)
     store = sqlite3.connect(lab.data / ".judge" / "answers.sqlite")
     assert store.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert store.execute("SELECT count(*) FROM calls").fetchone()[0] == asked(endpoint)

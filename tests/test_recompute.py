@@ -125,11 +125,11 @@ def test_a_run_changes_only_the_fields_it_names_and_null_is_a_value(lab):
 
 
 def test_the_plan_says_what_the_run_then_does(lab):
-    for changes in ({"selection": {"beta": 0.0}}, {"clustering": {"k": 4}}, {}):
+    for changes in ({"selection": {"beta": 0.0}, "clustering": {"k": 4}}, {}):
         planned = {s.asset for s in lab.operations.plan(lab.instance, changes) if s.action == "compute"}
         assert planned == run(lab, **changes)
-    assert run(lab, selection={"beta": 0.3}, clustering={"k": 6}) == set(), "going back costs nothing"
-    assert run(lab, **SAME_RESULT) == set(), "these change no result"
+    back = {"selection": {"beta": 0.3}, "clustering": {"k": 6}}
+    assert run(lab, **back, **SAME_RESULT) == set(), "going back costs nothing, and the others change no result"
     why = {s.asset: s.why for s in lab.operations.plan(lab.instance, {"budget": {"tau": 0.9}})}
     assert "budget.tau: 0.5 → 0.9" in why["budgets"]
     assert why["subset"] == "budgets changes"

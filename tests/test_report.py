@@ -75,7 +75,9 @@ def hostile(new_lab, tmp_path):
         for i in range(96)
     ]
     pool.write_text("\n".join(json.dumps(row) for row in rows))
+    draw(False)
     lab = new_lab("hostile", pool, corpus={"id_field": "name", "title": f"{SCRIPT}{RTL}"})
+    draw(True)
     lab.curate(selection={"beta": 1.0}, budget={"total": 0.4})
     return lab
 

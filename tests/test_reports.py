@@ -56,7 +56,7 @@ def test_diversity_is_the_entropy_of_the_pool_the_subset_and_a_random_draw(lab):
 
 
 def test_a_random_draw_of_everything_has_the_entropy_of_the_corpus(lab):
-    lab.curate(budget={"total": 120, "unit": "documents"})
+    lab.make("budgets", "subset", budget={"total": 120, "unit": "documents"})
     rows = table(lab, "diversity", "cluster_id NULLS FIRST")
     assert rows["random"].to_numpy() == pytest.approx(rows["corpus"].to_numpy(), abs=1e-12)
     assert rows["subset"].to_numpy() == pytest.approx(rows["corpus"].to_numpy(), abs=1e-12)
@@ -100,7 +100,7 @@ def test_the_map_holds_a_sample_and_its_vectors_only(lab, monkeypatch):
     seen = []
     monkeypatch.setattr(corpus_map, "DOCUMENTS", 50)
     monkeypatch.setattr(corpus_map, "tsne", lambda x: seen.append(x.shape) or tsne(x))
-    lab.curate(clustering={"k": 5})
+    lab.make("partition", "clusters", "corpus_map", clustering={"k": 5})
     sample = table(lab, "corpus_map")
     assert seen == [(50, 32)] and len(sample) == 50
     clusters = dict(lab.sql("SELECT doc_id, cluster_id FROM clusters").rows())
@@ -173,7 +173,8 @@ def test_an_artifact_of_an_older_stage_is_used_without_the_tables_it_lacks(lab):
 
 
 def test_a_knob_stays_in_its_range_and_may_have_no_effect(lab):
-    lab.curate(budget={"tau": 3.0, "alpha": 0.0}, selection={"weight": "uniform"})
+    changes = {"budget": {"tau": 3.0, "alpha": 0.0}, "selection": {"weight": "uniform"}}
+    lab.make("budgets", "densities", "subset", "knobs", **changes)
     rows = {(r["knob"], r["factor"]): r for r in table(lab, "knobs", "knob, factor").rows(named=True)}
     assert rows["budget.tau", 2.0]["value"] == 4.0
     assert rows["budget.alpha", 2.0]["value"] == 0.0 and rows["budget.alpha", 2.0]["overlap"] == 1

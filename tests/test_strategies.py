@@ -111,11 +111,11 @@ def test_strategies_are_what_a_curation_with_their_profiles_takes(chosen):
     assert len({tuple(sorted(taken(name, 0))) for name in strategies.RUNGS}) > 3, "the test compares something"
     chosen.curate(**read_profile("static"))
     assert taken("static", 0) == set(chosen.sql("SELECT doc_id FROM subset")["doc_id"]), "the run meant is `curate`"
-    chosen.curate(selection={"weight": "density", "bandwidth_scale": 0.2, "beta": 0.9})
+    chosen.make("densities", "subset", selection={"weight": "density", "bandwidth_scale": 0.2, "beta": 0.9})
     select(chosen, strategies=["random", "in_force", "grip"])
     in_force, found = set(chosen.sql("SELECT doc_id FROM subset")["doc_id"]), rows(chosen)
     assert taken("in_force", 0) == in_force != taken("grip", 0), "by the densities of these settings"
-    chosen.curate(selection={"beta": 0.1})
+    chosen.make("subset", selection={"beta": 0.1})
     select(chosen)
     then, found = set(chosen.sql("SELECT doc_id FROM subset")["doc_id"]), rows(chosen)
     assert taken("in_force", 0) == then != in_force, "one knob is enough"
@@ -249,7 +249,7 @@ def test_a_strategy_may_say_how_its_budget_is_learned_and_needs_the_mixture():
 
 @pytest.mark.run
 def test_documents_as_the_unit_are_refused(lab):
-    lab.curate(budget={"unit": "documents"})
+    lab.make("budgets", "subset", budget={"unit": "documents"})
     assert "Set it to 'tokens'" in refusal(lab, strategies=["random"])
 
 
@@ -295,7 +295,7 @@ def test_dsir_takes_what_is_like_the_target(lab, tmp_path):
     assert rows(lab).filter(strategy="random").equals(before.filter(strategy="random"))
     select(lab, target=None)
     assert rows(lab).filter(strategy="dsir")["doc_id"].n_unique() > 10, "the benchmarks"
-    lab.curate(corpus={"benchmarks": []})
+    lab.make("corpus", corpus={"benchmarks": []})
     assert "there is none" in refusal(lab)
 
 

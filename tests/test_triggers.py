@@ -38,7 +38,7 @@ def metadata(lab, asset: str) -> dict:
 def test_new_documents_are_asked_for_once_and_only_when_the_copy_has_ended(lab, pool, tmp_path):
     mine = tmp_path / "mine"
     shutil.copytree(pool, mine)
-    lab.curate(corpus={"path": str(mine)})
+    lab.make("corpus", corpus={"path": str(mine)})
     assert look(lab, "new_documents").skip_message == "The pool has not changed."
     (mine / "new.py").write_text("def half(")
     first = look(lab, "new_documents")
@@ -82,7 +82,7 @@ def test_a_new_checkpoint_becomes_the_proxy_and_the_round_advances(lab, models, 
 def test_a_sensor_waits_while_a_run_is_going_on(lab, pool, tmp_path):
     mine = tmp_path / "mine"
     shutil.copytree(pool, mine)
-    lab.curate(corpus={"path": str(mine)})
+    lab.make("corpus", corpus={"path": str(mine)})
     (mine / "new.py").write_text("x = 1\n")
     first = look(lab, "new_documents")
     dg.DagsterInstance.create_run_for_job(
@@ -123,10 +123,11 @@ def test_a_materialization_says_which_knob_changed_and_what_came_of_it(lab):
     tags = lab.instance.get_runs(limit=1)[0].tags
     assert tags[event_log.CHANGED] == "selection.beta: 0.3 → 0.9"
     assert "subset" in tags[event_log.COMPUTED] and "embeddings" in tags[event_log.REUSED]
-    lab.curate(budget={"alpha": 0.5})
+    lab.make("budgets", budget={"alpha": 0.5})
     said = metadata(lab, "budgets")
     assert 0 < said["budget_moved"] < 1 and "share_before" in said["budget_moves"]
-    lab.curate(clustering={"k": 5})
+    measured = ("sigma_k", "probe_set", "quality_scores", "adaptation_deltas")
+    lab.make("partition", "clusters", *measured, "budgets", clustering={"k": 5})
     assert metadata(lab, "budgets")["changed"] == "- clustering.k: 6 → 5"
     assert "cannot be compared" in metadata(lab, "budgets")["budget_moves"]
 

@@ -23,10 +23,18 @@ def weighted_kappa(one_N: np.ndarray, other_N: np.ndarray, levels: int = 11) -> 
 
 def rank_correlation(one_N: np.ndarray, other_N: np.ndarray) -> float:
     """Spearman's rank correlation: Pearson's of the ranks; ties share their mean rank. NaN if one rater is constant."""
-    a_N, b_N = mean_ranks(one_N), mean_ranks(other_N)
-    if len(a_N) < 2 or a_N.std() == 0 or b_N.std() == 0:
+    if len(one_N) < 2:
         return float("nan")
-    return float(np.mean((a_N - a_N.mean()) * (b_N - b_N.mean())) / (a_N.std() * b_N.std()))
+    return float(rank_correlations(np.asarray(one_N)[None], np.asarray(other_N)[None])[0])
+
+
+def rank_correlations(one_RN: np.ndarray, other_RN: np.ndarray) -> np.ndarray:
+    """``rank_correlation`` of each row with the same row of the other, float64 (R,)."""
+    a_RN, b_RN = mean_ranks(one_RN), mean_ranks(other_RN)
+    spread_R = a_RN.std(axis=1) * b_RN.std(axis=1)
+    products_RN = (a_RN - a_RN.mean(axis=1, keepdims=True)) * (b_RN - b_RN.mean(axis=1, keepdims=True))
+    varies_R = spread_R > 0
+    return np.where(varies_R, products_RN.mean(axis=1) / np.where(varies_R, spread_R, 1), np.nan)
 
 
 def spearman_brown(halves: float) -> float:
@@ -36,10 +44,10 @@ def spearman_brown(halves: float) -> float:
 
 
 def mean_ranks(values_N: np.ndarray) -> np.ndarray:
-    """Ranks from 1, float64 (N,); ties share their mean rank."""
+    """Ranks from 1, float64 (N,), or (R, N) for the ranks within each row; ties share their mean rank."""
     from scipy.stats import rankdata  # slow to import
 
-    return rankdata(np.asarray(values_N, np.float64))
+    return rankdata(np.asarray(values_N, np.float64), axis=-1)
 
 
 def mutual_information(one_N: np.ndarray, other_N: np.ndarray) -> float:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from grip_assets.method.agreement import mean_ranks, rank_correlation
+from grip_assets.method.agreement import mean_ranks, rank_correlation, rank_correlations
 
 Z = 1.959964
 RESAMPLES = 1000
+BLOCK = 1_000_000  # things that are ranked together
 ROUNDING = 1e-9  # an interval that is not wider than this counts as having no width
 CELLS = 4_000_000  # most random numbers in memory at a time
 
@@ -79,7 +80,10 @@ def rank_agreement(x: np.ndarray, y: np.ndarray, seed: int = 0) -> Estimate:
     value = rank_correlation(x, y)
     if len(x) < 4 or not np.isfinite(value):
         return Estimate(value, np.nan, np.nan, len(x))
-    return Estimate(value, *bootstrap(lambda rows: rank_correlation(x[rows], y[rows]), len(x), seed), len(x))
+    rows_RN = _drawn(len(x), seed)
+    blocks = np.array_split(rows_RN, 1 + rows_RN.size // BLOCK)  # one at a time, a thousand small calls take a second
+    found_R = np.concatenate([rank_correlations(x[rows], y[rows]) for rows in blocks])
+    return Estimate(value, *_middle(found_R), len(x))
 
 
 def _both_known(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -90,8 +94,12 @@ def _both_known(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def bootstrap(statistic: Callable[[np.ndarray], float], n: int, seed: int = 0) -> tuple[float, float]:
     """Percentile interval of a statistic of n things. It gets the numbers (n,) of things drawn with replacement."""
-    rows_RN = np.random.default_rng(seed).integers(0, n, (RESAMPLES, n), dtype=np.int32)
-    return _middle(np.array([statistic(rows) for rows in rows_RN]))
+    return _middle(np.array([statistic(rows) for rows in _drawn(n, seed)]))
+
+
+def _drawn(n: int, seed: int) -> np.ndarray:
+    """The numbers of n things, drawn with replacement ``RESAMPLES`` times: int32 (RESAMPLES, n)."""
+    return np.random.default_rng(seed).integers(0, n, (RESAMPLES, n), dtype=np.int32)
 
 
 def _middle(found_R: np.ndarray) -> tuple[float, float]:

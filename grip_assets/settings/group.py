@@ -6,12 +6,13 @@ The groups themselves are in groups.py. Traits of a single field are in fields.p
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, ClassVar, Self
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from grip_assets.settings.fields import holds, in_words, size, trait
+from grip_assets.settings.fields import Condition, holds, in_words, size, trait
 
 
 class Group(BaseModel):
@@ -42,7 +43,7 @@ class Group(BaseModel):
 
     def applies(self, name: str) -> bool:
         """Whether the field makes a difference, given the values of the fields that its ``when`` names."""
-        ways = trait(type(self).model_fields[name], "when")
+        ways = conditions_of(type(self))[name]
         return not ways or any(self._hold(condition) for condition in ways)
 
     def _hold(self, condition: Mapping[str, Any]) -> bool:
@@ -54,8 +55,15 @@ class Group(BaseModel):
         Every stage gets these settings, so a field that does not apply cannot change a result.
         """
         fields = type(self).model_fields
-        unused = {name: field.get_default() for name, field in fields.items() if not self.applies(name)}
+        conditional = [name for name, ways in conditions_of(type(self)).items() if ways]
+        unused = {name: fields[name].get_default() for name in conditional if not self.applies(name)}
         return self.model_copy(update=unused) if unused else self
+
+
+@cache
+def conditions_of(schema: type[Group]) -> dict[str, list[Condition]]:
+    """The conditions (``when``) of each field. A run asks for them thousands of times."""
+    return {name: trait(field, "when") for name, field in schema.model_fields.items()}
 
 
 def _is_number(annotation: Any) -> bool:

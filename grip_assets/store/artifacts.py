@@ -108,11 +108,19 @@ class ArtifactStore:
 
     def ancestors(self, stage: str, version: str) -> dict[str, dict[str, Any]]:
         """Stage to manifest, for an artifact and all that it was made from. Inputs come before their readers."""
-        manifest = self.manifest(stage, version)
         found: dict[str, dict[str, Any]] = {}
-        for name, made_from in manifest["inputs"].items():
-            found |= self.ancestors(name, made_from)
-        return found | {stage: manifest}
+        seen: set[tuple[str, str]] = set()
+
+        def visit(name: str, made_from: str) -> None:
+            seen.add((name, made_from))
+            manifest = self.manifest(name, made_from)
+            for parent, parent_version in manifest["inputs"].items():
+                if (parent, parent_version) not in seen:  # two inputs often have the same ancestors
+                    visit(parent, parent_version)
+            found[name] = manifest
+
+        visit(stage, version)
+        return found
 
     def parquet(self, stage: str, version: str, table: str) -> str:
         """The files of a table, as a glob for DuckDB or polars. The order of their names is the order of the rows."""
