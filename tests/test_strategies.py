@@ -295,7 +295,7 @@ def test_dsir_takes_what_is_like_the_target(lab, tmp_path):
     assert rows(lab).filter(strategy="random").equals(before.filter(strategy="random"))
     select(lab, target=None)
     assert rows(lab).filter(strategy="dsir")["doc_id"].n_unique() > 10, "the benchmarks"
-    lab.make("corpus", corpus={"benchmarks": []})
+    lab.curate(corpus={"benchmarks": []})
     assert "there is none" in refusal(lab)
 
 
