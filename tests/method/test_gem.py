@@ -398,8 +398,8 @@ def test_a_temperature_that_is_not_set_follows_from_the_gaps():
 @pytest.mark.parametrize("temperature", [1.0, 8.0])
 def test_no_number_for_each_document_and_component_is_held(temperature, monkeypatch):
     monkeypatch.setenv("GRIP_WORKERS", "2")
-    monkeypatch.setattr(estep, "CHUNK", 1024)
-    n, k = 20_000, 96
+    monkeypatch.setattr(estep, "CHUNK", 512)
+    n, k = 10_000, 96
     rows = lloyd.prepare(mixture_of(n, 16, 50, 0))
     once = Options(seeds=1, iterations=3, temperature=temperature)
     fitted = gem.of(mixture.fit(rows, k, once))  # compiles
