@@ -14,6 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from grip_assets.report.page import (
+    attribution,
     balance,
     budget,
     clusters,
@@ -44,6 +45,7 @@ SHORT = {
     "scores": "Quality",
     "curves": "Loss",
     "mixing": "Mixing",
+    "attribution": "Attribution",
     "budget": "Budget",
     "stability": "Stability",
     "balance": "Balance",
@@ -59,6 +61,7 @@ SECTIONS = (
     coherence,
     balance,
     mixing,
+    attribution,
     budget,
     runs,
     diversity,

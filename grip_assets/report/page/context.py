@@ -51,7 +51,7 @@ class Context:
     def unused(self, *tables: str) -> list[Prose]:
         """One sentence for each asset that the settings do not need. Its tables exist and are empty."""
         in_force = dict(self.ask("report/run").select("asset", "version").iter_rows())
-        assets = dict.fromkeys(OWNERS[table] for table in tables)
+        assets = dict.fromkeys(OWNERS.get(table, table) for table in tables)
         manifests = {a: self.store.manifest(a, in_force[a]) for a in assets if a in in_force}
         return [
             say("<code>{asset}</code> is not used: {why}.", asset=asset, why=manifest["unused"])

@@ -99,6 +99,14 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Panels:
+    """Figures of one kind, beside each other where there is room."""
+
+    figures: Sequence[Figure]
+    kind: ClassVar[str] = "panels"
+
+
+@dataclass(frozen=True)
 class Prose:
     text: Markup
     tone: str = ""  # "missing": which asset to materialize
@@ -113,7 +121,7 @@ class Special:
     data: Mapping[str, Any]
 
 
-Block = Prose | Figure | Table | Special
+Block = Prose | Figure | Panels | Table | Special
 
 
 @dataclass(frozen=True)
