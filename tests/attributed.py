@@ -20,10 +20,26 @@ N, CLUSTERS, DIM, COPIES, TAKEN = 60, 5, 8, 10, 15
 KINDS = ("uniform", "few_clusters", "many_clusters", "duplicates", "length", "language")
 TARGETS = ("humaneval", "held_out:python")
 CONFIGURATIONS = (("unigram", "none", 0.0), ("unigram", "none", 1.0), ("head", "unit", 0.3))
-CHOSEN = "unigram none 1.0"
-WORDS = "It predicts better than additive scoring by 0.21 (0.08 to 0.33)."
-SCORES = {CHOSEN: 0.1, "unigram none 0.0": 0.8, "head unit 0.3": 1.6, "unigram_cross_entropy": 0.2, "length": 9.0}
+CHOSEN = "unigram/none/1"
+WORDS = "better than the default: +0.08 to +0.33"
+ADDITIVE = "unigram/none/0"
+SCORES = {CHOSEN: 0.1, ADDITIVE: 0.8, "head/unit/0.3": 1.6, "unigram_ce": 0.2, "length": 9.0}
 """Each score, and how noisy its predictions are."""
+
+CHOICE = {
+    "configuration": pl.String, "source": pl.String, "normalize": pl.String, "gamma": pl.Float64, "mean": pl.Float64,
+    "gain": pl.Float64, "lower_bound": pl.Float64, "upper_bound": pl.Float64, "chosen": pl.Boolean, "words": pl.String,
+}  # fmt: skip
+FIDELITY = {
+    "configuration": pl.String, "what": pl.String, "target": pl.String, "kind": pl.String, "size": pl.Int64,
+    "n": pl.Int64, "spearman": pl.Float64, "low": pl.Float64, "high": pl.Float64, "ceiling": pl.Float64,
+    "ratio": pl.Float64, "over_additive": pl.Float64, "over_additive_low": pl.Float64, "over_additive_high": pl.Float64,
+    "seconds": pl.Float64, "flops": pl.Float64, "bytes": pl.Int64, "words": pl.String,
+}  # fmt: skip
+PREDICTIONS = {
+    "configuration": pl.String, "subset_id": pl.String, "role": pl.String, "kind": pl.String, "size": pl.Int64,
+    "target": pl.String, "predicted": pl.Float64, "utility": pl.Float64,
+}  # fmt: skip
 
 
 def doc(i: int) -> str:
@@ -84,26 +100,26 @@ class Attributed:
         })  # fmt: skip
         return {"sketches": pl.concat(frames), "sketch_sources": sources}
 
-    def trials(self) -> list[tuple[int, str, str, int]]:
-        """Number, role, kind and size of each trial."""
+    def trials(self) -> list[tuple[str, str, str, int]]:
+        """Name, role, kind and size of each trial."""
         found = []
         for size in self.sizes:
             for role in ("calibration", "check"):
                 for kind in KINDS:
-                    found += [(len(found) + i, role, kind, size) for i in range(5)]
+                    found += [(f"trial-{len(found) + i}", role, kind, size) for i in range(5)]
         return found
 
     def of_trials(self) -> dict[str, pl.DataFrame]:
         trials = self.trials() if self.measured else []
-        subsets = [(i, i % 6, role, kind, size, doc(i % N), 1) for i, role, kind, size in trials]
+        subsets = [(name, i % 6, role, kind, size, doc(i % N), 1) for i, (name, role, kind, size) in enumerate(trials)]
         utilities = [
-            (i, seed, target, None if i == 3 else self.utility(i, t) + 0.001 * seed, 3.0, 2.0, "the loss is not finite" if i == 3 else None)
-            for i, *_ in trials
+            (name, seed, target, None if i == 3 else self.utility(i, t), 3.0, 2.0, "the loss is not finite" if i == 3 else None)
+            for i, (name, *_) in enumerate(trials)
             for seed in (0, 1)
             for t, target in enumerate(self.targets)
         ]  # fmt: skip
-        of = {"subset_id": pl.Int64, "block": pl.Int32, "role": pl.String, "kind": pl.String, "size": pl.Int64, "doc_id": pl.String, "repeats": pl.Int64}  # fmt: skip
-        measured = {"subset_id": pl.Int64, "seed": pl.Int64, "target": pl.String, "utility": pl.Float64, "loss_start": pl.Float64, "loss": pl.Float64, "failed": pl.String}  # fmt: skip
+        of = {"subset_id": pl.String, "block": pl.Int32, "role": pl.String, "kind": pl.String, "size": pl.Int64, "doc_id": pl.String, "repeats": pl.Int64}  # fmt: skip
+        measured = {"subset_id": pl.String, "seed": pl.Int64, "target": pl.String, "utility": pl.Float64, "loss_start": pl.Float64, "loss": pl.Float64, "failed": pl.String}  # fmt: skip
         return {
             "trial_subsets": pl.DataFrame(subsets, of, orient="row"),
             "utilities": pl.DataFrame(utilities, measured, orient="row"),
@@ -118,51 +134,67 @@ class Attributed:
             pl.DataFrame({"doc_id": [doc(i) for i in range(N)], "target": target, "alignment": self.alignment / (t + 1)})
             for t, target in enumerate(self.targets)
         )  # fmt: skip
-        gains = {CHOSEN: (0.21, 0.08, 0.33), "head unit 0.3": (0.05, -0.1, 0.2)}
-        if not self.better:
-            gains = {name: (-0.02, -0.1, -0.01) for name in gains}
-        chosen = CHOSEN if self.better else "unigram none 0.0"
-        choice = pl.DataFrame([
-            {
-                "configuration": f"{s} {n} {g}", "source": s, "normalize": n, "gamma": g,
-                **dict(zip(("mean", "lower_bound", "upper_bound"), gains.get(f"{s} {n} {g}", (0.0, 0.0, 0.0)) if self.measured else (None,) * 3, strict=True)),
-                "chosen": f"{s} {n} {g}" == chosen,
-                "words": (WORDS if self.better else "It predicts no better than additive.") if f"{s} {n} {g}" == chosen and self.measured else "",
-            }
-            for s, n, g in (CONFIGURATIONS if self.measured else [c for c in CONFIGURATIONS if f"{c[0]} {c[1]} {c[2]}" == chosen])
-        ], {"configuration": pl.String, "source": pl.String, "normalize": pl.String, "gamma": pl.Float64, "mean": pl.Float64, "lower_bound": pl.Float64, "upper_bound": pl.Float64, "chosen": pl.Boolean, "words": pl.String})  # fmt: skip
+        chosen = CHOSEN if self.better else ADDITIVE
+        gains = {
+            CHOSEN: (0.21, 0.08, 0.33) if self.better else (-0.02, -0.1, -0.01),
+            "head/unit/0.3": (0.05, -0.1, 0.2),
+        }
+        words = {True: f"chosen: {WORDS}", False: "chosen: the quadratic term is no gain"}[self.better]
+        rows = []
+        for source, normalize, gamma in CONFIGURATIONS:
+            name = f"{source}/{normalize}/{gamma:g}"
+            if self.measured:
+                gain, low, high = gains.get(name, (0.0, 0.0, 0.0))
+                rows.append(
+                    (
+                        name,
+                        source,
+                        normalize,
+                        gamma,
+                        0.6 + gain,
+                        gain,
+                        low,
+                        high,
+                        name == chosen,
+                        words if name == chosen else "worse",
+                    )
+                )
+            elif name == chosen:
+                rows.append(
+                    (name, source, normalize, gamma, None, None, None, None, True, "as set: nothing was measured")
+                )
         return {
             "attribution": aligned,
-            "attribution_choice": choice,
-            "attribution_fidelity": self.of_fidelity(),
-            "attribution_predicted": self.of_predicted(),
-        }
+            "attribution_choice": pl.DataFrame(rows, CHOICE, orient="row"),
+            "attribution_fidelity": self.of_fidelity(chosen),
+            "attribution_predictions": self.of_predictions(),
+        }  # fmt: skip
 
-    def of_fidelity(self) -> pl.DataFrame:
-        rows = [
-            {
-                "configuration": name, "target": target, "kind": kind, "size": size,
-                "spearman": (rho := (0.9 if kind == "structured" else 0.6) / (1 + noise)), "low": rho - 0.1, "high": min(rho + 0.1, 1.0),
-                "ceiling": 0.95, "ratio": rho / 0.95, "seconds": 2.5 if "unigram" in name else 340.0,
-                "flops": 0.0 if "unigram" in name else 4e12, "bytes": 2 * DIM * N,
-            }
-            for name, noise in SCORES.items()
-            for target in self.targets
-            for size in self.sizes
-            for kind in ("structured", "uniform")
-        ] if self.measured else []  # fmt: skip
-        schema = {"configuration": pl.String, "target": pl.String, "kind": pl.String, "size": pl.Int64, "spearman": pl.Float64, "low": pl.Float64, "high": pl.Float64, "ceiling": pl.Float64, "ratio": pl.Float64, "seconds": pl.Float64, "flops": pl.Float64, "bytes": pl.Int64}  # fmt: skip
-        return pl.DataFrame(rows, schema)
+    def of_fidelity(self, chosen: str) -> pl.DataFrame:
+        rows = []
+        for name, noise in SCORES.items() if self.measured else []:
+            what = "chosen" if name == chosen else "configuration" if "/" in name else "baseline"
+            cost = (2.5, 0.0) if "unigram" in name else (340.0, 4e12)
+            over = (None, None, None) if name != CHOSEN else (0.3, 0.2, 0.4) if self.better else (-0.1, -0.2, 0.0)
+            for target in [*self.targets, "mean of targets"]:
+                for size in self.sizes:
+                    for kind in ("random", "structured"):
+                        rho = (0.9 if kind == "structured" else 0.6) / (1 + noise)
+                        rows.append((
+                            name, what, target, kind, size, 24, rho, rho - 0.1, min(rho + 0.1, 1.0), 0.95, rho / 0.95,
+                            *over, *cost, 2 * DIM * N, "planted",
+                        ))  # fmt: skip
+        return pl.DataFrame(rows, FIDELITY, orient="row")
 
-    def of_predicted(self) -> pl.DataFrame:
+    def of_predictions(self) -> pl.DataFrame:
         rows = [
-            (name, trial, target, 100 * self.utility(trial, t) + 10 * noise * self.rng.normal())
+            (name, trial, role, kind, size, target, 100 * self.utility(i, t) + 10 * noise * self.rng.normal(), None if i == 3 else self.utility(i, t))
             for name, noise in SCORES.items()
-            for trial, *_ in (self.trials() if self.measured else [])
+            for i, (trial, role, kind, size) in enumerate(self.trials() if self.measured else [])
+            if "/" in name or role == "check"
             for t, target in enumerate(self.targets)
-        ]
-        schema = {"configuration": pl.String, "subset_id": pl.Int64, "target": pl.String, "predicted": pl.Float64}
-        return pl.DataFrame(rows, schema, orient="row")
+        ]  # fmt: skip
+        return pl.DataFrame(rows, PREDICTIONS, orient="row")
 
     def of_subset(self) -> dict[str, pl.DataFrame]:
         greedy = self.rule == "greedy"

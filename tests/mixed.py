@@ -205,6 +205,8 @@ class Mixed:
 def publish(store, stage, inputs=None, settings=None, metrics=None, **tables):
     manifest = {"version": "planted", "stage": stage, "inputs": inputs or {}, "settings": settings or {}}
     manifest["main"] = next(iter(tables))
-    with store.publish(stage, manifest | {"computed_at": 0, "seconds": 0, "run_id": "", "metrics": metrics or {}}) as draft:
+    with store.publish(
+        stage, manifest | {"computed_at": 0, "seconds": 0, "run_id": "", "metrics": metrics or {}}
+    ) as draft:
         for name, table in tables.items():
             draft.write(name, table)

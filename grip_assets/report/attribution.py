@@ -9,7 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from grip_assets.store.attributed import Attributed
+from grip_assets.store.attributed import MEAN, Attributed
+from grip_assets.store.cluster_names import cut
 
 KINDS = {
     "uniform": "drawn at random",
@@ -19,101 +20,108 @@ KINDS = {
     "length": "by length",
     "language": "by language",
 }
-GROUPS = {"structured": "structured trials", "uniform": "uniform trials", "all": "all trials"}
+GROUPS = {"structured": "structured trials", "random": "random trials"}
+"""Families of kinds, which the table of fidelity keeps apart."""
 NO_BETTER = "predicts no better than additive"
 
 
 def target_label(target: str) -> str:
-    return target.replace("held_out:", "held out: ") if target != "held_out" else "held-out projects"
+    """A target in words. The value of a held-out target comes from documents, so invisible characters are left out."""
+    if target in (MEAN, "held_out"):
+        return {MEAN: "all targets, mean", "held_out": "held-out projects"}[target]
+    return cut(target.replace("held_out:", "held out: "))
 
 
 def group_label(kind: str) -> str:
-    return GROUPS.get(kind) or f"trials: {KINDS.get(kind, kind)}"
+    return GROUPS.get(kind, f"{kind} trials")
 
 
 def how_chosen(found: Attributed) -> str:
-    """Why the chosen configuration was chosen, in a sentence or two."""
-    row = found.chosen
+    """Why the chosen configuration was chosen, in a sentence."""
     if found.settings.get("choose", "none") == "none":
-        return "Source and γ are those of the settings (attribution.choose is none), and no training has tested them."
-    words = str(row["words"] or "").strip()
-    return words if words.endswith((".", "")) else f"{words}."
+        return "Source and γ are as set (attribution.choose is none), and no training has tested them."
+    words = str(found.chosen["words"] or "").strip().removeprefix("chosen: ").rstrip(".")
+    return f"It was chosen by the calibration trials: {words}." if words else ""
 
 
 def quadratic(found: Attributed) -> str:
-    """Whether the quadratic term helps to predict, as a sentence; "" if that was not measured."""
-    rows = found.choice.filter(pl.col("gamma") > 0).drop_nulls("mean")
-    if rows.is_empty():
+    """Whether the quadratic term predicts trials that chose nothing, in sentences; "" if that was not measured."""
+    if not found.measured:
         return ""
-    best = max(rows.iter_rows(named=True), key=lambda row: (row["mean"], row["configuration"]))
-    what = f"The best configuration with a quadratic term ({found.label(best['configuration'])})"
-    gain = f"{signed(best['mean'])} ({signed(best['lower_bound'])} to {signed(best['upper_bound'])})"
-    if best["lower_bound"] > 0:
-        return f"{what} predicts better than additive: Spearman {gain}."
-    if best["upper_bound"] < 0:
-        return f"{what} {NO_BETTER}, but worse: Spearman {gain}."
-    return f"{what} {NO_BETTER}: Spearman {gain}, and the interval holds 0."
+    if not found.chosen["gamma"]:
+        return f"The score is additive: in this pool, a quadratic term {NO_BETTER}."
+    return " ".join(_over_additive(row) for row in _own(found).drop_nulls("over_additive").iter_rows(named=True))
+
+
+def _over_additive(row: Mapping[str, Any]) -> str:
+    where = f"On {group_label(row['kind'])} it"
+    gain = f"{signed(row['over_additive'])} ({signed(row['over_additive_low'])} to {signed(row['over_additive_high'])})"
+    if (row["over_additive_low"] or 0) > 0:
+        return f"{where} predicts better than additive: Spearman {gain}."
+    worse = ", but worse" if (row["over_additive_high"] or 0) < 0 else ""
+    return f"{where} {NO_BETTER}{worse}: Spearman {gain}."
+
+
+def overall(fidelity: pl.DataFrame) -> pl.DataFrame:
+    """The rows for all targets together, or all rows if there is one target."""
+    together = fidelity.filter(target=MEAN)
+    return together if len(together) else fidelity
+
+
+def _own(found: Attributed) -> pl.DataFrame:
+    rows = overall(found.fidelity).filter(configuration=found.chosen["configuration"])
+    return rows.sort(pl.col("kind").replace_strict(kinds(found), range(len(kinds(found)))), "size")
 
 
 def summary(found: Attributed) -> pl.DataFrame:
-    """One row for each score and kind: means over targets and sizes of Spearman and ceiling, and the cost.
-
-    Columns configuration, kind, spearman, ceiling, targets, seconds, flops, bytes; the best structured score first.
-    """
-    by = found.fidelity.group_by("configuration", "kind", maintain_order=True).agg(
-        pl.mean("spearman"),
-        pl.mean("ceiling"),
-        targets=pl.col("target").n_unique(),
-        **{name: pl.col(name).first() for name in ("seconds", "flops", "bytes")},
-    )
-    first = pl.col("spearman").filter(pl.col("kind") == first_kind(found)).first().over("configuration")
-    return by.sort(first, "configuration", "kind", descending=[True, False, False], nulls_last=True, maintain_order=True)
+    """One row for each score, kind and size: the columns of ``attribution_fidelity``, for all targets together. The
+    score that is best on the first kind comes first."""
+    rows = overall(found.fidelity)
+    if rows.is_empty():
+        return rows
+    first = pl.col("spearman").fill_nan(None).filter(pl.col("kind") == kinds(found)[0]).mean().over("configuration")
+    order = rows.with_columns(first=first).sort("first", "configuration", descending=[True, False], nulls_last=True)
+    names = order["configuration"].unique(maintain_order=True).to_list()
+    place = pl.col("configuration").replace_strict(names, range(len(names)), return_dtype=pl.Int64)
+    return rows.with_columns(place=place).sort("place", "kind", "size", descending=[False, True, False]).drop("place")
 
 
 def kinds(found: Attributed) -> list[str]:
     """The kinds of trials in the table of fidelity, those with structure first."""
-    there = found.fidelity["kind"].unique().to_list()
-    order = ["structured", *(kind for kind in KINDS if kind != "uniform"), "uniform", "all"]
-    return sorted(there, key=lambda kind: (order.index(kind) if kind in order else len(order), kind))
+    return sorted(found.fidelity["kind"].unique().to_list(), reverse=True)
 
 
-def first_kind(found: Attributed) -> str:
-    return kinds(found)[0]
+def in_words(found: Attributed) -> str:
+    """How well the chosen score ranks trials that chose nothing, of each kind and size, without a full stop."""
+    sizes = found.fidelity["size"].n_unique() > 1
+    return "; ".join(_predicts(row, sizes) for row in _own(found).iter_rows(named=True))
 
 
-def in_words(found: Attributed, target: str | None = None, size: int | None = None) -> str:
-    """How well the chosen score ranks trials that chose nothing, for each kind. ``target``, ``size``: None: all."""
-    rows = found.fidelity.filter(configuration=found.chosen["configuration"])
-    rows = rows if target is None else rows.filter(target=target)
-    rows = rows if size is None else rows.filter(size=size)
-    said = [_of_kind(rows.filter(kind=kind), kind) for kind in kinds(found)]
-    return "; ".join(filter(None, said))
+def _predicts(row: Mapping[str, Any], sizes: bool) -> str:
+    of = f"{group_label(row['kind'])}" + (f" of {row['size']:,} tokens" if sizes else "")
+    if row["spearman"] is None or row["spearman"] != row["spearman"]:
+        return f"{of}: too few to say"
+    interval = f" ({number(row['low'])} to {number(row['high'])})"
+    return f"{of}: Spearman {number(row['spearman'])}{interval}, {ceiling(row['ceiling'])}"
 
 
-def _of_kind(rows: pl.DataFrame, kind: str) -> str:
-    rows = rows.drop_nulls("spearman")
-    if rows.is_empty():
-        return ""
-    interval = f" ({number(rows['low'][0])} to {number(rows['high'][0])})" if len(rows) == 1 else ""
-    mean = f", mean of {len(rows)} targets" if len(rows) > 1 else ""
-    ceiling = rows["ceiling"].drop_nulls().mean()
-    noise = f", noise ceiling {number(ceiling)}" if ceiling is not None else ", noise ceiling not measured"
-    return f"{group_label(kind)}: Spearman {number(rows['spearman'].mean())}{interval}{mean}{noise}"
+def ceiling(value: float | None) -> str:
+    return "noise ceiling not measured" if value is None else f"noise ceiling {number(value)}"
 
 
 def best_other(found: Attributed) -> str:
     """The baseline that predicts best, and whether it does so better than the chosen score; "" if there is none."""
-    rows = summary(found).filter(kind=first_kind(found)).drop_nulls("spearman")
-    names = found.choice["configuration"].implode()
-    own = rows.filter(configuration=found.chosen["configuration"])["spearman"]
-    others = rows.filter(~pl.col("configuration").is_in(names))
+    if not found.measured:
+        return ""
+    rows = summary(found).filter(kind=kinds(found)[0]).drop_nulls("spearman")
+    own, others = rows.filter(configuration=found.chosen["configuration"]), rows.filter(what="baseline")
     if others.is_empty() or own.is_empty():
         return ""
-    best = others.sort("spearman", "configuration", descending=[True, False]).row(0, named=True)
-    what = f"Of the baselines, {found.label(best['configuration'])} predicts best"
-    if best["spearman"] > own[0]:
-        return f"{what}, and better than the chosen score: {number(best['spearman'])} against {number(own[0])}."
-    return f"{what}: {number(best['spearman'])}, and the chosen score {number(own[0])}."
+    best, mine = others.sort("spearman", descending=True).row(0, named=True), own["spearman"].max()
+    what = f"Of the baselines, {found.label(best['configuration'])} predicts {group_label(best['kind'])} best"
+    if best["spearman"] > mine:
+        return f"{what}, and better than the chosen score: {number(best['spearman'])} against {number(mine)}."
+    return f"{what}: {number(best['spearman'])}, and the chosen score {number(mine)}."
 
 
 def number(value: Any) -> str:

@@ -12,19 +12,20 @@ import polars as pl
 
 from grip_assets.store.artifacts import ArtifactStore
 
+MEAN = "mean of targets"
+"""Value of the column ``target`` of ``attribution_fidelity`` where it is the mean over targets."""
 BASELINES = {
-    "random": "random",
-    "unigram_cross_entropy": "unigram cross-entropy",
-    "unigram_chi2": "unigram χ²",
+    "random": "random order",
+    "length": "length",
     "graddot": "GradDot",
     "cosine": "cosine of gradients",
-    "kernelsm": "KernelSM",
-    "kernel_sm": "KernelSM",
     "trak": "TRAK-like",
     "influence": "influence",
+    "kernelsm": "KernelSM",
     "embedding": "embedding similarity",
+    "unigram_ce": "unigram cross-entropy",
+    "unigram_chi2": "unigram χ²",
     "dsir": "DSIR's n-grams",
-    "length": "length",
 }
 
 

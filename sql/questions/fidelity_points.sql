@@ -1,11 +1,6 @@
--- How does the predicted utility of each trial compare with the measured one? One score, such as the chosen one, is one
--- value of configuration. A utility is the mean over the seeds whose training succeeded.
--- in: attribution_predicted, trial_subsets, utilities   out: one row per score, target and trial
-WITH trials AS (SELECT DISTINCT subset_id, role, kind, size FROM trial_subsets),
-measured AS (
-    SELECT subset_id, target, avg(utility) AS utility, count(*) AS seeds
-    FROM utilities WHERE utility IS NOT NULL GROUP BY subset_id, target
-)
-SELECT p.configuration, p.target, t.size, t.role, t.kind, p.subset_id, p.predicted, m.utility, m.seeds
-FROM attribution_predicted AS p JOIN trials AS t USING (subset_id) JOIN measured AS m USING (subset_id, target)
-ORDER BY p.target, t.size, t.role, t.kind, p.subset_id, p.configuration
+-- How does the predicted utility of each trial compare with the measured one? A score is a configuration or a baseline.
+-- Scores have units of their own, so only their order can be compared. A trial whose training failed is left out.
+-- in: attribution_predictions   out: one row per score, target and trial
+SELECT configuration, target, size, role, kind, subset_id, predicted, utility
+FROM attribution_predictions WHERE utility IS NOT NULL
+ORDER BY target, size, role, kind, subset_id, configuration

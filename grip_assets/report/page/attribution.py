@@ -7,8 +7,6 @@ alignment of documents is a colouring of the corpus map (corpus_map.py).
 from collections.abc import Mapping
 from typing import Any
 
-import polars as pl
-
 from grip_assets.report import attribution
 from grip_assets.report.attribution import target_label
 from grip_assets.report.page import attribution_figures as figures
@@ -83,9 +81,9 @@ def _fidelity(context: Context, found: Attributed) -> list[Block]:
 
 
 def _panels(context: Context, found: Attributed) -> list[Block]:
-    if context.lacks("attribution_predicted", "trial_subsets", "utilities"):
+    if context.lacks("attribution_predictions"):
         return []
-    points = context.ask("questions/fidelity_points").drop_nulls(["predicted", "utility"])
+    points = context.ask("questions/fidelity_points")
     views = points.select("target", "size").unique(maintain_order=True).rows()
     panels = [figures.fidelity(found, points, *view, number) for number, view in enumerate(views[:PANELS], 1)]
     more = len(views) - PANELS
@@ -102,7 +100,9 @@ def _changed(context: Context) -> list[Block]:
     counts = dict(context.table("greedy_changes", "change").group_by("change").len().iter_rows())
     left, instead = counts.get("left out", 0), counts.get("taken instead", 0)
     if not left + instead:
-        return [say("<strong>What the quadratic term changed</strong>: nothing. Additive scores take the same documents.")]
+        return [
+            say("<strong>What the quadratic term changed</strong>: nothing. Additive scores take the same documents.")
+        ]
     said = say(
         "<strong>What the quadratic term changed</strong>: {left} documents would have been taken for their alignment"
         " alone, and were left out, because what they offer was covered. {instead} others were taken instead."
@@ -165,7 +165,7 @@ def _instead(context: Context) -> list[Block]:
 def _gains(context: Context) -> list[Block]:
     if context.lacks("subset") or "rank" not in context.connection.table("subset").columns:
         return []
-    rows: pl.DataFrame = context.ask("questions/greedy_gains")
+    rows = context.ask("questions/greedy_gains")
     return [figures.gains(rows)] if len(rows) > 1 else []
 
 

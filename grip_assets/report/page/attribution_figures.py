@@ -1,6 +1,7 @@
 """The pictures of the section Attribution, each with its table: fidelity, scores and their cost, clusters, gains."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 import polars as pl
@@ -8,20 +9,28 @@ import polars as pl
 from grip_assets.report import attribution
 from grip_assets.report.attribution import KINDS, number, target_label
 from grip_assets.report.page.context import AXIS, Context
-from grip_assets.report.page.inert import wrapped
+from grip_assets.report.page.inert import label, wrapped
 from grip_assets.report.page.mixing_figures import whiskers
 from grip_assets.report.page.palette import LIGHT, SERIES
 from grip_assets.report.page.parts import Choice, Column, Figure, Table, figure
-from grip_assets.store.attributed import Attributed
+from grip_assets.store.attributed import MEAN, Attributed
 
 MOST = 30  # rows of a picture; its table has all
 SCORES = 8  # other scores that a panel can show
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
-ROLES = {"check": "check", "calibration": "calibration"}
+ROLES = ("check", "calibration")
+
+
+class ScoreColumn(Column):
+    """A column of the names of scores, which are long."""
+
+    @property
+    def look(self) -> str:
+        return "who"
 
 
 def fidelity(found: Attributed, points: pl.DataFrame, target: str, size: int, number_of: int) -> Figure:
-    """Predicted against measured utility of the trials of one size. ``points``: sql/questions/fidelity_points.sql."""
+    """Predicted against measured utility of the trials of one size. ``points``: the table ``attribution_predictions``."""
     here = points.filter(target=target, size=size)
     own = found.chosen["configuration"]
     shown = here.filter(configuration=own)
@@ -30,7 +39,7 @@ def fidelity(found: Attributed, points: pl.DataFrame, target: str, size: int, nu
     drawn = go.Figure(traces)
     drawn.update_xaxes(title="predicted by the score", nticks=5, zeroline=False)
     drawn.update_yaxes(title="measured utility, bits per byte", zeroline=False)
-    names = [own, *(name for name in _others(found) if name != own)][: SCORES + 1]
+    names = list(dict.fromkeys([own, *_additive(found), *_order(found)]))[: SCORES + 1]
     choices = [
         Choice(
             found.label(name),
@@ -41,12 +50,11 @@ def fidelity(found: Attributed, points: pl.DataFrame, target: str, size: int, nu
     ]
     several = points["size"].n_unique() > 1
     columns = [
-        Column("subset_id", "Trial", "d"),
+        Column("subset_id", "Trial"),
         Column("role", "Role"),
         Column("kind", "Kind"),
         Column("predicted", "Predicted", ".4g"),
         Column("utility", "Measured", ".4f", "bits per byte; more is better"),
-        Column("seeds", "Seeds", "d"),
     ]
     table = Table("Trials", columns, shown.to_dicts(), folded=True)
     title = target_label(target) + (f", {size:,} tokens" if several else "")
@@ -84,20 +92,35 @@ def _cloud(points: pl.DataFrame, kind: str, role: str) -> go.Scatter:
         legendgroup=kind,
         showlegend=not open_,
         marker={"size": 9, "symbol": f"{symbol}-open" if open_ else symbol, "color": SERIES[place % len(SERIES)]},
-        text=[f"trial {i}, {role}" for i in points["subset_id"]],
+        text=[f"{label(i)}, {role}" for i in points["subset_id"]],
         hovertemplate="%{text}: predicted %{x:.4g}, measured %{y:.4f}<extra>%{fullData.name}</extra>",
     )
 
 
 def _predicted(trials: pl.DataFrame, of_score: pl.DataFrame) -> dict[str, list[float]]:
     """What another score predicts of these trials, in their order."""
-    values = of_score.select("subset_id", other="predicted")
+    values = of_score.select("subset_id", other="predicted")  # none for a trial of the calibration, if it is a baseline
     return {"x": trials.join(values, on="subset_id", how="left", maintain_order="left")["other"].to_list()}
 
 
-def _others(found: Attributed) -> list[str]:
-    """All scores, the best first."""
+def _order(found: Attributed) -> list[str]:
+    """All scores, the best on structured trials first."""
     return attribution.summary(found)["configuration"].unique(maintain_order=True).to_list()
+
+
+def _additive(found: Attributed) -> list[str]:
+    """The additive score of the chosen features."""
+    same = found.choice.filter(source=found.chosen["source"], normalize=found.chosen["normalize"], gamma=0.0)
+    return same["configuration"].to_list()
+
+
+def _shown(found: Attributed) -> list[str]:
+    """The scores of the picture: the chosen one, its additive one, all baselines, and the best of the others."""
+    order = _order(found)
+    baselines = found.fidelity.filter(what="baseline")["configuration"].unique(maintain_order=True).to_list()
+    first = [found.chosen["configuration"], *_additive(found), *baselines]
+    kept = list(dict.fromkeys([*first, *order]))[:MOST]
+    return [name for name in order if name in kept]
 
 
 def _note(found: Attributed, score: str, target: str, size: int) -> str:
@@ -113,8 +136,8 @@ def _note(found: Attributed, score: str, target: str, size: int) -> str:
 
 def scores(found: Attributed) -> Figure:
     """Spearman of every configuration and baseline, one choice a target and size."""
-    views = found.fidelity.select("target", "size").unique(maintain_order=True).rows()
-    order = _others(found)[:MOST]
+    views = _views(found)
+    order = _shown(found)
     y = _labels(found, order)
     kinds = attribution.kinds(found)
     many = found.fidelity["size"].n_unique() > 1
@@ -155,6 +178,12 @@ def scores(found: Attributed) -> Figure:
     )  # fmt: skip
 
 
+def _views(found: Attributed) -> list[tuple[str, int]]:
+    """Targets and sizes, the mean of targets first."""
+    rows = found.fidelity.select("target", "size").unique(maintain_order=True)
+    return rows.sort(pl.col("target") != MEAN, maintain_order=True).rows()
+
+
 def _labels(found: Attributed, order: Sequence[str]) -> list[str]:
     own = found.chosen["configuration"]
     return [wrapped(found.label(name) + (" (chosen)" if name == own else ""), AXIS) for name in order]
@@ -179,32 +208,31 @@ def _ceilings(found: Attributed, target: str, size: int) -> str:
 
 
 def cost_table(found: Attributed) -> Table:
-    """All configurations and baselines with fidelity by kind and cost."""
-    rows = attribution.summary(found)
-    kinds = attribution.kinds(found)
-    wide: dict[str, dict] = {}
-    for row in rows.iter_rows(named=True):
-        one = wide.setdefault(row["configuration"], {**row, "name": found.label(row["configuration"])})
-        one[f"rho_{row['kind']}"], one[f"ceiling_{row['kind']}"] = row["spearman"], row["ceiling"]
-    own = found.chosen["configuration"]
-    for name, one in wide.items():
-        one["name"] += " (chosen)" if name == own else ""
+    """All configurations and baselines with fidelity by kind, for all targets together, and cost."""
+    kinds, own = attribution.kinds(found), found.chosen["configuration"]
+    many = found.fidelity["size"].n_unique() > 1
+    wide: dict[tuple[str, int], dict[str, Any]] = {}
+    for row in attribution.summary(found).iter_rows(named=True):
+        name = found.label(row["configuration"]) + (" (chosen)" if row["configuration"] == own else "")
+        one = wide.setdefault((row["configuration"], row["size"]), {**row, "name": name})
+        one |= {f"{column}_{row['kind']}": row[column] for column in ("spearman", "low", "high", "ceiling", "words")}
+    for one in wide.values():
         one["gigaflops"] = None if one["flops"] is None else one["flops"] / 1e9
         one["megabytes"] = None if one["bytes"] is None else one["bytes"] / 1e6
-    columns = [
-        Column("name", "Score"),
-        *(
-            column
-            for kind in kinds
-            for column in (
-                Column(f"rho_{kind}", f"{attribution.group_label(kind).capitalize()}: ρ", ".2f", "mean over targets and sizes"),
-                Column(f"ceiling_{kind}", "ceiling", ".2f", "Spearman of two trainings of the same trials"),
-            )
-        ),
+    columns = [ScoreColumn("name", "Score"), *([Column("size", "Tokens", ",d", "of a trial")] if many else [])]
+    for kind in kinds:
+        columns += [
+            Column(f"spearman_{kind}", f"ρ, {kind}", ".2f", f"{attribution.group_label(kind)}: Spearman"),
+            Column(f"low_{kind}", "95%, from", ".2f"),
+            Column(f"high_{kind}", "to", ".2f"),
+            Column(f"ceiling_{kind}", "Ceiling", ".2f", "Spearman of two trainings of the same trials"),
+        ]
+    columns += [
         Column("seconds", "Seconds", ",.1f", "to make its features and scores, here"),
         Column("gigaflops", "GFLOP", ",.1f", "operations of the models"),
         Column("megabytes", "MB", ",.1f", "that it keeps"),
-    ]  # fmt: skip
+        ScoreColumn(f"words_{kinds[0]}", "In words", hint=attribution.group_label(kinds[0])),
+    ]
     return Table("Fidelity and cost of every score", columns, list(wide.values()))
 
 

@@ -89,7 +89,7 @@ def nearest(sketches: str, source: str, left: pl.Series, taken: pl.Series) -> pl
     best_LN, names_LN = np.full((len(ids), 0), -np.inf), np.empty((len(ids), 0), object)
     for block in blocks(sketches, ["doc_id", "source", "sketch"]):
         chosen = _rows(block, source, taken)
-        if not len(chosen):
+        if not (len(chosen) and len(ids)):
             continue
         similarity_LB = _cosines(x_LF, matrix(chosen["sketch"]))
         names_LB = np.broadcast_to(np.array(chosen["doc_id"].to_pylist(), object), similarity_LB.shape)

@@ -1,0 +1,236 @@
+"""What a person sees of an attribution: the section of the page, the terminal, the card; on planted tables."""
+
+import json
+import re
+
+import numpy as np
+import polars as pl
+import pytest
+from attributed import CHOSEN, COPIES, SCORES, TAKEN, WORDS, Attributed, N, doc
+
+from grip_assets.report import attribution
+from grip_assets.report.page.attribution import section
+from grip_assets.report.page.build import render
+from grip_assets.report.page.context import Context
+from grip_assets.stages.reports import redundancy
+from grip_assets.store import attributed
+from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.store.catalog import connect
+
+HOSTILE = (
+    "<img src=x onerror=window.hacked=1>",
+    "</script><script>window.hacked=1</script>",
+    "\u202etxt.exe\x01",
+    "{{ 7*7 }}{% raw %}",
+)
+
+
+def seen(root):
+    """Sentences, figures by id, and the other blocks by their kind."""
+    with Context(root) as context:
+        blocks = section(context).blocks
+    figures = {
+        f.id: f for b in blocks for f in (b.figures if b.kind == "panels" else [b] if b.kind == "figure" else [])
+    }
+    others = {b.kind: b for b in blocks if b.kind not in ("prose", "figure", "panels")}
+    return [str(b.text) for b in blocks if b.kind == "prose"], figures, others
+
+
+def one(texts, part):
+    (found,) = [text for text in texts if part in text]
+    return found
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    return Attributed().write(tmp_path_factory.mktemp("measured"))
+
+
+@pytest.fixture(scope="module")
+def unmeasured(tmp_path_factory):
+    return Attributed(choose="none").write(tmp_path_factory.mktemp("unmeasured"))
+
+
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory):
+    texts = [f"{HOSTILE[i % 4]} {i}" for i in range(N)]
+    planted = Attributed(targets=(HOSTILE[0], f"held_out:{HOSTILE[2]}"), names=(*HOSTILE, "plain"), texts=texts)
+    return planted.write(tmp_path_factory.mktemp("attacked"))
+
+
+def test_a_panel_for_each_target_has_the_trials_as_the_chosen_score_predicts_them(measured):
+    texts, figures, _ = seen(measured)
+    assert (
+        WORDS in one(texts, "<strong>The score")
+        and "chosen:" not in one(texts, "<strong>The score")
+        and "reconstruction" in one(texts, "<strong>The score")
+    )
+    panels = [figures[f"attribution-fidelity-{i}"] for i in (1, 2)]
+    assert [panel.title for panel in panels] == ["held out: python", "humaneval"]
+    planted = Attributed()
+    of_trial = planted.of_predictions().filter(configuration=CHOSEN, target="humaneval")
+    shown = {(x, y) for trace in panels[1].data for x, y in zip(trace["x"], trace["y"], strict=True)}
+    assert len(shown) == 59, "60 trials, one of which has no utility"
+    assert {f"{x:.4g}" for x, _ in shown} <= {f"{x:.4g}" for x in of_trial["predicted"]}
+    opened = [trace for trace in panels[1].data if trace["marker"]["symbol"].endswith("-open")]
+    assert len(opened) == 6 and len(panels[1].data) == 12, "calibration and check are apart, by kind"
+    assert len({trace["marker"]["color"] for trace in opened}) == 6
+    assert "ρ 0.82 (0.72 to 0.92), ceiling 0.95" in panels[1].choices[0].note
+
+
+def test_a_panel_can_show_every_other_score_of_the_same_trials(measured):
+    panel = seen(measured)[1]["attribution-fidelity-1"]
+    assert [choice.name for choice in panel.choices] == [
+        "unigram, γ 1", "unigram, additive", "unigram cross-entropy", "head, unit norm, γ 0.3", "length",
+    ]  # fmt: skip
+    unknown = [change["x"] for change in panel.choices[2].changes if None in change["x"]]
+    assert len(unknown) == 6, "baselines are scored on check trials only"
+    for choice in panel.choices:
+        assert [len(change["x"]) for change in choice.changes] == [len(trace["x"]) for trace in panel.data]
+    assert panel.choices[0].changes[0]["x"] == pytest.approx(panel.data[0]["x"], rel=1e-4)
+
+
+def test_sizes_of_trials_are_never_pooled(tmp_path):
+    figures = seen(Attributed(sizes=(50_000, 100_000)).write(tmp_path))[1]
+    panels = [f for name, f in figures.items() if "fidelity" in name]
+    assert len(panels) == 4 and {p.title for p in panels} >= {"humaneval, 50,000 tokens", "humaneval, 100,000 tokens"}
+
+
+def test_every_score_has_its_fidelity_and_its_cost_in_one_table(measured):
+    figure = seen(measured)[1]["attribution-scores"]
+    assert len(figure.table.rows) == len(SCORES)
+    first = {column.label: column.cell(figure.table.rows[0]) for column in figure.table.columns}
+    assert first["Score"] == "unigram, γ 1 (chosen)" and first["ρ, structured"] == "0.82"
+    assert first["Seconds"] == "2.5" and first["GFLOP"] == "0.0" and "MB" in first
+    assert figure.layout["yaxis"]["categoryarray"][-1] == "unigram, γ 1 (chosen)", "the best is at the top"
+    assert "ceiling" in figure.choices[0].note.lower()
+    assert [choice.name for choice in figure.choices] == ["all targets, mean", "humaneval", "held out: python"]
+
+
+def test_the_words_are_the_same_on_the_page_and_in_the_terminal(measured, unmeasured):
+    found, nothing = attribution_of(measured), attribution_of(unmeasured)
+    said = one(seen(measured)[0], "Does it predict training")
+    assert attribution.in_words(found) in said and attribution.quadratic(found) in said
+    assert "structured trials: Spearman 0.82 (0.72 to 0.92), noise ceiling 0.95; random trials: Spearman 0.55" in said
+    assert "On structured trials it predicts better than additive: Spearman +0.30 (+0.20 to +0.40)" in said
+    assert "unigram cross-entropy predicts structured trials best: 0.75, and the chosen score 0.82" in said
+    texts, figures, _ = seen(unmeasured)
+    assert "Not measured" in one(texts, "attribution.choose=bootstrap") and "attribution-scores" not in figures
+    assert "no training has tested them" in one(texts, "<strong>The score")
+    assert not nothing.measured and attribution.quadratic(nothing) == "" and attribution.best_other(nothing) == ""
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0.1, 0.3, "predicts better than"), (-0.1, 0.3, "predicts no better than"), (-0.3, -0.1, "no better than additive, but worse")],
+)  # fmt: skip
+def test_no_better_than_additive_is_said_where_it_is_so(low, high, said):
+    tables = Attributed().of_attribution()
+    bounds = {"over_additive_low": pl.lit(low), "over_additive_high": pl.lit(high)}
+    found = attributed.Attributed(tables["attribution_choice"], tables["attribution_fidelity"].with_columns(**bounds))
+    assert attribution.quadratic(found).count(said) == 2, "of each kind"
+    assert ("no better" in attribution.quadratic(found)) == (low < 0)
+
+
+def test_a_choice_of_additive_is_said_on_the_page(tmp_path):
+    texts = seen(Attributed(better=False).write(tmp_path))[0]
+    assert "unigram, additive. It was chosen by the calibration trials: the quadratic term is no gain." in one(
+        texts, "<strong>The score"
+    )
+    assert "The score is additive: in this pool, a quadratic term predicts no better than additive." in one(
+        texts, "Does it"
+    )
+
+
+def test_documents_that_were_left_out_stand_beside_those_that_made_them_redundant(measured):
+    texts, figures, others = seen(measured)
+    said = one(texts, "What the quadratic term changed")
+    assert f"{COPIES - 1} documents would have been taken" in said and f"{COPIES - 1} others were taken" in said
+    assert "within 1.2% of the relaxed optimum" in said
+    pairs = others["pairs"].data["pairs"]
+    assert len(pairs) == COPIES - 1
+    assert [pair["left"]["source"] for pair in pairs] == [f"src/{i:02}.py" for i in range(1, COPIES)]
+    assert {pair["right"]["source"] for pair in pairs} == {"src/00.py"}, "the copy that was taken"
+    assert pairs[0]["left"]["head"].startswith("def number_1()") and "number 1" in pairs[0]["because"]
+    assert len(others["table"].rows) == COPIES - 1, "those that came instead"
+    assert len(figures["attribution-gains"].data[0]["x"]) == TAKEN
+
+
+def test_a_greedy_selection_that_additive_scores_would_make_too_is_said_to_be_one(tmp_path):
+    planted = Attributed()
+    planted.taken = list(range(TAKEN))
+    texts, _, others = seen(planted.write(tmp_path))
+    assert "nothing. Additive scores take the same documents" in one(texts, "What the quadratic term changed")
+    assert "pairs" not in others
+
+
+def test_named_clusters_have_their_alignment_and_their_shares(measured):
+    figure = seen(measured)[1]["attribution-clusters"]
+    assert [choice.name for choice in figure.choices] == ["held out: python", "humaneval"]
+    pool, subset = figure.data
+    assert pool["y"] == subset["y"] and pool["y"][0] == "0 pandas tests"
+    assert sum(pool["x"]) == pytest.approx(1, abs=1e-4) and sum(subset["x"]) == pytest.approx(1, abs=1e-4)
+    assert figure.table.columns[0].cell(figure.table.rows[3]) == "3 generated tables"
+    of = Attributed().of_attribution()["attribution"].filter(target="humaneval")["alignment"].to_numpy()
+    assert figure.table.rows[0]["humaneval"] == pytest.approx(of[np.array(Attributed().cluster) == 0].mean())
+
+
+def test_every_picture_has_a_table_with_its_numbers(measured):
+    for figure in seen(measured)[1].values():
+        assert figure.table is not None and len(figure.table.rows) > 0, figure.id
+
+
+def test_without_greedy_the_section_has_no_pairs_and_no_gains(tmp_path):
+    _, figures, others = seen(Attributed(rule="draw").write(tmp_path))
+    assert not others and "attribution-gains" not in figures and "attribution-clusters" in figures
+
+
+def test_an_unused_attribution_is_said_to_be_unused(tmp_path):
+    root = Attributed().write(tmp_path)
+    for manifest in root.glob("attribution/[!.]*/manifest.json"):
+        unused = {"unused": "settings/selection.rule is draw"}
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | unused))
+    texts, figures, _ = seen(root)
+    assert texts == ["<code>attribution</code> is not used: settings/selection.rule is draw."] and not figures
+
+
+def test_what_documents_targets_and_clusters_are_called_is_text(attacked):
+    with Context(attacked) as context:
+        text = render([section(context)], "", "")
+    text = text[: (start := text.index("<script>/**"))] + text[text.index("</script>", start) :]
+    assert "<img" not in text and "window.hacked=1</script" not in text and "\u202e" not in text and "\x01" not in text
+    assert "&lt;img src=x" in text and "[U+202E]" in text and "49" not in re.findall(r"<pre>(.*?)</pre>", text)
+    for payload in re.findall(r'<script type="application/json" id="attribution[^>]*>(.*?)</script>', text, re.S):
+        for trace in json.loads(payload)["data"]:
+            shown = [trace.get("name") or "", *map(str, trace.get("y", [])), *map(str, trace.get("text") or [])]
+            assert not any("<" in name.replace("<br>", "") for name in shown)
+
+
+def attribution_of(root):
+    with connect(root) as connection:
+        return attributed.in_force(connection, ArtifactStore(root))
+
+
+def test_the_nearest_are_found_block_by_block_and_by_source(tmp_path, monkeypatch):
+    """A few rows at a time give the neighbours that all rows give, and other sources are not compared with."""
+    planted = Attributed()
+    root = planted.write(tmp_path)
+    files = ArtifactStore(root).parquet("sketches", "planted", "sketches")
+    left, taken = pl.Series([doc(i) for i in (1, 2, 40)]), pl.Series([doc(i) for i in planted.taken])
+    found = redundancy.nearest(files, "unigram", left, taken)
+    x = planted.sketch.astype(np.float16).astype(float)
+    x /= np.linalg.norm(x, axis=1)[:, None]
+    for i in (1, 2, 40):
+        rows = found.filter(doc_id=doc(i))
+        best = sorted(planted.taken, key=lambda t: -(x[i] @ x[t]))[: redundancy.NEAREST]
+        assert rows["nearest"].to_list() == [doc(t) for t in best] and rows["number"].to_list() == [1, 2, 3]
+        assert rows["similarity"].to_list() == pytest.approx([x[i] @ x[t] for t in best], abs=1e-6)
+    whole = redundancy.blocks
+    monkeypatch.setattr(redundancy, "blocks", lambda files, columns: whole(files, columns, 7))
+    assert redundancy.nearest(files, "unigram", left, taken).equals(found)
+    nothing = redundancy.nearest(files, "unigram", pl.Series([], dtype=pl.String), taken)
+    assert nothing.is_empty() and nothing.columns == found.columns
+
+
+def test_a_sketch_of_zeros_is_like_no_other():
+    assert redundancy._cosines(np.zeros((1, 3)), np.ones((2, 3))).tolist() == [[0.0, 0.0]]
