@@ -478,6 +478,33 @@ def balance(
         print(line)
 
 
+@app.command(epilog="Example: grip fidelity --target humaneval")
+def fidelity(
+    target: Annotated[
+        str | None, typer.Option(metavar="NAME", help="One target; by default all of them together.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say how well scores of subsets predict training: the chosen configuration, all others and the baselines, with
+    intervals, the noise ceiling, and what each costs. Nothing is computed."""
+    from grip_assets.report.terminal import attribution
+    from grip_assets.settings import nearest
+    from grip_assets.store.artifacts import data_root
+
+    _bring_catalog_up_to_date()
+    found, why_not = attribution.in_force(data_root())
+    if found is None:
+        raise GripError(why_not)
+    targets = found.targets
+    if target is not None and found.measured and target not in targets:
+        raise UsageMistake(f"There is no target '{target}'. {nearest(target, dict.fromkeys(targets))}")
+    if as_json:
+        _print_json(attribution.as_data(found))
+        return
+    for line in attribution.fidelity(found, target):
+        print(line)
+
+
 def _numbers(written: str) -> list[float]:
     """Different numbers from 0 on, ascending."""
     try:

@@ -8,10 +8,12 @@ import polars as pl
 import pytest
 from attributed import CHOSEN, COPIES, SCORES, TAKEN, WORDS, Attributed, N, doc
 
+from grip_assets.cli import run
 from grip_assets.report import attribution
 from grip_assets.report.page.attribution import section
 from grip_assets.report.page.build import render
 from grip_assets.report.page.context import Context
+from grip_assets.report.terminal import attribution as terminal
 from grip_assets.stages.reports import redundancy
 from grip_assets.store import attributed
 from grip_assets.store.artifacts import ArtifactStore
@@ -234,3 +236,46 @@ def test_the_nearest_are_found_block_by_block_and_by_source(tmp_path, monkeypatc
 
 def test_a_sketch_of_zeros_is_like_no_other():
     assert redundancy._cosines(np.zeros((1, 3)), np.ones((2, 3))).tolist() == [[0.0, 0.0]]
+
+
+def test_the_summary_says_the_score_how_well_it_predicts_and_how_good_the_selection_is(measured, unmeasured):
+    text = "\n".join(terminal.as_lines(attribution_of(measured), {"relaxed_gap": 0.012}))
+    assert "Subsets are scored by unigram, γ 1. It was chosen by the calibration trials" in text
+    assert "predicts structured trials: Spearman 0.82" in text and "within 1.2% of the relaxed optimum" in text
+    assert "no training has tested them" in next(terminal.as_lines(attribution_of(unmeasured), {}))
+    assert list(terminal.as_lines(None, {})) == [], "nothing is said where nothing was attributed"
+    data = json.loads(json.dumps(terminal.as_data(attribution_of(measured))))
+    assert data["chosen"]["configuration"] == CHOSEN and data["fidelity"][0]["label"]
+
+
+def test_the_command_prints_every_score_with_its_ceiling_and_its_cost(measured, monkeypatch, capsys):
+    monkeypatch.setenv("GRIP_DATA", str(measured))
+    monkeypatch.setattr("grip_assets.cli._bring_catalog_up_to_date", lambda: None)
+    assert run(["fidelity"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (structured,) = [i for i, line in enumerate(lines) if line.startswith("structured, 100,000 tokens: 24 trials")]
+    assert "noise ceiling 0.95" in lines[structured]
+    rows = lines[structured + 2 : structured + 2 + len(SCORES)]
+    assert rows[0].startswith("  * unigram, γ 1 ") and "0.72 to 0.92" in rows[0] and "4,000.0" in rows[-2]
+    assert len({row.index("planted") for row in rows}) == 1, "the columns are aligned"
+    assert any("predicts better than additive" in line for line in lines)
+    assert run(["fidelity", "--target", "held_out:python"]) == 0 and "held out: python" in capsys.readouterr().out
+    assert run(["fidelity", "--target", "humanevil"]) == 2 and "Did you mean 'humaneval'?" in capsys.readouterr().err
+    assert run(["fidelity", "--json"]) == 0 and json.loads(capsys.readouterr().out)["chosen"]["gamma"] == 1
+
+
+def test_the_command_says_why_there_is_nothing_to_print(tmp_path, unmeasured, monkeypatch, capsys):
+    monkeypatch.setattr("grip_assets.cli._bring_catalog_up_to_date", lambda: None)
+    monkeypatch.setenv("GRIP_DATA", str(unmeasured))
+    assert run(["fidelity"]) == 0 and "attribution.choose=bootstrap" in capsys.readouterr().out
+    root = Attributed().write(tmp_path)
+    (manifest,) = root.glob("attribution/[!.]*/manifest.json")
+    unused = {"unused": "settings/selection.rule is draw"}
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | unused))
+    monkeypatch.setenv("GRIP_DATA", str(root))
+    assert run(["fidelity"]) == 1 and "not used: settings/selection.rule is draw" in capsys.readouterr().err
+
+
+def test_names_of_targets_do_nothing_in_a_terminal(attacked):
+    said = "\n".join(terminal.fidelity(attribution_of(attacked), f"held_out:{HOSTILE[2]}"))
+    assert "\u202e" not in said and "\x01" not in said and "txt.exe" in said

@@ -19,6 +19,7 @@ from grip_assets.export.formats import Format
 from grip_assets.export.lineage import Lineage
 from grip_assets.runtime.credentials import without_credentials
 from grip_assets.settings import GROUPS, trait
+from grip_assets.store.attributed import Attributed
 from grip_assets.store.cluster_names import ClusterNames
 from grip_assets.store.learned_mixture import Mixture
 from grip_assets.store.query import sql_text
@@ -34,6 +35,11 @@ JUDGES = {
     "llm": "Quality was judged by a language model, which can be wrong, and can be talked into high scores.",
     "column": "Quality is a column of the pool. How its numbers were made is not known.",
 }
+FIRST = (
+    " Documents were taken greedily, each for what it adds to those that were taken before. The column rank says in"
+    " which order, gain what a token of the document added, alignment what it would add to nothing, and covered how much of"
+    " that earlier documents had covered."
+)
 LIMITS = (
     "Exact duplicates were removed; near-duplicates were not.",
     "The licences of the documents are those of their sources. They were not checked.",
@@ -64,6 +70,7 @@ def card(
         + table(("language", "pool", "subset", "documents"), _languages(connection)),
         *_clusters(connection, totals["unit"], lineage.names),
         *_mixture(lineage.mixture),
+        *_attributed(connection, lineage),
         "## Settings\n\nAll values that the subset was made with.\n\n"
         + table(("setting", "symbol", "value"), ((f"{g}.{n}", _symbol(g, n), _value(v)) for g, n, v in settings)),
         "## Versions\n\n"
@@ -165,6 +172,36 @@ def _mixture(found: Mixture | None) -> list[str]:
         "## Learned weights\n\n" + " ".join(filter(None, parts)),
         table(heads, map(row, rows)) + (f"\n\nAnd {more:,} domains with smaller weights." if more > 0 else ""),
     ]
+
+
+def _attributed(connection: duckdb.DuckDBPyConnection, lineage: Lineage) -> list[str]:
+    """Why documents are in, if the selection is greedy: the score, how well it predicts, and the first documents."""
+    found = lineage.attributed
+    if found is None:
+        return []
+    score = plain(found.label(found.chosen["configuration"]))
+    said = f"Subsets are scored by {score}, a reconstruction of GRASP, of which only the abstract is public."
+    parts = ["## Scores\n\n" + said + (FIRST if (rows := _rows(connection, "questions/first_taken")) else "")]
+    if found.measured:
+        heads = ("score", "target", "trials", "Spearman", "95%", "noise ceiling")
+        parts.append("How well it predicts training:\n\n" + table(heads, map(_fidelity, _of_chosen(found))))
+    if rows:
+        heads = ("rank", "document", "gain", "alignment", "covered")
+        taken = ((r["rank"], r["source"], r["gain"], r["alignment"], r["covered"]) for r in rows)
+        parts.append("The documents that were taken first:\n\n" + table(heads, taken))
+    return parts
+
+
+def _of_chosen(found: Attributed) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    own = found.chosen["configuration"]
+    return ((found.label(own), row) for row in found.fidelity.filter(configuration=own).iter_rows(named=True))
+
+
+def _fidelity(of: tuple[str, Mapping[str, Any]]) -> tuple:
+    name, row = of
+    interval = None if row["low"] is None else f"{row['low']:.2f} to {row['high']:.2f}"
+    trials = f"{row['n']} {row['kind']}, {row['size']:,} tokens"
+    return (name, row["target"], trials, row["spearman"], interval, row["ceiling"])
 
 
 def _value(value: Any) -> str:

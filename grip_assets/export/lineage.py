@@ -8,8 +8,9 @@ from typing import Any
 import duckdb
 
 from grip_assets.errors import GripError
-from grip_assets.store import cluster_names, learned_mixture
+from grip_assets.store import attributed, cluster_names, learned_mixture
 from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.store.attributed import Attributed
 from grip_assets.store.cluster_names import NONE, ClusterNames
 from grip_assets.store.learned_mixture import Mixture
 
@@ -17,12 +18,14 @@ from grip_assets.store.learned_mixture import Mixture
 @dataclass(frozen=True)
 class Lineage:
     """``manifests``: by asset, the pool first and the subset last. ``corpus``: a glob of the pool's Parquet files.
-    ``names``: of the clusters. ``mixture``: the learned weights, if the budgets follow them."""
+    ``names``: of the clusters. ``mixture``: the learned weights, if the budgets follow them. ``attributed``: the score
+    of subsets, if budgets or selection follow it."""
 
     manifests: Mapping[str, Mapping[str, Any]]
     corpus: str
     names: ClusterNames = NONE
     mixture: Mixture | None = None
+    attributed: Attributed | None = None
 
     @property
     def version(self) -> str:
@@ -60,4 +63,5 @@ def lineage(connection: duckdb.DuckDBPyConnection, root: Path) -> Lineage:
             )
     names = cluster_names.in_force(connection, root)
     learned = learned_mixture.of_version(store, found["mixture"]["version"], names) if "mixture" in found else None
-    return Lineage(found, store.parquet("corpus", found["corpus"]["version"], "corpus"), names, learned)
+    scored = attributed.of_version(store, found["attribution"]["version"]) if "attribution" in found else None
+    return Lineage(found, store.parquet("corpus", found["corpus"]["version"], "corpus"), names, learned, scored)

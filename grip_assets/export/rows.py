@@ -21,6 +21,8 @@ from grip_assets.store.query import sql_text
 from grip_assets.store.tables import parts
 
 BATCH = 1024  # documents of the pool per read
+GREEDY = ("rank", "gain", "covered", "alignment")  # why a greedy selection took a document
+LATER = {"c.kept": "VARCHAR", "s.rank": "BIGINT", "s.gain": "DOUBLE", "s.covered": "DOUBLE", "s.alignment": "DOUBLE"}
 
 
 class Rows:
@@ -47,6 +49,7 @@ class Rows:
             raise GripError("The subset has no documents. Raise budget.total and run `grip curate`.")
         self.sizes: dict[int, int] = dict(counted)
         self.kept = Kept(connection)
+        (self.ranked,) = connection.execute("SELECT count(rank) > 0 FROM export_rows").fetchall()[0]
 
     def of(self, numbers: Sequence[int]) -> Iterator[tuple[int, pa.Table]]:
         """The rows of these parts: (part number, table with texts)."""
@@ -60,9 +63,8 @@ class Rows:
                 yield number, rows.add_column(1, "text", found["text"].take(places).cast(pa.string()))
 
     def _without_texts(self, number: int) -> pa.Table:
-        return self.kept.expand(
-            self.connection.sql(sql_text("commands/export_part"), params={"part": number}).to_arrow_table()
-        )
+        rows = self.connection.sql(sql_text("commands/export_part"), params={"part": number}).to_arrow_table()
+        return self.kept.expand(rows if self.ranked else rows.drop_columns(list(GREEDY)))
 
     def _texts(self, tables: Mapping[int, pa.Table]) -> dict[int, list[pa.RecordBatch]]:
         """Ids and texts by part number, in the order of the corpus."""
@@ -88,7 +90,11 @@ class Rows:
 
 
 def _export_sql(connection: duckdb.DuckDBPyConnection) -> str:
-    """The query. Corpora that an earlier version of this program wrote have no column ``kept``: it is null then."""
+    """The query. Columns that an earlier version of this program did not write are null: ``kept`` and ``GREEDY``."""
     text = sql_text("commands/export")
-    columns = connection.sql("SELECT * FROM corpus LIMIT 0").columns
-    return text if "kept" in columns else text.replace("c.kept", "NULL::VARCHAR AS kept")
+    there = {
+        f"{alias}.{name}" for alias, of in (("c", "corpus"), ("s", "subset")) for name in connection.table(of).columns
+    }
+    for column, kind in LATER.items():
+        text = text if column in there else text.replace(column, f"NULL::{kind} AS {column[2:]}")
+    return text

@@ -52,6 +52,11 @@ class Attributed:
         """Whether fidelity was measured."""
         return not self.fidelity.is_empty()
 
+    @property
+    def targets(self) -> list[str]:
+        """Those on which fidelity was measured."""
+        return [name for name in self.fidelity["target"].unique(maintain_order=True) if name != MEAN]
+
     def label(self, score: str) -> str:
         """A configuration or a baseline in words."""
         rows = self.choice.filter(configuration=score)

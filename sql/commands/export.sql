@@ -6,7 +6,8 @@ CREATE TEMP TABLE export_rows AS
 WITH rows AS (
     SELECT
         s.doc_id, c.language, c.source, c.n_bytes, s.n_tokens, s.cluster_id, s.density, s.length_weight,
-        s.selection_weight, c.kept, CASE WHEN $expand THEN 1 ELSE s.repeats END AS repeats,
+        s.selection_weight, s.rank, s.gain, s.covered, s.alignment, c.kept,
+        CASE WHEN $expand THEN 1 ELSE s.repeats END AS repeats,
         unnest(range(CASE WHEN $expand THEN s.repeats ELSE 1 END)) AS copy
     FROM subset AS s JOIN corpus AS c USING (doc_id)
 ),

@@ -7,14 +7,16 @@ import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 
+from grip_assets.report.attribution import target_label
 from grip_assets.report.page.context import Context
 from grip_assets.report.page.families import treemap
 from grip_assets.report.page.inert import label, wrapped
-from grip_assets.report.page.palette import CATEGORIES, LIGHT, SEQUENTIAL
+from grip_assets.report.page.palette import CATEGORIES, DIVERGING, LIGHT, SEQUENTIAL
 from grip_assets.report.page.parts import Block, Choice, Column, Section, Table, figure, say
 
 HALO = ", ".join(["0 0 2px var(--card)"] * 3)  # keeps letters apart from dots, in both themes
 NUMBERED = 60  # clusters
+TARGETS = 8  # with a colouring of their own
 WRITTEN = 24  # characters of a line of a name
 NUMBERS = {"quality": "Quality Q_k", "delta": "Adaptation delta δ_k", "replay_multiplier": "Replay multiplier r_k"}
 
@@ -69,7 +71,7 @@ def _map(context: Context) -> list[Block]:
         drawn,
         height=560,
         table=table,
-        choices=_choices(points),
+        choices=[*_choices(points), *_alignments(context, points)],
         choose="Colour by",
         pan=True,
     )
@@ -146,6 +148,36 @@ def _texts(places: Sequence[Place], texts: list[str], mode: str, **more: Any) ->
     return go.Scatter(x=x, y=y, mode=mode, text=texts, textfont=font, hoverinfo="skip", **more)
 
 
+def _alignments(context: Context, points: pl.DataFrame) -> list[Choice]:
+    """The alignment of the documents with each target, if they were attributed to targets."""
+    if context.lacks("attribution"):
+        return []
+    found = context.ask("report/map_alignment")
+    choices = []
+    for target in found["target"].unique(maintain_order=True).to_list()[:TARGETS]:
+        of = found.filter(target=target).select("doc_id", "alignment")
+        values = points.join(of, on="doc_id", how="left", maintain_order="left")["alignment"]
+        far = float(values.abs().quantile(0.98) or 0) or 1e-6
+        marks = _scale(values, -far, far, DIVERGING)
+        note = "blue: documents that help with this target, one by one; orange: those that do the opposite"
+        choices.append(Choice(f"Alignment: {target_label(target)}", [{"marker": marks}], note))
+    return choices
+
+
+def _scale(values: pl.Series, low: float, high: float, colours: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """Marks with a colour for each value, and a bar that says which."""
+    return {
+        "color": [None if v is None else float(f"{v:.4g}") for v in values],
+        "colorscale": colours,
+        "cmin": low,
+        "cmax": high,
+        "showscale": True,
+        "colorbar": {"thickness": 10, "len": 0.5, "x": 1, "xanchor": "right", "y": 0.98, "yanchor": "top"},
+        "symbol": "circle",
+        "opacity": 0.9,
+    }
+
+
 def _choices(points: pl.DataFrame) -> list[Choice]:
     colours = "ten colours, repeated after ten clusters; the numbers tell the clusters apart"
     found = [Choice("Cluster", [{"marker": _by_cluster(points)}], colours)]
@@ -160,15 +192,6 @@ def _choices(points: pl.DataFrame) -> list[Choice]:
         values = points[name].cast(pl.Float64)
         if values.null_count() < len(values):
             low, high = np.nanquantile(values.fill_null(np.nan).to_numpy(), [0.02, 0.98])
-            scale = {
-                "color": [None if v is None else float(f"{v:.4g}") for v in values],
-                "colorscale": SEQUENTIAL,
-                "cmin": float(low),
-                "cmax": float(high) if high > low else float(low) + 1e-6,
-                "showscale": True,
-                "colorbar": {"thickness": 10, "len": 0.5, "x": 1, "xanchor": "right", "y": 0.98, "yanchor": "top"},
-                "symbol": "circle",
-                "opacity": 0.9,
-            }
+            scale = _scale(values, float(low), float(high) if high > low else float(low) + 1e-6, SEQUENTIAL)
             found.append(Choice(said, [{"marker": scale}], "the bar at the right says which colour is which value"))
     return found

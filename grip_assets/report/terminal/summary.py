@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from grip_assets.engine.in_force import Run
 from grip_assets.report import attention
 from grip_assets.report.page.inert import visible
-from grip_assets.report.terminal import mixing
+from grip_assets.report.terminal import attribution, mixing
 from grip_assets.report.terminal.next_steps import next_steps
 from grip_assets.stages.curation.adaptation_deltas import how_sure
-from grip_assets.store import cluster_names, learned_mixture
+from grip_assets.store import attributed, cluster_names, learned_mixture
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.catalog import catalog_path, connect
 from grip_assets.store.cluster_names import ClusterNames
@@ -27,6 +29,8 @@ WHY = {  # by settings/budget.base
     "unimax": "  Why: each cluster has the same budget, as far as it is read at most budget.max_epochs times, times its boost.",
     "chameleon": "  Why: a cluster that is like many others has a larger budget; its boost multiplies it.",
     "mixture": "  Why: a cluster's budget is its learned weight (settings/mixing), times its boost.",
+    "grasp": "  Why: a cluster's budget is its weight in the mean of clusters that fits the targets best"
+    " (settings/attribution),\n  times its boost.",
 }
 LEGEND = (
     " quality: the judge's score, 0 to 1. drop: how far a small model's loss\n"
@@ -42,6 +46,8 @@ def summary(root: Path, run: Run) -> str:
         described = names.described(connection)
         found = attention.findings(connection, ArtifactStore(root))
         learned = learned_mixture.in_force(connection, ArtifactStore(root), names)
+        scored = attributed.in_force(connection, ArtifactStore(root))
+        metrics = _metrics_of_subset(connection, ArtifactStore(root))
     grew = [s for s in shares if s["gain"] > 0][:MOVED]
     shrank = [s for s in reversed(shares) if s["gain"] < 0][:MOVED]
     width = max([len("cluster"), *(len(visible(names.label(r["cluster_id"], NAME))) for r in grew + shrank)])
@@ -57,6 +63,7 @@ def summary(root: Path, run: Run) -> str:
             WHY.get(totals["base"], WHY["neyman"]) + LEGEND,
             "",
             *mixing.as_lines(learned),
+            *attribution.as_lines(scored, metrics),
             *attention.as_text(found),
             "",
             *what_ran(run),
@@ -64,6 +71,11 @@ def summary(root: Path, run: Run) -> str:
             *(f"{'next:' if i == 0 else '':<9} {line}" for i, line in enumerate(next_steps(root))),
         ]
     )
+
+
+def _metrics_of_subset(connection: duckdb.DuckDBPyConnection, store: ArtifactStore) -> dict[str, Any]:
+    rows = connection.execute("SELECT version FROM artifacts WHERE asset = 'subset' AND in_force").fetchall()
+    return store.manifest("subset", rows[0][0])["metrics"] if rows else {}
 
 
 def what_ran(run: Run) -> list[str]:
@@ -81,9 +93,11 @@ def as_data(root: Path, run: Run) -> dict[str, Any]:
         names = cluster_names.in_force(connection, root)
         found = [vars(finding) for finding in attention.findings(connection, ArtifactStore(root))]
         learned = mixing.as_data(learned_mixture.in_force(connection, ArtifactStore(root), names))
+        scored = attribution.as_data(attributed.in_force(connection, ArtifactStore(root)))
     subset = version[0] if version else None
     clusters = [share | names.said(share["cluster_id"]) for share in shares]
-    return {**vars(run), "subset": subset, "totals": totals, "look_at": found, "clusters": clusters, "mixture": learned}
+    made = {**vars(run), "subset": subset, "totals": totals, "look_at": found, "clusters": clusters}
+    return {**made, "mixture": learned, "attribution": scored}
 
 
 def _totals(t: dict[str, Any]) -> list[str]:
