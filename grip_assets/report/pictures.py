@@ -445,7 +445,7 @@ def mixture_check_picture(tables: Mapping[str, Any]) -> bytes:
     return png(figure)
 
 
-def attribution_picture(tables: Mapping[str, Any], names: ClusterNames = NONE) -> bytes:
+def attribution_picture(tables: Mapping[str, Any]) -> bytes:
     """Predicted and measured utility of the trials for up to four targets; filled: they had no part in the choice.
     Without trials: how aligned the documents are with each target."""
     chosen = _table(tables, "attribution_choice").filter("chosen")
@@ -460,14 +460,13 @@ def attribution_picture(tables: Mapping[str, Any], names: ClusterNames = NONE) -
         layout="constrained",
     )  # fmt: skip
     for axes, (target, size) in zip(panels.flat, views, strict=False):
-        for i, ((kind,), some) in enumerate(
-            points.filter(target=target, size=size).group_by("kind", maintain_order=True)
-        ):
+        here = points.filter(target=target, size=size)
+        for i, (kind, said) in enumerate(attribution.KINDS.items()):
             for role, fill in (("check", "full"), ("calibration", "none")):
-                part = some.filter(role=role)
-                label = attribution.KINDS.get(str(kind), str(kind)) if role == "check" else None
-                axes.plot(part["predicted"], part["utility"], MARKS[i % len(MARKS)], ms=5, color=f"C{i % 10}",
-                          fillstyle=fill, label=label)  # fmt: skip
+                part = here.filter(role=role, kind=kind)
+                look: dict[str, Any] = {"color": f"C{i}", "fillstyle": fill, "label": said if role == "check" else None}
+                if len(part):
+                    axes.plot(part["predicted"], part["utility"], MARKS[i], ms=5, **look)
         axes.set_title(_short(f"{attribution.target_label(target)}, {size:,} tokens"), fontsize=9)
         axes.set(xlabel="predicted", ylabel="measured, bits per byte")
     for axes in list(panels.flat)[len(views) :]:

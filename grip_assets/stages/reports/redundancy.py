@@ -11,9 +11,10 @@ import numpy as np
 import polars as pl
 
 from grip_assets.engine.declarations import Check, Column, Table
-from grip_assets.engine.stage import Settings, Stage, Work
+from grip_assets.engine.stage import Stage, Work
 from grip_assets.method.selection.base import Budgets, Documents, take_from_pool, take_in_clusters
 from grip_assets.settings import Selection
+from grip_assets.stages.curation.needed import no_greedy
 from grip_assets.store.tables import blocks, matrix
 
 MOST, NEAREST = 200, 3  # documents that were left out, and taken ones that are named for each
@@ -35,11 +36,6 @@ def compute(work: Work) -> dict[str, Any]:
         "tokens_replaced": float(instead["n_tokens"].sum() / max(all_tokens, 1)),
         "median_similarity": found.filter(number=1)["similarity"].median(),
     }
-
-
-def unused(settings: Settings) -> str:
-    rule = Selection.of(settings).rule
-    return "" if rule == "greedy" else f"settings/selection.rule is {rule}"
 
 
 def additive(documents: pl.DataFrame, budgets: pl.DataFrame, selection: Selection) -> np.ndarray:
@@ -134,6 +130,18 @@ def _rows(block: Any, source: str, wanted: pl.Series) -> Any:
 DECIDED = ("selection_weights.alignment", "selection_weights.repeats", "budgets.allocated")
 TABLES = (
     Table(
+        "redundancy",
+        (
+            Column("doc_id", pl.String, "Document that was left out.", ("greedy_changes.doc_id",)),
+            Column("place", pl.Int64, "Its place by alignment alone.", ("greedy_changes.place",)),
+            Column("number", pl.Int32, "1: the nearest of the documents that were taken.", ("sketches.sketch",)),
+            Column("nearest", pl.String, "Document that was taken.", ("sketches.doc_id",)),
+            Column("similarity", pl.Float64, "Cosine of the two sketches.", ("sketches.sketch",)),
+            Column("rank", pl.Int64, "Place of the taken document in the selection.", ("selection_weights.rank",)),
+            Column("gain", pl.Float64, "Gain of the taken document.", ("selection_weights.gain",)),
+        ),
+    ),
+    Table(
         "greedy_changes",
         (
             Column(
@@ -160,18 +168,6 @@ TABLES = (
             ),
         ),
     ),
-    Table(
-        "redundancy",
-        (
-            Column("doc_id", pl.String, "Document that was left out.", ("greedy_changes.doc_id",)),
-            Column("place", pl.Int64, "Its place by alignment alone.", ("greedy_changes.place",)),
-            Column("number", pl.Int32, "1: the nearest of the documents that were taken.", ("sketches.sketch",)),
-            Column("nearest", pl.String, "Document that was taken.", ("sketches.doc_id",)),
-            Column("similarity", pl.Float64, "Cosine of the two sketches.", ("sketches.sketch",)),
-            Column("rank", pl.Int64, "Place of the taken document in the selection.", ("selection_weights.rank",)),
-            Column("gain", pl.Float64, "Gain of the taken document.", ("selection_weights.gain",)),
-        ),
-    ),
 )
 CHECKS = (Check("in_range", True, "Cosines are from -1 to 1, and documents that were left out have no rank."),)
 
@@ -184,8 +180,9 @@ stage = Stage(
     " only if settings/selection.rule is greedy.",
     tables=TABLES,
     checks=CHECKS,
+    picture=True,
     inputs=("budgets", "sketches", "attribution", "subset"),
     reads={"selection": ("rule", "scope", "max_tokens")},
-    unused=unused,
+    unused=no_greedy,
     group="reports",
 )
