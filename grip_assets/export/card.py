@@ -36,9 +36,9 @@ JUDGES = {
     "column": "Quality is a column of the pool. How its numbers were made is not known.",
 }
 FIRST = (
-    " Documents were taken greedily, each for what it adds to those that were taken before. The column rank is the order,"
-    " gain what a token of the document added, alignment what it would add to nothing, and covered how much of that"
-    " earlier documents had covered."
+    " Documents were taken greedily, each for what it adds to those that were taken before. The column rank is the"
+    " order, gain what a token of the document added, alignment what it would add to nothing, and covered how much"
+    " of that earlier documents had covered."
 )
 LIMITS = (
     "Exact duplicates were removed; near-duplicates were not.",

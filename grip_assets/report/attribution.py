@@ -143,10 +143,10 @@ def flops(value: float | None) -> str:
 
 
 def certificate(metrics: Mapping[str, Any]) -> str:
-    """How far a greedy selection is from the best possible one, from the metrics of the asset ``subset``; or ""."""
-    gap = metrics.get("relaxed_gap")
-    if gap is None:
+    """How near a greedy selection is to the best possible one, from the metrics of the asset ``subset``; or ""."""
+    words = str(metrics.get("certificate") or "").rstrip(".")
+    if not words:
         return ""
-    return (
-        f"The selection is within {max(gap, 0):.1%} of the relaxed optimum, which no selection of this size can exceed."
-    )
+    if words.startswith("within"):
+        return f"The selection is {words}: no selection of the same size has a larger score than that."
+    return f"{words[0].upper()}{words[1:]}."
