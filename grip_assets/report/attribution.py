@@ -132,16 +132,6 @@ def signed(value: Any) -> str:
     return "–" if value is None or value != value else f"{value:+.2f}".replace("-", "−")
 
 
-def flops(value: float | None) -> str:
-    """A number of operations with a prefix, as in ``4.0 TFLOP``."""
-    if not value:
-        return "–" if value is None else "0"
-    for power, prefix in ((15, "P"), (12, "T"), (9, "G"), (6, "M")):
-        if value >= 10**power:
-            return f"{value / 10**power:.1f} {prefix}FLOP"
-    return f"{value:.0f} FLOP"
-
-
 def certificate(metrics: Mapping[str, Any]) -> str:
     """How near a greedy selection is to the best possible one, from the metrics of the asset ``subset``; or ""."""
     words = str(metrics.get("certificate") or "").rstrip(".")
