@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -9,11 +10,16 @@ import pytest
 from attributed import CHOSEN, COPIES, SCORES, TAKEN, WORDS, Attributed, N, doc
 
 from grip_assets.cli import run
+from grip_assets.export.card import _attributed as of_card
+from grip_assets.export.rows import Rows
 from grip_assets.report import attribution
 from grip_assets.report.page.attribution import section
 from grip_assets.report.page.build import render
 from grip_assets.report.page.context import Context
 from grip_assets.report.terminal import attribution as terminal
+from grip_assets.report.terminal.trainings import trainings
+from grip_assets.settings import GROUPS, validate
+from grip_assets.stages.costs import Cost, Forecast
 from grip_assets.stages.reports import redundancy
 from grip_assets.store import attributed
 from grip_assets.store.artifacts import ArtifactStore
@@ -279,3 +285,46 @@ def test_the_command_says_why_there_is_nothing_to_print(tmp_path, unmeasured, mo
 def test_names_of_targets_do_nothing_in_a_terminal(attacked):
     said = "\n".join(terminal.fidelity(attribution_of(attacked), f"held_out:{HOSTILE[2]}"))
     assert "\u202e" not in said and "\x01" not in said and "txt.exe" in said
+
+
+def test_a_plan_says_how_many_trials_are_trained_on_how_many_tokens(tmp_path):
+    values = {"choose": "bootstrap", "trial_tokens": [50_000, 100_000], "seeds": 2, "repeated": 8}
+    settings = {group: validate(group, {}) for group in GROUPS} | {"attribution": validate("attribution", values)}
+    costs = [Cost(name, "compute", "", None, 7200.0, 0, "guess") for name in ("reference_model", "counterfactuals")]
+    lines = trainings(settings, [], ArtifactStore(tmp_path), Forecast(costs, None, 0))
+    assert "a training of 1,000,000 tokens; about 2.0 h (guess)" in lines[0]
+    assert "at most 272 trainings, 20,400,000 tokens in all; about 2.0 h (guess)" in lines[1]
+    unused = [Cost("counterfactuals", "unused", "", None, 0.0, 0, "")]
+    assert trainings(settings, [], ArtifactStore(tmp_path), Forecast(unused, None, 0)) == []
+
+
+def test_the_card_of_an_export_says_the_score_and_the_first_documents(measured, attacked):
+    for root in (measured, attacked):
+        with connect(root) as connection:
+            lineage = SimpleNamespace(attributed=attribution_of(root))
+            text = "\n\n".join(of_card(connection, lineage))
+        assert "Subsets are scored by unigram, γ 1" in text and "which only the abstract is public" in text
+        assert "| 24 structured, 100,000 tokens | 0.8182 | 0.72 to 0.92 | 0.95 |" in text
+        assert "| 1 | src/00.py | 0.1 | 0.5 |" in text and text.count("| src/") == 10
+        assert "<" not in text and "\u202e" not in text
+    with connect(measured) as connection:
+        assert of_card(connection, SimpleNamespace(attributed=None)) == []
+
+
+@pytest.mark.parametrize("rule", ["greedy", "draw"])
+def test_an_export_says_why_a_document_is_in_if_the_selection_is_greedy(tmp_path, rule):
+    root = Attributed(rule=rule, choose="none").write(tmp_path / "data")
+    with connect(root) as connection:
+        connection.execute("CREATE TEMP VIEW corpus AS SELECT *, NULL AS kept FROM grip.main.corpus")
+        columns = "density, length_weight, selection_weight"
+        connection.execute(
+            f"CREATE TEMP VIEW subset AS SELECT *, 1.0 AS {columns.replace(', ', ', 1.0 AS ')} FROM grip.main.subset"
+        )
+        files = ArtifactStore(root).parquet("corpus", "planted", "corpus")
+        rows = Rows(connection, files, False, None, 64 << 20, tmp_path)
+        ((_, table),) = rows.of([0])
+    assert len(table) == TAKEN
+    assert ("rank" in table.column_names) == (rule == "greedy")
+    if rule == "greedy":
+        first = min(table.to_pylist(), key=lambda row: row["rank"])
+        assert first["doc_id"] == doc(0) and first["gain"] == pytest.approx(0.1) and first["alignment"] == 0.5

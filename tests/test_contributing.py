@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from grip_assets.method.selection.base import Rule
@@ -15,6 +16,7 @@ from grip_assets.sources.documents import RawDocument, Rejected
 from grip_assets.sources.pool import open_pool
 from grip_assets.sources.readers import READERS
 from grip_assets.sources.steps import in_any_order
+from grip_assets.store.artifacts import ArtifactStore
 
 PAGE = (REPOSITORY / "CONTRIBUTING.md").read_text()
 
@@ -101,3 +103,17 @@ def test_a_step_is_added_as_the_page_says(recipe):
     long, short = (RawDocument(text, None, "a", len(text), "a") for text in ("one two three", "one two"))
     kept, rejected = in_any_order([step], [long, short])
     assert kept is long and isinstance(rejected, Rejected) and rejected.detail == "fewer than three words"
+
+
+def test_a_source_of_features_is_added_as_the_page_says(recipe, tmp_path, monkeypatch):
+    promises = interface("test_sketch_sources.py")
+    pl.DataFrame(
+        {"doc_id": ["b", "a", "c"], "text": ["aa", "ab", "x"], "n_tokens": [2, 3, 1], "n_bytes": [2, 2, 1]}
+    ).write_parquet(tmp_path / "corpus.parquet")
+    monkeypatch.setitem(promises.SOURCES, "unigram", recipe("Add a source of features").measure)
+    found, rows = promises.measured(tmp_path, ArtifactStore(tmp_path), "unigram", n=3, dim=300)
+    assert found.sketch == "exact" and rows.feature_BK.shape == (3, 300) and rows.n_tokens_B.tolist() == [1, 3, 2]
+    assert rows.feature_BK[:, ord("a")].tolist() == [0, 0.5, 1], "in the order of the documents"
+    assert list(found.targets) == ["numbers", "words"] and found.targets["words"].n_items == 2
+    short, rows = promises.measured(tmp_path, ArtifactStore(tmp_path), "unigram", n=3, dim=64)
+    assert short.sketch == "countsketch" and rows.feature_BK.shape == (3, 64) and rows.norm_B[2] == pytest.approx(1)

@@ -1,4 +1,4 @@
-"""The small models that a plan would train on mixtures: how many, on how many tokens, for about how long."""
+"""The small models that a plan would train on mixtures and on trials: how many, on how many tokens, for about how long."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from grip_assets.engine.plan import Step
 from grip_assets.engine.stage import Settings
 from grip_assets.report.terminal.forecast import duration
 from grip_assets.report.terminal.spending import clusters_of
-from grip_assets.settings import Mixing
+from grip_assets.settings import Attribution, Mixing
 from grip_assets.stages.costs import Cost, Forecast, number_of_trainings
 from grip_assets.store.artifacts import ArtifactStore
 
@@ -14,8 +14,40 @@ STAGE = "mixture_runs"
 
 
 def trainings(settings: Settings, steps: Sequence[Step], store: ArtifactStore, forecast: Forecast) -> list[str]:
-    """Lines for a plan; none if no model would be trained on a mixture."""
-    cost = next((cost for cost in forecast.costs if cost.asset == STAGE and cost.action == "compute"), None)
+    """Lines for a plan; none if no model would be trained on a mixture or on a trial."""
+    return [*_on_mixtures(settings, steps, store, forecast), *_on_trials(settings, forecast)]
+
+
+def _to_compute(forecast: Forecast, asset: str) -> Cost | None:
+    return next((cost for cost in forecast.costs if cost.asset == asset and cost.action == "compute"), None)
+
+
+def _on_trials(settings: Settings, forecast: Forecast) -> list[str]:
+    """The reference model, and the models of the trials of attribution."""
+    attribution, lines = Attribution.of(settings), []
+    if cost := _to_compute(forecast, "reference_model"):
+        lines.append(f"reference_model: a training of {attribution.tokens:,} tokens; {_time(cost)}")
+    if cost := _to_compute(forecast, "counterfactuals"):
+        each = number_of_trials(attribution)
+        in_all = each * sum(attribution.trial_tokens)
+        lines.append(
+            f"counterfactuals: at most {each * len(attribution.trial_tokens):,} trainings, {in_all:,} tokens in all;"
+            f" {_time(cost)}. Trainings that were made before are not made again."
+        )
+    return lines
+
+
+def number_of_trials(attribution: Attribution) -> int:
+    """Trainings for each size of settings/attribution.trial_tokens, with those under a second seed."""
+    calibration, check = (
+        attribution.structured + attribution.random,
+        attribution.check_structured + attribution.check_random,
+    )
+    return (calibration + check) * attribution.seeds + min(attribution.repeated, check)
+
+
+def _on_mixtures(settings: Settings, steps: Sequence[Step], store: ArtifactStore, forecast: Forecast) -> list[str]:
+    cost = _to_compute(forecast, STAGE)
     if cost is None:
         return []
     mixing = Mixing.of(settings)
