@@ -201,7 +201,7 @@ class Attributed:
         rank = {d: r for r, d in enumerate(self.taken, 1)} if greedy else {}
         rows = pl.DataFrame({
             "doc_id": [doc(i) for i in range(N)], "cluster_id": pl.Series(self.cluster, dtype=pl.Int32),
-            "n_tokens": pl.Series([100] * N, dtype=pl.Int64), "key": -np.arange(N, dtype=float),
+            "n_tokens": pl.Series([100] * N, dtype=pl.Int64), **dict.fromkeys(("density", "length_weight", "selection_weight"), pl.Series([1.0] * N)), "key": -np.arange(N, dtype=float),
             "repeats": pl.Series([int(i in self.taken) for i in range(N)], dtype=pl.Int64),
             "rank": pl.Series([rank.get(i) for i in range(N)], dtype=pl.Int64),
             "gain": pl.Series([0.1 / rank[i] if i in rank else None for i in range(N)], dtype=pl.Float64),

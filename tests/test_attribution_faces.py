@@ -315,11 +315,6 @@ def test_the_card_of_an_export_says_the_score_and_the_first_documents(measured, 
 def test_an_export_says_why_a_document_is_in_if_the_selection_is_greedy(tmp_path, rule):
     root = Attributed(rule=rule, choose="none").write(tmp_path / "data")
     with connect(root) as connection:
-        connection.execute("CREATE TEMP VIEW corpus AS SELECT *, NULL AS kept FROM grip.main.corpus")
-        columns = "density, length_weight, selection_weight"
-        connection.execute(
-            f"CREATE TEMP VIEW subset AS SELECT *, 1.0 AS {columns.replace(', ', ', 1.0 AS ')} FROM grip.main.subset"
-        )
         files = ArtifactStore(root).parquet("corpus", "planted", "corpus")
         rows = Rows(connection, files, False, None, 64 << 20, tmp_path)
         ((_, table),) = rows.of([0])

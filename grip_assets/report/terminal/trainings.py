@@ -1,4 +1,4 @@
-"""The small models that a plan would train on mixtures and on trials: how many, on how many tokens, for about how long."""
+"""The small models that a plan would train on mixtures and on trials: how many, on how many tokens, for how long."""
 
 from collections.abc import Sequence
 
