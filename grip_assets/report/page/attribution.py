@@ -85,7 +85,8 @@ def _panels(context: Context, found: Attributed) -> list[Block]:
         return []
     points = context.ask("questions/fidelity_points")
     views = points.select("target", "size").unique(maintain_order=True).rows()
-    panels = [figures.fidelity(found, points, *view, number) for number, view in enumerate(views[:PANELS], 1)]
+    shown = enumerate(views[:PANELS], 1)
+    panels = [figures.fidelity(found, points, target, size, number) for number, (target, size) in shown]
     more = len(views) - PANELS
     rest = [say("{n} more targets are in the picture and the table below.", n=more)] if more > 0 else []
     return [Panels(panels), *rest] if panels else []
