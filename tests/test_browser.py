@@ -215,6 +215,23 @@ def test_a_person_runs_schedules_and_inspects_in_the_browser(ui, tmp_path, model
     run = ui.launch("change_clustering", {"method": "kmeans"})
     assert run["status"] == "SUCCESS" and not names(run, "grip/computed") & chain
 
+    # Documents for a target: token counts, without a model. What the fields do not touch is not computed again.
+    target = tmp_path / "target.jsonl"
+    target.write_text(
+        "\n".join(json.dumps({"text": f"def parse_{i}(line):\n    return line.split({i})\n" * 3}) for i in range(40))
+    )
+    of_mine = {"targets": [], "target_sets": [f"mine={target}"], "source": "unigram"}
+    run = ui.launch("change_attribution", of_mine, "attribution")
+    assert run["status"] == "SUCCESS" and not names(run, "grip/computed") & chain, "not used under a draw"
+    run = ui.launch("change_selection", {"rule": "greedy"})
+    made = {"attribution_targets", "sketches", "attribution", "subset", "redundancy"}
+    assert run["status"] == "SUCCESS" and made <= names(run, "grip/computed")
+    run = ui.launch("change_attribution", {"gamma": 0.5})
+    assert run["status"] == "SUCCESS" and "sketches" not in names(run, "grip/computed")
+    assert {"attribution", "subset"} <= names(run, "grip/computed")
+    ui.open("/assets/attribution?view=overview", "alignment")
+    ui.picture("grasp")
+
 
 def _latest(ui: Ui, asset: str) -> dict:
     """Numbers in the metadata of the latest materialization."""
