@@ -7,10 +7,10 @@ from grip_assets.store.disk import size
 
 
 def as_text(forecast: Forecast) -> Iterator[str]:
-    yield f"{'asset':<18} {'action':<8} {'about':>9} {'disk':>9}  {'figures are':<27} why"
+    yield f"{'asset':<20} {'action':<8} {'about':>9} {'disk':>9}  {'figures are':<27} why"
     for cost in forecast.costs:
         about, disk = (duration(cost.seconds), size(cost.n_bytes)) if cost.action == "compute" else ("-", "-")
-        yield f"{cost.asset:<18} {cost.action:<8} {about:>9} {disk:>9}  {cost.basis or '-':<27} {cost.why}"
+        yield f"{cost.asset:<20} {cost.action:<8} {about:>9} {disk:>9}  {cost.basis or '-':<27} {cost.why}"
     n, stages = len(forecast.to_compute), len(forecast.costs)
     if not n:
         yield f"0 of {stages} assets to compute; the run takes a few seconds"
