@@ -13,12 +13,12 @@ def as_text(found: Sequence[Removable], removed: bool) -> Iterator[str]:
     if not found:
         yield "Nothing to remove: every artifact is in force, or something in force was made from it."
         return
-    yield f"{'stage':<18} {'what':<17} {'disk':>9} {'took':>9}  {'made':<16}  path"
+    yield f"{'stage':<20} {'what':<17} {'disk':>9} {'took':>9}  {'made':<16}  path"
     for _, items in groupby(found, key=lambda item: item.stage):
         for item in items:
             took = duration(item.seconds) if item.seconds is not None else "-"
             made = datetime.fromtimestamp(item.path.stat().st_mtime).strftime("%Y-%m-%d %H:%M") if not removed else ""
-            yield f"{item.stage:<18} {item.kind:<17} {size(item.n_bytes):>9} {took:>9}  {made:<16}  {item.path}"
+            yield f"{item.stage:<20} {item.kind:<17} {size(item.n_bytes):>9} {took:>9}  {made:<16}  {item.path}"
     freed = size(sum(item.n_bytes for item in found))
     if removed:
         yield f"{len(found)} removed, {freed} freed. Their settings stay known: `grip rollback` computes them again."
