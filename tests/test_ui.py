@@ -5,9 +5,11 @@ import re
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import dagster as dg
+import polars as pl
 import pytest
 import yaml
 from conftest import AFTER_BUDGET
@@ -15,8 +17,10 @@ from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NA
 
 from grip_assets import cli
 from grip_assets.definitions import defs
+from grip_assets.engine.declarations import Column, Table
 from grip_assets.errors import GripError
 from grip_assets.orchestration import event_log
+from grip_assets.orchestration.columns import column_lineage
 from grip_assets.orchestration.settings_assets import fields, form_in_force
 from grip_assets.report import serve
 from grip_assets.settings import GROUPS, validate
@@ -167,6 +171,15 @@ def test_every_asset_but_the_page_itself_names_its_page_of_the_docs():
     for key in graph.get_all_asset_keys() - {dg.AssetKey("report")}:
         files = [Path(r.file_path) for r in graph.get(key).metadata["dagster/code_references"].code_references]
         assert files[-1].parent.name == "docs" and all(file.exists() for file in files), key
+
+
+def test_columns_of_one_name_in_two_tables_of_an_asset_are_one_source():
+    """Dagster refuses a source that is named twice."""
+    stage = SimpleNamespace(tables=[Table("t", (Column("a", pl.String, "A.", ("p.x", "q.x", "p.y")),))])
+    (sources,) = column_lineage(stage, {"p": "one", "q": "one"}).deps_by_column.values()
+    assert sorted(source.column_name for source in sources) == ["x", "y"]
+    tables = {table: stage.name for stage in STAGES.values() for table in stage.table_names}
+    assert all(column_lineage(stage, tables) for stage in STAGES.values())
 
 
 def test_no_description_cites_a_decision_by_its_number():

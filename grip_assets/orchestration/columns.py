@@ -24,10 +24,15 @@ def _described(column: Column | None) -> str | None:
 def column_lineage(stage: Stage, owners: dict[str, str]) -> dg.TableColumnLineage:
     """Columns of the stage's main table, and the columns of other assets that they are computed from.
 
-    Dagster shows one table per asset, so columns of secondary tables are attributed to the asset.
+    Dagster shows one table per asset, so columns of secondary tables are attributed to the asset. Columns of one name in
+    two tables of an asset are one column for Dagster.
     """
     deps = {
-        column.name: [dg.TableColumnDep(dg.AssetKey(owners[table]), name) for table, name in column.source_pairs()]
+        column.name: list(dict.fromkeys(_source(owners[table], name) for table, name in column.source_pairs()))
         for column in stage.tables[0].columns
     }
     return dg.TableColumnLineage(deps)
+
+
+def _source(asset: str, column: str) -> dg.TableColumnDep:
+    return dg.TableColumnDep(dg.AssetKey(asset), column)
