@@ -24,8 +24,8 @@ def _described(column: Column | None) -> str | None:
 def column_lineage(stage: Stage, owners: dict[str, str]) -> dg.TableColumnLineage:
     """Columns of the stage's main table, and the columns of other assets that they are computed from.
 
-    Dagster shows one table per asset, so columns of secondary tables are attributed to the asset. Columns of one name in
-    two tables of an asset are one column for Dagster.
+    Dagster shows one table per asset, so columns of secondary tables are attributed to the asset. Columns of one name
+    in two tables of an asset are one column for Dagster.
     """
     deps = {
         column.name: list(dict.fromkeys(_source(owners[table], name) for table, name in column.source_pairs()))
