@@ -22,20 +22,31 @@ LEFT, INSTEAD = "left out", "taken instead"
 
 
 def compute(work: Work) -> dict[str, Any]:
-    documents, selection = work.frame("selection_weights"), Selection.of(work.settings)
-    additive_N = additive(documents, work.frame("budgets"), selection)
-    table = changes(documents, additive_N)
+    documents, selection = _worth(work), Selection.of(work.settings)
+    table = changes(documents, additive(documents, work.frame("budgets"), selection))
     source = work.frame("attribution_choice").filter("chosen")["source"][0]
     found = near(work.files("sketches"), source, table, documents)
-    work.draft.write("greedy_changes", table)
     work.draft.write("redundancy", found)
-    instead, all_tokens = table.filter(change=INSTEAD), (documents["n_tokens"] * documents["repeats"]).sum()
+    work.draft.write("greedy_changes", table)
+    instead = table.filter(change=INSTEAD)
+    tokens = int((documents["n_tokens"] * documents["repeats"]).sum())
     return {
         "documents_left_out": table.filter(change=LEFT).height,
         "documents_taken_instead": instead.height,
-        "tokens_replaced": float(instead["n_tokens"].sum() / max(all_tokens, 1)),
+        "tokens_replaced": int(instead["n_tokens"].sum()) / max(tokens, 1),
         "median_similarity": found.filter(number=1)["similarity"].median(),
     }
+
+
+def _worth(work: Work) -> pl.DataFrame:
+    """The table ``selection_weights``. For maxmin, whose alignments are those of the worst target at the time, the
+    alignment is the mean over targets by their weights."""
+    documents, aims = work.frame("selection_weights"), work.frame("attribution_aims")
+    if aims["combine"][0] == "sum":
+        return documents
+    weighed = work.frame("attribution").join(aims.select("target", "weight"), on="target")
+    means = weighed.group_by("doc_id").agg(alignment=(pl.col("alignment") * pl.col("weight")).sum() / pl.sum("weight"))
+    return documents.drop("alignment").join(means, on="doc_id", how="left", maintain_order="left")
 
 
 def additive(documents: pl.DataFrame, budgets: pl.DataFrame, selection: Selection) -> np.ndarray:
@@ -169,7 +180,7 @@ TABLES = (
         ),
     ),
 )
-CHECKS = (Check("in_range", True, "Cosines are from -1 to 1, and documents that were left out have no rank."),)
+CHECKS = ()
 
 stage = Stage(
     name="redundancy",
@@ -180,7 +191,6 @@ stage = Stage(
     " only if settings/selection.rule is greedy.",
     tables=TABLES,
     checks=CHECKS,
-    picture=True,
     inputs=("budgets", "sketches", "attribution", "subset"),
     reads={"selection": ("rule", "scope", "max_tokens")},
     unused=no_greedy,
