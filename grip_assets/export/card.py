@@ -186,9 +186,9 @@ def _attributed(connection: duckdb.DuckDBPyConnection, lineage: Lineage) -> list
         heads = ("score", "target", "trials", "Spearman", "95%", "noise ceiling")
         parts.append("How well it predicts training:\n\n" + table(heads, map(_fidelity, _of_chosen(found))))
     if rows:
-        heads = ("rank", "document", "gain", "alignment", "covered")
+        columns = ("rank", "document", "gain", "alignment", "covered")
         taken = ((r["rank"], r["source"], r["gain"], r["alignment"], r["covered"]) for r in rows)
-        parts.append("The documents that were taken first:\n\n" + table(heads, taken))
+        parts.append("The documents that were taken first:\n\n" + table(columns, taken))
     return parts
 
 

@@ -92,7 +92,7 @@ def _table(found: Attributed, rows: pl.DataFrame, order: list[str], title: str) 
     labels = {name: found.label(name) for name in names}
     width = max(len(label) for label in labels.values())
     top = attribution.ceiling(rows["ceiling"][0])
-    yield f"{title}: {rows['n'].max()} trials, {top}"
+    yield f"{title}: {rows['n'][0]} trials, {top}"
     yield f"    {'score':<{width}}  {HEAD}"
     for name in names:
         mark = "*" if name == found.chosen["configuration"] else " "

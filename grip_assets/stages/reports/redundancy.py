@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from grip_assets.engine.declarations import Check, Column, Table
+from grip_assets.engine.declarations import Column, Table
 from grip_assets.engine.stage import Stage, Work
 from grip_assets.method.selection.base import Budgets, Documents, take_from_pool, take_in_clusters
 from grip_assets.settings import Selection
