@@ -103,7 +103,7 @@ def test_a_constant_prediction_has_no_fidelity_and_failed_trainings_are_left_out
     holed = u.copy()
     holed[0, :3] = np.nan
     assert agreement(u, holed).n == 9 and agreement(u, holed).value == pytest.approx(1)
-    assert not agreement(u[:, :3], u[:, :3]).known and not difference(u, None, u).known
+    assert not agreement(u[:, :3], u[:, :3]).known and not difference(u[:, :3], u[:, :3], u[:, :3]).known
     with pytest.raises(GripError, match="not finite"):
         agreement(u * np.nan, u)
     with pytest.raises(GripError, match="differ in length"):

@@ -71,13 +71,29 @@ def fidelity(predicted: Mapping[str, np.ndarray], additive: str | Mapping[str, s
     ``additive``: name of the additive score with which a score is compared, or of that of each score.
     """
     found = []
-    for name, predicted_TS in predicted.items():
-        other = additive if isinstance(additive, str) else additive.get(name)
-        other_TS = predicted.get(other) if other is not None and other != name else None
-        for one_family, size in groups(check):
-            rows = np.flatnonzero((check.family_S == one_family) & (check.size_S == size))
-            found += _rows(name, np.atleast_2d(predicted_TS), other_TS, other, check, rows)
-    return found
+    for one_family, size in groups(check):
+        rows = np.flatnonzero((check.family_S == one_family) & (check.size_S == size))
+        ceiling_T = np.array([ceiling(check, t, rows) for t in range(len(check.targets))])
+        utility_TS = check.utility_TS[:, rows]
+        drawn = {name: correlations(np.atleast_2d(p_TS)[:, rows], utility_TS) for name, p_TS in predicted.items()}
+        n = int(np.isfinite(utility_TS).all(axis=0).sum())
+        for name, mine_TR in drawn.items():
+            other = additive if isinstance(additive, str) else additive.get(name)
+            theirs_TR = drawn.get(other) if other is not None and other != name else None
+            for label, targets in _labels(check.targets).items():
+                spearman = _estimate(mine_TR[targets], n)
+                gain = _estimate(None if theirs_TR is None else mine_TR[targets] - theirs_TR[targets], n)
+                top = _mean(ceiling_T[targets][:, None])[0]
+                said = words(spearman, gain, other)
+                found.append(Fidelity(name, label, one_family, size, spearman, float(top), gain, said))
+    order = list(predicted)
+    return sorted(found, key=lambda row: order.index(row.name))
+
+
+def _labels(targets: Sequence[str]) -> dict[str, list[int]]:
+    """Each target, and their mean if there are several."""
+    every = list(range(len(targets)))
+    return {name: [t] for t, name in enumerate(targets)} | ({MEAN: every} if len(every) > 1 else {})
 
 
 def groups(check: Check) -> list[tuple[str, int]]:
@@ -85,71 +101,49 @@ def groups(check: Check) -> list[tuple[str, int]]:
     return sorted({(str(f), int(s)) for f, s in zip(check.family_S, check.size_S, strict=True)})
 
 
-def _rows(
-    name: str,
-    predicted_TS: np.ndarray,
-    other_TS: np.ndarray | None,
-    other: str | None,
-    check: Check,
-    rows: np.ndarray,
-) -> list[Fidelity]:
-    """The rows of one score in one group: one a target, and one for their mean if there are several."""
-    one_family, size = str(check.family_S[rows[0]]), int(check.size_S[rows[0]])
-    n = len(check.targets)
-    whose = {check.targets[t]: [t] for t in range(n)} | ({MEAN: list(range(n))} if n > 1 else {})
-    ceiling_T = np.array([ceiling(check, t, rows) for t in range(n)])
-    found = []
-    for label, targets in whose.items():
-        here = np.ix_(np.array(targets), rows)
-        spearman = agreement(predicted_TS[here], check.utility_TS[here])
-        gain = difference(predicted_TS[here], None if other_TS is None else other_TS[here], check.utility_TS[here])
-        known = ceiling_T[targets][np.isfinite(ceiling_T[targets])]
-        top = float(known.mean()) if len(known) else np.nan
-        found.append(Fidelity(name, label, one_family, size, spearman, top, gain, words(spearman, gain, other)))
-    return found
+def correlations(predicted_TS: np.ndarray, utility_TS: np.ndarray) -> np.ndarray:
+    """Spearman's correlation over all subsets and over each of R resamples of them, float64 (T, 1 + R). The resamples
+    are the same for all targets and scores, so that differences are paired.
 
-
-def agreement(predicted_TS: np.ndarray, utility_TS: np.ndarray) -> Estimate:
-    """The mean over targets of Spearman's correlation over subsets, with a bootstrap interval over the subsets, which
-    are the same in all targets. A constant prediction has 0. NaN for fewer than four subsets."""
-    predicted_TS, utility_TS, n = _known(predicted_TS, utility_TS)
-    if n < FEWEST:
-        return Estimate(np.nan, np.nan, np.nan, n)
-    return Estimate(_mean_correlation(predicted_TS, utility_TS)[0], *interval(_draws(predicted_TS, utility_TS)), n)
-
-
-def difference(predicted_TS: np.ndarray, other_TS: np.ndarray | None, utility_TS: np.ndarray) -> Estimate:
-    """How much better a score agrees than another one: paired, in the same resamples of the subsets."""
-    if other_TS is None:
-        return Estimate(np.nan, np.nan, np.nan, 0)
-    mine_TS, measured_TS, n = _known(predicted_TS, utility_TS)
-    theirs_TS = _known(other_TS, utility_TS)[0]
-    if n < FEWEST:
-        return Estimate(np.nan, np.nan, np.nan, n)
-    value = _mean_correlation(mine_TS, measured_TS)[0] - _mean_correlation(theirs_TS, measured_TS)[0]
-    return Estimate(float(value), *interval(_draws(mine_TS, measured_TS) - _draws(theirs_TS, measured_TS)), n)
-
-
-def _known(predicted_TS: np.ndarray, utility_TS: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Without the subsets whose training failed. GripError if a prediction is not finite."""
+    Subsets whose training failed for a target are left out. NaN for fewer than four. GripError if a prediction is not
+    finite.
+    """
     predicted_TS, utility_TS = np.asarray(predicted_TS, np.float64), np.asarray(utility_TS, np.float64)
     if not np.isfinite(predicted_TS).all():
         raise GripError("A score predicts a utility that is not finite. Compute the sketches again.")
-    kept_S = np.isfinite(utility_TS).all(axis=0)
-    return predicted_TS[:, kept_S], utility_TS[:, kept_S], int(kept_S.sum())
+    kept = np.flatnonzero(np.isfinite(utility_TS).all(axis=0))
+    if len(kept) < FEWEST:
+        return np.full((len(utility_TS), 2), np.nan)
+    rows_RS = np.concatenate([np.arange(len(kept))[None], resamples(np.zeros(len(kept)))])
+    pairs = zip(predicted_TS[:, kept], utility_TS[:, kept], strict=True)
+    return np.array([rank_correlations(x_S[rows_RS], y_S[rows_RS]) for x_S, y_S in pairs])
 
 
-def _draws(predicted_TS: np.ndarray, utility_TS: np.ndarray) -> np.ndarray:
-    rows_RS = resamples(np.zeros(utility_TS.shape[1]))
-    return _mean_correlation(predicted_TS[:, rows_RS], utility_TS[:, rows_RS])
+def agreement(predicted_TS: np.ndarray, utility_TS: np.ndarray) -> Estimate:
+    """The mean over targets of Spearman's correlation over subsets, with a bootstrap interval over the subsets. A
+    constant prediction has 0. Not known for fewer than four subsets."""
+    n = int(np.isfinite(utility_TS).all(axis=0).sum())
+    return _estimate(correlations(predicted_TS, utility_TS), n)
 
 
-def _mean_correlation(predicted_TRS: np.ndarray, utility_TRS: np.ndarray) -> np.ndarray:
-    """float64 (R,); R is 1 for arrays (T, S)."""
-    pairs = zip(predicted_TRS, utility_TRS, strict=True)
-    found_TR = np.array([rank_correlations(np.atleast_2d(x), np.atleast_2d(y)) for x, y in pairs])
-    known_R = np.isfinite(found_TR).sum(axis=0)
-    return np.where(known_R > 0, np.nansum(found_TR, axis=0) / np.maximum(known_R, 1), np.nan)
+def difference(predicted_TS: np.ndarray, other_TS: np.ndarray, utility_TS: np.ndarray) -> Estimate:
+    """How much better a score agrees than another one: paired, in the same resamples of the subsets."""
+    n = int(np.isfinite(utility_TS).all(axis=0).sum())
+    return _estimate(correlations(predicted_TS, utility_TS) - correlations(other_TS, utility_TS), n)
+
+
+def _estimate(found_TR: np.ndarray | None, n: int) -> Estimate:
+    """Of the mean over targets: the value is in the first column, resamples are in the others."""
+    if found_TR is None:
+        return Estimate(np.nan, np.nan, np.nan, 0)
+    mean_R = _mean(found_TR)
+    return Estimate(float(mean_R[0]), *interval(mean_R[1:]), n)
+
+
+def _mean(value_TR: np.ndarray) -> np.ndarray:
+    """The mean over the targets that are known, float64 (R,); NaN if none is."""
+    known_R = np.isfinite(value_TR).sum(axis=0)
+    return np.where(known_R > 0, np.nansum(value_TR, axis=0) / np.maximum(known_R, 1), np.nan)
 
 
 def ceiling(check: Check, target: int, rows: np.ndarray) -> float:
