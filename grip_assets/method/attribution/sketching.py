@@ -7,7 +7,8 @@ Make a sketch once and apply it to all documents, because hashing costs as much 
 
 Features are computed in training/gradients.py. Shapes: N documents, P coordinates, F = ``dim`` numbers of a sketch,
 T targets, L tokens, A inputs and B outputs of a linear layer. Products and results are float32, as the features are;
-cast them to float16 afterwards, never before.
+cast them to float16 afterwards, never before. They
+run on one thread, because more threads would sum in another order.
 """
 
 import math
@@ -160,6 +161,7 @@ class Rademacher:
         bits = np.unpackbits(found.view(np.uint8), bitorder="little").reshape(stop - start, words * 64)
         return 1 - 2 * bits[:, : self.dim].astype(np.float32)
 
+    @threadpool_limits.wrap(limits=1)
     def apply(self, x_NP: np.ndarray) -> np.ndarray:
         x_NP = _features(x_NP, self.width)
         found_NF = np.zeros((len(x_NP), self.dim), np.float32)
@@ -187,6 +189,7 @@ class TargetBasis:
     def width(self) -> int:
         return self.basis_FP.shape[1]
 
+    @threadpool_limits.wrap(limits=1)
     def apply(self, x_NP: np.ndarray) -> np.ndarray:
         found_NR = _features(x_NP, self.width) @ self.basis_FP.T
         return np.pad(found_NR, ((0, 0), (0, self.dim - found_NR.shape[1])))

@@ -122,7 +122,8 @@ def scale(target_TF: np.ndarray, pool: Pool, share: float = 0.1, matched: bool =
     subsets of a ``share`` of the pool is in its place.
 
     ``matched``: G_t is itself a mean of such features, as of token counts or embeddings. Then s_t is 1: with gamma = 1,
-    R5 is (||G_t||² - ||v_S - G_t||²) / 2, which says how near the subset's mean is to the target's [R3].
+    R5 is (||G_t||² - ||v_S - G_t||²) / 2, which says how near the subset's mean is to the target's [R3]. Features of
+    norm 1 are not matched: their mean is far shorter than the target, so a scale of 1 leaves little of the square.
     """
     target_TF = np.atleast_2d(np.asarray(target_TF, np.float64))
     if not np.isfinite(target_TF).all():
