@@ -5,6 +5,7 @@ measured by retraining, and its score is Spearman's correlation with them, the m
 
     bootstrap   all calibration subsets together. It begins with the default configuration, moves to another one only
                 if that is measurably better, and leaves the quadratic term only if it is measurably no gain.
+                Its intervals are not corrected for the number of configurations: it prefers to find a gain.
     lcb         the strict protocol of GRASP's abstract as we read it [L1]: of blocks of subsets, the gain over the
                 additive score and its lower bound by Student's t. It needs blocks whose means are nearly normal.
     lcb_free    the same with bounds that hold for any distribution [L2]. They are valid, and empty for few blocks.
