@@ -14,7 +14,9 @@ GRIP = Path(sys.executable).with_name("grip")
 
 
 def test_every_stage_that_users_compare_has_a_bench():
-    assert {"kmeans", "assignment", "density", "embedding", "probe", "draw", "greedy", "chain", "recompute"} <= set(BENCHES)
+    assert {"kmeans", "assignment", "density", "embedding", "probe", "draw", "greedy", "chain", "recompute"} <= set(
+        BENCHES
+    )
 
 
 @pytest.mark.parametrize("stage", ["draw", "assignment"])
