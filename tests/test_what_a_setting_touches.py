@@ -90,7 +90,7 @@ def depend_on(planted: Planted, settings: Settings) -> set[str]:
             continue  # what it reads is in no recipe
         reads = stage.values(settings) != stage.values(planted.settings)
         switched = bool(stage.why_unused(settings)) != bool(stage.why_unused(planted.settings))
-        if reads or switched or touched & set(stage.inputs):
+        if reads or switched or touched & set(stage.inputs_under(settings)):
             touched.add(stage.name)
     return {name for name in touched if not STAGES[name].why_unused(settings)}
 
@@ -267,6 +267,36 @@ def test_switching_to_a_mixture_and_back_computes_nothing_the_second_time(plante
     root = shutil.copytree(planted.store.root, tmp_path / "both")
     for one, other in ((mixed.settings, planted.settings), (planted.settings, mixed.settings)):
         assert Planted(root, one).computes(other) <= {"rounds"}, "rounds are those of what is in force"
+
+
+ATTRIBUTED = {
+    "counts": {"source": "unigram"},
+    "counts, chosen by retraining": {"source": "unigram", "choose": "bootstrap"},
+    "gradients": {"source": "head", "precondition": "fisher"},
+    "several": {"source": "auto", "choose": "lcb", "start": "scratch"},
+}
+
+
+@pytest.fixture(scope="module", params=ATTRIBUTED.values(), ids=ATTRIBUTED.keys())
+def attributed(planted, tmp_path_factory, request) -> Planted:
+    """Everything was made with a selection by sketches."""
+    greedy = planted.with_changed("selection", rule="greedy") | planted.with_changed("attribution", **request.param)
+    return Planted(tmp_path_factory.mktemp("attributed"), greedy)
+
+
+def test_a_field_of_attribution_recomputes_exactly_what_reads_it_and_what_follows(planted, attributed):
+    """And, where nothing is selected or budgeted by it, nothing."""
+    for name, field in GROUPS["attribution"].model_fields.items():
+        for settings in list(variants(attributed, "attribution", name))[:2]:
+            computed = attributed.computes(settings)
+            assert computed == depend_on(attributed, settings), (name, settings["attribution"])
+            assert not computed & {"corpus", "embeddings", "partition", "clusters", "taxonomy", "densities"}
+            if trait(field, "part") in ("choice", "trials"):
+                assert "sketches" not in computed, name
+            if trait(field, "part") == "sketch" and name not in ("source", "candidates", "seed"):
+                assert "counterfactuals" not in computed, name
+        for settings in list(variants(planted, "attribution", name))[:1]:
+            assert planted.computes(settings) == set(), name
 
 
 def test_a_budget_that_is_not_learned_knows_nothing_of_mixing(planted):

@@ -4,6 +4,7 @@ dattri takes texts of one length, so both read windows. The scores are GradDot's
 document>. Both are compared with exact gradients, by Spearman's rank correlation over documents, mean over items.
 """
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -75,9 +76,12 @@ def _theirs(model: Any, windows: np.ndarray) -> np.ndarray:
     from dattri.func.projection import random_project
     from dattri.task import AttributionTask
 
+    eager = copy.deepcopy(model)
+    eager.config._attn_implementation = "eager"  # torch.func computes other attention text by text, which is slower
+
     def loss(parameters: Any, data: Any) -> torch.Tensor:
         (ids,) = data
-        logits = torch.func.functional_call(model, parameters, (ids[None, :-1],), {"use_cache": False}).logits[0]
+        logits = torch.func.functional_call(eager, parameters, (ids[None, :-1],), {"use_cache": False}).logits[0]
         return torch.nn.functional.cross_entropy(logits, ids[1:])
 
     task = AttributionTask(loss, model, {name: weight.detach() for name, weight in model.state_dict().items()})
