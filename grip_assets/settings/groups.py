@@ -1013,7 +1013,8 @@ class Attribution(Group):
     )
     column: str | None = knob(
         None,
-        "Parquet table with your vectors: doc_id and a column of lists of numbers.",
+        "Parquet table with your vectors: doc_id, and one column of lists of numbers. Rows of a target have its name in"
+        " a column target. Without such rows, a doc_id may be an item_id of attribution_items.",
         given=True,
         when={"source": ["column", "auto"]},
         part="sketch",

@@ -72,8 +72,15 @@ def test_the_first_table_of_a_stage_has_its_name_and_no_table_has_two_owners():
     names = [name for stage in STAGES.values() for name in stage.table_names]
     assert len(names) == len(set(names))
     others = {name: stage.table_names[0] for name, stage in STAGES.items() if stage.table_names[0] != name}
-    named_otherwise = {"partition": "components", "cluster_report": "intruders", "mixture_runs": "mixtures"}
-    assert others == named_otherwise, "a row is a component; a cluster; a domain in a training"
+    named_otherwise = {
+        "partition": "components",
+        "cluster_report": "intruders",
+        "mixture_runs": "mixtures",
+        "attribution_targets": "attribution_items",
+        "reference_model": "reference",
+        "counterfactuals": "trial_subsets",
+    }
+    assert others == named_otherwise, "a row is a component; a cluster; a domain in a training; an item; ..."
 
 
 def test_every_declared_table_can_be_empty(tmp_path):
