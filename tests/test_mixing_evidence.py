@@ -90,7 +90,16 @@ class Pool:
             self.plant(version, domain_of, seed)
 
     def plant(
-        self, version, domain_of, seed=0, text="a passage", tokenizer="{}", tokens=300_000, items=None, corpus=None
+        self,
+        version,
+        domain_of,
+        seed=0,
+        text="a passage",
+        tokenizer="{}",
+        tokens=300_000,
+        items=None,
+        corpus=None,
+        method="regmix",
     ):
         cluster = pl.Series("cluster_id", domain_of[self.topic], dtype=pl.Int32)
         clusters = pl.DataFrame({"doc_id": self.ids, "n_tokens": [100] * DOCS}).with_columns(cluster)
@@ -120,7 +129,7 @@ class Pool:
             STAGES["mixture_runs"].schema("mixture_losses"),
             orient="row",
         )
-        self.publish("mixture_runs", version, {"mixture_domains": version}, {"mixing": {"tokens": tokens}},
+        self.publish("mixture_runs", version, {"mixture_domains": version}, {"mixing": {"method": method, "tokens": tokens}},
                      mixtures=mixtures, mixture_losses=losses)  # fmt: skip
 
     def publish(self, stage, version, inputs=None, settings=None, **tables):
@@ -172,6 +181,7 @@ def test_a_regression_on_mean_embeddings_changes_no_weight(pool):
         ({"text": "another passage"}, {}, "the texts of target are others"),
         ({"tokenizer": json.dumps({"other": 1})}, {}, "its tokenizer is another"),
         ({"tokens": 9}, {}, "mixing.tokens was 9 and is 300000"),
+        ({"method": "doremi"}, {}, "there is no such mixture_runs by regmix. There are: one, other"),
         ({}, {"objective": "held_out"}, "no domain has a held-out document"),
     ],
 )
@@ -183,5 +193,7 @@ def test_evidence_that_means_something_else_is_refused(pool, planted, mixing, sa
 
 
 def test_evidence_that_is_not_there_is_refused_with_what_there_is(pool):
-    with pytest.raises(GripError, match="names nothing, and there is no such mixture_runs. There are: one, other"):
+    with pytest.raises(
+        GripError, match="names nothing, and there is no such mixture_runs by regmix. There are: one, other"
+    ):
         pool.make(evidence=["nothing"])

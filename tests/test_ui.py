@@ -166,6 +166,12 @@ def test_every_description_begins_with_a_plain_sentence():
             assert re.match(r"[A-Z][a-z]*\b", field.description), f"{group}.{name}: {field.description}"
 
 
+def test_no_paragraph_of_a_description_is_shown_as_code():
+    """Markdown shows a paragraph that is indented by four spaces, as in a docstring, as one long line of code."""
+    indented = [what for what, text in descriptions().items() if re.search(r"\n\s*\n {4}\S", text or "")]
+    assert indented == []
+
+
 def test_every_asset_but_the_page_itself_names_its_page_of_the_docs():
     graph = defs.resolve_asset_graph()
     for key in graph.get_all_asset_keys() - {dg.AssetKey("report")}:

@@ -4,6 +4,7 @@ A run changes only the fields that it names. All other fields keep their values.
 group without configuration, and "Materialize all" never resets a tuned setting.
 """
 
+import inspect
 import json
 import types
 import typing
@@ -191,7 +192,9 @@ def default(schema: type[Group], name: str) -> str:
 
 def _table(schema: type[Group]) -> str:
     rows = [f"- `{name}`: {_describe(schema, name)}" for name in schema.model_fields]
-    return f"{schema.__doc__}\n\nName only the fields to change; the others keep their values.\n\n" + "\n".join(rows)
+    return f"{inspect.getdoc(schema)}\n\nName only the fields to change; the others keep their values.\n\n" + "\n".join(
+        rows
+    )
 
 
 def _changes(before: Group, after: Group) -> str:

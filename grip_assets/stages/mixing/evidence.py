@@ -92,9 +92,11 @@ def kept(store: ArtifactStore, versions: Sequence[str]) -> list[tuple[str, str]]
 
 def _of_artifact(given: Given, version: str) -> Evidence:
     store = given.work.store
-    if not store.has(RUNS, version):
-        made = ", ".join(m["version"] for m in store.ever_made(RUNS) if store.has(RUNS, m["version"])) or "none"
-        raise GripError(f"settings/mixing.evidence names {version}, and there is no such {RUNS}. There are: {made}.")
+    if version not in (there := _swarms(store)):
+        raise GripError(
+            f"settings/mixing.evidence names {version}, and there is no such {RUNS} by regmix. There are:"
+            f" {', '.join(there) or 'none'}."
+        )
     above = store.ancestors(RUNS, version)
     _comparable(given, version, above)
     mixtures, losses = (_table(store, above, RUNS, name) for name in ("mixtures", "mixture_losses"))
@@ -103,6 +105,13 @@ def _of_artifact(given: Given, version: str) -> Evidence:
     vectors = store.parquet("clusters", above["clusters"]["version"], "cluster_embeddings")
     weights_nD, loss_nT = swarm_of(mixtures, losses, given.objective)
     return Evidence(weights_nD, loss_nT, mean_embeddings(vectors, _read(documents, tokens)))
+
+
+def _swarms(store: ArtifactStore) -> list[str]:
+    """Versions of mixture_runs whose mixtures are a swarm, the newest first."""
+    made = [m for m in store.ever_made(RUNS) if store.has(RUNS, m["version"]) and "unused" not in m]
+    swarms = [m for m in made if m["settings"].get("mixing", {}).get("method") == "regmix"]
+    return [m["version"] for m in sorted(swarms, key=lambda m: (-m["computed_at"], m["version"]))]
 
 
 def _table(store: ArtifactStore, above: Mapping[str, Mapping[str, Any]], stage: str, table: str) -> pl.DataFrame:

@@ -33,6 +33,7 @@ def learn(given: Given) -> Learned:
     """
     mixing, pool, objective, cheap = given.mixing, given.pool, given.objective, given.cheap
     weights_nD, loss_nT = swarm_of(given.work.frame("mixtures"), given.losses, objective)
+    rows = _splits(given, weights_nD, loss_nT)  # first, since it refuses evidence that cannot be used
     share_T = objective.share_T
     search = Search(pool.natural_D, pool.most_D, mixing.kl_to_natural)
     model = fitted_law(weights_nD, loss_nT, share_T)
@@ -52,7 +53,6 @@ def learn(given: Given) -> Learned:
     bias = float(np.mean(optimism)) if optimism else 0.0
     of_MS[0], value_M[0] = of_MS[0] + bias, value_M[0] + bias
     gain = _resampled(value_M[1] - value_M[0], of_MS[1] - of_MS[0])
-    rows = _splits(given, weights_nD, loss_nT)
     said = {
         **_predictability(rows, len(weights_nD)),
         "spread": float((loss_nT @ share_T).std()),
