@@ -7,7 +7,7 @@ from planted_mixing import text
 from grip_assets.engine.inspect import inspect
 from grip_assets.engine.make import Chain
 from grip_assets.runtime.executors import Local
-from grip_assets.settings import Selection, validate
+from grip_assets.settings import validate
 from grip_assets.sources.documents import name_of
 from grip_assets.stages import STAGES
 
@@ -37,7 +37,7 @@ class Folder(planted_mixing.Folder):
         self.held_out = held_out() if held is None else held
         super().__init__(root, planted_mixing.pool() if documents is None else documents)
         self.settings["budget"] = validate("budget", {})
-        self.settings["selection"] = Selection.model_construct(**Selection().model_dump() | {"rule": "greedy"})
+        self.settings["selection"] = validate("selection", {"rule": "greedy"})
         self.turn(**TINY | {"targets": ["held_out"], "passage": 100} | attribution)
 
     def _plant(self, name, inputs, table, **others):

@@ -13,11 +13,15 @@ from planted_attribution import Folder
 from planted_mixing import pool, text
 
 from grip_assets.errors import GripError
+from grip_assets.report.terminal.trainings import _on_trials
+from grip_assets.settings import validate
 from grip_assets.sources.documents import name_of
-from grip_assets.stages import STAGES
-from grip_assets.stages.attribution.counterfactuals import number_of_trainings
+from grip_assets.stages import STAGES, costs
+from grip_assets.stages.attribution.counterfactuals import number_of_retrainings
+from grip_assets.stages.costs import Cost, Forecast, Size
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.training import retraining
+from grip_assets.training.recipe import Shape, parameters
 
 FEW = {
     "choose": "bootstrap", "structured": 4, "random": 2, "check_structured": 2, "check_random": 1, "repeated": 2,
@@ -103,7 +107,7 @@ def test_more_subsets_train_only_the_new_ones_and_a_target_trains_none(tmp_path)
     assert folder.make(*CHAIN).metrics["trainings_made_now"] == 0
     after = kept_units(folder.store)
     assert set(units) < set(after) and set(after.values()) == {1}
-    assert number_of_trainings(folder.settings["attribution"]) == 13 == len(after)
+    assert number_of_retrainings(folder.settings["attribution"]) == 13 == len(after)
 
 
 def test_workers_change_no_byte_and_sizes_are_kept_apart(tmp_path):
@@ -193,6 +197,49 @@ def test_a_document_of_one_token_and_one_of_a_cluster_of_its_own_do_no_harm(tmp_
     subsets = made.table("trial_subsets")
     assert (subsets["n_tokens"] >= 2).all() and made.table("utilities")["utility"].is_finite().all()
     assert subsets.filter(pl.col("n_tokens") == 2)["doc_id"].len() > 0
+
+
+def test_a_plan_counts_the_retrainings_that_are_not_kept_by_tokens_and_parameters(made):
+    versions = {"corpus": "planted", "clusters": "planted"}
+
+    def to_train(**turned):
+        settings = made.settings | {
+            "attribution": validate("attribution", made.settings["attribution"].model_dump() | turned)
+        }
+        return costs._to_attribute(STAGES, settings, made.store, versions)
+
+    of_one = 1500 * parameters(Shape(320, 16, 1, 1, 16))
+    assert to_train() == {"referenced": 0, "retrained": 0}, "all are kept"
+    assert to_train(structured=6, random=1) == {"referenced": 0, "retrained": 2 * of_one}
+    assert to_train(blocks=3, gammas=[0, 1], targets=["benchmarks"]) == {"referenced": 0, "retrained": 0}
+    assert to_train(trial_tokens=[1500, 3000])["retrained"] == 11 * 2 * of_one
+    assert to_train(tokens=3200) == {"referenced": 3200 * of_one / 1500, "retrained": 11 * of_one}
+    assert to_train(seeds=2)["retrained"] == 9 * of_one
+    versions["corpus"] = "another"
+    assert to_train() == {"referenced": 1600 * of_one / 1500, "retrained": 11 * of_one}
+
+
+def test_a_plan_says_how_many_retrainings_there_are_and_scales_what_the_last_ones_took(made):
+    settings = made.settings
+    forecast = Forecast([Cost("counterfactuals", "compute", "", None, 7200, 0, "guess")], None, 0)
+    (line,) = _on_trials(settings, forecast)
+    assert line.startswith("counterfactuals: at most 11 trainings, 16,500 tokens in all; about 2 h")
+    manifest = made.store.manifest(*made.owner["utilities"])
+    rate = costs._rate(STAGES["counterfactuals"], settings)
+    assert rate.driver == "retrained"
+    units = costs._measured_units(rate, manifest, Size(100, 1000, 4000, True))
+    assert units == manifest["metrics"]["tokens_trained_now"] * parameters(Shape(320, 16, 1, 1, 16))
+    on_a_gpu = settings | {"attribution": validate("attribution", {"device": "cuda"})}
+    assert costs._rate(STAGES["counterfactuals"], on_a_gpu).each == costs.ON_A_GPU
+
+
+def test_the_weights_of_a_model_are_counted_without_loading_it(models):
+    from transformers import AutoModelForCausalLM
+
+    from grip_assets.models.files import locate, weights_in
+
+    model = AutoModelForCausalLM.from_pretrained(models / "proxy")
+    assert weights_in(locate(str(models / "proxy"))) == sum(p.numel() for p in model.parameters())
 
 
 # Makes the stages in a process of its own, which kills itself when a retraining (``victim`` model) or its scores

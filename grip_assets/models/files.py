@@ -7,6 +7,7 @@ runs code when it is read. Loading is in loading.py.
 import hashlib
 import importlib.util
 import json
+import math
 import os
 import re
 import tempfile
@@ -177,6 +178,22 @@ def content_hash(files: ModelFiles, root: Path) -> str:
     chosen = [files.folder / name for name in single] or _that_matter(files.folder)
     parts = [f"{path.relative_to(files.folder)} {_file_hash(path, root / '.hashes')}" for path in chosen]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def weights_in(files: ModelFiles) -> int:
+    """About how many weights a model has. 0 for a hub model that is not on this machine."""
+    if files.folder is None:
+        return 0
+    if files.gguf_file:
+        return 2 * (files.folder / files.gguf_file).stat().st_size  # of four bits each, as GGUF files mostly are
+    return sum(map(_weights_of, files.folder.glob("*.safetensors")))
+
+
+def _weights_of(path: Path) -> int:
+    """By the header of a safetensors file: its length in eight bytes, then JSON with the shape of each tensor."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
 
 
 def _that_matter(folder: Path) -> list[Path]:

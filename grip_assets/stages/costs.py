@@ -27,6 +27,8 @@ from grip_assets.settings import (
     Probe,
     field_names,
 )
+from grip_assets.stages.attribution.counterfactuals import tokens_to_train
+from grip_assets.stages.attribution.reference_model import number_of_parameters
 from grip_assets.stages.attribution.sources.gradients import PASSES
 from grip_assets.stages.curation.corpus import pool
 from grip_assets.stages.mixing.mixture_runs import number_of_mixtures
@@ -87,6 +89,9 @@ RATES = {
     "quality_scores": Rate("judged", 1, 1 / 90, bytes_each=150),
     "mixture_domains": Rate("bytes", 6, 1 / 2e6, bytes_each=0.02),
     "mixture_runs": Rate("trained", 15, 1e-10),  # 0.56 million parameters: 12,900 tokens a second on one core
+    "attribution_targets": Rate("bytes", 6, 1 / 2e6, bytes_each=0.01),
+    "reference_model": Rate("referenced", 8, 1.4e-10),  # one training, so one core
+    "counterfactuals": Rate("retrained", 20, 1e-10),
     "densities": Rate("vectors", 2, 1e-5, bytes_each=60),
     "subset": Rate("documents", 1, 2e-6, bytes_each=80),
     "knobs": Rate("documents", 1, 2e-5),
@@ -94,7 +99,8 @@ RATES = {
     "report": Rate("documents", 6, 1e-4, fixed_bytes=5_000_000),
 }
 GEM = Rate("documents", 6, 1.5e-3)  # the stage partition with clustering.method=gem, 24 components and three starts
-ON_A_GPU = Rate("trained", 30, 2e-13)  # mixture_runs with mixing.device=cuda; not measured
+ON_A_GPU = 2e-13  # seconds for a token and parameter that is trained on a GPU; not measured
+TRAINED = ("trained", "referenced", "retrained")  # drivers: tokens times parameters that are trained
 SKETCHES = Rate("tokens", 6, 0)  # and SKETCHED seconds for each operation, and COUNTED for each token of unigram
 SKETCHED, COUNTED = 2.5e-11, 1.5e-6
 NAMED = 135e6  # weights of a reference that settings name: those of the packaged one
@@ -155,6 +161,7 @@ def forecast(
     drivers = _drivers(settings, size)
     versions = {step.asset: step.version for step in steps}
     drivers["trained"] -= _kept_trainings(stages, settings, store, versions) * _of_one_training(Mixing.of(settings))
+    drivers |= _to_attribute(stages, settings, store, versions)
     costs = [
         _cost(step, stages[step.asset], settings, store, size, drivers) if step.action == "compute" else _free(step)
         for step in steps
@@ -238,6 +245,49 @@ def _shared(manifest: Mapping[str, Any], now: Mixing) -> int:
     return round(made * shared * min(then.seeds, now.seeds) / then.seeds)
 
 
+def _to_attribute(
+    stages: Mapping[str, Stage], settings: Settings, store: ArtifactStore, versions: Mapping[str, str | None]
+) -> dict[str, float]:
+    """Tokens times parameters that reference_model and counterfactuals have yet to train.
+
+    The models of an earlier computation are kept. They depend on the pool, the clusters and the settings of models and
+    trainings, not on targets.
+    """
+    now, found = Attribution.of(settings), {"referenced": 0.0, "retrained": 0.0}
+    if (stage := stages.get("reference_model")) and not stage.why_unused(settings) and now.reference is None:
+        kept = any(_same_models(m, stage, settings, versions) for m in store.ever_made(stage.name))
+        found["referenced"] = 0.0 if kept else float(now.tokens * number_of_parameters(now))
+    if (stage := stages.get("counterfactuals")) and not stage.why_unused(settings):
+        earlier = (m for m in store.ever_made(stage.name) if _same_models(m, stage, settings, versions, SUBSETS))
+        kept = max((tokens_to_train(_in_common(m, now)) for m in earlier), default=0)
+        found["retrained"] = float((tokens_to_train(now) - kept) * number_of_parameters(now, now.start == "scratch"))
+    return found
+
+
+SUBSETS = ("structured", "random", "check_structured", "check_random", "trial_tokens", "seeds", "repeated", "blocks")
+
+
+def _same_models(
+    manifest: Mapping[str, Any],
+    stage: Stage,
+    settings: Settings,
+    versions: Mapping[str, str | None],
+    but: Sequence[str] = (),
+) -> bool:
+    """Whether an earlier computation trained models from the same documents and settings, ``but`` these."""
+    changes = {change.partition(":")[0] for change in setting_changes(manifest["settings"], stage.values(settings))}
+    of_pool = {name: version for name, version in manifest["inputs"].items() if name in ("corpus", "clusters")}
+    same = all(versions.get(name) == version for name, version in of_pool.items())
+    return "unused" not in manifest and same and changes <= {f"attribution.{name}" for name in but}
+
+
+def _in_common(manifest: Mapping[str, Any], now: Attribution) -> Attribution:
+    """Settings whose subsets both an earlier computation and these settings have."""
+    then = Attribution(**manifest["settings"]["attribution"])
+    least = {name: min(getattr(then, name), getattr(now, name)) for name in SUBSETS if name != "trial_tokens"}
+    return now.model_copy(update=least | {"trial_tokens": [n for n in now.trial_tokens if n in then.trial_tokens]})
+
+
 def _embedded(size: Size, embedding: Mapping[str, Any]) -> int:
     """Tokens that the encoder reads: all of them, or fewer if the settings limit the windows of a document."""
     if embedding["max_windows"] is None:
@@ -256,31 +306,43 @@ def _cost(
         manifest, at = before
         times = units / max(_measured_units(rate, manifest, at), 1)
         bytes_then = sum(table["bytes"] for table in manifest["tables"].values())
-        if times <= FAR or at.documents >= TELLING or rate.driver == "trained":
+        if times <= FAR or at.documents >= TELLING or rate.driver in TRAINED:
             start = min(rate.fixed, manifest["seconds"] / 2)
             seconds = start + (manifest["seconds"] - start) * times
             n_bytes = bytes_then * max(times, 0.01)
             same = at.known and (at.documents, at.tokens, at.vectors) == (size.documents, size.tokens, size.vectors)
             basis = "measured here" if same else f"scaled from {at.documents:,} documents"
-            if rate.driver == "trained":
+            if rate.driver in TRAINED:
                 made = manifest["metrics"]["trainings_made_now"]
                 basis = "measured here" if times == 1 else f"scaled from {made:,} trainings"
     if stage.name == "sketches" and basis == GUESS:
         attribution = Attribution.of(settings).effective()
         n_bytes += 6 * attribution.dim * len(attribution.sources) * size.documents  # the table, and what is kept
-    if rate.driver == "trained":
-        n_bytes += 4 * units / Mixing.of(settings).tokens  # the models are kept
+    n_bytes += 4 * units / _tokens_of_one(rate.driver, settings)  # the models are kept
     return Cost(step.asset, "compute", step.why, step.version, seconds, round(n_bytes), basis)
+
+
+def _tokens_of_one(driver: str, settings: Settings) -> float:
+    """Tokens of one training of the driver; infinite for a driver that is no training."""
+    attribution = Attribution.of(settings)
+    tokens = {
+        "trained": Mixing.of(settings).tokens,
+        "referenced": attribution.tokens,
+        "retrained": sum(attribution.trial_tokens) / len(attribution.trial_tokens),
+    }
+    return tokens.get(driver, math.inf)
 
 
 def _rate(stage: Stage, settings: Settings) -> Rate:
     if stage.name == "partition" and Clustering.of(settings).effective().method == "gem":
         return GEM
-    if stage.name == "mixture_runs" and Mixing.of(settings).device == "cuda":
-        return ON_A_GPU
     if stage.name == "sketches":
         return _sketching(Attribution.of(settings).effective())
-    return RATES.get(stage.name, OTHER)
+    rate = RATES.get(stage.name, OTHER)
+    trainer = Mixing.of(settings) if rate.driver == "trained" else Attribution.of(settings)
+    if rate.driver in TRAINED and trainer.device == "cuda":
+        return replace(rate, fixed=30, each=ON_A_GPU)
+    return rate
 
 
 def _sketching(attribution: Attribution) -> Rate:
@@ -297,6 +359,9 @@ def _measured_units(rate: Rate, manifest: Mapping[str, Any], at: Size) -> float:
     metrics = manifest["metrics"]
     if rate.driver == "trained":
         return metrics["trainings_made_now"] * _of_one_training(Mixing(**manifest["settings"]["mixing"]))
+    if rate.driver in TRAINED:
+        then = Attribution(**manifest["settings"]["attribution"])
+        return metrics["tokens_trained_now"] * number_of_parameters(then, then.start == "scratch")
     if rate.driver == "probed":
         return metrics.get("probe_tokens") or 1
     if rate.driver == "judged":

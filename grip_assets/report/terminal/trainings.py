@@ -7,6 +7,7 @@ from grip_assets.engine.stage import Settings
 from grip_assets.report.terminal.forecast import duration
 from grip_assets.report.terminal.spending import clusters_of
 from grip_assets.settings import Attribution, Mixing
+from grip_assets.stages.attribution.counterfactuals import number_of_retrainings, tokens_to_train
 from grip_assets.stages.costs import Cost, Forecast, number_of_trainings
 from grip_assets.store.artifacts import ArtifactStore
 
@@ -28,22 +29,12 @@ def _on_trials(settings: Settings, forecast: Forecast) -> list[str]:
     if cost := _to_compute(forecast, "reference_model"):
         lines.append(f"reference_model: a training of {attribution.tokens:,} tokens; {_time(cost)}")
     if cost := _to_compute(forecast, "counterfactuals"):
-        each = number_of_trials(attribution)
-        in_all = each * sum(attribution.trial_tokens)
+        n, in_all = number_of_retrainings(attribution), tokens_to_train(attribution)
         lines.append(
-            f"counterfactuals: at most {each * len(attribution.trial_tokens):,} trainings, {in_all:,} tokens in all;"
+            f"counterfactuals: at most {n:,} trainings, {in_all:,} tokens in all;"
             f" {_time(cost)}. Trainings that were made before are not made again."
         )
     return lines
-
-
-def number_of_trials(attribution: Attribution) -> int:
-    """Trainings for each size of settings/attribution.trial_tokens, with those under a second seed."""
-    calibration, check = (
-        attribution.structured + attribution.random,
-        attribution.check_structured + attribution.check_random,
-    )
-    return (calibration + check) * attribution.seeds + min(attribution.repeated, check)
 
 
 def _on_mixtures(settings: Settings, steps: Sequence[Step], store: ArtifactStore, forecast: Forecast) -> list[str]:

@@ -72,7 +72,7 @@ def start_of(work: Work, settings: Attribution) -> Start:
     return reference_of(work) if settings.start == "continued" else new_small_model(work, settings)
 
 
-def number_of_trainings(settings: Attribution) -> int:
+def number_of_retrainings(settings: Attribution) -> int:
     """Retrainings on all subsets, under all seeds."""
     checks = settings.check_structured + settings.check_random
     subsets = settings.structured + settings.random + checks
@@ -81,7 +81,8 @@ def number_of_trainings(settings: Attribution) -> int:
 
 def tokens_to_train(settings: Attribution) -> int:
     """Tokens of all retrainings together."""
-    return round(number_of_trainings(settings) * float(np.mean(settings.trial_tokens)))
+    sizes = settings.trial_tokens
+    return number_of_retrainings(settings) * sum(sizes) // len(sizes) if sizes else 0
 
 
 # ---------------------------------------------------------------------------------------------- which subsets there are

@@ -14,12 +14,12 @@ from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
-from grip_assets.models.files import ModelFiles, content_hash, locate
+from grip_assets.models.files import ModelFiles, content_hash, locate, weights_in
 from grip_assets.runtime import device
 from grip_assets.settings import Attribution, digest, field_names, hashed_values
 from grip_assets.stages.curation.needed import no_reference
 from grip_assets.store.shards import Shards
-from grip_assets.training.recipe import Shape, TrainingRecipe
+from grip_assets.training.recipe import Shape, TrainingRecipe, parameters
 from grip_assets.training.retraining import (
     REFERENCE,
     Files,
@@ -114,6 +114,13 @@ def new_small_model(work: Work, settings: Attribution) -> SmallModel:
     shape = Shape(**settings.model_dump(include=set(MODEL)) | {"vocabulary": tokenizer.get_vocab_size()})
     name = digest([tokenizer.to_str(), hashed_values(settings, MODEL)])
     return SmallModel(name, shape, files)
+
+
+def number_of_parameters(settings: Attribution, anew: bool = False) -> int:
+    """Parameters of the reference or, with ``anew``, of a new small model."""
+    if settings.reference is None or anew:
+        return parameters(Shape(**settings.model_dump(include=set(MODEL))))
+    return weights_in(_located(settings))
 
 
 def reference_of(work: Work) -> Start:
