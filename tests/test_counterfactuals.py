@@ -223,7 +223,7 @@ def test_a_plan_says_how_many_retrainings_there_are_and_scales_what_the_last_one
     settings = made.settings
     forecast = Forecast([Cost("counterfactuals", "compute", "", None, 7200, 0, "guess")], None, 0)
     (line,) = _on_trials(settings, forecast)
-    assert line.startswith("counterfactuals: at most 11 trainings, 16,500 tokens in all; about 2 h")
+    assert line.startswith("counterfactuals: at most 11 trainings, 16,500 tokens in all; about 2.0 h")
     manifest = made.store.manifest(*made.owner["utilities"])
     rate = costs._rate(STAGES["counterfactuals"], settings)
     assert rate.driver == "retrained"

@@ -78,7 +78,8 @@ def variants(planted: Planted, group: str, name: str) -> Iterator[Settings]:
             changed = planted.with_changed(group, **{name: value})
         except (GripError, ValidationError):
             continue
-        if value != "given" and getattr(changed[group], name) != before:  # it names a file
+        names_a_file = value == "given" or (group, value) == ("attribution", "column")
+        if not names_a_file and getattr(changed[group], name) != before:
             yield changed
 
 
