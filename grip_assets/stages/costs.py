@@ -255,8 +255,8 @@ def _to_attribute(
     """
     now, found = Attribution.of(settings), {"referenced": 0.0, "retrained": 0.0}
     if (stage := stages.get("reference_model")) and not stage.why_unused(settings) and now.reference is None:
-        kept = any(_same_models(m, stage, settings, versions) for m in store.ever_made(stage.name))
-        found["referenced"] = 0.0 if kept else float(now.tokens * number_of_parameters(now))
+        is_kept = any(_same_models(m, stage, settings, versions) for m in store.ever_made(stage.name))
+        found["referenced"] = 0.0 if is_kept else float(now.tokens * number_of_parameters(now))
     if (stage := stages.get("counterfactuals")) and not stage.why_unused(settings):
         earlier = (m for m in store.ever_made(stage.name) if _same_models(m, stage, settings, versions, SUBSETS))
         kept = max((tokens_to_train(_in_common(m, now)) for m in earlier), default=0)
