@@ -340,26 +340,15 @@ def test_a_strategy_with_a_learned_budget_needs_the_mixture_and_the_mixing(plant
         assert (len(names) == 1) == same, other
 
 
-ATTRIBUTED = {"attribution_targets", "reference_model", "counterfactuals"}
+MEASURED = {"attribution_targets", "reference_model", "counterfactuals"}
 
 
 @pytest.fixture(scope="module")
-def attributed(planted, tmp_path_factory) -> Planted:
+def retrained(planted, tmp_path_factory) -> Planted:
     """Everything was made with budgets by attribution, whose configuration was chosen by retraining."""
     budget = planted.with_changed("budget", base="grasp")
     chosen = planted.with_changed("attribution", choose="lcb", source="auto", targets=["benchmarks", "held_out"])
-    return Planted(tmp_path_factory.mktemp("attributed"), chosen | {"budget": budget["budget"]})
-
-
-@pytest.mark.parametrize("name", GROUPS["attribution"].model_fields)
-def test_a_field_of_attribution_recomputes_exactly_what_reads_it_and_what_follows(planted, attributed, name):
-    """And, where nothing is attributed, nothing."""
-    for settings in variants(attributed, "attribution", name):
-        computed = attributed.computes(settings)
-        assert computed == depend_on(attributed, settings), settings["attribution"]
-        assert not computed & {"corpus", "embeddings", "partition", "clusters", "mixture_runs"}
-    for settings in variants(planted, "attribution", name):
-        assert planted.computes(settings) == set(), settings["attribution"]
+    return Planted(tmp_path_factory.mktemp("retrained"), chosen | {"budget": budget["budget"]})
 
 
 @pytest.mark.parametrize(
@@ -371,24 +360,22 @@ def test_a_field_of_attribution_recomputes_exactly_what_reads_it_and_what_follow
         ({"trial_tokens": [50_000]}, {"counterfactuals"}),
         ({"seeds": 2}, {"counterfactuals"}),
         ({"tokens": 500_000}, {"reference_model", "counterfactuals"}),
-        ({"items": 200}, ATTRIBUTED),
-        ({"held_out_by": "language"}, ATTRIBUTED),
-        ({"vocabulary": 2048}, ATTRIBUTED),
+        ({"items": 200}, MEASURED),
+        ({"held_out_by": "language"}, MEASURED),
+        ({"vocabulary": 2048}, MEASURED),
         ({"device": "cuda"}, set()),
     ],
 )
-def test_what_a_retraining_does_not_read_retrains_nothing(attributed, values, computed):
-    assert attributed.computes(attributed.with_changed("attribution", **values)) & ATTRIBUTED == computed
+def test_what_a_retraining_does_not_read_retrains_nothing(retrained, values, computed):
+    assert retrained.computes(retrained.with_changed("attribution", **values)) & MEASURED == computed
 
 
-def test_from_scratch_no_reference_is_read_and_clusters_of_held_out_projects_only_where_they_are_targets(attributed):
-    scratch = attributed.with_changed("attribution", start="scratch", source="unigram")
-    assert STAGES["reference_model"].why_unused(scratch) and "counterfactuals" in attributed.computes(scratch)
+def test_from_scratch_no_reference_is_read_and_clusters_of_held_out_projects_only_where_they_are_targets(retrained):
+    scratch = retrained.with_changed("attribution", start="scratch", source="unigram")
+    assert STAGES["reference_model"].why_unused(scratch) and "counterfactuals" in retrained.computes(scratch)
     assert "reference_model" not in STAGES["counterfactuals"].inputs_under(scratch)
-    by_cluster = attributed.with_changed("attribution", held_out_by="cluster")
+    by_cluster = retrained.with_changed("attribution", held_out_by="cluster")
     targets = STAGES["attribution_targets"]
-    assert "clusters" in targets.inputs_under(by_cluster) and "clusters" not in targets.inputs_under(
-        attributed.settings
-    )
-    fitted_again = attributed.computes(attributed.with_changed("clustering", k=7)) & ATTRIBUTED
+    assert "clusters" in targets.inputs_under(by_cluster) and "clusters" not in targets.inputs_under(retrained.settings)
+    fitted_again = retrained.computes(retrained.with_changed("clustering", k=7)) & MEASURED
     assert fitted_again == {"counterfactuals"}, "targets and reference do not depend on clusters"
