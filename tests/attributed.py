@@ -204,8 +204,8 @@ class Attributed:
             "n_tokens": pl.Series([100] * N, dtype=pl.Int64), **dict.fromkeys(("density", "length_weight", "selection_weight"), pl.Series([1.0] * N)), "key": -np.arange(N, dtype=float),
             "repeats": pl.Series([int(i in self.taken) for i in range(N)], dtype=pl.Int64),
             "rank": pl.Series([rank.get(i) for i in range(N)], dtype=pl.Int64),
-            "gain": pl.Series([0.1 / rank[i] if i in rank else None for i in range(N)], dtype=pl.Float64),
-            "covered": pl.Series([self.alignment[i] - 0.1 / rank[i] if i in rank else None for i in range(N)], dtype=pl.Float64),
+            "gain": pl.Series([(0.1 / rank[i] if i in rank else -0.05) if greedy else None for i in range(N)], dtype=pl.Float64),
+            "covered": pl.Series([self.alignment[i] - (0.1 / rank[i] if i in rank else -0.05) if greedy else None for i in range(N)], dtype=pl.Float64),
             "alignment": pl.Series(self.alignment if greedy else [None] * N, dtype=pl.Float64),
         })  # fmt: skip
         return {"selection_weights": rows, "subset": rows.filter(pl.col("repeats") > 0)}

@@ -159,6 +159,7 @@ def test_documents_that_were_left_out_stand_beside_those_that_made_them_redundan
     assert len(pairs) == COPIES - 1
     assert [pair["left"]["source"] for pair in pairs] == [f"src/{i:02}.py" for i in range(1, COPIES)]
     assert {pair["right"]["source"] for pair in pairs} == {"src/00.py"}, "the copy that was taken"
+    assert pairs[0]["left"]["about"].endswith("alignment +0.483, of which +0.533 is covered: it would add −0.05")
     assert pairs[0]["left"]["head"].startswith("def number_1()") and "number 1" in pairs[0]["because"]
     assert len(others["table"].rows) == COPIES - 1, "those that came instead"
     assert len(figures["attribution-gains"].data[0]["x"]) == TAKEN

@@ -71,6 +71,8 @@ def _short_of_the_budget(facts: Facts) -> Iterator[Finding]:
 
 
 def _far_from_their_budget(facts: Facts) -> Iterator[Finding]:
+    if facts.ask("questions/totals")[0].get("of_the_pool"):
+        return  # the selection has one budget for all clusters
     rows = [
         r
         for r in facts.ask("questions/share_by_cluster")

@@ -18,6 +18,8 @@ SELECT
     (SELECT any_value(total) FROM budgets)::BIGINT AS budget,
     (SELECT any_value(unit) FROM budgets) AS unit,
     (SELECT value ->> '$' FROM settings WHERE "group" = 'budget' AND name = 'base') AS base,
+    (SELECT value ->> '$' FROM settings WHERE "group" = 'selection' AND name = 'rule') AS rule,
+    (SELECT count(*) FILTER (cluster_id IS NULL) > 0 FROM selection_thresholds) AS of_the_pool,
     (SELECT count(*) FROM subset) AS documents_selected,
     (SELECT sum(n_tokens * repeats) FROM subset)::BIGINT AS tokens_selected,
     (SELECT count(*) FROM embeddings) AS documents_embedded,

@@ -131,19 +131,33 @@ def _pairs(context: Context) -> list[Block]:
         {
             "said": f"Left out, although it is number {row['place']:,} by its alignment",
             "because": f"Taken as number {row['rank']:,}: the nearest, cosine {row['similarity']:.2f}",
-            "left": _head(heads, row["doc_id"]),
+            "left": _head(heads, row["doc_id"], _still(row)),
             "right": _head(heads, row["nearest"]),
         }
         for row in rows
     ]
-    title = "Left out because another document says the same"
+    title = "Left out, beside the nearest document that was taken"
     return [Special("pairs", {"title": title, "pairs": pairs, "shown": SHOWN})]
 
 
-def _head(heads: Mapping[str, Mapping[str, Any]], doc: str) -> dict[str, Any]:
+def _still(row: Mapping[str, Any]) -> str:
+    """What the document would add to the subset, as a clause."""
+    if row["gain"] is None or row["covered"] is None:
+        return ""
+    return (
+        f"; alignment {_signed(row['alignment'])}, of which {_signed(row['covered'])} is covered: it would add"
+        f" {_signed(row['gain'])}"
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3g}".replace("-", "−")
+
+
+def _head(heads: Mapping[str, Mapping[str, Any]], doc: str, more: str = "") -> dict[str, Any]:
     head = heads.get(doc, {})
     about = f"{head.get('language') or 'unknown language'}, {head.get('n_tokens') or 0:,} tokens"
-    return {"source": head.get("source", doc), "head": head.get("head", ""), "about": visible(about)}
+    return {"source": head.get("source", doc), "head": head.get("head", ""), "about": visible(about) + more}
 
 
 def _instead(context: Context) -> list[Block]:

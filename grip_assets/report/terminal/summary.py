@@ -60,7 +60,7 @@ def summary(root: Path, run: Run) -> str:
             *_clusters(grew, width, names, described),
             "Clusters that lost most:",
             *_clusters(shrank, width, names, described),
-            WHY.get(totals["base"], WHY["neyman"]) + LEGEND,
+            _why(totals) + LEGEND,
             "",
             *mixing.as_lines(learned),
             *attribution.as_lines(scored, metrics),
@@ -71,6 +71,15 @@ def summary(root: Path, run: Run) -> str:
             *(f"{'next:' if i == 0 else '':<9} {line}" for i, line in enumerate(next_steps(root))),
         ]
     )
+
+
+def _why(totals: dict[str, Any]) -> str:
+    if totals["of_the_pool"]:
+        what = (
+            "for what they add to the targets" if totals["rule"] == "greedy" else f"by selection.rule={totals['rule']}"
+        )
+        return f"  Why: documents were taken {what}, from the whole pool and whatever the budget of their cluster."
+    return WHY.get(totals["base"], WHY["neyman"])
 
 
 def _metrics_of_subset(connection: duckdb.DuckDBPyConnection, store: ArtifactStore) -> dict[str, Any]:

@@ -170,11 +170,16 @@ TABLES = (
             ),
             Column("alignment", pl.Float64, "Alignment with the targets.", ("selection_weights.alignment",)),
             Column("rank", pl.Int64, "Place in the greedy selection. Null if left out.", ("selection_weights.rank",)),
-            Column("gain", pl.Float64, "Gain when its turn came. Null if left out.", ("selection_weights.gain",)),
+            Column(
+                "gain",
+                pl.Float64,
+                "What a token of it adds when its turn comes, or at the end if it was left out.",
+                ("selection_weights.gain",),
+            ),
             Column(
                 "covered",
                 pl.Float64,
-                "Part of the alignment that earlier documents had covered. Null if not known.",
+                "Part of the alignment that others had covered by then; below 0 if they pull the other way.",
                 ("selection_weights.covered",),
             ),
         ),
