@@ -67,7 +67,7 @@ def _range(schema: type[Group], name: str) -> str:
 def graph() -> str:
     """The chain as a Mermaid graph. Reports are left out, because they depend on most of it."""
     lines, named = ["```mermaid", "flowchart LR"], set()
-    for stage in (s for s in STAGES.values() if s.group in ("curation", "mixing")):
+    for stage in (s for s in STAGES.values() if s.group in ("curation", "mixing", "attribution")):
         if stage.inputs:
             lines.append(f"  {' & '.join(stage.inputs)} --> {stage.name}")
         groups = [f"set_{g}([settings/{g}])" if g not in named else f"set_{g}" for g in stage.groups]
