@@ -72,10 +72,9 @@ def fidelity(found: Attributed, target: str | None = None) -> Iterator[str]:
         f"Spearman of predicted and measured utility, {_of(rows)}, on trials that chose nothing; 95% over trials. No"
         " score can do better than the noise ceiling"
     )
-    order = attribution.summary(found)["configuration"].unique(maintain_order=True).to_list()
     for kind in attribution.kinds(found):
         for size in rows["size"].unique().sort():
-            yield from _table(found, rows.filter(kind=kind, size=size), order, f"{kind}, {size:,} tokens")
+            yield from _table(found, rows.filter(kind=kind, size=size), f"{kind}, {size:,} tokens")
     yield from (f"  {words}" for words in (attribution.quadratic(found), attribution.best_other(found)) if words)
 
 
@@ -83,18 +82,18 @@ def _of(rows: pl.DataFrame) -> str:
     return visible(target_label(rows["target"][0])) if len(rows) else "no target"
 
 
-def _table(found: Attributed, rows: pl.DataFrame, order: list[str], title: str) -> Iterator[str]:
-    """One row for each score, the chosen one marked."""
-    by = {row["configuration"]: row for row in rows.iter_rows(named=True)}
-    names = [name for name in order if name in by]
-    if not names:
+def _table(found: Attributed, rows: pl.DataFrame, title: str) -> Iterator[str]:
+    """One row for each score, the best first, the chosen one marked."""
+    if rows.is_empty():
         return
-    labels = {name: found.label(name) for name in names}
+    rows = rows.sort(pl.col("spearman").fill_nan(None), descending=True, nulls_last=True, maintain_order=True)
+    by = {row["configuration"]: row for row in rows.iter_rows(named=True)}
+    labels = {name: found.label(name) for name in by}
     width = max(len(label) for label in labels.values())
     top = attribution.ceiling(rows["ceiling"][0])
     yield f"{title}: {rows['n'][0]} trials, {top}"
     yield f"    {'score':<{width}}  {HEAD}"
-    for name in names:
+    for name in by:
         mark = "*" if name == found.chosen["configuration"] else " "
         yield f"  {mark} {labels[name]:<{width}}  {_cells(by[name])}"
 
