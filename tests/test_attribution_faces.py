@@ -19,6 +19,7 @@ from grip_assets.report.page.context import Context
 from grip_assets.report.terminal import attribution as terminal
 from grip_assets.report.terminal.trainings import trainings
 from grip_assets.settings import GROUPS, validate
+from grip_assets.stages import STAGES
 from grip_assets.stages.costs import Cost, Forecast
 from grip_assets.stages.reports import redundancy
 from grip_assets.store import attributed
@@ -324,3 +325,52 @@ def test_an_export_says_why_a_document_is_in_if_the_selection_is_greedy(tmp_path
     if rule == "greedy":
         first = min(table.to_pylist(), key=lambda row: row["rank"])
         assert first["doc_id"] == doc(0) and first["gain"] == pytest.approx(0.1) and first["alignment"] == 0.5
+
+
+@pytest.mark.parametrize("stage", ["attribution_targets", "sketches", "counterfactuals", "attribution", "redundancy"])
+def test_planted_tables_have_the_columns_that_the_stages_declare(tmp_path, stage):
+    """Otherwise the tests of this file would test nothing."""
+    root = Attributed().write(tmp_path)
+    for table in STAGES[stage].tables:
+        files = list((root / stage / "planted" / table.name).glob("*.parquet"))
+        if files:
+            found = pl.scan_parquet(files[0], glob=False).collect_schema()
+            missing = set(found) - set(table.schema)
+            assert not missing, f"{table.name} has no {missing}"
+            same = {name: table.schema[name] for name in found if not isinstance(table.schema[name], pl.Array)}
+            assert {name: found[name] for name in same} == same, table.name
+
+
+@pytest.mark.ui
+@pytest.mark.slow
+def test_the_section_in_a_browser(attacked, chromium, tmp_path):
+    """Light, dark, a phone, the keyboard; no request, no error, and nothing that a text or a name says is done."""
+    from playwright.sync_api import sync_playwright
+
+    with Context(attacked) as context:
+        (tmp_path / "page.html").write_text(render([section(context)], "", ""))
+    url = (tmp_path / "page.html").as_uri()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for width, scheme in ((1280, "light"), (1280, "dark"), (360, "light")):
+            page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+            said, asked = [], []
+            page.on("console", lambda m, to=said: to.append(m.text))
+            page.on("pageerror", lambda e, to=said: to.append(str(e)))
+            page.on("request", lambda r, to=asked: to.append(r.url))
+            page.goto(url)
+            page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+            for figure in page.locator("figure").all():
+                figure.scroll_into_view_if_needed()
+                figure.locator(".plot .main-svg").first.wait_for()
+            assert page.locator(".main-svg a, .main-svg image").count() == 0
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            before = page.locator("#attribution-fidelity-1 .scatterlayer").inner_html()
+            page.get_by_label("Score").first.focus()
+            page.keyboard.press("ArrowDown")
+            page.wait_for_timeout(300)
+            assert page.locator("#attribution-fidelity-1 .scatterlayer").inner_html() != before
+            assert page.evaluate("window.hacked") is None
+            assert not said and {u.partition("#")[0] for u in asked if not u.startswith("data:")} == {url}
+            page.close()
+        browser.close()
