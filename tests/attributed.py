@@ -91,7 +91,7 @@ class Attributed:
             "cluster_id": pl.Series(self.cluster, dtype=pl.Int32),
             "sketch": pl.Series(self.sketch.astype(np.float16), dtype=pl.Array(pl.Float16, DIM)),
             "n_tokens": pl.Series([100] * N, dtype=pl.Int64),
-            "norm": pl.Series([1.0] * N, dtype=pl.Float32),
+            "norm": pl.Series([1.0] * N, dtype=pl.Float64),
         }
         frames = [pl.DataFrame(columns).select("doc_id", "cluster_id", pl.lit(s).alias("source"), "sketch", "n_tokens", "norm") for s in ("unigram", "head")]  # fmt: skip
         sources = pl.DataFrame({
