@@ -327,7 +327,7 @@ def test_an_export_says_why_a_document_is_in_if_the_selection_is_greedy(tmp_path
         assert first["doc_id"] == doc(0) and first["gain"] == pytest.approx(0.1) and first["alignment"] == 0.5
 
 
-@pytest.mark.parametrize("stage", ["attribution_targets", "sketches", "counterfactuals", "attribution", "redundancy"])
+@pytest.mark.parametrize("stage", [name for name in Attributed().tables() if name in STAGES])
 def test_planted_tables_have_the_columns_that_the_stages_declare(tmp_path, stage):
     """Otherwise the tests of this file would test nothing."""
     root = Attributed().write(tmp_path)
