@@ -247,6 +247,16 @@ def test_a_strategy_may_say_how_its_budget_is_learned_and_needs_the_mixture():
             validate("evaluation", {"strategies": ["random", name]})
 
 
+def test_a_strategy_may_attribute_and_needs_the_sketches_but_not_the_measurements_of_clusters():
+    now = {g: s() for g, s in GROUPS.items()} | {"attribution": validate("attribution", {"hidden": 64})}
+    grasp = strategies.strategy("grasp", now)
+    assert {"sketches", "counterfactuals", "attribution", "clusters"} <= {*grasp.needs}
+    assert not {"quality_scores", "adaptation_deltas", "mixture", "densities"} & {*grasp.needs}
+    assert (grasp.settings["attribution"].source, grasp.settings["attribution"].hidden) == ("auto", 64)
+    assert "attribution" in strategies.strategy("grasp_budget", now).needs
+    assert "attribution" not in strategies.strategy("random", now).needs
+
+
 @pytest.mark.run
 def test_documents_as_the_unit_are_refused(lab):
     lab.make("budgets", "subset", budget={"unit": "documents"})

@@ -315,17 +315,19 @@ BEFORE = {
     "rounds": "d07b8af596b73507",
     "stability": "0abb8661e35fc663",
     "strategies": "8121129e8b0b871c",
+    "subset": "2282f88f37d03083",
 }
-"""Names that the stages gave, at their defaults, before they had the input ``mixture``."""
+"""Names that the stages gave, at their defaults, before they had the inputs ``mixture`` and ``attribution``."""
 
 
 @pytest.mark.parametrize("name", BEFORE)
-def test_an_artifact_that_was_made_before_there_was_a_mixing_keeps_its_name(name, tmp_path):
+def test_an_artifact_that_was_made_before_there_was_a_mixing_or_an_attribution_keeps_its_name(name, tmp_path):
     now = {group: validate(group, {}) for group in GROUPS}
     now["evaluation"] = validate("evaluation", {"strategies": ["random", "grip", "in_force"]})
     stage = STAGES[name]
     assert stage.recipe(now, dict.fromkeys(stage.inputs, "v"), tmp_path) == BEFORE[name]
     now["mixing"] = validate("mixing", {"method": "doremi", "tokens": 5000})
+    now["attribution"] = validate("attribution", {"choose": "bootstrap", "dim": 8})
     assert stage.recipe(now, dict.fromkeys(stage.inputs, "v"), tmp_path) == BEFORE[name]
 
 
@@ -379,3 +381,98 @@ def test_from_scratch_no_reference_is_read_and_clusters_of_held_out_projects_onl
     assert "clusters" in targets.inputs_under(by_cluster) and "clusters" not in targets.inputs_under(retrained.settings)
     fitted_again = retrained.computes(retrained.with_changed("clustering", k=7)) & MEASURED
     assert fitted_again == {"counterfactuals"}, "targets and reference do not depend on clusters"
+
+
+ATTRIBUTION = tuple(name for name, stage in STAGES.items() if stage.group == "attribution")
+MADE_ONCE = {"corpus", "embeddings", "partition", "clusters", "sigma_k"}
+
+
+@pytest.fixture(scope="module")
+def greedy(planted, tmp_path_factory) -> Planted:
+    """Everything was made with a greedy selection, whose features and gamma trials choose."""
+    chosen = planted.with_changed("attribution", source="auto", choose="bootstrap")
+    return Planted(tmp_path_factory.mktemp("greedy"), chosen | planted.with_changed("selection", rule="greedy"))
+
+
+@pytest.fixture(scope="module")
+def set_by_hand(planted, tmp_path_factory) -> Planted:
+    """The same, with token counts and gamma as they are set."""
+    return Planted(tmp_path_factory.mktemp("by_hand"), planted.with_changed("selection", rule="greedy"))
+
+
+@pytest.mark.parametrize("name", GROUPS["attribution"].model_fields)
+def test_a_field_of_attribution_recomputes_exactly_what_a_greedy_selection_reads(greedy, set_by_hand, name):
+    for made in (greedy, set_by_hand):
+        for settings in list(variants(made, "attribution", name))[:2]:
+            computed = made.computes(settings)
+            assert computed == depend_on(made, settings), settings["attribution"]
+            assert not computed & MADE_ONCE
+
+
+@pytest.mark.parametrize(
+    ("values", "first"),
+    [
+        ({"items": 50}, "attribution_targets"),
+        ({"tokens": 5000}, "reference_model"),
+        ({"dim": 64}, "sketches"),
+        ({"candidates": ["unigram"]}, "sketches"),
+        ({"trial_tokens": [5000]}, "counterfactuals"),
+        ({"structured": 30}, "counterfactuals"),
+        ({"gammas": [0, 2]}, "attribution"),
+        ({"normalize": "unit"}, "attribution"),
+        ({"choose": "lcb"}, "attribution"),
+        ({"delta": 0.2}, "attribution"),
+        ({"target_weights": ["humaneval=2"]}, "attribution"),
+        ({"combine": "maxmin"}, "attribution"),
+    ],
+)
+def test_what_comes_before_a_field_of_attribution_is_left_alone(greedy, values, first):
+    computed = greedy.computes(greedy.with_changed("attribution", **values))
+    at = ATTRIBUTION.index(first)
+    assert {first, "attribution", "subset"} <= computed and not computed & {*ATTRIBUTION[:at], "budgets", "densities"}
+    if first == "sketches":
+        assert "counterfactuals" not in computed, "trials are trained whatever is sketched"
+    if first == "counterfactuals":
+        assert "sketches" not in computed
+
+
+def test_gamma_that_is_set_scores_again_and_sketches_nothing(set_by_hand):
+    computed = set_by_hand.computes(set_by_hand.with_changed("attribution", gamma=0))
+    assert {"attribution", "subset"} <= computed and not computed & {*ATTRIBUTION[:-1], "budgets"}
+
+
+@pytest.mark.parametrize("values", [{"rounds": 8}, {"scope": "clusters"}])
+def test_how_greedy_fills_a_budget_computes_the_subset_and_what_compares_it(greedy, planted, values):
+    computed = greedy.computes(greedy.with_changed("selection", **values))
+    reports = {name for name, stage in STAGES.items() if stage.group in ("reports", "evaluation")}
+    assert "subset" in computed and computed <= {"subset", *reports}
+    assert planted.computes(planted.with_changed("selection", **values)) == set()
+
+
+def test_a_budget_for_a_greedy_selection_attributes_nothing_again(greedy):
+    computed = greedy.computes(greedy.with_changed("budget", total=0.3))
+    assert {"budgets", "subset"} <= computed and not computed & {*ATTRIBUTION}
+
+
+def test_budgets_by_grasp_read_the_attribution_and_a_draw_in_them_no_sketches(planted, tmp_path):
+    budgeted = Planted(tmp_path, planted.with_changed("budget", base="grasp", replay="none"))
+    assert "attribution" in budgeted.store.manifest("budgets", budgeted.versions["budgets"])["inputs"]
+    assert not {"sketches", "attribution"} & {*budgeted.store.manifest("subset", budgeted.versions["subset"])["inputs"]}
+    computed = budgeted.computes(budgeted.with_changed("attribution", gamma=0))
+    assert {"attribution", "budgets", "subset"} <= computed and not computed & {*ATTRIBUTION[:-1], "densities"}
+    assert not budgeted.computes(budgeted.with_changed("selection", beta=0.9)) & {*ATTRIBUTION, "budgets"}
+
+
+def test_switching_to_greedy_and_back_computes_nothing_the_second_time(planted, greedy, tmp_path):
+    assert {*ATTRIBUTION, "subset"} <= planted.computes(greedy.settings)
+    root = shutil.copytree(planted.store.root, tmp_path / "both")
+    for one, other in ((greedy.settings, planted.settings), (planted.settings, greedy.settings)):
+        assert Planted(root, one).computes(other) <= {"rounds"}, "rounds are those of what is in force"
+
+
+def test_a_strategy_that_attributes_needs_its_stages_and_settings(planted):
+    settings = planted.with_changed("evaluation", strategies=["random", "grasp_unigram"])
+    stage = STAGES["strategies"]
+    assert {*stage.inputs_under(settings)} >= {*ATTRIBUTION} and "attribution" in stage.values(settings)
+    assert planted.computes(settings) == {"strategies", "trainings", "evaluation"}
+    assert "attribution" not in stage.values(planted.with_changed("evaluation", strategies=["random", "grip"]))

@@ -1,7 +1,13 @@
 """The stages in pipeline order. Each has a module of the same name, in curation/, mixing/, attribution/, reports/,
 evaluation/ or claims/."""
 
-from grip_assets.stages.attribution import attribution_targets, counterfactuals, reference_model, sketches
+from grip_assets.stages.attribution import (
+    attribution,
+    attribution_targets,
+    counterfactuals,
+    reference_model,
+    sketches,
+)
 from grip_assets.stages.claims import length_by_beta, length_slopes, probe_variance, sensitivity
 from grip_assets.stages.curation import (
     adaptation_deltas,
@@ -42,6 +48,7 @@ STAGES = {
         reference_model,
         sketches,
         counterfactuals,
+        attribution,
         budgets,
         densities,
         subset,

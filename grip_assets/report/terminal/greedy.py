@@ -23,9 +23,13 @@ def why(d: dict[str, Any]) -> str:
         return f"it was number {d['rank']:,} of {d['taken']:,} that were taken, by what it adds to those before"
     if d["alignment"] <= 0:
         return "its features point away from the targets"
-    if d["alignment"] > d["last_gain"] >= d["gain"]:
+    if d["end_gain"] is None:
+        return "the budget of its cluster ended before its turn came"
+    if d["gain"] >= d["end_gain"]:
+        return "it did not fit into what was left of the budget when its turn came"
+    if d["alignment"] > d["end_gain"]:
         return "what it has was covered by documents that were taken before, so others added more"
-    return f"it would add less than the last document that was taken{_where(d)}"
+    return f"it would add less than the documents that were taken at the end of the budget{_where(d)}"
 
 
 def lines(d: dict[str, Any] | None) -> list[str]:
@@ -34,10 +38,11 @@ def lines(d: dict[str, Any] | None) -> list[str]:
         return []
     turn = f"rank {d['rank']:,} of {d['taken']:,}" if d["rank"] is not None else f"not among the {d['taken']:,} taken"
     when = "when its turn came" if d["rank"] is not None else "at the end"
+    known = d["end_gain"] is not None
+    end = f"; at the end of the budget{_where(d)} documents had {d['end_gain']:+.4g}" if known else ""
     share = f" ({d['covered'] / d['alignment']:.0%} of it)" if d["alignment"] > 0 else ""
     return [
-        f"  greedy      {turn}; gain {d['gain']:+.4g} for each token {when}; the last document taken{_where(d)} had"
-        f" {d['last_gain']:+.4g}",
+        f"  greedy      {turn}; gain {d['gain']:+.4g} for each token {when}{end}",
         f"              alignment {d['alignment']:+.4g}, of which others had covered {d['covered']:+.4g}{share}",
     ]
 

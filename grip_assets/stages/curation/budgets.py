@@ -19,13 +19,13 @@ from grip_assets.method.budget.allocation import allocate, capacities, resolve_t
 from grip_assets.method.budget.base import Aim, Domains
 from grip_assets.method.budget.registry import base_shares
 from grip_assets.settings import Adaptation, Budget
-from grip_assets.stages.curation.needed import no_mixture
+from grip_assets.stages.curation.needed import no_grasp_budget, no_mixture
 from grip_assets.stages.curation.weights_file import content_of, read_weights
 from grip_assets.store.query import query
 
 ATTRIBUTED = ("attribution_clusters", "attribution_aims")
-MEASURED = ("sigma_k", "cluster_quality", "adaptation_deltas", "centroids", "mixture")
-LEFT_OUT = {"mixture": no_mixture}  # ``Stage.left_out`` of a stage that makes budgets
+MEASURED = ("sigma_k", "cluster_quality", "adaptation_deltas", "centroids", "mixture", *ATTRIBUTED)
+LEFT_OUT = {"mixture": no_mixture, "attribution": no_grasp_budget}  # ``Stage.left_out`` of a stage that makes budgets
 
 
 def budgets_under(tables: Mapping[str, pl.DataFrame], settings: Budget, delta: str) -> pl.DataFrame:
@@ -206,7 +206,7 @@ TABLES = (
                 "Base budget. For base=neyman it is n_base ∝ (N_k σ_k)^τ exp(Q_k/T).",
                 (
                     *("sigma_k.n_tokens", "sigma_k.n_docs", "sigma_k.sigma", "cluster_quality.quality"),
-                    "mixture.weight",
+                    *("mixture.weight", "attribution_clusters.sketch", "attribution_aims.sketch"),
                 ),
             ),
             Column("gate_open", pl.Boolean, "Whether Q_k is above the gate τ_th.", ("cluster_quality.quality",)),
@@ -265,7 +265,7 @@ stage = Stage(
     tables=TABLES,
     checks=CHECKS,
     picture=True,
-    inputs=("clusters", "sigma_k", "quality_scores", "adaptation_deltas", "mixture"),
+    inputs=("clusters", "sigma_k", "quality_scores", "adaptation_deltas", "mixture", "attribution"),
     reads={"budget": None, "adaptation": ("delta",)},
     left_out=LEFT_OUT,
     facts=facts,

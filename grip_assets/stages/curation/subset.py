@@ -33,6 +33,7 @@ from grip_assets.settings import Adaptation, Budget, Selection
 from grip_assets.stages.curation.budgets import budgets_under
 from grip_assets.stages.curation.densities import with_densities
 from grip_assets.stages.curation.features import PoolFeatures, feature_facts, must_be_ready
+from grip_assets.stages.curation.needed import no_greedy
 from grip_assets.store.tables import vector_blocks, width
 
 COLUMNS = [
@@ -328,7 +329,7 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
     return feature_facts(SELECTIONS[Selection.of(settings).rule].features, settings)
 
 
-GREEDY = ("clusters.n_tokens",)
+GREEDY = ("sketches.sketch", "attribution_aims.sketch", "clusters.n_tokens")
 DRAWN = (
     Column("doc_id", pl.String, "Document.", ("clusters.doc_id",)),
     Column("cluster_id", pl.Int32, "Cluster.", ("clusters.cluster_id",)),
@@ -489,7 +490,8 @@ stage = Stage(
     tables=TABLES,
     checks=CHECKS,
     picture=True,
-    inputs=("corpus", "clusters", "budgets", "densities"),
+    inputs=("corpus", "clusters", "budgets", "densities", "sketches", "attribution"),
+    left_out=dict.fromkeys(("sketches", "attribution"), no_greedy),
     reads={"selection": READS},
     facts=facts,
     otherwise="code changed, or a feature of the selection: its target, its package, or how it is computed",

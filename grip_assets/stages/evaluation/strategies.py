@@ -1,7 +1,8 @@
 """strategies: the documents that each strategy selects, all to the same number of tokens, and the cost of selecting.
 
-A strategy is a profile: its budget and its selection replace those in force, and so does the mixing behind a learned
-budget. The same code selects for a strategy and for a curation with that profile. There are three kinds:
+A strategy is a profile: its budget and its selection replace those in force, and so do the mixing behind a learned
+budget and the attribution behind a greedy selection. The same code selects for a strategy and for a curation with that
+profile. There are three kinds:
 - Rungs are the rows of the paper's Panel B. One differs: `random` draws from the whole pool. The paper draws in every
   cluster in proportion to its size, which is `proportional` here.
 - Ablations are the last rung without one part.
@@ -11,7 +12,7 @@ Under one seed, all strategies draw with the same random numbers, so that luck a
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,17 +31,32 @@ from grip_assets.profiles import IN_FORCE, base_of
 from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Adaptation, Budget, Evaluation, Selection, trait, validate
 from grip_assets.settings.changes import read_profile
+from grip_assets.stages.attribution import (
+    attribution,
+    attribution_targets,
+    counterfactuals,
+    reference_model,
+    sketches,
+)
 from grip_assets.stages.curation import partition
 from grip_assets.stages.curation.budgets import measured_under
 from grip_assets.stages.curation.densities import densities_under
 from grip_assets.stages.curation.features import PoolFeatures, feature_facts, must_be_ready
+from grip_assets.stages.curation.needed import no_attribution
 from grip_assets.stages.curation.subset import subset_under
 from grip_assets.stages.mixing import mixture, mixture_domains, mixture_runs
 
-MIXING = ("mixture_domains", "mixture_runs", "mixture")
-LEARNING = tuple(
-    {field: None for s in (mixture_domains, mixture_runs, mixture) for field in s.stage.reads["mixing"] or ()}
-)
+LEARNED = (mixture_domains, mixture_runs, mixture)
+ATTRIBUTED = (attribution_targets, reference_model, sketches, counterfactuals, attribution)
+MIXING = tuple(module.stage.name for module in LEARNED)
+ATTRIBUTION = tuple(module.stage.name for module in ATTRIBUTED)
+
+
+def _fields(modules: Sequence[Any], group: str) -> tuple[str, ...]:
+    """The fields of a group that the stages of these modules read."""
+    return tuple({field: None for module in modules for field in module.stage.reads.get(group) or ()})
+
+
 RUNGS = ("random", "static", "quality_replay", "loss_replay", "diversity", "grip")
 CHOSEN = ["strategy", "seed", "doc_id", "repeats", "n_tokens"]
 KEPT = ("total", "unit", "overflow", "max_repeats")  # of the budget in force: the same for all
@@ -115,7 +131,8 @@ def _over(profile: Mapping[str, Mapping[str, Any]], now: Settings) -> Settings:
 def _needs(budget: Budget, selection: Selection) -> tuple[str, ...]:
     """The stages whose tables a selection with these settings reads."""
     rule = SELECTIONS[selection.rule]
-    drawn = selection.rule == "draw"
+    greedy = selection.rule == "greedy"
+    drawn = selection.rule == "draw" or (greedy and selection.scope == "clusters")
     judged = drawn and budget.reads_quality
     wanted = {
         "embeddings": rule.clustered,
@@ -127,7 +144,8 @@ def _needs(budget: Budget, selection: Selection) -> tuple[str, ...]:
         "quality_scores": judged,
         "adaptation_deltas": drawn and budget.reads_drops,
         **dict.fromkeys(MIXING, drawn and budget.base == "mixture"),
-        "densities": drawn and selection.weight == "density",
+        **dict.fromkeys(ATTRIBUTION, greedy or (drawn and budget.base == "grasp")),
+        "densities": selection.rule == "draw" and selection.weight == "density",
     }
     return tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
@@ -177,7 +195,7 @@ def take(work: Work, s: Strategy, seeds: range) -> Taken:
     )
     if "densities" in s.needs:
         documents, versions["densities"] = densities_under(work, s.settings)
-    features = PoolFeatures(work, documents)
+    features = PoolFeatures(work, documents, versions)
     taken = Taken(versions)
     for seed in seeds:
         started = time.monotonic()
@@ -244,10 +262,17 @@ def _sum(work: Work, table: str, column: str) -> int:
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
     """The content of the profiles that are compared, and the facts behind the features of their selections."""
     chosen = [strategy(name, settings) for name in Evaluation.of(settings).strategies]
-    learned = {} if no_learned_budget(settings) else {"mixing": mixture_domains.facts(settings, root)}
+    learned: dict[str, Any] = {} if no_learned_budget(settings) else {"mixing": mixture_domains.facts(settings, root)}
+    learned |= {"attribution": _attribution_facts(chosen, root)} if not no_attributed_strategy(settings) else {}
     features = tuple(dict.fromkeys(name for s in chosen for name in s.features))
     profiles = {s.name: _counted(read_profile(s.name)) for s in chosen if s.name != IN_FORCE}
     return {"profiles": profiles, **feature_facts(features, settings), **learned}
+
+
+def _attribution_facts(chosen: Sequence[Strategy], root: Path) -> list[dict[str, Any]]:
+    """What the attribution of each strategy that needs one depends on outside of tables and settings."""
+    some = [s.settings for s in chosen if not no_attribution(s.settings)]
+    return [{m.stage.name: m.stage.facts(settings, root) for m in ATTRIBUTED} for settings in some]
 
 
 def _counted(profile: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -270,6 +295,19 @@ def no_learned_budget(settings: Settings) -> str:
     return "" if "mixture" in bases else "settings/evaluation.strategies has no strategy with a learned budget"
 
 
+def no_attributed_strategy(settings: Settings) -> str:
+    """Why no strategy needs attribution; "" if one does."""
+    for name in Evaluation.of(settings).strategies:
+        groups = settings if name == IN_FORCE else _groups(read_profile(name))
+        if not no_attribution(groups):
+            return ""
+    return "settings/evaluation.strategies has no strategy that attributes documents to targets"
+
+
+def _groups(profile: Mapping[str, Mapping[str, Any]]) -> Settings:
+    return {group: validate(group, values) for group, values in profile.items()}
+
+
 TABLES = (
     Table(
         "strategies",
@@ -289,6 +327,7 @@ TABLES = (
                     "cluster_embeddings.embedding",
                     "corpus.text",
                     "corpus.language",
+                    "sketches.sketch",
                 ),
             ),
             Column("n_tokens", pl.Int64, "Tokens of one copy of the document.", ("clusters.n_tokens",)),
@@ -372,14 +411,16 @@ stage = Stage(
         "quality_scores",
         "adaptation_deltas",
         *MIXING,
+        *ATTRIBUTION,
     ),
-    left_out=dict.fromkeys((*MIXING, "mixing"), no_learned_budget),
+    left_out=dict.fromkeys((*MIXING, "mixing"), no_learned_budget) | dict.fromkeys(ATTRIBUTION, no_attributed_strategy),
     reads={
         "corpus": ("benchmarks",),
         "clustering": partition.stage.reads["clustering"],
         "quality": ("dimensions",),
         "adaptation": ("delta", "form", "epochs", "seeds"),
-        "mixing": LEARNING,
+        "mixing": _fields(LEARNED, "mixing"),
+        "attribution": _fields(ATTRIBUTED, "attribution"),
         "budget": None,  # of the strategy in force
         "selection": None,
         "evaluation": ("strategies", "seeds", "seed", "target"),

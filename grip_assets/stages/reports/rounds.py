@@ -112,7 +112,7 @@ stage = Stage(
     checks=CHECKS,
     picture=True,
     # budgets is an input so that an error of its settings is reported once, by its own stage
-    inputs=("clusters", "sigma_k", "quality_scores", "adaptation_deltas", "mixture", "budgets"),
+    inputs=("clusters", "sigma_k", "quality_scores", "adaptation_deltas", "mixture", "attribution", "budgets"),
     reads={"budget": None, "adaptation": ("delta",)},
     left_out=LEFT_OUT,
     facts=_measured,

@@ -20,12 +20,13 @@ from grip_assets.method.agreement import overlap, overlap_by_chance, rank_correl
 from grip_assets.settings import Clustering, Reports
 from grip_assets.stages.curation.budgets import measured
 from grip_assets.stages.curation.features import PoolFeatures
-from grip_assets.stages.curation.needed import no_mixture
+from grip_assets.stages.curation.needed import no_attribution, no_mixture
 from grip_assets.stages.curation.quality_scores import stage as quality_scores
 from grip_assets.stages.curation.subset import subset_under
 from grip_assets.store.query import query
 
 MIXING = ("mixture_domains", "mixture_runs", "mixture")  # another clustering or budget learns another mixture
+ATTRIBUTION = ("attribution_targets", "reference_model", "sketches", "counterfactuals", "attribution")
 VARIED = {"clustering": "clustering", "probe": "probe", "draw": "selection"}  # value of `varied` to its settings group
 DRAWS = 3  # other seeds of the draw
 
@@ -179,6 +180,7 @@ stage = Stage(
         "quality_scores",
         "adaptation_deltas",
         *MIXING,
+        *ATTRIBUTION,
         "budgets",
         "densities",
         "subset",
@@ -192,6 +194,6 @@ stage = Stage(
         "selection": None,
         "reports": ("stability_seeds",),
     },
-    left_out=dict.fromkeys(MIXING, no_mixture),
+    left_out=dict.fromkeys(MIXING, no_mixture) | dict.fromkeys(ATTRIBUTION, no_attribution),
     group="reports",
 )
