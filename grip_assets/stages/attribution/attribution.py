@@ -196,7 +196,7 @@ def in_words(found: Sequence[Measured], rows: Sequence[agreement.Fidelity]) -> s
 
 def _predicts(row: agreement.Fidelity) -> str:
     ceiling = f", ceiling {minus(row.ceiling)}" if np.isfinite(row.ceiling) else ""
-    return f"predicts {row.family} subsets of {row.size:,} tokens with {row.spearman}{ceiling}; it {row.words}"
+    return f"predicts {row.family} subsets of {row.size:,} tokens with {row.spearman}{ceiling} ({row.words})"
 
 
 def _of_others(found: Sequence[Measured], chosen: Configuration) -> str:
@@ -207,7 +207,7 @@ def _of_others(found: Sequence[Measured], chosen: Configuration) -> str:
     words = next(m.words for m in found if m.chosen)
     if words.startswith("chosen: better"):
         return f". It was {words}"
-    return f". {' and '.join(others)} {'add' if len(others) > 1 else 'adds'} nothing that the trials can show"
+    return f". {', '.join(others)} {'add' if len(others) > 1 else 'adds'} nothing that the trials can show"
 
 
 # ---------------------------------------------------------------------------------------------------------- the tables
