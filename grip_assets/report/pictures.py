@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 import polars as pl
 
-from grip_assets.report import mixing
+from grip_assets.report import attribution, mixing
 from grip_assets.stages.reports.balance import NAMES
 from grip_assets.store.cluster_names import NONE, ClusterNames, cut
 from grip_assets.store.query import query
@@ -22,6 +22,7 @@ import matplotlib.pyplot as plt
 POOL, CHOSEN = "#9aa5b1", "#1f6feb"
 TICK = 26  # characters of a line of a cluster's name
 WIDE = 30  # more clusters leave room for one line each
+MARKS = "os^DPX"  # of the kinds of trials
 FAR_OFF = 3  # times the median reach of an interval
 
 
@@ -441,6 +442,62 @@ def mixture_check_picture(tables: Mapping[str, Any]) -> bytes:
     _whiskers(axes, rows["mean"], rows["low"], rows["high"], labels)
     axes.axvline(0, color="black", lw=1)
     axes.set(title="Bits per byte, minus natural shares", xlabel="less is better; 95% over seeds")
+    return png(figure)
+
+
+def attribution_picture(tables: Mapping[str, Any]) -> bytes:
+    """Predicted and measured utility of the trials for up to four targets; filled: they had no part in the choice.
+    Without trials: how aligned the documents are with each target."""
+    chosen = _table(tables, "attribution_choice").filter("chosen")
+    points = query("questions/fidelity_points", {"attribution_predictions": tables["attribution_predictions"]})
+    points = points.filter(pl.col("configuration").is_in(chosen["configuration"].implode()))
+    if points.is_empty():
+        return _alignments(query("questions/alignment_histogram", {"attribution": tables["attribution"]}))
+    views = points.select("target", "size").unique(maintain_order=True).rows()[:4]
+    rows = math.ceil(len(views) / 2)
+    figure, panels = plt.subplots(
+        rows, min(len(views), 2), figsize=(8 if len(views) > 1 else 4.6, 0.7 + 2.9 * rows), squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for axes, (target, size) in zip(panels.flat, views, strict=False):
+        here = points.filter(target=target, size=size)
+        for i, (kind, said) in enumerate(attribution.KINDS.items()):
+            for role, fill in (("check", "full"), ("calibration", "none")):
+                part = here.filter(role=role, kind=kind)
+                look: dict[str, Any] = {"color": f"C{i}", "fillstyle": fill, "label": said if role == "check" else None}
+                if len(part):
+                    axes.plot(part["predicted"], part["utility"], MARKS[i], ms=5, **look)
+        axes.set_title(_short(f"{attribution.target_label(target)}, {size:,} tokens"), fontsize=9)
+        axes.set(xlabel="predicted", ylabel="measured, bits per byte")
+    for axes in list(panels.flat)[len(views) :]:
+        axes.axis("off")
+    panels[0][0].legend(frameon=False, fontsize=6)
+    return png(figure)
+
+
+def _alignments(rows: pl.DataFrame) -> bytes:
+    """``rows``: sql/questions/alignment_histogram.sql."""
+    figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
+    for (target,), some in rows.group_by("target", maintain_order=True):
+        axes.step(some["from_alignment"], some["n"], where="post", label=_short(attribution.target_label(str(target))))
+    axes.set(title="Alignment of the documents, one by one", xlabel="alignment", ylabel="documents")
+    if len(rows):
+        axes.legend(frameon=False, fontsize=7)
+    return png(figure)
+
+
+def redundancy_picture(tables: Mapping[str, Any]) -> bytes:
+    """Left: what each document added, in the order in which they were taken. Right: how near the documents that were
+    left out are to what was taken."""
+    gains = query("questions/greedy_gains", {"subset": tables["subset"]})
+    nearest = _table(tables, "redundancy").filter(number=1)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+    left.plot(gains["rank"], gains["alignment"].cast(pl.Float64), color=POOL, lw=1, label="alignment: by itself")
+    left.plot(gains["rank"], gains["gain"].cast(pl.Float64), color=CHOSEN, lw=1.5, label="gain: when its turn came")
+    left.set(title="What each document added", xlabel="rank", ylabel="score for each token")
+    left.legend(frameon=False, fontsize=7)
+    right.plot(nearest["place"], nearest["similarity"].cast(pl.Float64), "o", ms=4, alpha=0.6, color=CHOSEN)
+    right.set(title="Left out: nearest that was taken", xlabel="place by alignment alone", ylabel="cosine")
     return png(figure)
 
 

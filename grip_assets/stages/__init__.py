@@ -26,7 +26,16 @@ from grip_assets.stages.curation import (
 )
 from grip_assets.stages.evaluation import evaluation, evaluation_set, mixture_check, strategies, trainings
 from grip_assets.stages.mixing import mixture, mixture_domains, mixture_runs
-from grip_assets.stages.reports import balance, cluster_report, corpus_map, judge_report, knobs, rounds, stability
+from grip_assets.stages.reports import (
+    balance,
+    cluster_report,
+    corpus_map,
+    judge_report,
+    knobs,
+    redundancy,
+    rounds,
+    stability,
+)
 
 STAGES = {
     module.stage.name: module.stage
@@ -56,6 +65,7 @@ STAGES = {
         corpus_map,
         cluster_report,
         balance,
+        redundancy,
         knobs,
         rounds,
         stability,

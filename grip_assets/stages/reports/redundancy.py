@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from grip_assets.engine.declarations import Column, Table
+from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Stage, Work
 from grip_assets.method.selection.base import Budgets, Documents, take_from_pool, take_in_clusters
 from grip_assets.settings import Selection
@@ -185,7 +185,7 @@ TABLES = (
         ),
     ),
 )
-CHECKS = ()
+CHECKS = (Check("in_range", True, "Cosines are from -1 to 1, and documents that were left out have no rank."),)
 
 stage = Stage(
     name="redundancy",
@@ -196,6 +196,7 @@ stage = Stage(
     " only if settings/selection.rule is greedy.",
     tables=TABLES,
     checks=CHECKS,
+    picture=True,
     inputs=("budgets", "sketches", "attribution", "subset"),
     reads={"selection": ("rule", "scope", "max_tokens")},
     unused=no_greedy,
