@@ -502,6 +502,7 @@ stage = Stage(
         )
     },
     left_out={"counterfactuals": no_trials},
+    picture=True,
     facts=facts,
     group="attribution",
     unused=no_attribution,
