@@ -87,6 +87,6 @@ def test_a_strategy_that_attributes_is_what_a_curation_with_its_profile_takes(ne
     assert versions_in_force(lab.instance, CURATED) == before, "nothing of it comes into force"
     found = lab.sql("SELECT * FROM strategies").filter(strategy="grasp_unigram")
     assert found.filter(seed=0).drop("seed").equals(found.filter(seed=1).drop("seed")), "no luck in it"
-    curated_with(lab, "grasp_unigram")
+    lab.curate(**read_profile("grasp_unigram"))
     taken = lab.sql("SELECT doc_id FROM subset")["doc_id"]
     assert set(taken) == set(found.filter(pl.col("seed") == 0)["doc_id"])

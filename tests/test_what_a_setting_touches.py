@@ -391,7 +391,8 @@ MADE_ONCE = {"corpus", "embeddings", "partition", "clusters", "sigma_k"}
 def greedy(planted, tmp_path_factory) -> Planted:
     """Everything was made with a greedy selection, whose features and gamma trials choose."""
     chosen = planted.with_changed("attribution", source="auto", choose="bootstrap")
-    return Planted(tmp_path_factory.mktemp("greedy"), chosen | planted.with_changed("selection", rule="greedy"))
+    selection = planted.with_changed("selection", rule="greedy")["selection"]
+    return Planted(tmp_path_factory.mktemp("greedy"), chosen | {"selection": selection})
 
 
 @pytest.fixture(scope="module")
@@ -456,8 +457,8 @@ def test_a_budget_for_a_greedy_selection_attributes_nothing_again(greedy):
 
 def test_budgets_by_grasp_read_the_attribution_and_a_draw_in_them_no_sketches(planted, tmp_path):
     budgeted = Planted(tmp_path, planted.with_changed("budget", base="grasp", replay="none"))
-    assert "attribution" in budgeted.store.manifest("budgets", budgeted.versions["budgets"])["inputs"]
-    assert not {"sketches", "attribution"} & {*budgeted.store.manifest("subset", budgeted.versions["subset"])["inputs"]}
+    assert "attribution" in STAGES["budgets"].inputs_under(budgeted.settings)
+    assert not {"sketches", "attribution"} & {*STAGES["subset"].inputs_under(budgeted.settings)}
     computed = budgeted.computes(budgeted.with_changed("attribution", gamma=0))
     assert {"attribution", "budgets", "subset"} <= computed and not computed & {*ATTRIBUTION[:-1], "densities"}
     assert not budgeted.computes(budgeted.with_changed("selection", beta=0.9)) & {*ATTRIBUTION, "budgets"}
