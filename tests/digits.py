@@ -50,12 +50,17 @@ def text(row: int) -> str:
 
 
 def write(root: Path, data: Images, classes: list[int]) -> tuple[Path, Path, Path]:
-    """Files of the pool, of the target set, and of the vectors of both (doc_id, vector)."""
+    """Files of the pool, of a target set ``digits``, and of vectors: of documents by doc_id, of the target by name."""
     pool, target, vectors = (root / name for name in ("digits.jsonl", "target.jsonl", "vectors.parquet"))
     aimed = data.of(data.aim, classes)
     for file, rows in ((pool, data.pool), (target, aimed)):
-        file.write_text("".join(json.dumps({"text": text(i), "row": int(i)}) + "\n" for i in rows))
-    rows = np.concatenate([data.pool, aimed])
-    ids, lists = [name_of(text(i)) for i in rows], data.x_NP[rows].astype(np.float32)
-    pl.DataFrame({"doc_id": ids, "vector": lists.tolist()}).write_parquet(vectors)
+        file.write_text("".join(json.dumps({"text": text(i), "row": str(i)}) + "\n" for i in rows))
+    table = pl.DataFrame(
+        {
+            "doc_id": [name_of(text(i)) for i in data.pool] + [""] * len(aimed),
+            "target": [None] * len(data.pool) + ["digits"] * len(aimed),
+            "vector": data.x_NP[np.concatenate([data.pool, aimed])].astype(np.float32).tolist(),
+        }
+    )
+    table.write_parquet(vectors)
     return pool, target, vectors

@@ -5,6 +5,8 @@ chosen. Where words are independent, counts say all, and the default stays. Wher
 term finds them, and models that are trained on the selection are better. Where nothing is redundant, gamma stays 0.
 """
 
+import digits
+import numpy as np
 import polars as pl
 import pytest
 from conftest import Lab
@@ -95,10 +97,31 @@ def test_a_subset_of_all_parts_is_measurably_better_than_one_of_the_best_documen
         of_target = {part for part in selected(lab) if part.startswith("part") or part == "copies"}
         assert len(of_target) <= 3 if gamma == 0 else len(of_target) >= 6, selected(lab)
     curated("parts", 30, **trained)
-    scale = grasp.QUICK._replace(seeds=SEEDS, tokens=3000)
+    scale = grasp.QUICK._replace(starts=(grasp.CONTINUED, grasp.SCRATCH), seeds=SEEDS, tokens=3000)
     found = grasp.measured(lab.data, scale, selections).pivot(
         on="strategy", index=["start", "seed"], values="bits_per_byte"
     )
     for (start,), rows in found.group_by("start"):
         gain = mean(rows["additive"] - rows["greedy"])
         assert len(rows) == SEEDS and gain.low > 0, f"{start}: {gain}"
+
+
+def test_pictures_are_selected_by_vectors_of_the_users(tmp_path, models, monkeypatch):
+    """The documents are stubs. Vectors come from a table, and so does the mean that the selection aims at."""
+    lab, data, classes = Lab(tmp_path, monkeypatch), digits.images(0), [0, 1, 2, 3, 4]
+    pool, target, vectors = digits.write(tmp_path, data, classes)
+    accuracy = {}
+    for gamma in (1.0, 0.0):
+        lab.curate(
+            corpus={"path": str(pool), "tokenizer": str(models / "proxy"), "keep": ["row"], "benchmarks": []},
+            embedding={"model": str(models / "encoder"), "pooling": "mean", "max_windows": 1},
+            clustering={"k": 4, "min_cluster_docs": 5, "iterations": 3},
+            budget={"base": "proportional", "replay": "none", "unit": "documents", "total": 40},
+            selection={"rule": "greedy"},
+            attribution={"targets": [], "target_sets": [f"digits={target}"], "vocabulary": 400, "gamma": gamma}
+            | {"source": "column", "column": str(vectors), "choose": "none"},
+        )
+        rows = lab.sql("SELECT CAST(kept->>'row' AS INTEGER) AS row FROM subset JOIN corpus USING (doc_id)")["row"]
+        assert len(rows) == 40 and np.isin(rows, data.pool).all()
+        accuracy[gamma] = data.accuracy(rows.to_numpy(), classes)
+    assert accuracy[1.0] > accuracy[0.0] + 0.1, accuracy

@@ -74,8 +74,8 @@ SELECTED = pl.Schema(
 
 
 class Scale(NamedTuple):
-    """How much is run. ``settings``: of settings/attribution. ``starts``: of trials. ``seeds``: trainings on each
-    selection, of ``tokens`` tokens. ``total``: share of the pool that is selected."""
+    """How much is run. ``settings``: of settings/attribution. ``starts``: of trainings; the last one decides what is
+    chosen. ``seeds``: trainings on each selection, of ``tokens`` tokens each. ``total``: selected share of the pool."""
 
     settings: dict[str, Any]
     starts: tuple[str, ...]
@@ -89,18 +89,22 @@ FULL = Scale(
 )
 QUICK = Scale(
     {
-        "candidates": ["unigram", "embedding", "head", "full"],
+        "candidates": ["unigram", "embedding", "full"],
+        "hidden": 64,
+        "layers": 1,
+        "heads": 1,
+        "learning_rate": 3e-3,
         "tokens": 300_000,
         "structured": 16,
         "random": 8,
         "check_structured": 16,
         "check_random": 8,
         "repeated": 6,
-        "trial_tokens": [50_000],
+        "trial_tokens": [40_000],
     },
     (CONTINUED,),
     3,
-    150_000,
+    100_000,
 )
 
 
@@ -304,7 +308,7 @@ def measured(root: Path, scale: Scale, selections: Sequence[pl.DataFrame]) -> pl
         documents = tuple(one.select("doc_id", "repeats").sort("doc_id").iter_rows())
         head = one.row(0, named=True)
         seeds = [head["seed"]] if head["strategy"] == RANDOM else range(scale.seeds)
-        for start, seed in ((start, seed) for start in (CONTINUED, SCRATCH) for seed in seeds):
+        for start, seed in ((start, seed) for start in scale.starts for seed in seeds):
             key = digest([start, seed, documents])
             trainings.append(Training(key, start, seed, documents))
             own = {"strategy": head["strategy"], "aim": head["aim"], "start": start, "seed": seed, "key": key}
