@@ -352,7 +352,7 @@ def _bits(root: Path, job: Retrain, trainings: Sequence[Training]) -> pl.DataFra
     def missing(keys: pl.Series) -> ToDo:
         return ToDo(job, [by_key[key] for key in keys], "training", len(keys) * job.recipe.tokens, "tokens")
 
-    return pl.DataFrame(shards.completed(by_key, missing, Local(), lambda line: print(line, file=sys.stderr)))
+    return pl.DataFrame(shards.completed(list(by_key), missing, Local(), lambda line: print(line, file=sys.stderr)))
 
 
 def compared(found: pl.DataFrame) -> pl.DataFrame:
