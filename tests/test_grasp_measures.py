@@ -133,3 +133,15 @@ def test_every_table_of_the_page_is_filled_from_what_was_measured(tmp_path):
     assert made == names
     assert "| unigram/none/1 | chosen | 0.50 (0.30 to 0.70) |" in text and "full/unit" not in text
     assert "-0.100 (-0.100 to -0.100)" in text and "+0.000 (+0.000 to +0.000)" in text
+
+
+def test_two_strategies_with_the_same_documents_are_two_rows_and_no_training_counts_twice(tmp_path, monkeypatch):
+    """The additive score of the chosen source may be that of the token counts."""
+    rows = pl.DataFrame({"doc_id": ["a"], "repeats": [1], "n_tokens": [9], "key": ["k"]})
+    kept = rows.select(grasp.SELECTED.names()).cast(grasp.SELECTED)
+    grasp._write(tmp_path, "grasp_selected", kept)
+    monkeypatch.setattr(grasp, "_version", lambda root, stage: "v")
+    monkeypatch.setattr(grasp, "digest", lambda values: "k")
+    found = [grasp.select(tmp_path, grasp.Strategy(name, "project", {})) for name in ("one", "other")]
+    assert [part["strategy"].to_list() for part in found] == [["one"], ["other"]]
+    assert all(part["aim"].to_list() == ["project"] for part in found)

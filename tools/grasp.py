@@ -60,17 +60,7 @@ RANDOM, GRIP, DSIR, CHOSEN = "random", "GRIP", "DSIR", "chosen"
 KEPT = ("attribution_choice", "attribution_fidelity", "sketch_sources")  # tables of a run that are kept
 READ = ("corpus", "attribution_items", "attribution_tokenizer", "reference")  # tables that trainings read
 PASSAGES, TEXTS = 24, 120  # most passages of a document, and of a target
-SELECTED = pl.Schema(
-    {
-        "key": pl.String(),
-        "strategy": pl.String(),
-        "aim": pl.String(),
-        "seed": pl.Int64(),
-        "doc_id": pl.String(),
-        "repeats": pl.Int64(),
-        "n_tokens": pl.Int64(),
-    }
-)
+SELECTED = pl.Schema({"key": pl.String(), "doc_id": pl.String(), "repeats": pl.Int64(), "n_tokens": pl.Int64()})
 
 
 class Scale(NamedTuple):
@@ -225,11 +215,19 @@ def select(root: Path, strategy: Strategy, again: bool = False) -> pl.DataFrame:
         _run(strategy)
         with connect(root) as connection:
             rows = connection.sql("SELECT doc_id, repeats, n_tokens FROM subset").pl()
-        columns = {"key": key, "strategy": strategy.name, "aim": strategy.aim, "seed": strategy.seed}
-        found = rows.with_columns(pl.lit(value, SELECTED[name]).alias(name) for name, value in columns.items())
-        kept = pl.concat([kept.filter(pl.col("key") != key), found.select(SELECTED.names()).cast(SELECTED)])
+        found = rows.with_columns(pl.lit(key).alias("key")).select(SELECTED.names()).cast(SELECTED)
+        kept = pl.concat([kept.filter(pl.col("key") != key), found])
         _write(root, "grasp_selected", kept)
-    return kept.filter(key=key)
+    return called(kept.filter(key=key), strategy)
+
+
+def called(documents: pl.DataFrame, strategy: Strategy) -> pl.DataFrame:
+    """The documents with the columns strategy, aim and seed. Two strategies may have the same documents."""
+    names = {"strategy": pl.String(), "aim": pl.String(), "seed": pl.Int64()}
+    values = (strategy.name, strategy.aim, strategy.seed)
+    return documents.with_columns(
+        pl.lit(value, kind).alias(name) for value, (name, kind) in zip(values, names.items(), strict=True)
+    )
 
 
 def _run(strategy: Strategy) -> None:
