@@ -93,6 +93,8 @@ def test_strategies_of_a_target_aim_at_nothing_else_and_differ_from_each_other(t
         if strategy.name != grasp.DSIR:
             assert strategy.changes["attribution"]["target_weights"] == ["humaneval=0", "elsewhere=0"]
     by_name = {strategy.name: strategy.changes for strategy in every}
+    free = by_name["greedy, chosen"]["attribution"]
+    assert (free["normalize"], free["gamma"]) == ("auto", None), "not what the run before has left in force"
     assert by_name[grasp.DSIR]["evaluation"]["target"].endswith("half")
     assert (
         by_name["additive, chosen"]["attribution"] | {"gamma": 0.0, "source": "head"}

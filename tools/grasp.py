@@ -75,7 +75,7 @@ class Scale(NamedTuple):
 
 
 FULL = Scale(
-    {"candidates": ["unigram", "embedding", "hidden", "head", "blocks", "full"]}, (SCRATCH, CONTINUED), 3, 500_000
+    {"candidates": ["unigram", "embedding", "hidden", "head", "blocks", "full"]}, (SCRATCH, CONTINUED), 3, 400_000
 )
 QUICK = Scale(
     {
@@ -150,7 +150,7 @@ def write_aimed(root: Path) -> dict[str, Path]:
 
 def attribution(scale: Scale, targets: Mapping[str, Path], **values: Any) -> dict[str, Any]:
     sets = [f"{name}={path}" for name, path in targets.items()]
-    common = {"targets": ["benchmarks"], "target_sets": sets, "target_weights": []}
+    common = {"targets": ["benchmarks"], "target_sets": sets, "target_weights": [], "normalize": "auto", "gamma": None}
     return common | scale.settings | values
 
 
