@@ -138,7 +138,7 @@ def _place(cosine: float | None) -> str:
 
 def _draw(d: dict[str, Any]) -> list[str]:
     """The document's key. If keys are compared within a cluster, also the weight that the key is made from."""
-    if d["greedy"]:
+    if d.get("greedy"):
         return greedy.lines(d["greedy"])
     where = "of the pool" if d["of_the_pool"] else "in this cluster"
     weight = (
@@ -151,7 +151,7 @@ def _draw(d: dict[str, Any]) -> list[str]:
 
 def why(d: dict[str, Any]) -> str:
     """The reason. ``d``: a row of sql/commands/explain.sql, and ``greedy``."""
-    if d["greedy"] and _was_considered(d):
+    if d.get("greedy") and _was_considered(d):
         return greedy.why(d["greedy"])
     if d["of_the_pool"]:
         return _why_of_the_pool(d)
