@@ -68,6 +68,7 @@ def test_a_stage_declares_a_picture_where_there_is_one_to_draw():
 UNUSED = (
     "student",
     "balance",
+    "redundancy",
     "mixture_domains",
     "mixture_runs",
     "mixture",
@@ -119,7 +120,7 @@ def test_a_blocking_check_stops_what_follows(lab, monkeypatch):
 
 
 # Settings of the budget say whether these are used at all. They are asked for, and reused.
-MAYBE_USED = {"probe_set", "quality_scores", "adaptation_deltas", "judge_report"} | {
+MAYBE_USED = {"probe_set", "quality_scores", "adaptation_deltas", "judge_report", "redundancy"} | {
     stage.name for stage in STAGES.values() if stage.group in ("mixing", "attribution")
 }
 

@@ -112,7 +112,7 @@ def test_the_map_holds_a_sample_and_its_vectors_only(lab, monkeypatch):
 
 def test_nothing_turned_is_the_subset_in_force(lab):
     documents = lab.sql("SELECT * FROM selection_weights")
-    measured = {name: table(lab, name, "cluster_id") for name in MEASURED}
+    measured = {name: table(lab, name, "ALL") for name in MEASURED}
     same = subset_under(settings_in_force(lab.instance), documents, measured)
     assert (same.repeats_N == documents["repeats"].to_numpy()).all()
     assert same.budgets.equals(lab.sql("SELECT * FROM budgets"))

@@ -56,7 +56,8 @@ def test_a_run_observes_what_stays_and_materializes_what_changes_and_is_one_of_t
     before = event_log.versions_in_force(lab.instance, STAGES)
     change = lab.operations.curate(lab.instance, {"budget": {"tau": 0.8}})
     asked = {name for name in CURATED if "budget" in STAGES[name].groups}  # reused, and synced with the new budget
-    moved = AFTER_BUDGET | asked | {"report", "settings/budget"}
+    of_a_new_subset = {"redundancy"}  # unused, and synced with the new subset
+    moved = AFTER_BUDGET | asked | of_a_new_subset | {"report", "settings/budget"}
     reused = set(CURATED) - AFTER_BUDGET - set(change.unused)
     assert materialized(lab, change.run_id) == moved and observed(lab, change.run_id) == everything - moved
     assert set(change.computed) == AFTER_BUDGET and set(change.reused) == reused
