@@ -363,18 +363,18 @@ def test_history_is_what_was_in_force_and_a_removed_subset_can_come_back(lab, ca
 
 @pytest.mark.run
 def test_an_artifact_in_force_that_was_removed_is_said_and_made_again(lab):
-    version = event_log.versions_in_force(lab.instance, STAGES)["budgets"]
-    shutil.rmtree(lab.data / "budgets" / version)
-    (because,) = [s.because for s in lab.operations.status(lab.instance) if s.asset == "budgets"]
-    assert because == [f"{lab.data / 'budgets' / version} is not there"]
+    version = event_log.versions_in_force(lab.instance, STAGES)["clusters"]
+    shutil.rmtree(lab.data / "clusters" / version)
+    (because,) = [s.because for s in lab.operations.status(lab.instance) if s.asset == "clusters"]
+    assert because == [f"{lab.data / 'clusters' / version} is not there"]
     why = {s.asset: (s.action, s.why) for s in lab.operations.plan(lab.instance, {})}
-    assert why["budgets"] == ("compute", "its folder was removed") and why["subset"][0] == "reuse"
+    assert why["clusters"] == ("compute", "its folder was removed") and why["subset"][0] == "reuse"
     job = defs.resolve_job_def("change_selection")
     result = job.execute_in_process({"beta": 0.9}, lab.instance, raise_on_error=False)
     said = next(e for e in result.all_events if e.is_step_failure).step_failure_data.user_failure_data.description
     assert "subset cannot be made" in said and "was removed" in said and "grip curate" in said
     assert settings_of(lab)["selection.beta"] == 0.9, "no setting was the reason, so it stays"
-    assert {"budgets", "subset"} <= lab.curate()
+    assert {"clusters", "subset"} <= lab.curate()
 
 
 @pytest.mark.run
