@@ -4,6 +4,7 @@ import ast
 from functools import cache
 from pathlib import Path
 
+from grip_assets import stages
 from grip_assets.runtime.folders import PACKAGE
 
 ROOT = PACKAGE.name
@@ -175,3 +176,10 @@ def test_a_wall_sees_what_breaks_it(tmp_path, monkeypatch):
     (tmp_path / "breaks.py").write_text("def f():\n    from grip_assets.report.pictures import draw\n")
     monkeypatch.setitem(FILES, f"{ROOT}.stages.breaks", tmp_path / "breaks.py")
     assert ("stages.breaks", "report.pictures") in offences()
+
+
+def test_no_stage_hides_the_package_of_its_name():
+    """``stages.attribution`` is a package, and has a module attribution."""
+    for folder in (PACKAGE / "stages").iterdir():
+        if (folder / "__init__.py").exists():
+            assert hasattr(getattr(stages, folder.name), "__path__"), folder.name

@@ -1,13 +1,9 @@
 """The stages in pipeline order. Each has a module of the same name, in curation/, mixing/, attribution/, reports/,
 evaluation/ or claims/."""
 
-from grip_assets.stages.attribution import (
-    attribution,
-    attribution_targets,
-    counterfactuals,
-    reference_model,
-    sketches,
-)
+# A stage of its package's name gets another one here: it would hide the package, which is an attribute of this module.
+from grip_assets.stages.attribution import attribution as attribution_itself
+from grip_assets.stages.attribution import attribution_targets, counterfactuals, reference_model, sketches
 from grip_assets.stages.claims import length_by_beta, length_slopes, probe_variance, sensitivity
 from grip_assets.stages.curation import (
     adaptation_deltas,
@@ -24,7 +20,8 @@ from grip_assets.stages.curation import (
     subset,
     taxonomy,
 )
-from grip_assets.stages.evaluation import evaluation, evaluation_set, mixture_check, strategies, trainings
+from grip_assets.stages.evaluation import evaluation as evaluation_itself
+from grip_assets.stages.evaluation import evaluation_set, mixture_check, strategies, trainings
 from grip_assets.stages.mixing import mixture, mixture_domains, mixture_runs
 from grip_assets.stages.reports import (
     balance,
@@ -57,7 +54,7 @@ STAGES = {
         reference_model,
         sketches,
         counterfactuals,
-        attribution,
+        attribution_itself,
         budgets,
         densities,
         subset,
@@ -72,7 +69,7 @@ STAGES = {
         evaluation_set,
         strategies,
         trainings,
-        evaluation,
+        evaluation_itself,
         mixture_check,
         sensitivity,
         length_slopes,
