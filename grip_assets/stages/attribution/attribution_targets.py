@@ -29,10 +29,11 @@ from grip_assets.stages.curation.predicted import (
     benchmark_items,
     by_project,
     in_pool,
-    learned_tokenizer,
     nearest_clusters,
     passage,
     target_items,
+    tokenizer_table,
+    write_tokenizer,
 )
 from grip_assets.stages.mixing.mixture_domains import MISSING, with_rare_ones_joined
 
@@ -48,9 +49,7 @@ def compute(work: Work) -> dict[str, Any]:
     _must_be_usable(items, settings)
     items = _without_useless_values(work, items)
     work.draft.write("attribution_items", items.select(stage.schema("attribution_items").names()))
-    tokenizer = learned_tokenizer(work.files("corpus"), settings.vocabulary, settings.seed)
-    learned = pl.DataFrame({"vocabulary": tokenizer.get_vocab_size(), "json": tokenizer.to_str()})
-    work.draft.write("attribution_tokenizer", learned)
+    write_tokenizer(work, "attribution_tokenizer", settings.vocabulary, settings.seed)
     return {
         "targets": items["target"].n_unique(),
         "items": len(items),
@@ -235,13 +234,7 @@ TABLES = (
             ),
         ),
     ),
-    Table(
-        "attribution_tokenizer",
-        (
-            Column("vocabulary", pl.Int64, "Size of the vocabulary.", ("corpus.text",)),
-            Column("json", pl.String, "The byte-level BPE as JSON, for the library tokenizers.", ("corpus.text",)),
-        ),
-    ),
+    tokenizer_table("attribution_tokenizer"),
 )
 CHECKS = (
     Check("halves_apart", True, "No text both shapes a target and measures one, and no item is there twice."),

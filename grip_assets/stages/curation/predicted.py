@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from grip_assets.engine.declarations import Column, Table
 from grip_assets.engine.stage import Work
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
@@ -138,3 +139,20 @@ def learned_tokenizer(corpus: str, vocabulary: int, seed: int) -> "Tokenizer":
     chosen = set(sizes.with_columns(u).sort("u").filter(pl.col("n_bytes").cum_sum() <= LEARNED_FROM)["doc_id"])
     found = texts(corpus, chosen or None)
     return learn_tokenizer((text for _, text in found), vocabulary)
+
+
+def tokenizer_table(name: str) -> Table:
+    """A table with the tokenizer of small models, as ``write_tokenizer`` writes it."""
+    return Table(
+        name,
+        (
+            Column("vocabulary", pl.Int64, "Size of the vocabulary.", ("corpus.text",)),
+            Column("json", pl.String, "The byte-level BPE as JSON, for the library tokenizers.", ("corpus.text",)),
+        ),
+    )
+
+
+def write_tokenizer(work: Work, name: str, vocabulary: int, seed: int) -> None:
+    """Learn the tokenizer, and write it as the table ``name``."""
+    tokenizer = learned_tokenizer(work.files("corpus"), vocabulary, seed)
+    work.draft.write(name, pl.DataFrame({"vocabulary": tokenizer.get_vocab_size(), "json": tokenizer.to_str()}))

@@ -21,10 +21,11 @@ from grip_assets.stages.curation.predicted import (
     benchmark_items,
     by_project,
     in_pool,
-    learned_tokenizer,
     nearest_clusters,
     passage,
     target_items,
+    tokenizer_table,
+    write_tokenizer,
 )
 
 BANDS = ("low", "middle", "high")
@@ -45,8 +46,7 @@ def compute(work: Work) -> dict[str, Any]:
     ).with_columns(prompt=pl.col("prompt").fill_null(""), n_bytes=pl.col("text").str.len_bytes().cast(pl.Int64))
     items = items.with_columns(in_pool=pl.Series(in_pool(work, items["text"].to_list()), dtype=pl.Float64))
     work.draft.write("evaluation_set", items.match_to_schema(stage.schema("evaluation_set"), missing_columns="insert"))
-    tokenizer = learned_tokenizer(work.files("corpus"), settings.vocabulary, settings.seed)
-    work.draft.write("tokenizer", pl.DataFrame({"vocabulary": tokenizer.get_vocab_size(), "json": tokenizer.to_str()}))
+    write_tokenizer(work, "tokenizer", settings.vocabulary, settings.seed)
     copied = int((items["in_pool"] > COPIED).sum())
     if copied == len(items):
         raise GripError(
@@ -149,13 +149,7 @@ TABLES = (
             ),
         ),
     ),
-    Table(
-        "tokenizer",
-        (
-            Column("vocabulary", pl.Int64, "Size of the vocabulary.", ("corpus.text",)),
-            Column("json", pl.String, "The byte-level BPE as JSON, for the library tokenizers.", ("corpus.text",)),
-        ),
-    ),
+    tokenizer_table("tokenizer"),
 )
 CHECKS = (
     Check("apart", True, "No predicted held-out document is in the pool."),

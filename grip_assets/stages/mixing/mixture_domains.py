@@ -24,9 +24,10 @@ from grip_assets.stages.curation.predicted import (
     COPIED,
     benchmark_items,
     in_pool,
-    learned_tokenizer,
     passage,
     target_items,
+    tokenizer_table,
+    write_tokenizer,
 )
 from grip_assets.store.tables import texts
 
@@ -45,9 +46,7 @@ def compute(work: Work) -> dict[str, Any]:
     work.draft.write("mixture_documents", documents.sort("doc_id").select("doc_id", "domain", "held_out"))
     items = _items(work, documents)
     work.draft.write("mixture_items", items.select(stage.schema("mixture_items").names()))
-    tokenizer = learned_tokenizer(work.files("corpus"), settings.vocabulary, settings.seed)
-    learned = pl.DataFrame({"vocabulary": tokenizer.get_vocab_size(), "json": tokenizer.to_str()})
-    work.draft.write("mixture_tokenizer", learned)
+    write_tokenizer(work, "mixture_tokenizer", settings.vocabulary, settings.seed)
     unmeasured = _say_what_is_missing(work, domains, items)
     return {
         "domains": len(domains),
@@ -307,13 +306,7 @@ TABLES = (
             ),
         ),
     ),
-    Table(
-        "mixture_tokenizer",
-        (
-            Column("vocabulary", pl.Int64, "Size of the vocabulary.", ("corpus.text",)),
-            Column("json", pl.String, "The byte-level BPE as JSON, for the library tokenizers.", ("corpus.text",)),
-        ),
-    ),
+    tokenizer_table("mixture_tokenizer"),
 )
 CHECKS = (
     Check("shares_sum_to_one", True, "Natural shares are above 0, and their sum is 1."),
