@@ -12,8 +12,7 @@ from grip_assets.settings import validate
 from grip_assets.stages import STAGES
 from grip_assets.stages.attribution.reference_model import opened_reference, reference_of
 from grip_assets.stages.curation.needed import no_reference, no_trials
-from grip_assets.training import retraining
-from grip_assets.training.recipe import Shape, TrainingRecipe
+from grip_assets.training.recipe import Item, Shape, TrainingRecipe
 
 WITH_A_MODEL = {"source": "head"}
 
@@ -51,7 +50,7 @@ def test_the_reference_opens_with_its_tokenizer_and_predicts_better_than_a_new_m
     (ids,) = reference.encode([text(77)])
     assert (reference.vocabulary, reference.context, reference.end) == (320, 16, 0) and len(ids) > 20
     shape, recipe = Shape(320, 16, 1, 1, 16), TrainingRecipe(1, 160, 1e-3)
-    items = [retraining.Item([], ids)]
+    items = [Item([], ids)]
     assert bits(reference.model, items, shape, recipe)[0] < bits(new_model(shape, 0), items, shape, recipe)[0]
     assert reference_of(work_after(made)).name == made.table("reference")["name"][0]
 

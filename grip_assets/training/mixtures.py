@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import log
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -29,7 +29,7 @@ from grip_assets.store.shards import Placed
 from grip_assets.store.tables import arrow
 from grip_assets.training.domain_tokens import DomainTokens, opened_tokens
 from grip_assets.training.recipe import Item, Shape, TrainingRecipe, pace
-from grip_assets.training.runs import tokenizer_in
+from grip_assets.training.runs import Encode, tokenizer_in
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -247,6 +247,18 @@ class Scored:
     targets: tuple[tuple[str, str], ...]
 
 
+TargetItems = Mapping[str, Mapping[str, Item]]
+"""Target to item_id to the item."""
+Wanted = Mapping[str, tuple[str, str]]
+"""Key of the scores to (key of the run, target)."""
+
+
+def contents(items: pl.DataFrame) -> dict[str, str]:
+    """Target to a digest of its items. ``items``: columns item_id, target, prompt and text."""
+    by_target = items.group_by("target", maintain_order=True)
+    return {str(name): digest(rows.select("item_id", "prompt", "text").rows()) for (name,), rows in by_target}
+
+
 def score_key(run: str, target: str, items: str) -> str:
     """The key of the scores of the model of a run. ``items``: digest of the target's items."""
     return digest([run, target, items])
@@ -268,7 +280,7 @@ class ScoreMixture:
     copied: float = 1.0
 
     def run(self, shard: Scored) -> pa.Table:
-        from grip_assets.training.small import bits, unpacked  # torch
+        from grip_assets.training.small import unpacked  # torch
 
         device.one_thread()
         device.note(self.recipe.device)
@@ -277,36 +289,72 @@ class ScoreMixture:
             ("targets", self.items, self.tokenizer, self.copied),
             partial(targets_in, self.items, tokenizer, self.copied),
         )
-        found = []
         with device.turn(self.recipe.device):
             model = unpacked(shard.model.bytes(), self.shape).to(self.recipe.device)
-            for key, target in shard.targets:
-                items = of_target[target]
-                needed = bits(model, list(items.values()), self.shape, self.recipe)
-                found.append(pl.DataFrame({"key": [key] * len(items), "item_id": list(items), "bits": needed}))
-                worked(1)
-        return arrow(pl.concat(found))
+            return scores(model, shard.targets, of_target, self.shape, self.recipe)
 
 
-def targets_in(files: str, tokenizer: "Tokenizer", copied: float) -> dict[str, dict[str, Item]]:
-    """Target to item_id to the item, for the table ``mixture_items``, without items that are ``copied``."""
+def targets_in(files: str, tokenizer: "Tokenizer", copied: float) -> TargetItems:
+    """The items of the table ``mixture_items``, without those that are ``copied``."""
     from grip_assets.training.small import encode  # torch
 
-    rows = pl.read_parquet(files).filter(pl.col("in_pool") <= copied)
-    pairs = zip(*(encode(tokenizer, rows[column].to_list()) for column in ("prompt", "text")), strict=True)
+    return encoded(pl.read_parquet(files).filter(pl.col("in_pool") <= copied), partial(encode, tokenizer))
+
+
+def encoded(items: pl.DataFrame, encode: Encode) -> TargetItems:
+    """``items``: columns item_id, target, prompt and text."""
+    pairs = zip(*(encode(items[column].to_list()) for column in ("prompt", "text")), strict=True)
     found: dict[str, dict[str, Item]] = {}
-    for target, item, pair in zip(rows["target"], rows["item_id"], pairs, strict=True):
+    for target, item, pair in zip(items["target"], items["item_id"], pairs, strict=True):
         found.setdefault(target, {})[item] = Item(*pair)
     return found
 
 
-def to_score(
-    job: ScoreMixture, models: Mapping[str, KeptModel], wanted: Mapping[str, tuple[str, str]], missing: pl.Series
-) -> ToDo:
-    """The scores whose keys are ``missing``. ``wanted``: key of the scores to (key of the run, target)."""
-    by_run: dict[str, list[tuple[str, str]]] = {}
+def scores(
+    model: Any,
+    targets: Sequence[tuple[str, str]],
+    of_target: TargetItems,
+    shape: Shape,
+    recipe: TrainingRecipe,
+    end: int = 0,
+) -> pa.Table:
+    """Bits that the model needs for each item of the ``targets``, as (key of the rows, target): key, item_id, bits."""
+    from grip_assets.training.small import bits  # torch
+
+    found = []
+    for key, target in targets:
+        items = of_target[target]
+        needed = bits(model, list(items.values()), shape, recipe, end)
+        found.append(pl.DataFrame({"key": [key] * len(items), "item_id": list(items), "bits": needed}))
+        worked(1)
+    return arrow(pl.concat(found))
+
+
+def to_score(job: ScoreMixture, models: Mapping[str, KeptModel], wanted: Wanted, missing: pl.Series) -> ToDo:
+    """The scores whose keys are ``missing``."""
+    left = [Scored(models[run], tuple(targets)) for run, targets in by_run(wanted, missing).items()]
+    return ToDo(job, left, "scoring", len(missing), "models and targets")
+
+
+def by_run(wanted: Wanted, missing: pl.Series) -> dict[str, list[tuple[str, str]]]:
+    """Run to the scores of it that are ``missing``, as (key of the scores, target). So a model is opened once."""
+    found: dict[str, list[tuple[str, str]]] = {}
     for key in missing:
         run, target = wanted[key]
-        by_run.setdefault(run, []).append((key, target))
-    left = [Scored(models[run], tuple(targets)) for run, targets in by_run.items()]
-    return ToDo(job, left, "scoring", len(missing), "models and targets")
+        found.setdefault(run, []).append((key, target))
+    return found
+
+
+def losses(rows: pa.Table, wanted: Wanted, items: pl.DataFrame) -> pl.DataFrame:
+    """run, target, loss: bits per byte over the items of a target. ``rows``: of ``scores``. ``items``: columns item_id,
+    target and n_bytes."""
+    names = pl.DataFrame(
+        [(score, *of) for score, of in wanted.items()],
+        {"score": pl.String, "run": pl.String, "target": pl.String},
+        orient="row",
+    )
+    bits = pl.DataFrame(rows).cast({"key": pl.String, "item_id": pl.String}).rename({"key": "score"})
+    sizes = items.select("item_id", "target", "n_bytes")
+    found = bits.join(names, on="score").join(sizes, on=["target", "item_id"])
+    in_order = pl.col("bits").sort_by("item_id")  # the same sum on any number of threads
+    return found.group_by("run", "target").agg(loss=in_order.sum() / pl.col("n_bytes").sum())

@@ -5,12 +5,11 @@ A start names a model without opening it, so that a job can carry it: a ``SmallM
 ``Files``. The loop is in small.py. Kept models and keys of scores are as in mixtures.py.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -19,9 +18,8 @@ from grip_assets.models.files import ModelFiles
 from grip_assets.runtime import device, opened
 from grip_assets.runtime.executors import ToDo
 from grip_assets.runtime.progress import worked
-from grip_assets.store.tables import arrow
-from grip_assets.training.mixtures import KeptModel, reason, worse_than_guessing
-from grip_assets.training.recipe import Item, Shape, TrainingRecipe, pace
+from grip_assets.training.mixtures import KeptModel, TargetItems, encoded, reason, scores, worse_than_guessing
+from grip_assets.training.recipe import Shape, TrainingRecipe, pace
 from grip_assets.training.runs import Encode, Run, in_order, tokenizer_in
 
 SETTINGS = "attribution"  # the group of settings that errors name
@@ -267,8 +265,6 @@ class Score:
     copied: float
 
     def run(self, shard: Scored) -> pa.Table:
-        from grip_assets.training.small import bits  # torch
-
         device.one_thread()
         device.note(self.recipe.device)
         encode, end = _encoding(self.start)
@@ -277,28 +273,12 @@ class Score:
             ("measured", self.items, self.start.name, self.copied),
             partial(measured_in, self.items, encode, self.copied),
         )
-        found = []
         with device.turn(self.recipe.device):
             model = self.start.restored(shard.model.bytes()) if shard.model else self.start.model(shard.seed)
-            model = model.to(self.recipe.device)
-            for key, target in shard.targets:
-                items = of_target[target]
-                needed = bits(model, list(items.values()), shape, self.recipe, end)
-                found.append(pl.DataFrame({"key": [key] * len(items), "item_id": list(items), "bits": needed}))
-                worked(1)
-        return arrow(pl.concat(found))
+            return scores(model.to(self.recipe.device), shard.targets, of_target, shape, self.recipe, end)
 
 
-def measured_in(files: str, encode: Encode, copied: float) -> dict[str, dict[str, Item]]:
-    """Target to item_id to the item, for the items of ``attribution_items`` on which utilities are measured."""
-    rows = pl.read_parquet(files).filter((pl.col("in_pool") <= copied) & (pl.col("half") == "measure"))
-    pairs = zip(*(encode(rows[column].to_list()) for column in ("prompt", "text")), strict=True)
-    found: dict[str, dict[str, Item]] = {}
-    for target, item, (prompt_L, text_L) in zip(rows["target"], rows["item_id"], pairs, strict=True):
-        found.setdefault(target, {})[item] = Item(prompt_L, text_L)
-    return found
-
-
-def encoded_lengths(corpus_texts: Sequence[str], encode: Encode) -> np.ndarray:
-    """Number of tokens of each text, int64."""
-    return np.array([len(ids) for ids in encode(list(corpus_texts))], np.int64)
+def measured_in(files: str, encode: Encode, copied: float) -> TargetItems:
+    """The items of ``attribution_items`` on which utilities are measured."""
+    items = pl.read_parquet(files)
+    return encoded(items.filter((pl.col("in_pool") <= copied) & (pl.col("half") == "measure")), encode)

@@ -34,7 +34,7 @@ from grip_assets.stages.curation.needed import no_trials
 from grip_assets.stages.curation.predicted import COPIED
 from grip_assets.store.shards import Shards
 from grip_assets.store.tables import texts
-from grip_assets.training.mixtures import KeptModel, kept_models, score_key
+from grip_assets.training.mixtures import KeptModel, Wanted, by_run, contents, kept_models, losses, score_key
 from grip_assets.training.retraining import Score, Scored, Start, Train, to_train
 from grip_assets.training.runs import Encode, Run, Selected, run_on
 
@@ -264,19 +264,16 @@ class Retrainings:
         """subset_id, seed, target, utility, loss_start, loss, tokens, failed; in the order of the ``units``. A training
         that failed has a row for each target, with the reason and no loss."""
         items = usable(self.work.frame("attribution_items")).filter(half="measure")
-        of_target = {
-            str(name): digest(rows.select("item_id", "prompt", "text").rows())
-            for (name,), rows in items.group_by("target", maintain_order=True)
-        }
+        of_target = contents(items)
         went_well = units.filter(pl.col("failed").is_null())
         starts = went_well["seed"].unique().to_list()
         models: dict[str, tuple[KeptModel | None, int]] = {self._of_start(s): (None, s) for s in starts}
         models |= {key: (self.models[key], 0) for key in went_well["key"]}
-        losses = self._losses(models, of_target, items)
-        of_start = losses.rename({"run": "start", "loss": "loss_start"})
+        of_models = self._losses(models, of_target, items)
+        of_start = of_models.rename({"run": "start", "loss": "loss_start"})
         every = units.with_columns(start=pl.Series([self._of_start(seed) for seed in units["seed"]], dtype=pl.String))
         every = every.join(pl.DataFrame({"target": list(of_target)}), how="cross", maintain_order="left_right")
-        every = every.join(losses.rename({"run": "key"}), on=["key", "target"], how="left", maintain_order="left")
+        every = every.join(of_models.rename({"run": "key"}), on=["key", "target"], how="left", maintain_order="left")
         every = every.join(of_start, on=["start", "target"], how="left", maintain_order="left")
         return every.with_columns(utility=pl.col("loss_start") - pl.col("loss"))
 
@@ -294,29 +291,17 @@ class Retrainings:
         placed = shards.ready(
             list(wanted), lambda missing: _to_score(job, models, wanted, missing), self.work.executor, self.work.log
         )
-        schema = {"score": pl.String, "run": pl.String, "target": pl.String}
-        names = pl.DataFrame([(score, *of) for score, of in wanted.items()], schema, orient="row")
-        bits = pl.DataFrame(placed.read()).cast({"key": pl.String, "item_id": pl.String}).rename({"key": "score"})
-        found = bits.join(names, on="score").join(
-            items.select("item_id", "target", "n_bytes"), on=["target", "item_id"]
-        )
-        return found.group_by("run", "target").agg(
-            loss=pl.col("bits").sort_by("item_id").sum() / pl.col("n_bytes").sum()
-        )
+        return losses(placed.read(), wanted, items)
 
 
 def _to_score(
     job: Score,
     models: dict[str, tuple[KeptModel | None, int]],
-    wanted: dict[str, tuple[str, str]],
+    wanted: Wanted,
     missing: pl.Series,
 ) -> ToDo:
-    """The scores whose keys are ``missing``. ``wanted``: key of the scores to (name of the model, target)."""
-    by_model: dict[str, list[tuple[str, str]]] = {}
-    for key in missing:
-        run, target = wanted[key]
-        by_model.setdefault(run, []).append((key, target))
-    left = [Scored(*models[run], tuple(targets)) for run, targets in by_model.items()]
+    """The scores whose keys are ``missing``. ``models``: by the key of their run, or the name of their start."""
+    left = [Scored(*models[run], tuple(targets)) for run, targets in by_run(wanted, missing).items()]
     return ToDo(job, left, "measuring utilities", len(missing), "models and targets")
 
 

@@ -213,27 +213,19 @@ class Trainings:
         """The columns of ``LOSSES``: bits per byte of each of the ``units`` on each target, in their order. A training
         that failed has a row for each target, with the reason and no loss."""
         items = self.work.frame("mixture_items").filter(pl.col("in_pool") <= COPIED)
-        of_target = {
-            str(name): digest(rows.select("item_id", "prompt", "text").rows())
-            for (name,), rows in items.group_by("target", maintain_order=True)
-        }
+        of_target = mixtures.contents(items)
         went_well = units.filter(pl.col("failed").is_null())["key"].unique(maintain_order=True)
         wanted = {
             mixtures.score_key(key, target, content): (key, target)
             for key in went_well
             for target, content in of_target.items()
         }
-        sums = self._scored(wanted, items.select("item_id", "target", "n_bytes"))
+        sums = self._scored(wanted, items)
         every = units.join(pl.DataFrame({"target": list(of_target)}), how="cross", maintain_order="left_right")
         return every.join(sums, on=["key", "target"], how="left", maintain_order="left").select(list(LOSSES))
 
-    def _scored(self, wanted: dict[str, tuple[str, str]], items: pl.DataFrame) -> pl.DataFrame:
+    def _scored(self, wanted: mixtures.Wanted, items: pl.DataFrame) -> pl.DataFrame:
         """key (of the run), target, loss. Scores that are missing are made now, from the kept models."""
-        names = pl.DataFrame(
-            [(score, *of) for score, of in wanted.items()],
-            {"score": pl.String, "run": pl.String, "target": pl.String},
-            orient="row",
-        )
         job = mixtures.ScoreMixture(
             self.work.files("mixture_items"), self.work.files("mixture_tokenizer"), self.shape, self.recipe, COPIED
         )
@@ -246,12 +238,7 @@ class Trainings:
             self.work.executor,
             self.work.log,
         )
-        bits = pl.DataFrame(placed.read()).cast({"key": pl.String, "item_id": pl.String}).rename({"key": "score"})
-        found = bits.join(names, on="score").join(items, on=["target", "item_id"])
-        sums = found.group_by("run", "target").agg(
-            loss=pl.col("bits").sort_by("item_id").sum() / pl.col("n_bytes").sum()
-        )
-        return sums.rename({"run": "key"})
+        return mixtures.losses(placed.read(), wanted, items).rename({"run": "key"})
 
     def follow(self, units: pl.DataFrame, seeds: Sequence[int]) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
         """DoReMi's proxies, one for each seed, over the reference of that seed.
