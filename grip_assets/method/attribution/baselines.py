@@ -136,14 +136,10 @@ def subset_kernel(one: Sequence[np.ndarray], other: Sequence[np.ndarray], weight
 
 def _indicators(members: Sequence[np.ndarray], weight_N: np.ndarray) -> Any:
     """Unit rows of tokens by document, as a sparse matrix (S, N)."""
-    from scipy.sparse import csr_matrix  # slow to import
-
-    starts = np.cumsum([0, *map(len, members)])
-    rows = np.concatenate([np.zeros(0, np.int64), *members])
-    found = csr_matrix((np.asarray(weight_N, np.float64)[rows], rows, starts), (len(members), len(weight_N)))
+    found = surrogate.memberships(members, weight_N)
     found.sum_duplicates()
     norm_S = np.sqrt(np.asarray(found.multiply(found).sum(axis=1)).ravel())
-    return csr_matrix(found.multiply((1 / np.maximum(norm_S, 1e-300))[:, None]))
+    return found.multiply((1 / np.maximum(norm_S, 1e-300))[:, None]).tocsr()
 
 
 def _ridge(kernel_CC: np.ndarray, y_C: np.ndarray, kernel_SC: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ because more threads would sum in another order.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -58,6 +59,16 @@ def unit(phi_NF: np.ndarray) -> np.ndarray:
     phi_NF = np.asarray(phi_NF, np.float32)
     norm_N = np.sqrt(np.einsum("nf,nf->n", phi_NF, phi_NF, dtype=np.float64))
     return (phi_NF / np.where(norm_N > 0, norm_N, 1)[:, None]).astype(np.float32)
+
+
+def memberships(members: Sequence[np.ndarray], weight_N: np.ndarray) -> Any:
+    """The weight of each document in each group of documents, as a sparse matrix (S, N) of SciPy. A row that is listed
+    twice is there twice."""
+    from scipy.sparse import csr_matrix  # slow to import
+
+    starts = np.cumsum([0, *map(len, members)])
+    rows = np.concatenate([np.zeros(0, np.int64), *members])
+    return csr_matrix((np.asarray(weight_N, np.float64)[rows], rows, starts), (len(members), len(weight_N)))
 
 
 @dataclass(frozen=True)
@@ -196,12 +207,19 @@ def fisher(phi_NF: np.ndarray, weight_N: np.ndarray, damping: float = DAMPING) -
     """The damped Fisher matrix Σ w phi phiᵀ / Σ w + d I, float64 (F, F), where d is ``damping`` times the mean
     eigenvalue. It is the identity if all features are 0."""
     weight_N = np.asarray(weight_N, np.float64)
-    found_FF = np.zeros((phi_NF.shape[1],) * 2)
-    for start in range(0, len(phi_NF), ROWS):
-        phi_RF = phi_NF[start : start + ROWS].astype(np.float64)
-        finite_squares(phi_RF, start)
-        found_FF += phi_RF.T @ (weight_N[start : start + ROWS, None] * phi_RF)
-    found_FF /= max(weight_N.sum(), TINY)
+    parts = (slice(start, start + ROWS) for start in range(0, len(phi_NF), ROWS))
+    return fisher_of(((phi_NF[part], weight_N[part]) for part in parts), phi_NF.shape[1], damping)
+
+
+def fisher_of(blocks: Iterable[tuple[np.ndarray, np.ndarray]], width: int, damping: float = DAMPING) -> np.ndarray:
+    """``fisher`` from blocks of (features (n, F), weights (n,)). One block at a time is in float64. ``width``: F."""
+    found_FF, total, row = np.zeros((width, width)), 0.0, 0
+    for phi_nF, weight_n in blocks:
+        phi_nF = phi_nF.astype(np.float64)
+        finite_squares(phi_nF, row)
+        found_FF += phi_nF.T @ (weight_n[:, None] * phi_nF)
+        total, row = total + float(weight_n.sum()), row + len(phi_nF)
+    found_FF /= max(total, TINY)
     ridge = damping * np.trace(found_FF) / len(found_FF)
     return found_FF + (ridge if ridge > 0 else 1.0) * np.eye(len(found_FF))
 

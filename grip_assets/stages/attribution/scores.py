@@ -15,7 +15,7 @@ import polars as pl
 from grip_assets.engine.stage import Work
 from grip_assets.errors import GripError
 from grip_assets.method.attribution.choice import MATCHED, Configuration
-from grip_assets.method.attribution.surrogate import Pool, pool_of, scale, unit, utility
+from grip_assets.method.attribution.surrogate import Pool, memberships, pool_of, scale, unit, utility
 from grip_assets.store.sketches import rows_of_source, sketch_blocks
 
 
@@ -50,7 +50,7 @@ class Sketches:
         stops_K = np.cumsum(sizes_K)
         clusters = [np.arange(stop - size, stop) for size, stop in zip(sizes_K, stops_K, strict=True)]
         self.trials, self.clusters = len(members), len(clusters)
-        self.weights = _weights([*members, *clusters], self.tokens_N)
+        self.weights = memberships([*members, *clusters], self.tokens_N).tocsc()  # blocks are columns
 
     @property
     def targets(self) -> list[str]:
@@ -111,12 +111,3 @@ class _Sums:
         """float64 (X, F); zeros for a row without tokens."""
         total_X = np.asarray(self.weights.sum(axis=1), np.float64).ravel()
         return self.sum_XF / np.where(total_X > 0, total_X, 1)[:, None]
-
-
-def _weights(members: Sequence[np.ndarray], tokens_N: np.ndarray) -> Any:
-    """Tokens of each document in each group of documents, as a sparse matrix (X, N) with fast columns."""
-    from scipy.sparse import csc_matrix, csr_matrix  # slow to import
-
-    starts = np.cumsum([0, *map(len, members)])
-    rows = np.concatenate([np.zeros(0, np.int64), *members])
-    return csc_matrix(csr_matrix((tokens_N[rows], rows, starts), (len(members), len(tokens_N))))

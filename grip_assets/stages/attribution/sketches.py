@@ -24,7 +24,7 @@ import pyarrow as pa
 from grip_assets.engine.declarations import VECTOR16, VECTOR32, Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
-from grip_assets.method.attribution.surrogate import DAMPING, whitener
+from grip_assets.method.attribution.surrogate import fisher_of, whitener
 from grip_assets.runtime.progress import Progress
 from grip_assets.settings import GRADIENTS, Attribution, field_names
 from grip_assets.stages.attribution.attribution_targets import usable
@@ -35,7 +35,6 @@ from grip_assets.store.tables import vectors
 
 ROWS = 4096  # documents in memory at a time
 SMALLEST, LARGEST = 2.0**-6, 2.0**14  # if the largest number of a source is between these, its scale is 1
-TINY = 1e-300
 
 
 @dataclass(frozen=True)
@@ -134,17 +133,16 @@ def _finish(measured: Measured, asked: Asked) -> Finish:
 
 def _fisher(measured: Measured, n: int, asked: Asked) -> np.ndarray:
     """The damped Fisher matrix of the pool's sketches, float64 (K, K): see ``surrogate.fisher``."""
-    total_KK, tokens = np.zeros((asked.settings.dim,) * 2), 0.0
     progress = Progress(f"Fisher matrix, {asked.source}", n, "documents", asked.work.log)
-    for _, rows in _rows(measured, n):
-        feature_BK = rows.feature_BK.astype(np.float64)
-        total_KK += feature_BK.T @ (rows.n_tokens_B[:, None] * feature_BK)
-        tokens += float(rows.n_tokens_B.sum())
-        progress.advance(len(feature_BK))
+
+    def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for _, rows in _rows(measured, n):
+            yield rows.feature_BK, rows.n_tokens_B
+            progress.advance(len(rows.feature_BK))
+
+    found_KK = fisher_of(blocks(), asked.settings.dim)
     progress.finish()
-    total_KK /= max(tokens, TINY)
-    ridge = DAMPING * np.trace(total_KK) / len(total_KK)
-    return total_KK + (ridge if ridge > 0 else 1.0) * np.eye(len(total_KK))
+    return found_KK
 
 
 def _must_have_the_same_targets(targets: list[dict[str, Any]]) -> None:
