@@ -47,6 +47,11 @@ class Documents:
         return np.repeat(np.arange(len(self.size_K), dtype=np.int32), self.size_K)
 
     @cached_property
+    def place_N(self) -> np.ndarray:
+        """The place of each document by its id, from 1, int64 (N,): what decides between equals."""
+        return self.ids.rank("ordinal").to_numpy().astype(np.int64)
+
+    @cached_property
     def may_N(self) -> np.ndarray:
         """Rows of the documents that may be taken."""
         if self.max_tokens is None:

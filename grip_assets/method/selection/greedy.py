@@ -44,7 +44,7 @@ def select(documents: Documents, budgets: Budgets, features: Features, settings:
     attributed, budgets = features.attributed(), replace(budgets, max_repeats=1)
     in_clusters = settings.scope == "clusters"
     pool = _pool(documents, attributed, in_clusters)
-    room = _granted(documents, budgets) if in_clusters else min(budgets.total, int(documents.cost_N.sum()))
+    room = _granted(documents, budgets) if in_clusters else budgets.total
     aim = Aim(attributed.target_TF, attributed.scale_T, attributed.gamma, attributed.weight_T, attributed.combine)
     found = greedy(pool, room, aim, settings.rounds)
     certificate = bound(pool, room, aim, found)
@@ -62,14 +62,9 @@ def _pool(documents: Documents, attributed: Attributed, in_clusters: bool) -> Po
         documents.cost_N,
         documents.cluster_N if in_clusters else None,
         may_N,
-        _order(documents),
+        documents.place_N,
         attributed.unit,
     )
-
-
-def _order(documents: Documents) -> np.ndarray:
-    """The place of each document by its id, int64 (N,), which decides between equals."""
-    return documents.ids.rank("ordinal").to_numpy().astype(np.int64)
 
 
 def _granted(documents: Documents, budgets: Budgets) -> np.ndarray:
@@ -77,7 +72,7 @@ def _granted(documents: Documents, budgets: Budgets) -> np.ndarray:
     may_N, n_clusters = documents.may_N, len(documents.size_K)
     cost_N, cluster_N = documents.cost_N[may_N], documents.cluster_N[may_N]
     first_K = np.full(n_clusters, len(documents.ids) + 1)
-    np.minimum.at(first_K, cluster_N, _order(documents)[may_N])
+    np.minimum.at(first_K, cluster_N, documents.place_N[may_N])
     order_K = np.argsort(first_K, kind="stable")  # so that the numbers of the clusters decide nothing
     stop_K = np.cumsum(np.bincount(cluster_N, minlength=n_clusters))
     start_K = np.concatenate([[0], stop_K[:-1]])
@@ -124,7 +119,7 @@ def _keys(steps: Steps, found: Greedy, documents: Documents) -> np.ndarray:
     place_N = np.full(n, len(rows))
     place_N[rows] = np.arange(len(rows))
     key_N = np.empty(n)
-    key_N[np.lexsort((_order(documents), -steps.gain_N, place_N))] = -np.arange(n)
+    key_N[np.lexsort((documents.place_N, -steps.gain_N, place_N))] = -np.arange(n)
     return key_N
 
 

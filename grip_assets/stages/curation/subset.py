@@ -97,16 +97,18 @@ def drawn_under(
 def selected(budgets: pl.DataFrame, documents: pl.DataFrame, settings: Selection, features: Features) -> Selected:
     """Select by ``settings.rule``. ``documents``: doc_id and n_tokens, in the order of the table ``clusters``."""
     return SELECTIONS[settings.rule].select(
-        _documents(documents, budgets, settings), _budgets(budgets), features, settings
+        as_documents(documents, budgets, settings), as_budgets(budgets), features, settings
     )
 
 
-def _documents(documents: pl.DataFrame, budgets: pl.DataFrame, settings: Selection) -> Documents:
+def as_documents(documents: pl.DataFrame, budgets: pl.DataFrame, settings: Selection) -> Documents:
+    """``documents``: doc_id and n_tokens, in the order of the table ``clusters``. ``budgets``: the table."""
     lengths_N, sizes_K = documents["n_tokens"].to_numpy(), budgets["n_docs"].to_numpy()
     return Documents(documents["doc_id"], lengths_N, sizes_K, budgets["unit"][0], settings.max_tokens)
 
 
-def _budgets(budgets: pl.DataFrame) -> Budgets:
+def as_budgets(budgets: pl.DataFrame) -> Budgets:
+    """The table ``budgets`` as selections read it."""
     whole_K = budgets["n_tokens" if budgets["unit"][0] == "tokens" else "n_docs"].to_numpy()
     copies = int((budgets["capacity"].to_numpy() // np.maximum(whole_K, 1)).max())
     return Budgets(budgets["allocated"].to_numpy(), budgets["utility"].to_numpy(), copies)
@@ -173,7 +175,7 @@ def _uniform_draws(
     whole = budgets.select(pl.col("n_docs", "n_tokens", "capacity", "allocated", "utility").sum(), pl.first("unit"))
     key_N = keys(keyed_uniform(settings.seed, "diversity", everything["doc_id"]), np.ones(1))
     in_clusters, from_pool = (
-        take_in_clusters(_documents(everything, table, settings), _budgets(table), key_N).repeats_N
+        take_in_clusters(as_documents(everything, table, settings), as_budgets(table), key_N).repeats_N
         for table in (budgets, whole)
     )
     return in_clusters, from_pool
@@ -209,7 +211,7 @@ def compute(work: Work) -> dict[str, Any]:
     work.draft.write("diversity", compared)
     if short := _short(thresholds, budgets):
         work.log(short)
-    if found.steps and _budgets(budgets).max_repeats > 1:
+    if found.steps and as_budgets(budgets).max_repeats > 1:
         work.log("the greedy selection takes each document once, so budget.overflow=repeat repeats none")
     return {
         "documents_selected": len(chosen),

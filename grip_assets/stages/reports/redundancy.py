@@ -12,9 +12,10 @@ import polars as pl
 
 from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Stage, Work
-from grip_assets.method.selection.base import Budgets, Documents, take_from_pool, take_in_clusters
+from grip_assets.method.selection.base import take_from_pool, take_in_clusters
 from grip_assets.settings import Selection
 from grip_assets.stages.curation.needed import no_greedy
+from grip_assets.stages.curation.subset import as_budgets, as_documents
 from grip_assets.store.tables import blocks, matrix
 
 MOST, NEAREST = 200, 3  # documents that were left out, and taken ones that are named for each
@@ -54,14 +55,9 @@ def additive(documents: pl.DataFrame, budgets: pl.DataFrame, selection: Selectio
 
     ``documents``: the table ``selection_weights``. ``budgets``: the table.
     """
-    unit = budgets["unit"][0]
-    whole_K = budgets["n_tokens" if unit == "tokens" else "n_docs"].to_numpy()
-    copies = int((budgets["capacity"].to_numpy() // np.maximum(whole_K, 1)).max())
-    given = Budgets(budgets["allocated"].to_numpy(), budgets["utility"].to_numpy(), copies)
-    tokens_N, size_K = documents["n_tokens"].to_numpy(), budgets["n_docs"].to_numpy()
-    pool = Documents(documents["doc_id"], tokens_N, size_K, unit, selection.max_tokens)
     take = take_from_pool if selection.scope == "pool" else take_in_clusters
-    return take(pool, given, documents["alignment"].to_numpy()).repeats_N
+    pool = as_documents(documents, budgets, selection)
+    return take(pool, as_budgets(budgets), documents["alignment"].to_numpy()).repeats_N
 
 
 def changes(documents: pl.DataFrame, additive_N: np.ndarray) -> pl.DataFrame:
