@@ -1,14 +1,12 @@
 """The stage counterfactuals on a planted pool: what is retrained, what is kept, and what is refused. Models are tiny."""
 
-import os
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
+import killing
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from killing import ends_the_same, is_killed_five_times
 from planted_attribution import Folder
 from planted_mixing import pool, text
 
@@ -19,7 +17,6 @@ from grip_assets.sources.documents import name_of
 from grip_assets.stages import STAGES, costs
 from grip_assets.stages.attribution.counterfactuals import number_of_retrainings
 from grip_assets.stages.costs import Cost, Forecast, Size
-from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.training import retraining
 from grip_assets.training.recipe import Shape, parameters
 
@@ -36,10 +33,7 @@ def made(tmp_path_factory) -> Folder:
 
 
 def kept_units(store) -> Counter:
-    """How often each retraining is kept: keys of the shards that hold models."""
-    files = (store.root / "counterfactuals" / ".shards").glob("*/*.parquet")
-    with_models = [file for file in files if "model" in pq.read_schema(file).names]
-    return Counter(key for file in with_models for key in pq.read_table(file, columns=["key"])["key"].to_pylist())
+    return killing.kept_units(store, "counterfactuals")
 
 
 def by_name(folder) -> dict:
@@ -242,52 +236,21 @@ def test_the_weights_of_a_model_are_counted_without_loading_it(models):
     assert weights_in(locate(str(models / "proxy"))) == sum(p.numel() for p in model.parameters())
 
 
-# Makes the stages in a process of its own, which kills itself when a retraining (``victim`` model) or its scores
-# (``victim`` bits) are to be stored: before that, or after.
-DRIVER = """
-import os, signal, sys
-from pathlib import Path
+MAKING = """
 from planted_attribution import Folder
-from grip_assets.store import shards
 from test_counterfactuals import CHAIN, FEW
 
-root, victim, when = sys.argv[1:]
-shards.SHARD_SECONDS = 0  # each training is stored when it ends, as those are that take seconds
-write = shards.Shards.write
-
-def store(self, table):
-    dies = victim in table.column_names and "counterfactuals" in self.folder.parts
-    if not (dies and when == "before"):
-        write(self, table)
-    if dies:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-shards.Shards.write = store
 Folder(Path(root), **FEW).make(*CHAIN, workers=1)
 """
-KILLS = [("model", "after"), ("model", "before"), ("model", "after"), ("model", "after"), ("model", "before")]
 
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_five_times_retrains_each_unit_once_and_ends_the_same(tmp_path):
-    def run(victim, when):
-        env = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-        words = [sys.executable, "-c", DRIVER, str(tmp_path / "killed"), victim, when]
-        return subprocess.run(words, env=env, capture_output=True, text=True, timeout=600)
-
-    stored = 0
-    for victim, when in KILLS:
-        killed = run(victim, when)
-        assert killed.returncode == -9, killed.stderr[-2000:]
-        stored += when == "after"
-        folder = ArtifactStore(tmp_path / "killed")
-        assert len(kept_units(folder)) == stored and not list(folder.root.glob("counterfactuals/[!.]*"))
-    assert run("bits", "before").returncode == -9, "all models are there, and are being scored"
-    assert run("none", "after").returncode == 0
+    is_killed_five_times(tmp_path / "killed", "counterfactuals", MAKING, timeout=600)
     resumed = Folder(tmp_path / "killed", **FEW).make(*CHAIN)
-    assert resumed.made.reused and kept_units(resumed.store) == Counter(dict.fromkeys(kept_units(resumed.store), 1))
-    whole = Folder(tmp_path / "whole", **FEW).make(*CHAIN, workers=2)
-    assert kept_units(whole.store) == kept_units(resumed.store) and len(kept_units(whole.store)) == 11
-    for table in ("reference", "trial_subsets", "utilities"):
-        one, other = (folder.store.folder(*folder.owner[table]) / table for folder in (whole, resumed))
-        assert [f.read_bytes() for f in sorted(one.iterdir())] == [f.read_bytes() for f in sorted(other.iterdir())]
+
+    def whole() -> Folder:
+        return Folder(tmp_path / "whole", **FEW).make(*CHAIN, workers=2)
+
+    ends_the_same(resumed, whole, "counterfactuals", ("reference", "trial_subsets", "utilities"))
+    assert len(kept_units(resumed.store)) == 11

@@ -1,15 +1,13 @@
 """The stage mixture_runs on a planted pool: what is trained, what is kept, and what is refused. Models are tiny."""
 
-import os
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
+import killing
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from killing import ends_the_same, is_killed_five_times
 from planted_mixing import Folder, pool, text
 
 from grip_assets.engine.plan import Step
@@ -20,7 +18,6 @@ from grip_assets.stages import STAGES, costs
 from grip_assets.stages.costs import Size
 from grip_assets.stages.mixing import mixture_runs
 from grip_assets.stages.mixing.mixture_runs import limits_of, mixtures_of, trained, upsampled
-from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.training import mixtures
 from grip_assets.training.recipe import Shape, parameters
 
@@ -36,10 +33,7 @@ def swarm(tmp_path_factory):
 
 
 def kept_units(store) -> Counter:
-    """How often each training is kept: keys of the shards that hold models."""
-    files = (store.root / "mixture_runs" / ".shards").glob("*/*.parquet")
-    with_models = [file for file in files if "model" in pq.read_schema(file).names]
-    return Counter(key for file in with_models for key in pq.read_table(file, columns=["key"])["key"].to_pylist())
+    return killing.kept_units(store, "mixture_runs")
 
 
 def losses_by_name(folder) -> dict:
@@ -243,52 +237,21 @@ def test_a_larger_swarm_begins_with_the_smaller_one():
     assert all((a.weight_D == b.weight_D).all() for a, b in zip(few, many, strict=False))
 
 
-# Makes the stage in a process of its own, which kills itself when a table with the column ``victim`` is to be stored:
-# before that, or after.
-DRIVER = """
-import os, signal, sys
-from pathlib import Path
+MAKING = """
 from planted_mixing import Folder, pool
-from grip_assets.store import shards
 from test_mixture_runs import TINY
 
-root, victim, when = sys.argv[1:]
-shards.SHARD_SECONDS = 0  # each training is stored when it ends, as those are that take seconds
-write = shards.Shards.write
-
-def store(self, table):
-    dies = victim in table.column_names
-    if not (dies and when == "before"):
-        write(self, table)
-    if dies:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-shards.Shards.write = store
 Folder(Path(root), pool(), **TINY).make("mixture_runs", workers=1)
 """
-KILLS = [("model", "after"), ("model", "before"), ("model", "after"), ("model", "after"), ("model", "before")]
 
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_five_times_trains_each_unit_once_and_ends_the_same(tmp_path):
-    def run(victim, when):
-        env = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-        words = [sys.executable, "-c", DRIVER, str(tmp_path / "killed"), victim, when]
-        return subprocess.run(words, env=env, capture_output=True, text=True, timeout=300)
-
-    stored = 0
-    for victim, when in KILLS:
-        killed = run(victim, when)
-        assert killed.returncode == -9, killed.stderr[-2000:]
-        stored += when == "after"
-        folder = ArtifactStore(tmp_path / "killed")
-        assert len(kept_units(folder)) == stored and not list(folder.root.glob("mixture_runs/[!.]*"))
-    assert run("bits", "before").returncode == -9, "all models are there, and are being scored"
-    assert run("none", "after").returncode == 0
+    is_killed_five_times(tmp_path / "killed", "mixture_runs", MAKING, timeout=300)
     resumed = Folder(tmp_path / "killed", pool(), **TINY).make("mixture_runs")
-    assert resumed.made.reused and kept_units(resumed.store) == Counter(dict.fromkeys(kept_units(resumed.store), 1))
-    whole = Folder(tmp_path / "whole", pool(), **TINY).make("mixture_runs", workers=2)
-    assert kept_units(whole.store) == kept_units(resumed.store)
-    for table in ("mixtures", "mixture_losses", "mixture_steps", "mixture_items", "mixture_documents"):
-        one, other = (folder.store.folder(*folder.owner[table]) / table for folder in (whole, resumed))
-        assert [f.read_bytes() for f in sorted(one.iterdir())] == [f.read_bytes() for f in sorted(other.iterdir())]
+
+    def whole() -> Folder:
+        return Folder(tmp_path / "whole", pool(), **TINY).make("mixture_runs", workers=2)
+
+    tables = ("mixtures", "mixture_losses", "mixture_steps", "mixture_items", "mixture_documents")
+    ends_the_same(resumed, whole, "mixture_runs", tables)
