@@ -1,6 +1,7 @@
 """The attribution in force for people: which score of subsets was chosen, and how well it and others predict training.
 
-Whatever shows it asks here. The words about it are in report/attribution.py. It is computed in stages/attribution/.
+The report, the terminal and exports read it here. The words about it are in report/attribution.py. It is computed in
+stages/attribution/.
 """
 
 from collections.abc import Mapping
