@@ -72,8 +72,14 @@ def configuration(row: Mapping[str, Any]) -> str:
 
 def in_force(connection: duckdb.DuckDBPyConnection, store: ArtifactStore) -> Attributed | None:
     """The attribution in force. None if there is none, or if the settings in force do not need it."""
+    version = version_in_force(connection)
+    return of_version(store, version) if version else None
+
+
+def version_in_force(connection: duckdb.DuckDBPyConnection) -> str | None:
+    """The version of the asset ``attribution`` in force, used or not; None if there is none."""
     found = connection.execute("SELECT version FROM artifacts WHERE in_force AND asset = 'attribution'").fetchall()
-    return of_version(store, found[0][0]) if found else None
+    return found[0][0] if found else None
 
 
 def of_version(store: ArtifactStore, version: str) -> Attributed | None:

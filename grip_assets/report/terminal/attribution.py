@@ -51,14 +51,12 @@ def in_force(root: Path) -> tuple[Attributed | None, str]:
     """The attribution of the data folder ``root``, or None and the reason."""
     store = ArtifactStore(root)
     with connect(root) as connection:
-        found = attributed.in_force(connection, store)
-        rows = connection.execute("SELECT version FROM artifacts WHERE in_force AND asset = 'attribution'").fetchall()
-    if found is not None or not rows or not store.has("attribution", rows[0][0]):
-        return found, NOTHING
-    return (
-        None,
-        f"attribution: not used: {store.manifest('attribution', rows[0][0]).get('unused', 'nothing asks for it')}",
-    )
+        version = attributed.version_in_force(connection)
+    if version is None or not store.has("attribution", version):
+        return None, NOTHING
+    found = attributed.of_version(store, version)
+    why_not = store.manifest("attribution", version).get("unused", "nothing asks for it")
+    return found, "" if found else f"attribution: not used: {why_not}"
 
 
 def fidelity(found: Attributed, target: str | None = None) -> Iterator[str]:

@@ -39,5 +39,5 @@ def next_steps(root: Path) -> list[str]:
 def _now(connection: duckdb.DuckDBPyConnection, setting: str) -> Any:
     """The value in force."""
     query = 'SELECT value FROM settings WHERE "group" = ? AND name = ?'
-    (value,) = connection.execute(query, setting.split(".")).fetchone() or ("null",)
-    return json.loads(value)
+    rows = connection.execute(query, setting.split(".")).fetchall()
+    return json.loads(rows[0][0] if rows else "null")
