@@ -24,6 +24,7 @@ from grip_assets.orchestration.columns import column_lineage
 from grip_assets.orchestration.data_folder import Data
 from grip_assets.orchestration.metadata import metadata
 from grip_assets.orchestration.refusal import refuse
+from grip_assets.runtime import executors
 from grip_assets.runtime.folders import docs_page
 from grip_assets.settings import GROUPS
 from grip_assets.store.cluster_names import NONE, ClusterNames
@@ -78,7 +79,8 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
         settings = {group: look.settings(group) for group in GROUPS}
         before = records[stage.name].version if stage.name in records else None
         with with_refusal_first(context, data):
-            chain = Chain(stages, store, context.log.info, context.run_id, partial(inspect, draw=draw_picture))
+            look_at = partial(inspect, draw=draw_picture)
+            chain = Chain(stages, store, context.log.info, context.run_id, look_at, executors.chosen())
             made = chain.make(stage, settings, _input_versions(stage, settings, records))
         because = causes(before, made.version, stage, stages, store) if before else ["made for the first time"]
         if "unused" not in made.manifest:

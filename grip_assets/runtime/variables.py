@@ -71,6 +71,20 @@ def port(text: str) -> int:
     return int(text)
 
 
+def share(text: str) -> float:
+    if not 0 < float(text) <= 1:
+        raise ValueError
+    return float(text)
+
+
+def ray_address(text: str) -> str:
+    """``auto``, or host:port. Ray's client (ray://) is refused: the driver must see the nodes' folders anyway."""
+    host, _, number = text.rpartition(":")
+    if text != "auto" and not (re.fullmatch(r"[\w.\-\[\]:]+", host) and port(number)):
+        raise ValueError
+    return text
+
+
 def one_of(*choices: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in choices:
@@ -139,7 +153,13 @@ VARIABLES = {
     "GRIP_REPORT_PORT": Variable(
         "Port at which `grip report` and the UI's link serve the page.", "3001", "8080", port, "a port from 1 to 65535"
     ),
-    "GRIP_WORKERS": Variable("Threads.", "`auto`, the cores", "4", workers, "a whole number above 0, or auto"),
+    "GRIP_WORKERS": Variable(
+        "Threads; on a Ray cluster the most workers.",
+        "`auto`, the cores",
+        "4",
+        workers,
+        "a whole number above 0, or auto",
+    ),
     "GRIP_MEMORY": Variable(
         "Memory that a computation may use: a size, or a share of the memory of the machine or container.",
         "`50%`",
@@ -148,11 +168,26 @@ VARIABLES = {
         "a size of at least 1MB, or a share such as 80%",
     ),
     "GRIP_EXECUTOR": Variable(
-        "`in_process`: one process for all steps. `multiprocess`: one process per step, forked from a loaded server.",
+        "`in_process`: one process for all steps. `multiprocess`: one process per step, forked from a loaded server."
+        " `ray`: one process for all steps, whose jobs run on a Ray cluster.",
         "`in_process`",
         "multiprocess",
-        one_of("in_process", "multiprocess"),
-        "in_process or multiprocess",
+        one_of("in_process", "multiprocess", "ray"),
+        "in_process, multiprocess or ray",
+    ),
+    "GRIP_RAY_ADDRESS": Variable(
+        "The Ray cluster of `GRIP_EXECUTOR=ray`. This machine must be a node of it.",
+        "none: one on this machine, for the run",
+        "10.0.0.5:6379",
+        ray_address,
+        "the address of a head node as host:port, or auto",
+    ),
+    "GRIP_RAY_GPU_SHARE": Variable(
+        "Share of a GPU for each worker of a Ray cluster that can use one.",
+        "0.5",
+        "1",
+        share,
+        "a number above 0 and at most 1",
     ),
     "GRIP_SCREEN": Variable(
         "Number format in which exact searches screen candidates, `int8` or `float32`.",
