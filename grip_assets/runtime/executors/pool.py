@@ -229,7 +229,7 @@ class Pool:
             else:
                 self._drop(worker)
                 self.failed_starts += not worker.ended
-                problem = self.failed_starts >= STARTS and _did_not_start(error)
+                problem = _did_not_start(error) if self.failed_starts >= STARTS else None
             for mapping in list(self.mappings.values()):
                 mapping.events.put(("broken", problem) if problem else ("ready",))
 

@@ -10,7 +10,7 @@ What a worker does is in remote.py. Starting and ending workers is in pool.py.
 import os
 import pickle
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
@@ -80,7 +80,7 @@ class Mapping:
         self.todo: list[int] = []
         self.done: dict[int, Answer] = {}
         self.tries: Counter[int] = Counter()
-        self.counted: Counter[int] = Counter()
+        self.counted: defaultdict[int, float] = defaultdict(float)
         self.taken, self.turn, self.ended, self.is_open = 0, 0, False, False
         self.sent: dict[int, float] = {}
         self.quick, self.asked = False, time.monotonic()
