@@ -18,7 +18,12 @@ from grip_assets.runtime.executors.pool import Pool
 from grip_assets.runtime.executors.ray import Ray, paths_of, wants_gpu
 
 pytest.importorskip("ray", reason="the extra ray is not installed")
-SMALL = {"GRIP_WORKERS": "2", "GRIP_MEMORY": "800MB"}  # two cores, 100 MB for objects
+HERE = Path(__file__).parent
+SMALL = {  # two cores, 100 MB for objects; workers find the jobs of these tests
+    "GRIP_WORKERS": "2",
+    "GRIP_MEMORY": "800MB",
+    "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)]),
+}
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +156,6 @@ def is_alive(pid: int) -> bool:
 
 
 PROGRAM = """
-import sys, time
-sys.path.insert(0, {tests!r})
 from ray_jobs import Runs
 from grip_assets.runtime.executors.ray import Ray
 print("started", flush=True)
@@ -165,7 +168,7 @@ for _ in Ray().map(Runs({folder!r}), range(4), log=lambda line: print(line, flus
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_of_a_driver_that_was_interrupted_or_killed(number, tmp_path):
     """Its workers end, and with them the cluster that it had started."""
-    program = PROGRAM.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    program = PROGRAM.format(folder=str(tmp_path))
     environment = os.environ | SMALL | {"TMPDIR": str(tmp_path)}
     driver = subprocess.Popen([sys.executable, "-c", program], env=environment, start_new_session=True)
     try:
