@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -57,6 +58,7 @@ def connect(address: str | None) -> None:
     if ray.is_initialized():
         return
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # GRIP says itself what its user should know
+    sys.modules["ray._private.worker"]._worker_logs_enabled = False  # type: ignore[attr-defined]
     with _own_signals():
         if address:
             _join(ray, address)

@@ -54,6 +54,7 @@ class About:
     """What the driver must know of a worker. ``limit``: bytes that GRIP may use on its machine."""
 
     machine: str
+    process: int
     limit: int
     versions: Mapping[str, str]
 
@@ -122,7 +123,7 @@ class Worker:
         self.devices = self.until_the_end.enter_context(device.watched())
 
     def about(self) -> About:
-        return About(socket.gethostname(), memory.limit_bytes(), versions())
+        return About(socket.gethostname(), os.getpid(), memory.limit_bytes(), versions())
 
     def begin(self, number: int, job: Job[Any], paths: tuple[str, ...]) -> Answer:
         """Open what the job needs. ``paths``: files and folders of the driver's machine, which must be here too."""
