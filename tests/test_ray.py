@@ -164,7 +164,7 @@ for _ in Ray().map(Runs({folder!r}), range(4), log=lambda line: print(line, flus
 def test_nothing_is_left_of_a_driver_that_was_interrupted_or_killed(number, tmp_path):
     """Its workers end, and with them the cluster that it had started."""
     program = PROGRAM.format(folder=str(tmp_path))
-    environment = os.environ | SMALL | {"TMPDIR": str(tmp_path)}
+    environment = os.environ | SMALL
     driver = subprocess.Popen([sys.executable, "-c", program], env=environment, start_new_session=True)
     try:
         until(lambda: any(tmp_path.glob("began-*")) or driver.poll() is not None)

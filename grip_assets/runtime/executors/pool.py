@@ -35,6 +35,7 @@ SENT = ("GRIP_CACHE", "GRIP_MEMORY", "GRIP_SCREEN", "HF_HUB_OFFLINE")  # no key,
 STARTS = 3  # attempts to start a worker, if none has started meanwhile
 IDLE = 60.0  # seconds after which workers that have nothing to do are ended
 LOOK = 5.0  # seconds between two looks at the size of the cluster
+LONGEST_FOLDER = 24  # letters: Ray's sockets are in it, and their addresses may have 107
 OBJECTS = (100 << 20, 2 << 30)  # least and most bytes that a cluster on this machine has for shards and results
 
 
@@ -79,7 +80,8 @@ def _join(ray: Any, address: str) -> None:
 
 def _start(ray: Any) -> None:
     """Start a cluster of this machine, which ends with this process."""
-    folder = tempfile.mkdtemp(prefix="grip-ray-")
+    usual = tempfile.gettempdir()
+    folder = tempfile.mkdtemp(prefix="grip-ray-", dir=usual if len(usual) < LONGEST_FOLDER else "/tmp")
     atexit.register(_remove, ray, folder)
     try:
         ray.init(

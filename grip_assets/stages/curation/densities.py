@@ -8,10 +8,8 @@ seed reads this table and searches nothing. The weights and the draw are in subs
 """
 
 import math
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +21,7 @@ from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.selection import draw as selection
+from grip_assets.runtime import opened
 from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Selection
 from grip_assets.store.tables import vector_rows, width
@@ -125,19 +124,13 @@ class Search:
 
 Pieces = list[tuple[np.ndarray, "Cluster"]]
 """The pieces of a large cluster. Each has the numbers of its rows in the cluster, and their vectors, coded."""
-_opening = threading.Lock()
 
 
 def _opened(files: str, bounds: tuple[int, int], split: int, format: "Format") -> Pieces:
-    """The pieces of a large cluster. The last cluster stays in memory, since its jobs follow each other.
-
-    While one thread opens a cluster, the others wait for it.
-    """
-    with _opening:
-        return _pieces(files, bounds, split, format)
+    """The pieces of a large cluster. The last cluster stays in memory, since its jobs follow each other."""
+    return opened.recent("pieces", (files, bounds, split, format), lambda: _pieces(files, bounds, split, format), 1)
 
 
-@lru_cache(maxsize=1)
 def _pieces(files: str, bounds: tuple[int, int], split: int, format: "Format") -> Pieces:
     from grip_assets.method import neighbours  # compiled
 
@@ -225,7 +218,6 @@ def compute(work: Work) -> dict[str, Any]:
             writer.write(here.to_arrow(compat_level=pl.CompatLevel.oldest()))
             start += len(here)
             progress.advance(len(here))
-    _pieces.cache_clear()
     progress.finish()
     return {
         "documents_with_a_near_copy": copies,
