@@ -33,6 +33,7 @@ BENCHES = {
     "judge": "judge",
     "chain": "chain",
     "recompute": "operation",
+    "ray": "cluster",
 }
 
 

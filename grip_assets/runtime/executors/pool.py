@@ -312,9 +312,14 @@ def pool_for(gpu: bool) -> Pool:
     return _pools.setdefault(key, Pool(*key))
 
 
-def shut_down() -> None:
-    """End the workers of this process and leave the cluster. A cluster that this process started ends."""
+def end_workers() -> None:
+    """End the workers of this process. The next map starts others."""
     for pool in _pools.values():
         pool.end()
     _pools.clear()
+
+
+def shut_down() -> None:
+    """End the workers of this process and leave the cluster. A cluster that this process started ends."""
+    end_workers()
     ray_module().shutdown()
