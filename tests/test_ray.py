@@ -1,18 +1,21 @@
 """GRIP_EXECUTOR=ray: results, progress, errors, lost workers, cancelling. Most tests share one cluster of this machine."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import yaml
 from ray_jobs import Dies, Opening, Refuses, Runs, Square, Tells
 
 from grip_assets.errors import GripError, Unfinished
-from grip_assets.runtime import device, notices
+from grip_assets.runtime import device, executors, notices, variables
 from grip_assets.runtime.executors import pool as pools
 from grip_assets.runtime.executors.ray import Ray, paths_of, wants_gpu
 
@@ -204,3 +207,43 @@ def test_a_worker_must_see_the_paths_that_a_job_names(tmp_path):
     assert list(paths_of(Opening(f"{tmp_path}/table/*.parquet"))) == [f"{tmp_path}/table"]
     assert list(paths_of(Opening("relative"))) == list(paths_of(Opening("/nothing/there"))) == []
     assert list(paths_of((Opening(str(tmp_path)),), ("path",))) == []  # a text that looks like a path is none
+
+
+def test_the_scripts_and_the_yaml_of_the_page_on_clusters_can_be_parsed():
+    """The fields of the RayCluster are those of its schema, and both pods see the shared folder under one path."""
+    page = (HERE.parent / "docs" / "cluster.md").read_text()
+    blocks = re.findall(r"```(\w+)\n(.*?)```", page, re.DOTALL)
+    for kind, block in blocks:
+        if kind == "bash":
+            assert subprocess.run(["bash", "-n"], input=block, text=True).returncode == 0
+    (cluster,) = (yaml.safe_load(block) for kind, block in blocks if kind == "yaml")
+    assert (cluster["apiVersion"], cluster["kind"]) == ("ray.io/v1", "RayCluster")
+    head, (cores,) = cluster["spec"]["headGroupSpec"], cluster["spec"]["workerGroupSpecs"]
+    assert head.keys() == {"rayStartParams", "template"}
+    assert cores.keys() == {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"}
+    assert all(isinstance(value, str) for value in head["rayStartParams"].values())
+    for group in (head, cores):
+        pod = group["template"]["spec"]
+        (container,) = pod["containers"]
+        assert container["volumeMounts"] == [{"name": "shared", "mountPath": "/shared"}]
+        assert [volume["name"] for volume in pod["volumes"]] == ["shared"]
+        assert container["resources"]["requests"] == container["resources"]["limits"]
+    options = set(re.findall(r"(?<= )--[a-z-]+", " ".join(b for k, b in blocks if k == "bash" and "ray start" in b)))
+    assert {"--head", "--port", "--num-cpus", "--disable-usage-stats", "--include-dashboard"} <= options
+    assert cluster["spec"]["rayVersion"] == version("ray")
+
+
+@pytest.mark.parametrize("address", ["ray://10.0.0.5:10001", "10.0.0.5", "10.0.0.5:0", "a b:6379"])
+def test_an_address_that_is_none_is_refused(address, monkeypatch):
+    monkeypatch.setenv("GRIP_RAY_ADDRESS", address)
+    with pytest.raises(GripError, match="GRIP_RAY_ADDRESS is .* the address of a head node as host:port, or auto"):
+        variables.value("GRIP_RAY_ADDRESS")
+
+
+def test_threads_are_the_default_and_ray_is_not_imported_without_being_asked_for(monkeypatch):
+    assert executors.chosen() == executors.Local()
+    program = "import sys, grip_assets.definitions; assert 'ray' not in sys.modules, 'imported'"
+    assert subprocess.run([sys.executable, "-c", program], env=os.environ | {"GRIP_EXECUTOR": "ray"}).returncode == 0
+    monkeypatch.setenv("GRIP_EXECUTOR", "ray")
+    monkeypatch.setenv("GRIP_RAY_ADDRESS", "auto")
+    assert executors.chosen() == Ray("auto")

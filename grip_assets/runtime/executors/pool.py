@@ -203,13 +203,18 @@ class Pool:
         return ray_module().remote(concurrency_groups={"control": 1}, max_restarts=0, **kind)(Worker)
 
     def slots(self) -> int:
-        """How many workers the cluster has room for, by its size now; at least one, so that a cluster may grow."""
+        """How many workers to have: ``most``, or as many as the cluster has room for now, at least one.
+
+        What a cluster has no room for waits, so that a cluster that can grow does.
+        """
+        if self.most and not self.gpu_share:
+            return self.most
         now = time.monotonic()
         if now - self._looked >= LOOK:
             self._looked, resources = now, ray_module().cluster_resources()
             room = resources.get("GPU", 0) / self.gpu_share if self.gpu_share else resources.get("CPU", 0)
             self._slots = max(int(room + 1e-6), 1)
-        return self._slots if self.most is None else min(self._slots, self.most)
+        return min(self._slots, self.most or self._slots)
 
     def grow(self, wanted: int) -> None:
         """Start workers, until ``wanted`` are on their way or the cluster is full."""
