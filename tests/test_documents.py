@@ -48,6 +48,7 @@ ELSEWHERE = {
     "grip curate --set budget.base=grasp": "as above",
     "grip fidelity": "tests/test_attribution_faces.py",
     "python -m tools.polyglot": "by hand: it downloads; tests/sources/test_polyglot.py",
+    "GRIP_EXECUTOR=ray": "tests/test_ray.py, tests/test_ray_cluster.py",
     "grip bench": "tests/test_bench.py",
     "python -m grip_assets.bench": "tests/test_bench.py, by hand",
     "export GRIP_": "tests/test_triggers.py, tests/test_concurrency.py",

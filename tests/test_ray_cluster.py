@@ -15,7 +15,8 @@ from test_ray import SMALL, squares, until
 from grip_assets.errors import Unfinished
 from grip_assets.runtime.executors import Local
 from grip_assets.runtime.executors import pool as pools
-from grip_assets.runtime.executors.ray import Ray
+from grip_assets.runtime.executors.ray import Mapping, Ray
+from grip_assets.stages.curation.embeddings import EmbedDocuments
 
 pytest.importorskip("ray", reason="the extra ray is not installed")
 pytestmark = pytest.mark.slow
@@ -88,6 +89,26 @@ def test_a_chain_whose_workers_are_killed_has_the_same_names_and_bytes(models, p
     assert {"ReadDocuments", "EmbedDocuments", "Assign", "ProbeClusters", "JudgeDocuments"} <= executor.jobs
     assert executor.killed
     assert same_tables(here.root, there.root) >= 11
+
+
+def test_grip_curate_gives_the_same_bytes_though_a_node_dies_while_it_embeds(nodes, new_lab, monkeypatch):
+    here = new_lab("here")
+    monkeypatch.setenv("GRIP_EXECUTOR", "ray")
+    monkeypatch.setenv("GRIP_RAY_ADDRESS", nodes.cluster.address)
+    see, jobs, died = Mapping._see_result, set(), []
+
+    def dies(self, *more) -> None:
+        jobs.add(type(self.job).__name__)
+        if isinstance(self.job, EmbedDocuments) and not died:
+            died.append(nodes.nodes.pop())
+            nodes.cluster.remove_node(died[0], allow_graceful=False)
+        see(self, *more)
+
+    monkeypatch.setattr(Mapping, "_see_result", dies)
+    there = new_lab("there")
+    nodes.nodes.append(nodes.add())
+    assert died and len(jobs) >= 8
+    assert same_tables(here.data, there.data) >= 11
 
 
 def same_tables(here: Path, there: Path) -> int:
