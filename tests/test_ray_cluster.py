@@ -17,6 +17,7 @@ from grip_assets.runtime.executors import Local
 from grip_assets.runtime.executors import pool as pools
 from grip_assets.runtime.executors.ray import Mapping, Ray
 from grip_assets.stages.curation.embeddings import EmbedDocuments
+from grip_assets.store.artifacts import ArtifactStore
 
 pytest.importorskip("ray", reason="the extra ray is not installed")
 pytestmark = pytest.mark.slow
@@ -108,6 +109,8 @@ def test_grip_curate_gives_the_same_bytes_though_a_node_dies_while_it_embeds(nod
     there = new_lab("there")
     nodes.nodes.append(nodes.add())
     assert died and len(jobs) >= 8
+    (made,) = ArtifactStore(there.data).manifests("embeddings")
+    assert made["executor"] == "ray"
     assert same_tables(here.data, there.data) >= 11
 
 

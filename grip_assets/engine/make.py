@@ -85,6 +85,7 @@ class Chain:
             manifest["metrics"] = work.metrics = result.metrics
             manifest["shards"] = sorted(self.store.shards_used)
             manifest["devices"] = sorted(devices)
+            manifest["executor"] = type(self.executor).__name__.lower()
             manifest["keeps"] = result.keeps
             verify(stage.name, stage.tables, draft)
             manifest |= self.inspect(work)
