@@ -222,7 +222,7 @@ def chain_made(root: Path, changes: dict, executor) -> ArtifactStore:
     values = {group: validate(group, changes.get(group, {})) for group in GROUPS}
     chain = Chain(STAGES, store, print, "run", inspect, executor)
     for stage in (stage for stage in CURATED.values() if stage.group == "curation"):
-        inputs = {name: versions[name] for name in stage.inputs}
+        inputs = {name: versions[name] for name in stage.inputs if name in versions}
         versions[stage.name] = chain.make(stage, values, inputs).version
     return store
 
