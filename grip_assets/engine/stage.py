@@ -14,7 +14,7 @@ code version.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,8 @@ class Stage:
     ``left_out``: maps an input, or a group in ``reads``, to a function like ``unused``. If that returns a reason, the
     stage is made as if it did not have this input or group: it is in no recipe, no manifest and no ``Work``. So a stage
     can gain an input or a group, and artifacts that were made before keep their names.
+    ``narrows``: (a table of an input, a table of this stage with some of its rows). Stages that come after this one and
+    read the first read the second in its place; see ``narrowed``, which sets their ``narrowed_by``.
     ``earlier``: the version of an earlier artifact of the stage that the settings name instead of a new one, or None.
     If that was made from the same inputs, it keeps its version. For other inputs ``compute`` makes a new artifact.
     ``compute``: fills the draft and returns metrics, numbers that are plotted over time. A stage that is
@@ -72,6 +74,8 @@ class Stage:
     unused: Callable[[Settings], str] = lambda settings: ""
     unused_by: tuple[str, ...] = ()
     left_out: Mapping[str, Callable[[Settings], str]] = field(default_factory=dict)
+    narrows: tuple[str, str] | None = None
+    narrowed_by: "Stage | None" = None
     earlier: Callable[[Settings, Path], str | None] = lambda settings, root: None
     otherwise: str = "code, model or files changed"
 
@@ -99,10 +103,11 @@ class Stage:
 
     def _without(self, settings: Settings) -> set[str]:
         """Inputs and groups in ``reads`` that these settings leave out."""
-        if not self.left_out:
-            return set()
-        seen = self._seen(settings)
-        return {name for name, why in self.left_out.items() if why(seen)}
+        seen = self._seen(settings) if self.left_out else {}
+        without = {name for name, why in self.left_out.items() if why(seen)}
+        if self.narrowed_by and self.narrowed_by.why_unused(settings):
+            without.add(self.narrowed_by.name)
+        return without
 
     def inputs_under(self, settings: Settings) -> tuple[str, ...]:
         """The ``inputs`` that these settings need."""
@@ -131,6 +136,25 @@ class Stage:
             return earlier
         hashed = {group: hashed_values(settings[group], fields) for group, fields in self.reads_under(settings).items()}
         return digest([self.name, self.code_version, versions, hashed, self.facts(effective(settings), root)])
+
+
+def narrowed(stages: Mapping[str, Stage]) -> dict[str, Stage]:
+    """The same stages, in which those after a stage that ``narrows`` a table have it as an input.
+
+    A stage that reads the wide table reads the narrow one, without a word in its module. If the settings do not need
+    the narrowing stage, all others have the inputs and the recipes that they would have without it.
+    """
+    found: dict[str, Stage] = {}
+    for stage in stages.values():
+        by = next((other for other in found.values() if other.narrows and _owner(other, found) in stage.inputs), None)
+        found[stage.name] = replace(stage, inputs=(*stage.inputs, by.name), narrowed_by=by) if by else stage
+    return found
+
+
+def _owner(narrowing: Stage, stages: Mapping[str, Stage]) -> str:
+    """The stage whose table another one narrows."""
+    assert narrowing.narrows is not None
+    return next(name for name in narrowing.inputs if narrowing.narrows[0] in stages[name].table_names)
 
 
 @dataclass(frozen=True)
@@ -166,11 +190,25 @@ class Work:
         return self.chain.made_for_a_report(self.stage.name).make(stage, settings, inputs)
 
     def files(self, table: str) -> str:
-        """Glob of the Parquet files of a table, which belongs to an input or to the draft."""
-        owner = self.owners[table]
+        """Glob of the Parquet files of a table, which belongs to an input or to the draft.
+
+        Of a table that an input narrows, the files of the narrow one.
+        """
+        owner, table = self._narrow(table)
         if owner == self.stage.name:
             return self.draft.parquet(table)
         return self.store.parquet(owner, self.inputs[owner], table)
+
+    def version_of(self, table: str) -> str:
+        """The version of the artifact that ``files`` of a table of an input belong to."""
+        return self.inputs[self._narrow(table)[0]]
+
+    def _narrow(self, table: str) -> tuple[str, str]:
+        """The stage and the table that are read where ``table`` is asked for."""
+        by = self.stage.narrowed_by
+        if by and by.narrows and by.narrows[0] == table and by.name in self.inputs:
+            return by.name, by.narrows[1]
+        return self.owners[table], table
 
     def frame(self, table: str) -> pl.DataFrame:
         return pl.read_parquet(self.files(table))

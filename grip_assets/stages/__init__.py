@@ -2,6 +2,7 @@
 evaluation/ or claims/."""
 
 # A stage of its package's name gets another one here: it would hide the package, which is an attribute of this module.
+from grip_assets.engine.stage import narrowed
 from grip_assets.stages.attribution import attribution as attribution_itself
 from grip_assets.stages.attribution import attribution_targets, counterfactuals, reference_model, sketches
 from grip_assets.stages.claims import length_by_beta, length_slopes, probe_variance, sensitivity
@@ -12,6 +13,7 @@ from grip_assets.stages.curation import (
     corpus,
     densities,
     embeddings,
+    near_duplicates,
     partition,
     probe_set,
     quality_scores,
@@ -34,47 +36,50 @@ from grip_assets.stages.reports import (
     stability,
 )
 
-STAGES = {
-    module.stage.name: module.stage
-    for module in (
-        corpus,
-        embeddings,
-        partition,
-        student,
-        clusters,
-        taxonomy,
-        sigma_k,
-        probe_set,
-        quality_scores,
-        adaptation_deltas,
-        mixture_domains,
-        mixture_runs,
-        mixture,
-        attribution_targets,
-        reference_model,
-        sketches,
-        counterfactuals,
-        attribution_itself,
-        budgets,
-        densities,
-        subset,
-        judge_report,
-        corpus_map,
-        cluster_report,
-        balance,
-        redundancy,
-        knobs,
-        rounds,
-        stability,
-        evaluation_set,
-        strategies,
-        trainings,
-        evaluation_itself,
-        mixture_check,
-        sensitivity,
-        length_slopes,
-        length_by_beta,
-        probe_variance,
-    )
-}
+STAGES = narrowed(
+    {
+        module.stage.name: module.stage
+        for module in (
+            corpus,
+            near_duplicates,
+            embeddings,
+            partition,
+            student,
+            clusters,
+            taxonomy,
+            sigma_k,
+            probe_set,
+            quality_scores,
+            adaptation_deltas,
+            mixture_domains,
+            mixture_runs,
+            mixture,
+            attribution_targets,
+            reference_model,
+            sketches,
+            counterfactuals,
+            attribution_itself,
+            budgets,
+            densities,
+            subset,
+            judge_report,
+            corpus_map,
+            cluster_report,
+            balance,
+            redundancy,
+            knobs,
+            rounds,
+            stability,
+            evaluation_set,
+            strategies,
+            trainings,
+            evaluation_itself,
+            mixture_check,
+            sensitivity,
+            length_slopes,
+            length_by_beta,
+            probe_variance,
+        )
+    }
+)
 CURATED = {name: stage for name, stage in STAGES.items() if stage.group != "evaluation"}  # stages of the job curate

@@ -11,13 +11,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import polars as pl
+import pyarrow as pa
 
 from grip_assets.runtime.folders import shipped
 from grip_assets.runtime.memory import limit_bytes
+from grip_assets.runtime.threads import default_workers
 from grip_assets.store.tables import parts
 
 SQL = shipped("sql")
@@ -50,6 +53,23 @@ def query(name: str, tables: Mapping[str, str | pl.DataFrame], **parameters: Any
                 )
                 relation.create_view(table)
         return connection.sql(text, params=bound or None).pl()
+
+
+def query_on_disk(name: str, tables: Mapping[str, str], folder: Path) -> pa.Table:
+    """Rows of ``sql/<name>.sql``, which may sort and group more rows than fit into memory: these go to ``folder``.
+
+    It runs on all threads, so the query must not sum floating-point numbers, and must order its rows.
+    """
+    config = {
+        "threads": default_workers(),
+        "memory_limit": f"{limit_bytes() // 2}B",
+        "temp_directory": str(folder),
+        "preserve_insertion_order": False,
+    }
+    with duckdb.connect(config=config) as connection:
+        for table, files in tables.items():
+            connection.read_parquet([str(part) for part in parts(files)]).create_view(table)
+        return connection.sql(sql_text(name)).to_arrow_table()
 
 
 @contextmanager

@@ -134,6 +134,18 @@ def texts(files: str, wanted: Collection[str] | None = None) -> Iterator[tuple[s
                 yield doc, text.as_py()
 
 
+def utf8(texts: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """The bytes of a column of B texts, uint8, and B + 1 places at which the texts begin and end, int64. A null is an
+    empty text."""
+    column = texts.cast(pa.large_string()).fill_null("").combine_chunks()
+    column = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+    _, places, data = column.buffers()
+    if not len(column) or data is None:
+        return np.empty(0, np.uint8), np.zeros(len(column) + 1, np.int64)
+    start_B = np.frombuffer(places, np.int64)[column.offset : column.offset + len(column) + 1]
+    return np.frombuffer(data, np.uint8)[start_B[0] : start_B[-1]], start_B - start_B[0]
+
+
 def _regular(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
     """Blocks of exactly ``rows`` rows from batches that end with row groups and files.
 

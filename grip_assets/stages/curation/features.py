@@ -100,7 +100,7 @@ class PoolFeatures:
         return self._kept("prototypicality", how, make)["value"].to_numpy()
 
     def target(self) -> tuple[np.ndarray, np.ndarray]:
-        found = self._kept("target", [self.work.inputs["corpus"], target_facts(self.work.settings)], self._target)
+        found = self._kept("target", [self.work.version_of("corpus"), target_facts(self.work.settings)], self._target)
         weight, long = (self._ordered(found, name) for name in ("weight", "long"))
         return weight.to_numpy(), long.to_numpy()
 

@@ -88,7 +88,7 @@ def proxy_of_our_own(work: Work) -> Path:
     from grip_assets.training.small import END
 
     settings = Evaluation.of(work.settings)
-    made_from = [stage.code_version, hashed_values(settings, (*MODEL, *TRAINING, "seed")), work.inputs["corpus"]]
+    made_from = [stage.code_version, hashed_values(settings, (*MODEL, *TRAINING, "seed")), work.version_of("corpus")]
     folder = work.store.root / ".models" / f"trained-here-{digest(made_from)}"
     if folder.exists():
         return folder
