@@ -297,6 +297,7 @@ def small(models: Path, pool: Path, **more: dict) -> dict:
     """Settings that make the chain run in seconds."""
     settings = {
         "corpus": {"path": str(pool), "tokenizer": str(models / "proxy")},
+        "near_duplicates": {"threshold": 0},  # tests of near copies have pools of their own
         "embedding": {"model": str(models / "encoder"), "pooling": "mean"},
         "clustering": {"k": 6, "min_cluster_docs": 5, "iterations": 5, "seeds": 2},
         "probe": {"fraction": 0.4, "min_per_cluster": 4},

@@ -84,6 +84,7 @@ def store(tmp_path):
 def test_a_result_that_changes_needs_a_new_code_version(store):
     settings = {group: validate(group, {}) for group in GROUPS}
     settings["probe"] = validate("probe", {"fraction": 0.3})
+    settings["near_duplicates"] = validate("near_duplicates", {"threshold": 0})  # test_near_duplicates.py has its own
     versions = {"corpus": "planted", "embeddings": "planted", "clusters": "planted"}
     found = {}
     for name in ("sigma_k", "probe_set", "quality_scores", "budgets", "densities", "subset"):
