@@ -16,6 +16,7 @@ pytestmark = pytest.mark.run
 
 CHANGES = {
     "corpus": {"max_bytes": 900},
+    "near_duplicates": {"threshold": 0.8},
     "embedding": {"window": 32},
     "clustering": {"k": 5},
     "taxonomy": {"near_copy": 0.8},

@@ -60,7 +60,7 @@ def query_on_disk(name: str, tables: Mapping[str, str], folder: Path) -> pa.Tabl
 
     It runs on all threads, so the query must not sum floating-point numbers, and must order its rows.
     """
-    config = {
+    config: dict[str, str | bool | int | float | list[str]] = {
         "threads": default_workers(),
         "memory_limit": f"{limit_bytes() // 2}B",
         "temp_directory": str(folder),
