@@ -33,11 +33,18 @@ class Corpus(Group):
     )
     format: str | None = knob(
         None,
-        "Format: folder, jsonl, parquet, huggingface or environment. null: recognised from the path.",
+        "Format: folder, jsonl, parquet, huggingface, arrow, csv, warc, wet, webdataset or environment. null:"
+        " recognised from the path.",
         given=True,
     )
     text_field: str | None = knob(None, "Column with the text. null: the first of text, content and code.", given=True)
     id_field: str | None = knob(None, "Column with the document's name. null: file and line.", given=True)
+    extractor: Literal["resiliparse", "trafilatura"] = knob(
+        "resiliparse",
+        "Library that takes the text out of the pages of a web archive (format=warc).",
+        given=True,
+        added=True,
+    )
     max_bytes: int = knob(10_000_000, "Longer documents are rejected, with the reason.", gt=0)
     max_documents: int | None = knob(
         None, "Size of a random sample that is read instead of the whole pool. null: the whole pool.", "N", gt=0

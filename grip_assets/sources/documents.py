@@ -15,6 +15,7 @@ class Reason(StrEnum):
     INVALID_UTF8 = "invalid utf-8"
     EMPTY = "empty"
     BAD_JSON = "bad json"
+    BAD_RECORD = "bad record"
     MISSING_FIELD = "missing field"
     BAD_VECTOR = "bad vector"
     UNREADABLE = "unreadable"
@@ -29,6 +30,7 @@ WOULD_READ = {
     Reason.INVALID_UTF8: "Convert them to UTF-8 first, for example with iconv.",
     Reason.EMPTY: "Check settings/corpus.path and settings/corpus.text_field: there is no text where they point.",
     Reason.BAD_JSON: "Check settings/corpus.format: JSON lines are one object a line.",
+    Reason.BAD_RECORD: "Check settings/corpus.format, and get the files again if they are damaged.",
     Reason.MISSING_FIELD: "Set settings/corpus.text_field (or id_field, project_field) to a column that the rows have.",
     Reason.BAD_VECTOR: "Check settings/embedding.column: each document needs a vector, of one width and not zero.",
     Reason.UNREADABLE: "Give yourself the right to read them, or take them out of the pool.",

@@ -17,6 +17,7 @@ from grip_assets.sources.documents import Reason, Rejected
 from grip_assets.sources.languages import language_of
 from grip_assets.sources.listing import Entry, Listing
 from grip_assets.sources.readers import READERS
+from grip_assets.sources.readers.delimited import header_of
 
 BESIDE = {  # files beside tables that are no documents, by the name before the first dot
     "readme", "license", "licence", "notice", "copying", "authors", "citation", "changelog", "contributing",
@@ -24,9 +25,10 @@ BESIDE = {  # files beside tables that are no documents, by the name before the 
     "croissant", "manifest", "checksums", "sha256sums", "md5sums", "metadata",
 }  # fmt: skip
 SUMS = (".crc", ".md5", ".sha256", ".lock")
+BESIDE_CODE = {"csv", "webdataset"}  # formats of files that lie beside code too
 LOOKED_INTO = 8  # .json files of a folder that are read first; if all are tables, so are the others
 DESCRIBED = "; ".join(reader.described for reader in READERS.values() if reader.described)
-KNOWN = f"Known are: {DESCRIBED}. Others, such as WARC, WET, PDF and archives, are not: convert them first."
+KNOWN = f"Known are: {DESCRIBED}. Others, such as PDF and zip, are not: convert them first."
 SUFFIXES_SHOWN = 10
 
 
@@ -89,6 +91,9 @@ def _seen(listing: Listing, has_text: Callable[[Any], bool]) -> Recognised:
     entries = listing.entries
     tables = {e.name: kind for e in entries if (kind := table_kind(e.name)) and not _marker(e.name)}
     text = [e for e in entries if e.name not in tables and language_of(e.name)]
+    if not _are_tables(entries, tables, text, has_text):
+        text += [e for e in entries if tables.get(e.name) in BESIDE_CODE and language_of(e.name)]
+        tables = {name: kind for name, kind in tables.items() if kind not in BESIDE_CODE}
     jsons = [e for e in text if _plain_json(e.name) and not _beside(e.name)]
     if jsons and len([e for e in text if not _beside(e.name)]) == len(jsons):
         tables |= dict.fromkeys(_json_tables(jsons, has_text), "jsonl")
@@ -104,6 +109,22 @@ def _seen(listing: Listing, has_text: Callable[[Any], bool]) -> Recognised:
     if len(text) > len(tables) and sum(e.size for e in text) > size:
         return _folder(listing)
     raise GripError(_two_kinds(listing.path, kinds, text))
+
+
+def _are_tables(
+    entries: list[Entry], tables: dict[str, str], text: list[Entry], has_text: Callable[[Any], bool]
+) -> bool:
+    """Whether CSV or tar files of a folder are its tables, and not data beside code or other tables.
+
+    They are if the folder has nothing else to read. CSV files need a column of text too.
+    """
+    kinds = set(tables.values())
+    if not kinds & BESIDE_CODE:
+        return True
+    if len(kinds) > 1 or any(not _beside(e.name) for e in text):
+        return False
+    first = next(e for e in entries if e.name in tables)
+    return kinds != {"csv"} or has_text(dict.fromkeys(header_of(streams.head(first)), ""))
 
 
 def _two_kinds(path: str, kinds: Counter[str], text: list[Entry]) -> str:

@@ -484,9 +484,9 @@ def test_tables_beside_text_are_one_error_or_one_reading_said_aloud(tmp_path):
 
 
 def test_a_kind_that_is_not_known_says_what_is(tmp_path):
-    put(tmp_path / "x.warc.gz", gzip.compress(b"WARC/1.0\r\n"))
-    with pytest.raises(GripError, match="no known file name.*Known are: .*Parquet.*Others, such as WARC"):
-        pool_of(tmp_path / "x.warc.gz")
+    put(tmp_path / "x.pdf", b"%PDF-1.7\n\xff\xfe")
+    with pytest.raises(GripError, match="no known file name.*Known are: .*Parquet.*Others, such as PDF"):
+        pool_of(tmp_path / "x.pdf")
     put(tmp_path / "pods" / "a.pod")
     with pytest.raises(GripError, match=r"no file of a known language among 1 file \(.pod 1\).*Known are"):
         pool_of(tmp_path / "pods")

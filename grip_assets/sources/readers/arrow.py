@@ -14,6 +14,11 @@ def dicts(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
     return (dict(zip(batch.schema.names, row, strict=True)) for row in zip(*columns, strict=True))
 
 
+def is_read(column: str, wanted: list[str]) -> bool:
+    """Whether a column, or a field of it, is among those ``wanted``."""
+    return column in wanted or any(name.startswith(f"{column}.") for name in wanted)
+
+
 def values(column: pa.Array) -> list[Any]:
     try:
         if not _too_fine(column.type):

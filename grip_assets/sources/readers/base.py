@@ -47,3 +47,8 @@ class Reader(ABC):
 
         Raises GripError if the file cannot be read to its end, since nobody could tell what is missing.
         """
+
+
+def pack(ending: str, *packed: str) -> tuple[str, ...]:
+    """An ending and its compressed variants: .csv, .csv.gz ..."""
+    return (ending, *(ending + more for more in packed))

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from grip_assets.sources.documents import RawDocument, Rejected
 from grip_assets.sources.listing import Entry
-from grip_assets.sources.readers.arrow import BATCH, dicts
+from grip_assets.sources.readers.arrow import BATCH, dicts, is_read
 from grip_assets.sources.readers.base import Files
 from grip_assets.sources.readers.rows import TableReader, no_right, partitions_of, unreadable
 from grip_assets.sources.readers.saved import Saved, batches, saved
@@ -37,17 +37,13 @@ class HuggingFace(TableReader):
             with batches(entry) as (schema, found):
                 partitions = partitions_of(entry.name)
                 columns = self.rows.columns(schema, entry.name, partitions)
-                tops = [c for c in schema.names if _is_read(c, columns)]
+                tops = [c for c in schema.names if is_read(c, columns)]
                 for number, row in _numbered(found, tops, picked.get(entry.name)):
                     yield self.rows.document(partitions | row, entry.name, number)
         except PermissionError as error:
             yield no_right(entry, error)
         except (OSError, pa.ArrowException) as error:
             raise unreadable(entry, error) from error
-
-
-def _is_read(column: str, wanted: list[str]) -> bool:
-    return column in wanted or any(name.startswith(f"{column}.") for name in wanted)
 
 
 def _numbered(

@@ -1,14 +1,14 @@
 """Turns a row of a table into a document: finds its text, its name, its project and its language.
 
 A row that cannot be used is a rejected row. A file that cannot be read to its end is an error, since nobody could tell
-what is missing. The formats of tables are in jsonl.py, parquet.py and huggingface.py.
+what is missing. The formats of tables are in files of their own beside this one.
 """
 
 import datetime
 import decimal
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -62,7 +62,7 @@ class RowFormat:
         fields = (self.text_field,) if self.text_field else TEXT_FIELDS
         return isinstance(row, dict) and any(isinstance(value_of(row, f), str | bytes) for f in fields)
 
-    def document(self, row: Any, file: str, number: int) -> RawDocument | Rejected:
+    def document(self, row: Any, file: str, number: int | str) -> RawDocument | Rejected:
         place = f"{file}:{number}"
         if not isinstance(row, dict):
             return Rejected(place, Reason.BAD_JSON, f"a {type(row).__name__}, not an object")
@@ -115,22 +115,29 @@ class RowFormat:
         names = [name for name in row if name not in own] if ALL in self.keep else list(self.keep)
         return json.dumps({readable(name): plain_value(value_of(row, name)) for name in names}, ensure_ascii=False)
 
-    def columns(self, schema: pa.Schema, file: str, partitions: Mapping[str, str | None]) -> list[str]:
-        """The columns of a table to read. Raises GripError if a column that a setting names is missing."""
-        there = [*schema.names, *partitions]
+    def must_have(self, names: Collection[str], file: str, partitions: Mapping[str, str | None]) -> None:
+        """Raises GripError if a column that a setting names is not among ``names``, or if there is none with text."""
+        self._must_have(lambda name: name in names or name in partitions, [*names, *partitions], file)
+
+    def _must_have(self, has: Callable[[str], bool], there: list[str], file: str) -> None:
         for setting in ("text_field", "id_field", "project_field", "language_field"):
             wanted = getattr(self, setting)
-            if wanted and not has_column(schema, wanted, partitions):
+            if wanted and not has(wanted):
                 raise GripError(_no_column(file, f"column '{wanted}'", there, setting))
         for wanted in self.keep:
-            if wanted != ALL and not has_column(schema, wanted, partitions):
+            if wanted != ALL and not has(wanted):
                 raise GripError(_no_column(file, f"column '{wanted}'", there, "keep"))
-        if self.vector_field and not has_column(schema, self.vector_field, partitions):
+        if self.vector_field and not has(self.vector_field):
             raise GripError(_no_column(file, f"column '{self.vector_field}'", there, "column", "embedding"))
         if not self.text_field and not any(f in there for f in TEXT_FIELDS):
             raise GripError(
                 _no_column(file, f"column {', '.join(TEXT_FIELDS[:-1])} or {TEXT_FIELDS[-1]}", there, "text_field")
             )
+
+    def columns(self, schema: pa.Schema, file: str, partitions: Mapping[str, str | None]) -> list[str]:
+        """The columns of a table to read. Raises GripError if a column that a setting names is missing."""
+        there = [*schema.names, *partitions]
+        self._must_have(lambda name: has_column(schema, name, partitions), there, file)
         if ALL in self.keep:
             return list(schema.names)
         named = {self.text_field, self.id_field, self.project_field, self.language_field, self.vector_field, *self.keep}
