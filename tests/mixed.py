@@ -25,6 +25,23 @@ WORDS = {
 MIXERS = ("found", "natural", "uniform", "tempered", "unimax", "chameleon")
 
 
+TEXT = "one two three four " * 20
+
+
+def by_words() -> str:
+    """A tokenizer whose tokens are words: ``TEXT`` has 80."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return str(tokenizer.to_str())
+
+
+def corpus_of(ids: list[str], n_tokens: list[int], text: str = TEXT) -> pl.DataFrame:
+    """The table ``corpus``, where each document has the same text."""
+    return pl.DataFrame({"doc_id": ids, "text": text, "n_bytes": len(text), "n_tokens": n_tokens})
+
+
 def loss(w: np.ndarray) -> np.ndarray:
     """Losses on each domain: shape (..., D)."""
     return 1.2 + 0.3 * WORTH * (w + 0.02) ** -0.3
@@ -119,7 +136,8 @@ class Mixed:
             pl.Series([f + 0.03 * s for f in FOUND] if some else [None] * 5, dtype=pl.Float64) for s in (-1, 1)
         )
         weights = pl.DataFrame([self.domain]).with_columns(
-            name=pl.Series(self.name), weight=pl.Series(FOUND), low=low, high=high, natural_share=pl.Series(SHARES),
+            name=pl.Series(self.name), weight=pl.Series(FOUND), low=low, high=high, budget_weight=pl.Series(FOUND),
+            natural_share=pl.Series(SHARES),
             most=pl.Series(4 * SHARES).clip(0, 1),
             effect=pl.Series([0.0021, 0.0004, -0.0008, None, -0.0034] if self.method == "regmix" else [None] * 5, dtype=pl.Float64),
         )  # fmt: skip

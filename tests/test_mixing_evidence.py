@@ -9,6 +9,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from mixed import by_words, corpus_of
 
 from grip_assets.engine.make import Chain, look_at_nothing
 from grip_assets.errors import GripError
@@ -95,10 +96,10 @@ class Pool:
         domain_of,
         seed=0,
         text="a passage",
-        tokenizer="{}",
+        tokenizer=None,
         tokens=300_000,
         items=None,
-        corpus=None,
+        counted=None,
         method="regmix",
     ):
         cluster = pl.Series("cluster_id", domain_of[self.topic], dtype=pl.Int32)
@@ -117,8 +118,9 @@ class Pool:
         documents = clusters.select("doc_id", domain="cluster_id", held_out=pl.lit(False))
         one = pl.DataFrame({"item_id": ["a"], "target": ["target"], "prompt": [""], "text": [text], "in_pool": [0.0]})
         items = one if items is None else items
-        self.publish("mixture_domains", version, {"clusters": version, **(corpus or {})}, mixture_domains=domains, mixture_items=items,
-                     mixture_documents=documents, mixture_tokenizer=pl.DataFrame({"json": [tokenizer]}))  # fmt: skip
+        self.publish("mixture_domains", version, {"clusters": version}, mixture_domains=domains, mixture_items=items,
+                     mixture_documents=documents, mixture_tokenizer=pl.DataFrame({"json": [tokenizer or by_words()]}))  # fmt: skip
+        self.publish("corpus", version, corpus=corpus_of(self.ids, [100] * DOCS if counted is None else counted))
         n = len(weights_nD)
         mixtures = pl.DataFrame({
             "mixture_id": np.repeat(np.arange(n, dtype=np.int32), 4), "domain": np.tile(np.arange(4, dtype=np.int32), n),

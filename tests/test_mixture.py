@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
+from mixed import by_words, corpus_of
 
 from grip_assets.engine.inspect import inspect
 from grip_assets.engine.make import Chain
@@ -37,7 +38,9 @@ def losses_of(weights_nD, noise=0.002, seed=0, flat=False):
 class Planted:
     """800 documents in four domains, which are clusters, and what mixture_runs would have made of them."""
 
-    def __init__(self, root, now, kinds=None, weights_nD=None, seeds=(0,), fails=(), steps=None, **losses):
+    def __init__(
+        self, root, now, kinds=None, weights_nD=None, seeds=(0,), fails=(), steps=None, counted=None, **losses
+    ):
         self.store, self.now = ArtifactStore(root), now
         ids = [f"{i:032x}" for i in range(800)]
         cluster = np.repeat(range(4), (NATURAL * 800).astype(int))
@@ -55,7 +58,9 @@ class Planted:
             name=pl.Series(names), cluster_id="domain", natural_share=pl.Series(NATURAL), n_held_out=pl.lit(16)
         )
         placed = documents.select("doc_id", domain="cluster_id", held_out=pl.lit(False))
-        self.publish("mixture_domains", mixture_domains=domains, mixture_documents=placed)
+        tokenizer = pl.DataFrame({"json": [by_words()]})
+        self.publish("mixture_domains", mixture_domains=domains, mixture_documents=placed, mixture_tokenizer=tokenizer)
+        self.publish("corpus", corpus=corpus_of(ids, counted or [100] * 800))
         weights_nD = draw(NATURAL, now["mixing"].mixtures, Swarm()) if weights_nD is None else np.array(weights_nD)
         kinds = kinds or ["swarm"] * len(weights_nD)
         mixtures = pl.concat(

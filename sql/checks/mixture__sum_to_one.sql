@@ -1,5 +1,6 @@
 WITH weights AS (
     SELECT 'domains' AS what, weight FROM mixture_weights
+    UNION ALL SELECT 'domains in the budget''s tokens', budget_weight FROM mixture_weights
     UNION ALL SELECT 'clusters', weight FROM mixture
     UNION ALL SELECT mixer, weight FROM mixture_prediction
 )

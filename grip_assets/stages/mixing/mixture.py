@@ -25,7 +25,7 @@ from grip_assets.stages.curation.needed import no_mixture
 from grip_assets.stages.mixing import doremi, evidence, perf, regmix
 from grip_assets.stages.mixing.learning import Given, Learned, Pool, epochs_of, failures, pool_of
 from grip_assets.stages.mixing.objective import Objective, objective_of
-from grip_assets.stages.mixing.other_tokenizer import measured_shift
+from grip_assets.stages.mixing.other_tokenizer import in_the_budgets_tokens, shift, tokens_for_one
 
 CHEAP = ("natural", "uniform", "tempered", "unimax", "chameleon")  # mixers that need no training [C21]
 ONE_HOT = (
@@ -45,9 +45,10 @@ def compute(work: Work) -> Result:
     objective = objective_of(mixing.objective, pool.domains, _measured(losses))
     cheap = cheap_mixers(pool, work.frame("centroids"))
     learned = METHODS[mixing.method](Given(work, mixing, pool, objective, cheap))
+    budgeted = in_the_budgets_tokens(learned, pool, tokens_for_one(work, mixing.seed, len(pool.natural_D)))
     mixers = {"found": learned.weight_D, **cheap}
-    work.draft.write("mixture", _by_cluster(pool, learned))
-    work.draft.write("mixture_weights", _by_domain(pool, learned))
+    work.draft.write("mixture", _by_cluster(pool, budgeted))
+    work.draft.write("mixture_weights", _by_domain(pool, learned, budgeted))
     work.draft.write("mixture_fit", pl.DataFrame(learned.fit, stage.schema("mixture_fit")))
     work.draft.write("mixture_prediction", _prediction(mixers))
     work.draft.write("mixture_predicted", _predicted(mixers, learned))
@@ -55,9 +56,7 @@ def compute(work: Work) -> Result:
     work.draft.write("mixture_summary", pl.DataFrame([summary], stage.schema("mixture_summary")))
     work.log(summary["words"])
     metrics = {name: value for name, value in summary.items() if value is not None}
-    elsewhere = measured_shift(work, pool.domains["name"].to_list(), learned.weight_D)
-    if elsewhere is not None:
-        metrics["tokenizer_shift"] = elsewhere
+    metrics["tokenizer_shift"] = shift(learned.weight_D, budgeted.weight_D)
     return Result(metrics, keeps=tuple(evidence.kept(work.store, mixing.evidence)))
 
 
@@ -85,13 +84,13 @@ def _unit(x_DV: np.ndarray) -> np.ndarray:
     return np.divide(x_DV, length_D1, out=np.full_like(x_DV, np.nan), where=length_D1 > 0)
 
 
-def _by_cluster(pool: Pool, learned: Learned) -> pl.DataFrame:
-    """The table ``mixture``: w_k = Σ_d w_d · (tokens of d in k) / (tokens of d)."""
-    low_K, high_K = learned.interval(pool.share_DK)
+def _by_cluster(pool: Pool, budgeted: Learned) -> pl.DataFrame:
+    """The table ``mixture``: w_k = Σ_d w'_d · (tokens of d in k) / (tokens of d), with w' in the budget's tokens."""
+    low_K, high_K = budgeted.interval(pool.share_DK)
     return pl.DataFrame(
         {
             "cluster_id": pool.cluster_K,
-            "weight": learned.weight_D @ pool.share_DK,
+            "weight": budgeted.weight_D @ pool.share_DK,
             "natural_share": pool.natural_K,
             "low": low_K,
             "high": high_K,
@@ -100,7 +99,7 @@ def _by_cluster(pool: Pool, learned: Learned) -> pl.DataFrame:
     )
 
 
-def _by_domain(pool: Pool, learned: Learned) -> pl.DataFrame:
+def _by_domain(pool: Pool, learned: Learned, budgeted: Learned) -> pl.DataFrame:
     low_D, high_D = learned.interval(np.eye(len(pool.natural_D)))
     return pl.DataFrame(
         {
@@ -109,6 +108,7 @@ def _by_domain(pool: Pool, learned: Learned) -> pl.DataFrame:
             "weight": learned.weight_D,
             "low": low_D,
             "high": high_D,
+            "budget_weight": budgeted.weight_D,
             "natural_share": pool.natural_D,
             "most": pool.most_D,
             "effect": None if learned.effect_D is None else [known(effect) for effect in learned.effect_D],
@@ -174,8 +174,9 @@ TABLES = (
             Column(
                 "weight",
                 pl.Float64,
-                "Its share of the base budget: the weights of its domains, by its share of their tokens.",
-                ("mixture_weights.weight", "mixture_documents.domain", "clusters.n_tokens"),
+                "Its share of the base budget, in tokens of settings/corpus.tokenizer: the weights of its domains, by"
+                " its share of their tokens.",
+                ("mixture_weights.budget_weight", "mixture_documents.domain", "clusters.n_tokens"),
             ),
             Column("natural_share", pl.Float64, "Its share of the pool's tokens.", ("clusters.n_tokens",)),
             Column("low", pl.Float64, "Lower end of the 95% interval of the weight. Null if there is none.", BY_STEPS),
@@ -187,7 +188,12 @@ TABLES = (
         (
             Column("domain", pl.Int32, "Domain.", ("mixture_domains.domain",)),
             Column("name", pl.String, "Its name.", ("mixture_domains.name",)),
-            Column("weight", pl.Float64, "Its learned weight. The sum is 1.", BY_STEPS),
+            Column(
+                "weight",
+                pl.Float64,
+                "Its learned weight, a share of the small models' tokens. The sum is 1.",
+                BY_STEPS,
+            ),
             Column(
                 "low",
                 pl.Float64,
@@ -196,6 +202,14 @@ TABLES = (
                 BY_STEPS,
             ),
             Column("high", pl.Float64, "Upper end of the interval.", BY_STEPS),
+            Column(
+                "budget_weight",
+                pl.Float64,
+                "The weight as a share of the tokens of settings/corpus.tokenizer, within its cap. The budget follows"
+                " it. It differs from `weight` where the small models' tokenizer cuts a domain more finely, or less,"
+                " than others.",
+                ("mixture_weights.weight", "mixture_tokenizer.json", "corpus.n_tokens"),
+            ),
             Column("natural_share", pl.Float64, "Its share of the pool.", ("mixture_domains.natural_share",)),
             Column(
                 "most",
@@ -349,17 +363,17 @@ CHECKS = (
     Check(
         "same_tokens",
         False,
-        "At most 5% of the weights are elsewhere if they are counted in tokens of settings/corpus.tokenizer, and not in"
-        " those of the small models. Otherwise the two tokenizers cut the domains differently. Then a smaller change of"
-        " the weights means nothing. Name the tokenizer of your model in settings/corpus.tokenizer, and do not use the"
-        " weights for a model with another one.",
+        "At most 5% of the weights moved when they were counted in tokens of settings/corpus.tokenizer and not in those"
+        " of the small models. More means that the two tokenizers cut the domains differently. The budget is right for"
+        " the texts that the small models read. It need not be right for a model with a third tokenizer: name that in"
+        " settings/corpus.tokenizer.",
     ),
     Check("all_trained", False, "No training failed. Otherwise lower mixing.learning_rate."),
 )
 
 stage = Stage(
     name="mixture",
-    code_version="1",
+    code_version="2",
     compute=compute,
     description="The learned budget: a weight for each cluster, which settings/budget.base=mixture follows."
     " `mixture_weights` has the weights of the domains with intervals, `mixture_fit` how well losses of mixtures can be"
@@ -368,7 +382,7 @@ stage = Stage(
     tables=TABLES,
     checks=CHECKS,
     picture=True,
-    inputs=("clusters", "mixture_domains", "mixture_runs"),
+    inputs=("corpus", "clusters", "mixture_domains", "mixture_runs"),
     reads={
         "mixing": (*field_names(Mixing, "fit"), "method", "seed"),
         "budget": ("total", "unit", "overflow", "max_repeats"),
