@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from grip_assets.settings import Mixing
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.catalog import rebuild
 from tools import mixing
@@ -64,14 +65,21 @@ def test_mixers_are_compared_seed_by_seed():
     """The seeds differ by far more than the mixers; the paired difference is known all the same."""
     rows = [
         {"mixer": mixer, "seed": seed, "target": target, "loss": 10.0 * seed + gain + 0.001 * (seed % 2)}
-        for mixer, gain in (("natural", 0.0), ("found", -0.1))
+        for mixer, gain in (("natural", 0.0), ("found", -0.1), ("uniform", -0.3))
         for seed in range(4)
         for target in ("target", "domain:0")
     ]
-    found = {row["mixer"]: row for row in mixing.on_target(pl.DataFrame(rows)).iter_rows(named=True)}
-    assert set(found) == {"natural", "found"} and found["found"]["target"] == "target"
-    assert found["found"]["difference_low"] == pytest.approx(-0.1) and found["found"]["difference_high"] < 0
-    assert found["natural"]["difference"] == 0
+    found = mixing.on_target(pl.DataFrame(rows), DOMAINS)
+    assert set(found["target"]) == {"target", "all domains"}
+    for row in found.filter(mixer="found").iter_rows(named=True):
+        assert row["difference_low"] == pytest.approx(-0.1) and row["difference_high"] < 0
+        assert row["to_uniform_low"] == pytest.approx(0.2)
+    assert found.filter(mixer="natural")["difference"].to_list() == [0, 0]
+
+
+def test_the_loss_on_all_domains_is_their_mean_by_natural_shares():
+    rows = [{"mixer": "natural", "seed": 0, "target": f"domain:{d}", "loss": 1.0 + d} for d in (0, 1)]
+    assert mixing.on_target(pl.DataFrame(rows), DOMAINS)["loss"].to_list() == pytest.approx([1.25])
 
 
 def test_what_is_measured_again_replaces_what_was_measured(tmp_path):
@@ -84,7 +92,8 @@ def test_what_is_measured_again_replaces_what_was_measured(tmp_path):
 
 
 def test_every_run_of_a_partition_has_the_same_clusters_and_shares_its_trainings(tmp_path):
-    """RegMix's runs differ in the number of mixtures, their seeds and the objective, which train nothing twice."""
+    """RegMix's runs differ in the number of mixtures, their seeds, the objective and intervals, which train nothing
+    twice."""
     made = list(mixing.runs(mixing.QUICK, tmp_path / "target.jsonl"))
     assert [name for _, name, _ in made] == list(mixing.KEPT) * 2
     for partition in mixing.PARTITIONS:
@@ -93,7 +102,8 @@ def test_every_run_of_a_partition_has_the_same_clusters_and_shares_its_trainings
         mixing_of = [changes["mixing"] for changes in of_it if "mixing" in changes]
         regmix = [values for values in mixing_of if values["method"] == "regmix"]
         differ = {key for one in regmix for key in one if one[key] != regmix[0][key]}
-        assert differ == {"mixtures", "seeds", "objective"}
+        assert differ == {"mixtures", "seeds", "objective", "bootstrap"}
+        assert all(set(values) == set(Mixing.model_fields) for values in mixing_of), "no field is left from another run"
 
 
 def test_the_settings_of_every_run_are_allowed(tmp_path):
@@ -133,16 +143,16 @@ def test_every_table_of_the_page_has_its_rows(tmp_path):
             "mixing_fit": of_a_run(**splits, regressor="loglinear", n_train=12, spread=0.1),
             "mixing_verdict": of_a_run(**verdict),
             "mixing_weights": of_a_run(**weight),
-            "mixing_target": of_a_run(**mixing.on_target(pl.DataFrame(check)).to_dict()),
+            "mixing_target": of_a_run(**mixing.on_target(pl.DataFrame(check), DOMAINS).to_dict()),
             "mixing_presets": of_a_run(**noise.to_dict(), preset="default", place=0, seconds=61.0, loss=2.5),
         },
     )
     rows = {
         "mixing_doremi": "| GEM | DoReMi | 0 | 0: a | 70.0% | 90.0% | 1.8 |",
         "mixing_fit": "| DoReMi | GEM | loglinear | 12 | 10 | 0.55 (0.33 to 0.78) | 0.50 (0.50 to 0.50) | 0.25 | 0.1000 |",
-        "mixing_verdict": "| GEM | DoReMi | found | -0.1000 | -0.2000 to -0.0500 | -0.1500 | better |",
+        "mixing_verdict": "| GEM | all domains | DoReMi | -0.1000 | -0.2000 to -0.0500 | -0.1500 | better |",
         "mixing_weights": "| GEM | DoReMi | 0: a | 20.0% | 40.0% | 30.0% to 50.0% | up |",
-        "mixing_target": "| humaneval | GEM | DoReMi | found | 2 | 2.4000 | -0.1000 (-0.1000 to -0.1000) |",
+        "mixing_target": "| humaneval | GEM | DoReMi | 2 | 2.4000 | -0.1000 (-0.1000 to -0.1000) |  |",
         "mixing_presets": "| default | 40 | 2.500 | 1.00 | 1.00 | 0.0000 | 0.2998 | 61 |",
     }
     text = "".join(f"<!-- mine:{name} -->\nold\n<!-- /mine:{name} -->\n" for name in rows)

@@ -31,7 +31,7 @@ import polars as pl
 from grip_assets import operations
 from grip_assets.errors import GripError
 from grip_assets.method.statistics import known, mean, spearman
-from grip_assets.settings import Mixing, trait
+from grip_assets.settings import Mixing, trait, validate
 from grip_assets.settings.changes import Changes
 from grip_assets.store.artifacts import data_root
 from grip_assets.store.catalog import connect
@@ -81,7 +81,8 @@ def runs(scale: Scale, target: Path) -> Iterator[tuple[str, str, Changes]]:
     """(partition, name of the run, changes of settings), in order."""
     for partition, fitted in PARTITIONS.items():
         clustering = fitted | {"k": scale.k, "min_cluster_docs": 1, "keep": None}  # equal K: none is dissolved
-        learned = {"target_set": str(target), "domains": "clusters", **scale.settings}
+        # A change stays in force, so each run names every field: none is left over from the run before.
+        learned = validate("mixing", {}).model_dump() | {"target_set": str(target), **scale.settings}
         seeds = scale.settings.get("check_seeds", 3)
         by_doremi = {"method": "doremi", "seeds": seeds, "objective": "held_out"}
         of_run: dict[str, dict[str, Any]] = {
@@ -137,7 +138,7 @@ def kept(root: Path, partition: str, run: str) -> dict[str, pl.DataFrame]:
     if run == NOISE:
         tables = {"mixture_noise": agreement(tables["mixture_losses"], domains)}
     if "mixture_check" in tables:
-        tables["mixture_target"] = on_target(tables["mixture_check"])
+        tables["mixture_target"] = on_target(tables["mixture_check"], domains)
     for name in ("mixture_weights", "mixture_domains", "mixture_steps"):
         if name in tables:
             tables[name] = _called(tables[name], domains, names)
@@ -190,17 +191,42 @@ def _pair(wide: pl.DataFrame, name: str) -> dict[str, Any]:
     }
 
 
-def on_target(check: pl.DataFrame) -> pl.DataFrame:
-    """For each mixer and each set of texts that is no domain: mean loss, and the paired difference to natural."""
-    common = check.filter(~pl.col("target").str.starts_with("domain:"))
-    base = common.filter(pl.col("mixer") == "natural").select("seed", "target", natural="loss")
-    paired = common.join(base, on=["seed", "target"])
+def on_target(check: pl.DataFrame, domains: pl.DataFrame) -> pl.DataFrame:
+    """For each mixer and each set of texts: mean loss, and the paired differences to natural and to uniform.
+
+    The sets are those that are no single domain, and ``all domains``, their mean by natural shares.
+    """
+    common = pl.concat([check.filter(~_of_domains()).select(ON), _over_domains(check, domains)])
+    natural, uniform = (
+        common.filter(mixer=name).select("seed", "target", pl.col("loss").alias(name)) for name in ("natural", "uniform")
+    )
+    paired = common.join(natural, on=["seed", "target"]).join(uniform, on=["seed", "target"], how="left")
     rows = []
     for (mixer, target), own in paired.group_by("mixer", "target", maintain_order=True):
-        value, apart = mean(own["loss"].to_numpy()), mean((own["loss"] - own["natural"]).to_numpy())
+        value, apart, more = (
+            mean(own.select(expression).to_series().drop_nulls().to_numpy())
+            for expression in ("loss", pl.col("loss") - pl.col("natural"), pl.col("loss") - pl.col("uniform"))
+        )
         columns = value.columns("loss") | apart.columns("difference", "difference_low", "difference_high")
+        columns |= more.columns("to_uniform", "to_uniform_low", "to_uniform_high")
         rows.append({"mixer": mixer, "target": target, **columns, "seeds": len(own)})
     return pl.DataFrame(rows)
+
+
+ON = ("mixer", "seed", "target", "loss")
+
+
+def _of_domains() -> pl.Expr:
+    return pl.col("target").str.starts_with("domain:")
+
+
+def _over_domains(check: pl.DataFrame, domains: pl.DataFrame) -> pl.DataFrame:
+    shares = domains.select(pl.format("domain:{}", "name").alias("target"), share="natural_share")
+    weighted = check.filter(_of_domains()).join(shares, on="target")
+    over = weighted.group_by("mixer", "seed", maintain_order=True).agg(
+        loss=(pl.col("loss") * pl.col("share")).sum() / pl.sum("share")
+    )
+    return over.with_columns(target=pl.lit("all domains")).select(ON)
 
 
 def keep(root: Path, tables: dict[str, pl.DataFrame]) -> None:
