@@ -143,6 +143,7 @@ class Pool:
     def make(self, version="one", look=look_at_nothing, **mixing):
         now = {group: validate(group, {}) for group in GROUPS}
         now["budget"] = validate("budget", {"base": "mixture"})
+        now["near_duplicates"] = validate("near_duplicates", {"threshold": 0})
         now["mixing"] = validate("mixing", {"objective": "target", "bootstrap": 0, "regressor": "embedding"} | mixing)
         stage = STAGES["mixture"]
         return Chain(STAGES, self.store, lambda line: None, inspect=look).make(

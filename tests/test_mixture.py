@@ -25,6 +25,7 @@ FEW = {"bootstrap": 20, "mixtures": 40}
 def settings(budget=None, **mixing):
     now = {group: validate(group, {}) for group in GROUPS}
     now["budget"] = validate("budget", {"base": "mixture", "replay": "none", **(budget or {})})
+    now["near_duplicates"] = validate("near_duplicates", {"threshold": 0})
     return now | {"mixing": validate("mixing", FEW | mixing)}
 
 

@@ -197,9 +197,8 @@ def on_target(check: pl.DataFrame, domains: pl.DataFrame) -> pl.DataFrame:
     The sets are those that are no single domain, and ``all domains``, their mean by natural shares.
     """
     common = pl.concat([check.filter(~_of_domains()).select(ON), _over_domains(check, domains)])
-    natural, uniform = (
-        common.filter(mixer=name).select("seed", "target", pl.col("loss").alias(name)) for name in ("natural", "uniform")
-    )
+    bases = ("natural", "uniform")
+    natural, uniform = (common.filter(mixer=b).select("seed", "target", pl.col("loss").alias(b)) for b in bases)
     paired = common.join(natural, on=["seed", "target"]).join(uniform, on=["seed", "target"], how="left")
     rows = []
     for (mixer, target), own in paired.group_by("mixer", "target", maintain_order=True):
