@@ -189,6 +189,13 @@ class Embedding(Group):
         gt=0,
     )
     seed: int = knob(0, "Seed of the sample.", when={"sample": Not(None)}, added=True, ge=0)
+    skip_header: int | None = knob(
+        None,
+        "Comments and import lines at the start of a document that more documents than this share, such as a licence,"
+        " are skipped by the encoder, the proxy and the judge. null: nothing is skipped.",
+        added=True,
+        ge=1,
+    )
 
     @property
     def embeds_all(self) -> bool:

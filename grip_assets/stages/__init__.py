@@ -13,6 +13,7 @@ from grip_assets.stages.curation import (
     corpus,
     densities,
     embeddings,
+    headers,
     near_duplicates,
     partition,
     probe_set,
@@ -42,6 +43,7 @@ STAGES = narrowed(
         for module in (
             corpus,
             near_duplicates,
+            headers,
             embeddings,
             partition,
             student,

@@ -56,7 +56,7 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
 
 def compute(work: Work) -> dict[str, Any]:
     files = work.files("adaptation_documents")
-    rows = pl.read_parquet(files, columns=["cluster_id", "doc_id", "n_tokens"]).with_row_index("row")
+    rows = pl.scan_parquet(files).drop("text").collect().with_row_index("row")
     clusters = [ProbedCluster.of(part) for part in rows.partition_by("cluster_id", maintain_order=True)]
     fresh = 0
 
@@ -135,7 +135,8 @@ def how_sure(draw_to_draw: float | None, with_unigram: float | None) -> str:
 class ProbedCluster:
     """A shard of work: the documents of a cluster, as rows of ``adaptation_documents``.
 
-    ``key``: digest of their ids. ``n_tokens``: their tokens, counted by settings/corpus.tokenizer.
+    ``key``: digest of their ids and of what is skipped of them, if anything is. ``n_tokens``: their tokens, counted by
+    settings/corpus.tokenizer.
     """
 
     key: str
@@ -145,7 +146,8 @@ class ProbedCluster:
 
     @classmethod
     def of(cls, part: pl.DataFrame) -> "ProbedCluster":
-        key = digest(part["doc_id"].to_list())
+        skips = "n_skipped" in part.columns and (part["n_skipped"] > 0).any()
+        key = digest(part.select("doc_id", "n_skipped").rows() if skips else part["doc_id"].to_list())
         return cls(key, part["cluster_id"][0], range_of(part["row"].to_numpy()), int(part["n_tokens"].sum()))
 
 

@@ -25,8 +25,9 @@ from grip_assets.models.files import COLUMN, content_hash, locate
 from grip_assets.models.opening import EncoderFiles
 from grip_assets.runtime.executors import ToDo
 from grip_assets.runtime.progress import worked
-from grip_assets.settings import Embedding, Selection, digest, hashed_values
+from grip_assets.settings import Embedding, Selection, digest, field_names, hashed_values
 from grip_assets.stages.curation.features import must_have_vectors
+from grip_assets.stages.curation.headers import no_header
 from grip_assets.stages.curation.partition import LEAST, enough_documents
 from grip_assets.store.shards import Shards
 from grip_assets.store.tables import RowRange, blocks, matrix, ranges_of, read_range, vectors
@@ -47,11 +48,15 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class EmbedDocuments:
-    """The job: embeds a range of rows of the table ``corpus``. Its unit of progress is a document."""
+    """The job: embeds a range of rows of the table ``corpus``. Its unit of progress is a document.
+
+    ``headers``: the table that says how many characters at the start of each document are skipped; None: none are.
+    """
 
     corpus: str
     encoder: EncoderFiles
     batch_windows: int
+    headers: str | None = None
 
     @property
     def opening(self) -> str:
@@ -63,12 +68,19 @@ class EmbedDocuments:
     def run(self, shard: RowRange) -> pa.Table:
         encoder = self.open()
         rows = read_range(self.corpus, ["doc_id", "text"], shard)
+        skip = read_range(self.headers, ["n_chars"], shard)["n_chars"].to_pylist() if self.headers else [0] * len(rows)
         embedded = []
-        for text in rows["text"]:
-            embedded.append(encoder.embed(text.as_py(), self.batch_windows))
+        for text, start in zip(rows["text"], skip, strict=True):
+            embedded.append(encoder.embed(text.as_py()[start:], self.batch_windows))
             worked(1)
+        keys = [_key(doc, start) for doc, start in zip(rows["doc_id"].to_pylist(), skip, strict=True)]
         counts = {name: pa.array([getattr(e, name) for e in embedded], pa.int64()) for name in COUNTS}
-        return pa.table({"key": rows["doc_id"], "embedding": vectors(np.stack([e.vector for e in embedded])), **counts})
+        return pa.table({"key": keys, "embedding": vectors(np.stack([e.vector for e in embedded])), **counts})
+
+
+def _key(doc_id: str, start: int) -> str:
+    """The name in the shards of a document without its first ``start`` characters. A whole one has its own name."""
+    return f"{doc_id}:{start}" if start else doc_id
 
 
 def sample_of(settings: Embedding, documents: pl.Series) -> np.ndarray:
@@ -97,18 +109,21 @@ def compute(work: Work) -> dict[str, Any]:
     must_have_vectors(SELECTIONS[Selection.of(work.settings).rule].features, work.settings)
     if settings.model == COLUMN:
         return _of_the_pool(work, settings)
-    method = hashed_values(settings.model_copy(update={"sample": None, "seed": 0}), applying=True) | {"model": None}
+    unused = {"sample": None, "seed": 0, "skip_header": None}
+    method = hashed_values(settings.model_copy(update=unused), applying=True) | {"model": None}
     how = digest([stage.code_version, method, facts(work.settings, work.store.root)])  # the model's content is in facts
     fresh = 0
 
     def to_embed(missing: pl.Series) -> ToDo:
         nonlocal fresh
         fresh = len(missing)
-        job = EmbedDocuments(work.files("corpus"), _encoder(settings), settings.batch_windows)
-        there = ranges_of(work.files("corpus"), missing, AT_ONCE, BYTES_AT_ONCE)
+        headers = work.files("headers") if "headers" in work.inputs else None
+        job = EmbedDocuments(work.files("corpus"), _encoder(settings), settings.batch_windows, headers)
+        documents = missing.str.split(":").list.first()
+        there = ranges_of(work.files("corpus"), documents, AT_ONCE, BYTES_AT_ONCE)
         return ToDo(job, there, "embedding", fresh, "documents")
 
-    placed = Shards(work.store, stage.name, how).ready(names, to_embed, work.executor, work.log)
+    placed = Shards(work.store, stage.name, how).ready(_keys(work, names), to_embed, work.executor, work.log)
     totals: Counter[str] = Counter()
 
     def in_corpus_order() -> Iterator[pa.Table]:
@@ -118,11 +133,27 @@ def compute(work: Work) -> dict[str, Any]:
             at += len(block)
             if here_B.any():
                 rows = placed.read(start, start := start + int(here_B.sum())).rename_columns({"key": "doc_id"})
+                if "headers" in work.inputs:  # the names in the shards say what was skipped
+                    rows = rows.set_column(rows.column_names.index("doc_id"), "doc_id", _ids(block, here_B))
                 totals.update({name: int(np.sum(rows[name].to_numpy())) for name in COUNTS})
                 yield rows.append_column("n_tokens", block["n_tokens"].filter(pa.array(here_B)))
 
     work.draft.write_blocks("embeddings", in_corpus_order())
     return {"documents_embedded_now": fresh, "share_embedded": len(names) / len(everything), **totals}
+
+
+def _ids(block: pa.Table, here_B: np.ndarray) -> pa.ChunkedArray:
+    return block["doc_id"].filter(pa.array(here_B))
+
+
+def _keys(work: Work, names: pl.Series) -> pl.Series:
+    """The names in the shards of documents, in their order."""
+    if "headers" not in work.inputs:
+        return names
+    starts = pl.read_parquet(work.files("headers"), columns=["doc_id", "n_chars"])
+    of_names = names.to_frame().join(starts, on="doc_id", how="left", maintain_order="left")
+    cut = pl.format("{}:{}", "doc_id", "n_chars")
+    return of_names.select(pl.when(pl.col("n_chars") > 0).then(cut).otherwise("doc_id"))["doc_id"]
 
 
 def _encoder(settings: Embedding) -> EncoderFiles:
@@ -198,7 +229,8 @@ stage = Stage(
     tables=TABLES,
     checks=CHECKS,
     expensive=True,
-    inputs=("corpus",),
-    reads={"embedding": None},
+    inputs=("corpus", "headers"),
+    reads={"embedding": field_names(Embedding, but=["skip_header"])},
     facts=facts,
+    left_out={"headers": no_header},
 )

@@ -9,9 +9,10 @@ from grip_assets.engine.stage import Stage, Work
 from grip_assets.method.budget.allocation import neyman_probe
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.settings import Probe
+from grip_assets.stages.curation.headers import after_headers, no_header, skips
 from grip_assets.stages.curation.needed import no_quality
 from grip_assets.store.query import query
-from grip_assets.store.tables import texts
+from grip_assets.store.tables import arrow, texts
 
 BLOCK = 1024  # rows of texts that are written at a time
 
@@ -55,15 +56,20 @@ def _write_texts(work: Work, read: pl.DataFrame, drawn: pl.DataFrame) -> None:
     files = work.files("corpus")
     chosen = query("stages/probe_documents", {"probe_set": read, "corpus": files})
     text_of = dict(texts(files, set(chosen["doc_id"])))
+    skip = skips(work, text_of)
+    text_of = after_headers(text_of, skip)
     for name, rows in (
         ("adaptation_documents", chosen),
         ("probe_documents", chosen.join(drawn, on="doc_id", how="semi", maintain_order="left")),
     ):
-        with_text = (
-            part.with_columns(text=pl.Series([text_of[doc] for doc in part["doc_id"]], dtype=pl.String))
-            for part in rows.iter_slices(BLOCK)
-        )
-        work.draft.write_blocks(name, (part.to_arrow(compat_level=pl.CompatLevel.oldest()) for part in with_text))
+        work.draft.write_blocks(name, (arrow(_with_texts(part, text_of, skip)) for part in rows.iter_slices(BLOCK)))
+
+
+def _with_texts(rows: pl.DataFrame, text_of: dict[str, str], skip: dict[str, int] | None) -> pl.DataFrame:
+    texts = rows.with_columns(text=pl.Series([text_of[doc] for doc in rows["doc_id"]], dtype=pl.String))
+    if skip is None:
+        return texts
+    return texts.with_columns(n_skipped=pl.Series([skip[doc] for doc in rows["doc_id"]], dtype=pl.Int64))
 
 
 TABLES = (
@@ -105,7 +111,14 @@ TABLES = (
             Column("language", pl.String, "Language.", ("corpus.language",)),
             Column("source", pl.String, "Path, address or row in the pool.", ("corpus.source",)),
             Column("n_tokens", pl.Int64, "Tokens ℓ(x).", ("corpus.n_tokens",)),
-            Column("text", pl.String, "The document.", ("corpus.text",)),
+            Column("text", pl.String, "The document, without a skipped header.", ("corpus.text", "headers.n_chars")),
+            Column(
+                "n_skipped",
+                pl.Int64,
+                "Characters of its header that are skipped. Only with settings/embedding.skip_header.",
+                ("headers.n_chars",),
+                added=True,
+            ),
         ),
     ),
     Table(
@@ -122,7 +135,14 @@ TABLES = (
             Column("language", pl.String, "Language.", ("corpus.language",)),
             Column("source", pl.String, "Path, address or row in the pool.", ("corpus.source",)),
             Column("n_tokens", pl.Int64, "Tokens ℓ(x).", ("corpus.n_tokens",)),
-            Column("text", pl.String, "The document.", ("corpus.text",)),
+            Column("text", pl.String, "The document, without a skipped header.", ("corpus.text", "headers.n_chars")),
+            Column(
+                "n_skipped",
+                pl.Int64,
+                "Characters of its header that are skipped. Only with settings/embedding.skip_header.",
+                ("headers.n_chars",),
+                added=True,
+            ),
         ),
     ),
 )
@@ -141,8 +161,9 @@ stage = Stage(
     " per cluster.",
     tables=TABLES,
     checks=CHECKS,
-    inputs=("corpus", "clusters", "sigma_k"),
+    inputs=("corpus", "headers", "clusters", "sigma_k"),
     reads={"probe": None},
     unused=no_quality,
-    unused_by=("budget",),
+    unused_by=("budget", "embedding"),
+    left_out={"headers": no_header},
 )

@@ -23,6 +23,7 @@ from grip_assets.method.sampling import keyed_uniform
 from grip_assets.runtime.executors import ToDo
 from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Quality, digest, field_names, hashed_values
+from grip_assets.stages.curation.headers import after_headers, no_header, skips
 from grip_assets.stages.curation.needed import no_quality
 from grip_assets.store.query import query
 from grip_assets.store.shards import Shards
@@ -181,6 +182,7 @@ def _further(
         work.log(f"round {number}: {len(drawn):,} more documents in {drawn['cluster_id'].n_unique()} clusters")
         documents = query("stages/probe_documents", {"probe_set": drawn, "corpus": work.files("corpus")})
         text_of = dict(texts(work.files("corpus"), set(documents["doc_id"])))
+        text_of = after_headers(text_of, skips(work, text_of))
         documents = documents.with_columns(text=pl.Series([text_of[d] for d in documents["doc_id"]], dtype=pl.String))
         more, capped = judged(judge, settings, documents, work.log)
         more = more.filter(pl.col("status").is_not_null()).with_columns(round=pl.lit(number, pl.Int32))
@@ -310,11 +312,12 @@ stage = Stage(
     checks=CHECKS,
     picture=True,
     expensive=True,
-    inputs=("corpus", "clusters", "probe_set"),
+    inputs=("corpus", "headers", "clusters", "probe_set"),
     reads={"quality": field_names(Quality, but=["repeats", "gold"])},  # only judge_report reads these two
     facts=rubric_facts,
     named_by_content=True,
     otherwise="the rubric changed, or documents could not be judged the last time",
     unused=no_quality,
-    unused_by=("budget",),
+    unused_by=("budget", "embedding"),
+    left_out={"headers": no_header},
 )
