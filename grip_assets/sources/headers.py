@@ -123,18 +123,19 @@ def _end_of_lines(text: str, at: int, belongs: Callable[[str], bool]) -> int:
 
 
 def _paragraphs(text: str, start: int, end: int) -> Iterator[Block]:
-    """A comment in paragraphs. Lines without words part them."""
+    """A comment in paragraphs. Lines without words part them, and belong to the one before."""
     words: list[str] = []
-    at = start
+    at, is_apart = start, False
     while at < end:
         line, after = _line(text, at)
         after = min(after, end)
         found = WORDS.findall(text[at:after].lower())
-        if found and not OF_ONE_FILE.search(line.lower()):
-            words += found
-        elif not found and words:
+        if found and is_apart and words:
             yield Block(at, _name(words))
             words = []
+        is_apart = not found
+        if not OF_ONE_FILE.search(line.lower()):
+            words += found
         at = after
     yield Block(end, _name(words) if words else 0)
 
