@@ -68,12 +68,69 @@ class Corpus(Group):
         given=True,
     )
     title: str = knob("", "Name of the pool in reports.", hashed=False, given=True)
+    personal_data: Literal["off", "mask", "reject"] = knob(
+        "off",
+        "E-mail addresses, telephone numbers and IP addresses. mask: each becomes <EMAIL>, <PHONE> or <IP_ADDRESS>."
+        " reject: documents with any are rejected.",
+        added=True,
+    )
+    phone_regions: list[str] = knob(
+        [],
+        "Countries (two letters, such as US) whose telephone numbers are found in their national form too. Numbers that"
+        " begin with + are always found.",
+        when={"personal_data": Not("off")},
+        added=True,
+    )
+    secrets: Literal["off", "mask", "reject"] = knob(
+        "off",
+        "Keys, tokens and passwords in addresses, by the patterns of detect-secrets. mask: each becomes <KEY>. reject:"
+        " documents with any are rejected.",
+        added=True,
+    )
+    licences: bool = knob(
+        False, "Whether the corpus has the column licence: the licence that the head of a document names.", added=True
+    )
+    detect_languages: Literal["off", "prose", "code", "all"] = knob(
+        "off",
+        "Languages that are recognised from the text, where neither the file name nor a column says more. prose: of"
+        " texts. code: of programs. all: both.",
+        added=True,
+    )
+    language_confidence: float = knob(
+        0.5,
+        "Least confidence of a recognised language. Below it the document has no language.",
+        when={"detect_languages": Not("off")},
+        added=True,
+        ge=0,
+        le=1,
+    )
+    languages: list[str] = knob(
+        [],
+        "Languages to keep, such as python or de. With a minus before each: languages to drop. unknown: documents"
+        " without one. Empty: all are kept.",
+        given=True,
+        added=True,
+    )
 
     @field_validator("path")
     @classmethod
     def no_password(cls, value: str | None) -> str | None:
         if value and urlsplit(value).password:  # the path is written to the event log, to tags and to reports
             raise ValueError("holds a password; leave it out, and set the variable FSSPEC_<PROTOCOL>_PASSWORD instead")
+        return value
+
+    @field_validator("languages")
+    @classmethod
+    def keep_or_drop(cls, value: list[str]) -> list[str]:
+        if len({name.startswith("-") for name in value}) > 1:
+            raise ValueError("has languages to keep and languages to drop (with a minus); name only the one or the other")
+        return value
+
+    @field_validator("phone_regions")
+    @classmethod
+    def countries(cls, value: list[str]) -> list[str]:
+        if wrong := [name for name in value if not re.fullmatch("[A-Z]{2}", name)]:
+            raise ValueError(f"has '{wrong[0]}'; a country is two capital letters, such as US")
         return value
 
 

@@ -22,6 +22,9 @@ class Reason(StrEnum):
     UNKNOWN_KIND = "unknown kind"
     DUPLICATE = "duplicate"
     CONTAMINATED = "contaminated"
+    PERSONAL_DATA = "personal data"
+    SECRET = "secret"
+    LANGUAGE = "language"
 
 
 WOULD_READ = {
@@ -35,6 +38,9 @@ WOULD_READ = {
     Reason.BAD_VECTOR: "Check settings/embedding.column: each document needs a vector, of one width and not zero.",
     Reason.UNREADABLE: "Give yourself the right to read them, or take them out of the pool.",
     Reason.CONTAMINATED: "They hold problems of a benchmark: see settings/corpus.benchmarks.",
+    Reason.PERSONAL_DATA: "Mask what is found instead: settings/corpus.personal_data=mask.",
+    Reason.SECRET: "Mask what is found instead: settings/corpus.secrets=mask.",
+    Reason.LANGUAGE: "Check settings/corpus.languages: the detail names the language of each document.",
 }
 """What to do if all documents are rejected, most of them for this reason."""
 
@@ -45,6 +51,8 @@ class RawDocument:
 
     ``decoded_from``: the encoding, if it was not UTF-8. ``kept``: the user's columns (settings/corpus.keep) as JSON.
     ``vector``: the user's own embedding (settings/embedding.column), float32 as bytes. ``doc_id``: a hash of the text.
+    ``found``: what was masked (steps/masking.py), as JSON. ``licence``: an SPDX expression. ``language_confidence``: of a
+    language that was recognised from the text.
     """
 
     text: str
@@ -55,6 +63,9 @@ class RawDocument:
     decoded_from: str | None = None
     kept: str | None = None
     vector: bytes | None = None
+    found: str | None = None
+    licence: str | None = None
+    language_confidence: float | None = None
 
     @cached_property
     def doc_id(self) -> str:
@@ -64,7 +75,7 @@ class RawDocument:
 @dataclass(frozen=True)
 class Rejected:
     """``doc_id``: that of the text, if there is one. ``stands_for``: the document that is kept instead of a duplicate.
-    ``finding``: for a contaminated document, a contamination.Finding."""
+    ``finding``: for a contaminated document, a contamination.Finding. ``found``: as in RawDocument."""
 
     source: str
     reason: Reason
@@ -73,6 +84,7 @@ class Rejected:
     doc_id: str | None = None
     stands_for: str | None = None
     finding: Any = None
+    found: str | None = None
 
 
 def name_of(text: str) -> str:

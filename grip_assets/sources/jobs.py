@@ -33,7 +33,7 @@ BATCH, BATCH_BYTES = 1024, 2 << 20  # documents and bytes of text per batch
 IN_MEMORY = 6 * BATCH_BYTES  # bytes of a batch with its results
 OF_DOCUMENTS = tuple(field.name for field in fields(RawDocument))
 OF_REJECTED = tuple(field.name for field in fields(Rejected))
-TYPES = {"text": pa.large_string(), "n_bytes": pa.int64(), "vector": pa.binary()}
+TYPES = {"text": pa.large_string(), "n_bytes": pa.int64(), "vector": pa.binary(), "language_confidence": pa.float64()}
 READ = pa.schema([(name, TYPES.get(name, pa.string())) for name in dict.fromkeys((*OF_DOCUMENTS, *OF_REJECTED))])
 
 
