@@ -123,7 +123,9 @@ class Corpus(Group):
     @classmethod
     def keep_or_drop(cls, value: list[str]) -> list[str]:
         if len({name.startswith("-") for name in value}) > 1:
-            raise ValueError("has languages to keep and languages to drop (with a minus); name only the one or the other")
+            raise ValueError(
+                "has languages to keep and languages to drop (with a minus); name only the one or the other"
+            )
         return value
 
     @field_validator("phone_regions")

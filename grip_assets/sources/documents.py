@@ -51,8 +51,8 @@ class RawDocument:
 
     ``decoded_from``: the encoding, if it was not UTF-8. ``kept``: the user's columns (settings/corpus.keep) as JSON.
     ``vector``: the user's own embedding (settings/embedding.column), float32 as bytes. ``doc_id``: a hash of the text.
-    ``found``: what was masked (steps/masking.py), as JSON. ``licence``: an SPDX expression. ``language_confidence``: of a
-    language that was recognised from the text.
+    ``found``: what was masked (steps/masking.py), as JSON. ``licence``: an SPDX expression.
+    ``language_confidence``: of a language that was recognised from the text.
     """
 
     text: str

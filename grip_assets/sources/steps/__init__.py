@@ -2,7 +2,7 @@
 
 A step takes a document. It returns the document, a changed one, or a rejection with its reason.
 
-To add a step (personal data, natural language, secrets ...), write a subclass of ``base.Step`` in a file of its own and
+To add a step, write a subclass of ``base.Step`` in a file of its own and
 name it in ``steps_of``, before the ordered steps. Its settings are fields of settings/corpus.
 """
 
@@ -13,6 +13,11 @@ from grip_assets.sources.documents import RawDocument, Rejected
 from grip_assets.sources.steps.base import Outcome, Step
 from grip_assets.sources.steps.contamination import Decontamination
 from grip_assets.sources.steps.copies import ExactCopies
+from grip_assets.sources.steps.languages import DetectLanguages, OfLanguages
+from grip_assets.sources.steps.licences import Licences
+from grip_assets.sources.steps.masking import Masking, Rule
+from grip_assets.sources.steps.personal_data import PersonalData
+from grip_assets.sources.steps.secrets import Secrets
 from grip_assets.sources.steps.widths import OneWidth
 
 __all__ = ["Step", "in_any_order", "in_pool_order", "steps_of"]
@@ -21,7 +26,21 @@ __all__ = ["Step", "in_any_order", "in_pool_order", "steps_of"]
 def steps_of(settings: Corpus) -> list[Step]:
     """The steps that the settings ask for, in their order. Each pass over a pool needs new ones: some have a state."""
     decontamination = [Decontamination(settings.benchmarks)] if settings.benchmarks else []
-    return [*decontamination, OneWidth(), ExactCopies()]
+    return [*_of_languages(settings), *decontamination, *_of_content(settings), OneWidth(), ExactCopies()]
+
+
+def _of_languages(settings: Corpus) -> list[Step]:
+    detected = [DetectLanguages(settings)] if settings.detect_languages != "off" else []
+    return [*detected, *([OfLanguages(settings.languages)] if settings.languages else [])]
+
+
+def _of_content(settings: Corpus) -> list[Step]:
+    """Licences first: a secret or a name in a header may be masked after them."""
+    licences = [Licences()] if settings.licences else []
+    rules = [Rule(Secrets(), settings.secrets == "reject")] if settings.secrets != "off" else []
+    if settings.personal_data != "off":
+        rules.append(Rule(PersonalData(settings.phone_regions), settings.personal_data == "reject"))
+    return [*licences, *([Masking(rules)] if rules else [])]
 
 
 def in_any_order(steps: Sequence[Step], batch: Sequence[Outcome]) -> list[Outcome]:

@@ -105,7 +105,9 @@ def review(text: str, spans: Sequence[Span], starts: Sequence[int]) -> str:
         if span.kind not in first:
             end = start + len(span.placeholder)
             first[span.kind] = " ".join(text[max(start - EXCERPT, 0) : end + EXCERPT].split())
-    return json.dumps({kind: {"n": counts[kind], "example": first[kind]} for kind in sorted(counts)}, ensure_ascii=False)
+    return json.dumps(
+        {kind: {"n": counts[kind], "example": first[kind]} for kind in sorted(counts)}, ensure_ascii=False
+    )
 
 
 def _in_words(spans: Sequence[Span]) -> str:

@@ -37,7 +37,9 @@ PLUGINS = {  # module of detect_secrets.plugins: class, kind in counts, and word
 }
 OF_THE_VALUE = {"aws", "basic_auth", "npm"}  # what their patterns' group holds is the secret, not the whole match
 PIECE, OVERLAP = 2_048, 256  # characters
-WEB_TOKEN = re.compile(r"(?<![\w=-])eyJ[\w=-]{4,}\.[\w=-]{4,}(?:\.[\w=-]+)?", re.A)  # with its signature; the plugin's ends before
+WEB_TOKEN = re.compile(
+    r"(?<![\w=-])eyJ[\w=-]{4,}\.[\w=-]{4,}(?:\.[\w=-]+)?", re.A
+)  # with its signature; the plugin's ends before
 PRIVATE_KEY = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,10} ){0,3}PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-[23]")
 KEY_LINE = re.compile(r"[A-Za-z0-9+/=]{16,}")
 MOST_OF_A_KEY = 20_000  # characters

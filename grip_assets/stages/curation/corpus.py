@@ -7,6 +7,7 @@ is read first is kept. Readers and steps are in sources/.
 
 import hashlib
 import itertools
+import json
 import shutil
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -63,17 +64,31 @@ REJECTED = pa.schema(
         ("stands_for", pa.string()),
     ]
 )
-TO_COUNT = pa.schema([("text", pa.large_string()), ("project", pa.string())])
-SCHEMAS = {"corpus": CORPUS, "held_out": HELD_OUT, "rejected": REJECTED}
-IN_PARTS = ("corpus", "held_out")  # tables with texts; versions share files with the same rows
-NAMED_BY = {  # columns whose hash names the version, and the parts of a table
-    "corpus": tuple(name for name in CORPUS.names if name != "text"),
-    "held_out": tuple(name for name in HELD_OUT.names if name != "text"),
-    "rejected": ("source", "reason", "doc_id"),
+ADDED = {  # columns of the corpus that only some settings have
+    "found": (pa.string(), lambda s: "mask" in (s.personal_data, s.secrets)),
+    "licence": (pa.string(), lambda s: s.licences),
+    "language_confidence": (pa.float64(), lambda s: s.detect_languages != "off"),
 }
+TO_COUNT = pa.schema([("text", pa.large_string()), ("project", pa.string())])
+IN_PARTS = ("corpus", "held_out")  # tables with texts; versions share files with the same rows
 TOKENIZER = "settings/corpus.tokenizer"
 FIRST = 3  # rejected documents that the log shows
 ALL_REJECTED = "rejected.parquet"  # in the data folder, written if a run rejected every document
+
+
+def schemas(settings: Corpus) -> dict[str, pa.Schema]:
+    """The schemas of the tables of documents under these settings."""
+    added = [pa.field(name, kind) for name, (kind, is_asked_for) in ADDED.items() if is_asked_for(settings)]
+    return {
+        "corpus": pa.schema([*CORPUS, *added]),
+        "held_out": pa.schema([*HELD_OUT, *added]),
+        "rejected": REJECTED,
+    }
+
+
+def named_by(schema: pa.Schema) -> tuple[str, ...]:
+    """The columns whose hash names the version, and the parts of a table."""
+    return ("source", "reason", "doc_id") if schema is REJECTED else tuple(n for n in schema.names if n != "text")
 
 
 def pool(settings: Settings) -> DocumentPool:
@@ -105,6 +120,7 @@ def compute(work: Work) -> Result:
     refused = Refused()
     tokens = 0
     findings: list[Finding] = []
+    kinds: Counter[str] = Counter()
     with Tables(work, source.size()) as tables:
         for rows in read_rows(source, settings, counted_by, work.executor):
             tables.write(rows)
@@ -114,6 +130,7 @@ def compute(work: Work) -> Result:
             seen.update({outcome: len(rows[outcome]) for outcome in ("held_out", "rejected")})
             seen["decoded"] += sum(row["decoded_from"] is not None for row in rows["corpus"] + rows["held_out"])
             refused.add(rows["rejected"])
+            kinds.update(kinds_of(rows))
             progress.advance(sum(row["n_bytes"] or 0 for table in rows.values() for row in table))
     progress.finish()
     seen["unknown_kind"] = refused.reasons[Reason.UNKNOWN_KIND]
@@ -122,6 +139,11 @@ def compute(work: Work) -> Result:
         work.log(line)
     more = ("decoded", "unknown_kind")  # outcomes that are listed only if there are any
     intake = {"listed": source.n_listed} | {what: n for what, n in seen.items() if n or what not in more}
+    intake |= {f"with_{kind.replace(' ', '_')}": n for kind, n in sorted(kinds.items())}
+    if kinds:
+        work.log(
+            f"documents with personal data or secrets: {', '.join(f'{n:,} {k}' for k, n in sorted(kinds.items()))}"
+        )
     work.draft.write("intake", pl.DataFrame({"outcome": list(intake), "n": list(intake.values())}))
     found = contamination(settings.benchmarks, findings)
     work.draft.write("contamination", found)
@@ -167,19 +189,27 @@ def _rows(batch: list[RawDocument | Rejected], counted: pa.Table) -> dict[str, l
     return rows
 
 
+def kinds_of(rows: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    """Each kind of personal data and secrets, once for each document in which it was found."""
+    for row in itertools.chain.from_iterable(rows.values()):
+        if row["found"]:
+            yield from json.loads(row["found"])
+
+
 class Tables:
     """Writes the tables of documents, and hashes their rows for the name of the version."""
 
     def __init__(self, work: Work, pool_bytes: int):
         self.draft, self.stack = work.draft, ExitStack()
         self.versions, self.part_size = work.store.root / stage.name, part_size(pool_bytes)
-        self.hashes = {name: hashlib.sha256() for name in SCHEMAS}
+        self.schemas = schemas(Corpus.of(work.settings))
+        self.hashes = {name: hashlib.sha256() for name in self.schemas}
         self.vectors: TableWriter | None = None
 
     def __enter__(self) -> "Tables":
         self.parts = {
             name: self.stack.enter_context(
-                PartsWriter(self.draft.folder / name, SCHEMAS[name], self.versions, self.part_size)
+                PartsWriter(self.draft.folder / name, self.schemas[name], self.versions, self.part_size)
             )
             for name in IN_PARTS
         }
@@ -193,9 +223,10 @@ class Tables:
 
     def write(self, rows: dict[str, list[dict[str, Any]]]) -> None:
         for name, of_table in rows.items():
-            said = [repr([row[column] for column in NAMED_BY[name]]) for row in of_table]
+            columns = named_by(self.schemas[name])
+            said = [repr([row[column] for column in columns]) for row in of_table]
             self.hashes[name].update("\n".join([*said, ""]).encode())
-            table = pa.Table.from_pylist(of_table, schema=SCHEMAS[name])
+            table = pa.Table.from_pylist(of_table, schema=self.schemas[name])
             if name in IN_PARTS:
                 self.parts[name].write(table, said, [row["n_bytes"] for row in of_table])
             else:
@@ -291,7 +322,9 @@ TABLES = (
         (
             Column("doc_id", pl.String, "Hash of the text. It names the document in every table."),
             Column("text", pl.String, "The document."),
-            Column("language", pl.String, "Language, from a column of the pool or from the file name."),
+            Column(
+                "language", pl.String, "Language, from a column of the pool, the file name or, if asked for, the text."
+            ),
             Column("source", pl.String, "Path, address or row in the pool."),
             Column("n_bytes", pl.Int64, "Bytes of the text in UTF-8."),
             Column("n_tokens", pl.Int64, "Tokens ℓ(x), counted by settings/corpus.tokenizer."),
@@ -300,6 +333,26 @@ TABLES = (
                 "kept",
                 pl.String,
                 "The columns that settings/corpus.keep names, as JSON. An export has each as a column.",
+            ),
+            Column(
+                "found",
+                pl.String,
+                "What was masked, as JSON: for each kind the number and the place of the first one, masked. Only with"
+                " settings/corpus.personal_data or secrets.",
+                added=True,
+            ),
+            Column(
+                "licence",
+                pl.String,
+                "SPDX expression of the licence that its head names. Only with settings/corpus.licences.",
+                added=True,
+            ),
+            Column(
+                "language_confidence",
+                pl.Float64,
+                "Confidence from 0 to 1 of a language that was recognised from the text; null for others. Only with"
+                " settings/corpus.detect_languages.",
+                added=True,
             ),
         ),
     ),
@@ -311,7 +364,7 @@ TABLES = (
                 "reason",
                 pl.String,
                 "Why it is not in the corpus: duplicate, contaminated, binary, invalid utf-8, empty, too large,"
-                " unreadable, unknown kind, bad json or missing field.",
+                " unreadable, unknown kind, bad json, missing field, personal data, secret or language.",
             ),
             Column("detail", pl.String, "Details of the reason."),
             Column("n_bytes", pl.Int64, "Bytes that were read."),
@@ -330,7 +383,7 @@ TABLES = (
                 "outcome",
                 pl.String,
                 "listed, read, kept, held_out or rejected. If there are any, also decoded (from another encoding than"
-                " UTF-8) and unknown_kind.",
+                " UTF-8), unknown_kind, and with_email, with_phone and other kinds of personal data and secrets.",
             ),
             Column("n", pl.Int64, "Number of documents."),
         ),
@@ -340,7 +393,9 @@ TABLES = (
         (
             Column("doc_id", pl.String, "Hash of the text."),
             Column("text", pl.String, "The document. Its project is set aside for evaluation."),
-            Column("language", pl.String, "Language, from a column of the pool or from the file name."),
+            Column(
+                "language", pl.String, "Language, from a column of the pool, the file name or, if asked for, the text."
+            ),
             Column("source", pl.String, "Path, address or row in the pool."),
             Column("n_bytes", pl.Int64, "Bytes of the text in UTF-8."),
             Column("n_tokens", pl.Int64, "Tokens, counted by settings/corpus.tokenizer."),
@@ -351,6 +406,26 @@ TABLES = (
                 "The columns that settings/corpus.keep names, as JSON. An export has each as a column.",
             ),
             Column("project", pl.String, "The document's project. A project is held out as a whole."),
+            Column(
+                "found",
+                pl.String,
+                "What was masked, as JSON: for each kind the number and the place of the first one, masked. Only with"
+                " settings/corpus.personal_data or secrets.",
+                added=True,
+            ),
+            Column(
+                "licence",
+                pl.String,
+                "SPDX expression of the licence that its head names. Only with settings/corpus.licences.",
+                added=True,
+            ),
+            Column(
+                "language_confidence",
+                pl.Float64,
+                "Confidence from 0 to 1 of a language that was recognised from the text; null for others. Only with"
+                " settings/corpus.detect_languages.",
+                added=True,
+            ),
         ),
     ),
     Table(
