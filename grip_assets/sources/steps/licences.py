@@ -6,11 +6,11 @@ which stands in a file of its own, is not passed on to its other files.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from grip_assets.extras import must_have
+from grip_assets.runtime import opened
 from grip_assets.sources.documents import RawDocument
 from grip_assets.sources.steps.base import Outcome, Step
 
@@ -53,7 +53,6 @@ GNU = ("AGPL-3.0", "LGPL-2.0", "LGPL-2.1", "LGPL-3.0", "GPL-2.0", "GPL-3.0")
 class Licences(Step):
     def __init__(self) -> None:
         must_have("clean", "settings/corpus.licences", "license_expression")
-        self.valid = _validator()
 
     def one(self, document: RawDocument) -> Outcome:
         found = self.licence_of(document.text)
@@ -62,7 +61,7 @@ class Licences(Step):
     def licence_of(self, text: str) -> str | None:
         head = text[:MOST_CHARACTERS]
         for tag in TAG.finditer(head):
-            if expression := self.valid(tag[1]):
+            if expression := valid(tag[1]):
                 return expression
         return of_sentences(head)
 
@@ -81,18 +80,19 @@ def _gnu(name: str, plain: str) -> str:
     return full + CLASSPATH[1] if name == "GPL-2.0" and CLASSPATH[0] in plain else full
 
 
-def _validator() -> Callable[[str], str | None]:
-    from license_expression import ExpressionError, get_spdx_licensing  # an extra
+def valid(said: str) -> str | None:
+    """The expression as SPDX writes it; None if it is none, or names a licence that SPDX does not have."""
+    from license_expression import ExpressionError  # an extra
 
-    licensing: Any = get_spdx_licensing()
+    words = said.strip().rstrip("*/-># ").strip()
+    try:
+        found = opened.get("spdx", _open_licensing).parse(words, validate=True, strict=True)
+    except (ExpressionError, ValueError):
+        return None
+    return None if found is None else str(found)
 
-    def valid(said: str) -> str | None:
-        """The expression as SPDX writes it; None if it is none, or names a licence that SPDX does not have."""
-        words = said.strip().rstrip("*/-># ").strip()
-        try:
-            found = licensing.parse(words, validate=True, strict=True)
-        except (ExpressionError, ValueError):
-            return None
-        return str(found) if found else None
 
-    return valid
+def _open_licensing() -> Any:
+    from license_expression import get_spdx_licensing  # an extra
+
+    return get_spdx_licensing()

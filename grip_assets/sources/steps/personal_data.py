@@ -14,8 +14,9 @@ from grip_assets.sources.documents import Reason
 from grip_assets.sources.steps.masking import Span, TooMany
 
 EMAIL = re.compile(
-    r"(?<![\w.%+-])[A-Za-z0-9_][\w.%+-]{0,63}@((?:[A-Za-z0-9-]{1,63}\.){1,8})([A-Za-z]{2,24})(?![\w-])", re.A
+    r"(?<![\w.%+${-])[A-Za-z0-9_][\w.%+-]{0,63}@((?:[A-Za-z0-9-]{1,63}\.){1,8})([A-Za-z]{2,24})(?![\w-])", re.A
 )
+OF_A_URL = re.compile(r"://[^\s/@]{0,64}$")  # user and password before the name of a host
 NOBODY = re.compile(r"(?:noreply|no-reply|donotreply|git|svn|hg|user|username|you|me|name|foo|bar|nobody|root)@", re.I)
 EXAMPLES = re.compile(r"(?:^|\.)(?:example|test|invalid|localhost|domain|foo|bar|yourdomain|mydomain)\.$", re.I)
 INTERNATIONAL = re.compile(r"(?<![\w+.])\+[1-9][\d ().\-/\u00a0]{5,24}\d(?!\w)", re.A)
@@ -51,7 +52,8 @@ class PersonalData:
             return
         for match in EMAIL.finditer(text):
             is_example = NOBODY.match(match[0]) or EXAMPLES.search(match[1])
-            if match[2].lower() in self.top_level and not is_example:
+            before = text[max(match.start() - 64, 0) : match.start()]
+            if match[2].lower() in self.top_level and not is_example and not OF_A_URL.search(before):
                 yield match.span()
 
     def _phones(self, text: str) -> Iterator[tuple[int, int]]:
