@@ -32,7 +32,7 @@ def test_loading_imports_nothing_heavy():
 
 
 def test_the_chain_is_the_one_of_the_design():
-    chain = """corpus near_duplicates embeddings partition student clusters taxonomy sigma_k probe_set quality_scores adaptation_deltas budgets
+    chain = """corpus near_duplicates headers embeddings partition student clusters taxonomy sigma_k probe_set quality_scores adaptation_deltas budgets
         densities subset"""
     assert [s.name for s in STAGES.values() if s.group == "curation"] == chain.split()
     graph = defs.resolve_asset_graph()
@@ -67,6 +67,7 @@ def test_a_stage_declares_a_picture_where_there_is_one_to_draw():
 
 UNUSED = (
     "near_duplicates",
+    "headers",
     "student",
     "balance",
     "redundancy",

@@ -28,7 +28,8 @@ BLOCKS = pa.list_(pa.struct([("end", pa.int32()), ("name", pa.uint64())]))
 
 def no_header(settings: Settings) -> str:
     """Why the heads of documents are not compared; "" if shared ones are skipped."""
-    return "" if Embedding.of(settings).skip_header is not None else "settings/embedding.skip_header is null"
+    skips = "embedding" in settings and Embedding.of(settings).skip_header is not None
+    return "" if skips else "settings/embedding.skip_header is null"
 
 
 @dataclass(frozen=True)
