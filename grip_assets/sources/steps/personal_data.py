@@ -57,8 +57,8 @@ class PersonalData:
                 yield match.span()
 
     def _phones(self, text: str) -> Iterator[tuple[int, int]]:
-        patterns = [(INTERNATIONAL, [None])] if "+" in text else []
-        patterns += [(NATIONAL, list(self.regions))] if self.regions else []
+        patterns: list[tuple[re.Pattern[str], Sequence[str | None]]] = [(INTERNATIONAL, [None])] if "+" in text else []
+        patterns += [(NATIONAL, self.regions)] if self.regions else []
         checked = 0
         for pattern, regions in patterns:
             for match in pattern.finditer(text):
