@@ -17,6 +17,7 @@ from grip_assets.engine.stage import Stage, Work
 from grip_assets.method.statistics import Estimate, mean, rank_agreement, verdict
 from grip_assets.settings import Adaptation, Budget, Mixing
 from grip_assets.stages.curation.budgets import budgets_under, measured_under
+from grip_assets.stages.curation.headers import no_header
 from grip_assets.stages.curation.needed import no_mixture
 from grip_assets.stages.evaluation.strategies import strategy
 from grip_assets.stages.mixing import mixture_runs
@@ -210,6 +211,7 @@ stage = Stage(
     expensive=True,
     inputs=(
         "corpus",
+        "headers",
         "embeddings",
         "partition",
         "student",
@@ -229,5 +231,6 @@ stage = Stage(
     },
     group="evaluation",
     unused=no_mixture,
-    unused_by=("budget",),
+    unused_by=("budget", "embedding"),
+    left_out={"headers": no_header},
 )

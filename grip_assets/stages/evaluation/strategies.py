@@ -42,6 +42,7 @@ from grip_assets.stages.curation import partition
 from grip_assets.stages.curation.budgets import measured_under
 from grip_assets.stages.curation.densities import densities_under
 from grip_assets.stages.curation.features import PoolFeatures, feature_facts, must_be_ready
+from grip_assets.stages.curation.headers import no_header
 from grip_assets.stages.curation.needed import no_attribution
 from grip_assets.stages.curation.subset import subset_under
 from grip_assets.stages.mixing import mixture, mixture_domains, mixture_runs
@@ -402,6 +403,7 @@ stage = Stage(
     expensive=True,
     inputs=(
         "corpus",
+        "headers",
         "embeddings",
         "partition",
         "student",
@@ -413,7 +415,10 @@ stage = Stage(
         *MIXING,
         *ATTRIBUTION,
     ),
-    left_out=dict.fromkeys((*MIXING, "mixing"), no_learned_budget) | dict.fromkeys(ATTRIBUTION, no_attributed_strategy),
+    unused_by=("embedding",),
+    left_out={"headers": no_header}
+    | dict.fromkeys((*MIXING, "mixing"), no_learned_budget)
+    | dict.fromkeys(ATTRIBUTION, no_attributed_strategy),
     reads={
         "corpus": ("benchmarks",),
         "clustering": partition.stage.reads["clustering"],

@@ -20,6 +20,7 @@ from grip_assets.method.agreement import overlap, overlap_by_chance, rank_correl
 from grip_assets.settings import Clustering, Reports
 from grip_assets.stages.curation.budgets import measured
 from grip_assets.stages.curation.features import PoolFeatures
+from grip_assets.stages.curation.headers import no_header
 from grip_assets.stages.curation.needed import no_attribution, no_mixture
 from grip_assets.stages.curation.quality_scores import stage as quality_scores
 from grip_assets.stages.curation.subset import subset_under
@@ -171,6 +172,7 @@ stage = Stage(
     expensive=True,
     inputs=(
         "corpus",
+        "headers",
         "embeddings",
         "partition",
         "student",
@@ -194,6 +196,7 @@ stage = Stage(
         "selection": None,
         "reports": ("stability_seeds",),
     },
-    left_out=dict.fromkeys(MIXING, no_mixture) | dict.fromkeys(ATTRIBUTION, no_attribution),
+    unused_by=("embedding",),
+    left_out={"headers": no_header} | dict.fromkeys(MIXING, no_mixture) | dict.fromkeys(ATTRIBUTION, no_attribution),
     group="reports",
 )
