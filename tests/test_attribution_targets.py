@@ -112,12 +112,41 @@ def test_a_language_whose_items_are_all_copies_is_left_out_and_the_log_says_so(t
 
 
 def test_weights_of_targets_are_ones_unless_they_are_set_and_a_wrong_name_is_refused():
-    settings = validate("attribution", {"target_weights": ["b=0.5", "c=0"]})
+    sets = {"target_sets": ["b=here", "c=there"]}
+    settings = validate("attribution", {**sets, "target_weights": ["b=0.5", "c=0"]})
     assert weights_of(["a", "b", "c"], settings) == [1.0, 0.5, 0.0]
     with pytest.raises(GripError, match=r"names 'c', and there is no such target. There are: a, b"):
         weights_of(["a", "b"], settings)
     with pytest.raises(GripError, match="the weight 0"):
-        weights_of(["c"], validate("attribution", {"target_weights": ["c=0"]}))
+        weights_of(["c"], validate("attribution", {**sets, "target_weights": ["c=0"]}))
+    with pytest.raises(GripError, match=r"there is no target 'humanevil'. Did you mean 'humaneval'\?"):
+        validate("attribution", {"target_weights": ["humanevil=2"]})
+    with pytest.raises(GripError, match="there is no target 'held_out:go'. Choose one of: humaneval"):
+        validate("attribution", {"target_weights": ["held_out:go=2"]})
+    assert validate("attribution", {"targets": ["held_out"], "target_weights": ["held_out:go=2"]}).weights
+
+
+def test_a_weight_that_no_target_can_have_is_refused_before_anything_runs(tmp_path):
+    def planned(benchmarks=("humaneval",), **changes):
+        settings = {
+            "attribution": validate("attribution", changes), "corpus": validate("corpus", {"benchmarks": [*benchmarks]}),
+        }  # fmt: skip
+        return STAGES["attribution_targets"].facts(settings, tmp_path)
+
+    assert planned(target_weights=["humaneval=2"])
+    with pytest.raises(GripError, match="names 'humaneval', which settings/corpus.benchmarks does not name"):
+        planned((), target_weights=["humaneval=2"])
+    with pytest.raises(GripError, match="every target the weight 0"):
+        planned(target_weights=["humaneval=0"])
+
+
+def test_a_source_that_trials_must_choose_is_refused_without_trials():
+    from grip_assets.settings import changes
+
+    settings = {"attribution": validate("attribution", {})}
+    with pytest.raises(GripError, match=r"attribution.choose cannot be 'none': with attribution.source=auto"):
+        changes.changed(settings, {"attribution": {"source": "auto"}})
+    assert changes.changed(settings, {"attribution": {"source": "auto", "choose": "lcb"}})
 
 
 def test_the_stage_is_unused_unless_documents_are_attributed(tmp_path):

@@ -9,7 +9,7 @@ import re
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import field_validator
+from pydantic import ValidationInfo, field_validator
 
 from grip_assets import profiles
 from grip_assets.settings.fields import Has, Not, knob, nearest, size, trait
@@ -1288,14 +1288,29 @@ class Attribution(Group):
 
     @field_validator("target_weights")
     @classmethod
-    def named_weights(cls, value: list[str]) -> list[str]:
+    def named_weights(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        sets = [_named(text)[0] for text in info.data.get("target_sets", [])]
+        wanted = {"benchmarks": BENCHMARKS, "held_out": ("held_out",)}
+        known = [*sets, *(name for target in info.data.get("targets", []) for name in wanted[target])]
         for name, weight in map(_named, value):
+            if name not in known and not (name.startswith("held_out:") and "held_out" in known):
+                raise ValueError(f"there is no target '{name}'. {nearest(name, dict.fromkeys(known))}")
             try:
                 fine = 0 <= float(weight) < float("inf")
             except ValueError:
                 fine = False
             if not fine:
                 raise ValueError(f"the weight of '{name}' is '{weight}', and must be a number from 0 on")
+        return value
+
+    @field_validator("choose")
+    @classmethod
+    def auto_is_chosen(cls, value: str, info: ValidationInfo) -> str:
+        if value == "none" and info.data.get("source") == "auto":
+            raise ValueError(
+                "with attribution.source=auto, trials must choose among the candidates. Set attribution.choose to"
+                " bootstrap, or attribution.source to one of them"
+            )
         return value
 
     @field_validator("gammas")

@@ -24,7 +24,7 @@ def pool() -> Pool:
 def members(pool: Pool, kind: str, number: int = 0, size: int = SIZE) -> tuple[np.ndarray, int]:
     order_N, copies = order(pool, Trial("check", kind, size, number, -1), 0)
     assert sorted(order_N) == list(range(N)), "every document has its place"
-    first_M = candidates(order_N, pool.tokens_N, copies, 1.5 * size)
+    first_M = candidates(order_N, pool.tokens_N, copies, size)
     return first_M[fitted(pool.tokens_N[first_M], copies, size)], copies
 
 
@@ -76,6 +76,24 @@ def test_more_subsets_keep_those_before_and_no_role_shares_one(pool):
     assert len(set(drawn)) == 7
     names = [trial.name for trial in many]
     assert set(repeated(names, 3, 0)) < set(repeated(names, 6, 0)) and len(repeated(names, 99, 0)) == 22
+
+
+@pytest.mark.parametrize("kind", [t.UNIFORM, *t.STRUCTURED])
+def test_documents_that_are_longer_than_the_subset_do_not_keep_it_from_being_filled(pool, kind):
+    """Most tokens of a pool may be in a few long documents. Wherever these come first, shorter ones fill the subset."""
+    long_N = np.where(np.random.default_rng(1).random(N) < 0.5, 90_000, pool.tokens_N)
+    longer = Pool(pool.ids, long_N, pool.cluster_N, pool.language_N)
+    for number in range(12):
+        rows_M, copies = members(longer, kind, number)
+        filled = longer.tokens_N[rows_M].sum() * copies
+        assert 0.9 * SIZE <= filled <= SIZE
+
+
+def test_documents_that_fit_are_looked_at_until_they_are_half_as_many_again():
+    tokens = np.array([500, 40, 90, 120, 30, 2, 60])
+    assert candidates(np.arange(7), tokens, 1, 100).tolist() == [1, 2, 3, 4], "120 may fit all the same"
+    assert candidates(np.arange(7), tokens, 2, 100).tolist() == [1, 4, 5, 6], "each of them twice"
+    assert candidates(np.arange(2), tokens, 1, 100).tolist() == [1], "a pool that has too few"
 
 
 def test_a_document_longer_than_the_subset_is_passed_over():

@@ -26,6 +26,7 @@ COPIES = (2, 4, 8)  # of each document of a subset with duplicates
 BANDS = 3  # of length, each with the same number of tokens
 LARGEST_SHARE = 0.5  # of the pool that a subset may be: larger ones are nearly the same
 CLOSE = 0.98  # of its size: a subset is then full
+MORE = 1.5  # of its size: documents that are looked at, since some do not fit
 
 
 @dataclass(frozen=True)
@@ -165,10 +166,15 @@ def _in_turn(cluster_N: np.ndarray, rank_K: np.ndarray, by_u_N: np.ndarray) -> n
     return by_u_N[np.lexsort((rank_N, turn_N, rank_N >= last))]
 
 
-def candidates(order_N: np.ndarray, tokens_N: np.ndarray, copies: int, size: float) -> np.ndarray:
-    """The first documents that have ``size`` tokens together."""
-    so_far_N = np.cumsum(tokens_N[order_N]) * copies
-    return order_N[: int(np.searchsorted(so_far_N, size)) + 1]
+def candidates(order_N: np.ndarray, tokens_N: np.ndarray, copies: int, size: int) -> np.ndarray:
+    """The first documents of which those that fit into ``size`` have half as much again, since sizes are estimates.
+
+    Documents that are longer do not count, however many come first. Those that may fit all the same are among them.
+    """
+    long_N = tokens_N[order_N] * copies
+    so_far_N = np.cumsum(np.where(long_N <= size, long_N, 0))
+    stop = int(np.searchsorted(so_far_N, MORE * size)) + 1
+    return order_N[:stop][long_N[:stop] <= MORE * size]
 
 
 def fitted(tokens_M: np.ndarray, copies: int, size: int) -> np.ndarray:

@@ -42,7 +42,7 @@ def compute(work: Work) -> dict[str, Any]:
     targets = work.frame("target_sketches")["target"].unique(maintain_order=True).to_list()
     weights = weights_of(targets, settings)
     trials = _trials(work, documents["doc_id"], targets, settings)
-    sketches = Sketches(work, documents, trials.members if trials else [])
+    sketches = Sketches(work, documents, trials)
     grid = configurations(settings)
     predicted, sketched = sketches.predictions(grid)
     aimed = [t for t, weight in enumerate(weights) if weight > 0]
@@ -485,7 +485,7 @@ CHECKS = (
 
 stage = Stage(
     name="attribution",
-    code_version="1",
+    code_version="2",
     compute=compute,
     description="How much each document helps with each target, by the sketches of the configuration in"
     " `attribution_choice`. `attribution_fidelity` says how well each configuration and each baseline predicts"

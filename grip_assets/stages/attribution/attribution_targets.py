@@ -173,7 +173,21 @@ def _without_useless_values(work: Work, items: pl.DataFrame) -> pl.DataFrame:
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
     attribution, corpus = Attribution.of(settings), Corpus.of(settings)
     named = corpus.benchmarks if "benchmarks" in attribution.targets else []
+    _must_weigh_targets(attribution, named)
     return {"benchmarks": [benchmarks.content_hash(name) for name in named], "sets": _contents(attribution, corpus)}
+
+
+def _must_weigh_targets(attribution: Attribution, named: Sequence[str]) -> None:
+    """GripError if a weight is that of a benchmark which corpus.benchmarks does not name, or if all weights are 0."""
+    known = [*named, *attribution.paths]
+    others = [name for name in attribution.weights if name not in known and not name.startswith(HELD_OUT)]
+    if others:
+        raise GripError(
+            f"settings/attribution.target_weights names '{others[0]}', which settings/corpus.benchmarks does not name."
+            f" Add it there, or take the weight away."
+        )
+    if HELD_OUT not in attribution.targets and known:
+        weights_of(known, attribution)
 
 
 def _contents(attribution: Attribution, corpus: Corpus) -> dict[str, Any]:

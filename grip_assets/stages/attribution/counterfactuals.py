@@ -41,7 +41,6 @@ from grip_assets.training.runs import Encode, Run, Selected, run_on
 NAME = "counterfactuals"
 VERSION = "1"  # of the kept trainings; raise it when one of them changes for the same inputs
 SAMPLED = 256  # documents by which the model's tokens are compared with those of the corpus
-MORE = 1.5  # of the size of a subset: documents that are looked at, since some do not fit
 AT_ONCE = 4096  # documents that are encoded at once
 FAILED = 1 / 3  # a larger share of failed trainings is no accident
 SUBSET = ["subset_id", "block", "role", "kind", "size"]
@@ -104,7 +103,7 @@ def _subsets(work: Work, settings: Attribution, start: Start) -> pl.DataFrame:
     considered = []
     for trial in wanted:
         order_N, copies = order(pool, trial, settings.seed)
-        considered.append((candidates(order_N, pool.tokens_N, copies, MORE * trial.size), copies))
+        considered.append((candidates(order_N, pool.tokens_N, copies, trial.size), copies))
     exact_N = _exact_tokens(work, pool, considered, encode)
     parts = [_rows(pool, trial, *of, exact_N, start) for trial, of in zip(wanted, considered, strict=True)]
     return pl.concat(parts).select(stage.schema("trial_subsets").names())
@@ -172,7 +171,8 @@ def _rows(pool: Pool, trial: Trial, rows_M: np.ndarray, copies: int, exact_N: np
     if tokens_M[taken_M].sum() * copies <= start.context:
         raise GripError(
             f"No {trial.kind} subset of {trial.size:,} tokens has documents for one window of"
-            f" {start.context:,} tokens: documents are too long for it. Raise settings/attribution.trial_tokens."
+            f" {start.context:,} tokens: documents are too long for it{_times(copies)}. Raise"
+            " settings/attribution.trial_tokens."
         )
     return pl.DataFrame(
         {
@@ -187,6 +187,10 @@ def _rows(pool: Pool, trial: Trial, rows_M: np.ndarray, copies: int, exact_N: np
         },
         schema_overrides={"block": pl.Int32, "size": pl.Int64, "repeats": pl.Int64},
     ).sort("doc_id")
+
+
+def _times(copies: int) -> str:
+    return f", each {copies} times" if copies > 1 else ""
 
 
 def _must_fill_a_window(settings: Attribution, start: Start) -> None:
@@ -388,7 +392,7 @@ CHECKS = (
 
 stage = Stage(
     name=NAME,
-    code_version="1",
+    code_version="2",
     compute=compute,
     description="Subsets of the pool (`trial_subsets`), and what each is worth to each target (`utilities`): a model is"
     " retrained on it, and its loss is compared with that of the start. Each training is kept. Not used unless"

@@ -71,7 +71,7 @@ def _evidence(
     found = Evidence(
         [np.searchsorted(rows_U, rows) for rows in check.members],
         check.ids,
-        sketches.tokens_N[rows_U],
+        check.tokens_N[rows_U],
         len(sketches.targets),
         calibration_members=[np.searchsorted(rows_U, rows) for rows in calibration.members] or None,
         calibration_utility_TS=calibration.utility_TS if calibration.members else None,

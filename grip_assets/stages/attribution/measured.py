@@ -20,7 +20,8 @@ class Trials:
 
     ``members``: rows of the table ``clusters`` of each subset's documents; a row that is listed twice counts twice.
     ``utility_TS``: mean over the seeds of settings/attribution, NaN where no training went well. ``first_TS`` and
-    ``again_TS``: under the first seed and under the last; NaN without a second one.
+    ``again_TS``: under the first seed and under the last; NaN without a second one. ``tokens_N``: what the retrained
+    model reads of each document, by which a subset's documents are weighed; 0 for one that is in no subset.
     """
 
     ids: list[str]
@@ -32,6 +33,7 @@ class Trials:
     utility_TS: np.ndarray
     first_TS: np.ndarray
     again_TS: np.ndarray
+    tokens_N: np.ndarray
 
     def only(self, role: str) -> "Trials":
         """The subsets of one role that have a utility on some target."""
@@ -46,6 +48,7 @@ class Trials:
             self.utility_TS[:, kept],
             self.first_TS[:, kept],
             self.again_TS[:, kept],
+            self.tokens_N,
         )
 
 
@@ -62,6 +65,8 @@ def trials_of(
     if placed["row"].null_count():
         raise GripError("A trial has a document that is not in the pool. Materialize counterfactuals again.")
     placed = placed.sort("subset_id", "row")
+    tokens_N = np.zeros(len(documents))
+    tokens_N[placed["row"].to_numpy()] = placed["n_tokens"].to_numpy()
     every = placed[np.repeat(np.arange(len(placed)), placed["repeats"].to_numpy())]
     by_id = every.group_by("subset_id", maintain_order=True)
     rows = by_id.agg("row", pl.first("role", "kind", "size", "block"))
@@ -77,6 +82,7 @@ def trials_of(
         mean_TS,
         first_TS,
         again_TS,
+        tokens_N,
     )
 
 

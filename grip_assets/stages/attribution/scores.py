@@ -16,6 +16,7 @@ from grip_assets.engine.stage import Work
 from grip_assets.errors import GripError
 from grip_assets.method.attribution.choice import MATCHED, Configuration
 from grip_assets.method.attribution.surrogate import Pool, memberships, pool_of, scale, unit, utility
+from grip_assets.stages.attribution.measured import Trials
 from grip_assets.store.sketches import rows_of_source, sketch_blocks
 
 
@@ -40,17 +41,24 @@ class Sketched:
 
 class Sketches:
     """The sketches of a pool. ``documents``: doc_id, cluster_id and n_tokens, in the order of the table ``clusters``.
-    ``members``: the documents of each trial. ``share``: of the pool, of a typical subset."""
+    ``share``: of the pool, of a typical subset.
 
-    def __init__(self, work: Work, documents: pl.DataFrame, members: Sequence[np.ndarray], share: float = 0.1):
+    Documents of a trial are weighed by the tokens that the retrained model reads, those of the pool and of clusters by
+    the tokens of the corpus, in which budgets are."""
+
+    def __init__(self, work: Work, documents: pl.DataFrame, trials: Trials | None, share: float = 0.1):
+        from scipy.sparse import vstack  # slow to import
+
         self.files, self.documents, self.share = work.files("sketches"), documents, share
         self.tokens_N = documents["n_tokens"].to_numpy().astype(np.float64)
         self.targets_table = work.frame("target_sketches")
         sizes_K = documents.group_by("cluster_id", maintain_order=True).len()["len"].to_numpy().astype(np.int64)
         stops_K = np.cumsum(sizes_K)
         clusters = [np.arange(stop - size, stop) for size, stop in zip(sizes_K, stops_K, strict=True)]
+        members = trials.members if trials else []
         self.trials, self.clusters = len(members), len(clusters)
-        self.weights = memberships([*members, *clusters], self.tokens_N).tocsc()  # blocks are columns
+        of_trials = memberships(members, trials.tokens_N if trials else self.tokens_N)
+        self.weights = vstack([of_trials, memberships(clusters, self.tokens_N)]).tocsc()  # blocks are columns
 
     @property
     def targets(self) -> list[str]:
