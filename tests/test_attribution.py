@@ -76,6 +76,7 @@ class Attributed(Folder):
 
     def plant_trials(self, inputs):
         tokens_N = self.documents["n_tokens"].to_numpy()
+        self.read_N = tokens_N + 50 * (np.arange(len(tokens_N)) % 3)  # tokens of the model are others than the corpus'
         rows, members, utilities = [], [], []
         for s in range(SUBSETS):
             weight_N = np.where(np.arange(len(tokens_N)) % 2 == 0, s % 10 + 1, 5.0)
@@ -83,12 +84,12 @@ class Attributed(Folder):
             members.append(chosen)
             role = "calibration" if s < SUBSETS // 2 else "check"
             name, kind = f"{role} {KINDS[s % 5]} {s}", KINDS[s % 5]
-            rows += [(name, s % 4, role, kind, 1000, self.documents["doc_id"][int(row)], 1) for row in chosen]
+            rows += [(name, s % 4, role, kind, 1000, self.documents["doc_id"][int(row)], 1, int(self.read_N[row])) for row in chosen]
         phi_NF, target_TF = self.phi["full"], self.target_TF["full"]
         pool = surrogate.pool_of([(phi_NF, tokens_N)])
         target_TF = surrogate.unit(target_TF)
         scale_T = surrogate.scale(target_TF, pool)
-        means_SF = surrogate.means(phi_NF, tokens_N, members)
+        means_SF = surrogate.means(phi_NF, self.read_N, members)
         self.utility_TS = surrogate.utility(target_TF, means_SF, 1.0, scale_T)
         spread = self.noise * self.utility_TS.std()
         names = list(dict.fromkeys(row[0] for row in rows))
@@ -99,7 +100,7 @@ class Attributed(Folder):
                     value = None if lost else self.utility_TS[t, s] + spread * self.rng.normal()
                     utilities.append((name, seed, target, value, "the loss is not finite" if lost else None))
         subsets = pl.DataFrame(
-            rows, ["subset_id", "block", "role", "kind", "size", "doc_id", "repeats"], orient="row"
+            rows, ["subset_id", "block", "role", "kind", "size", "doc_id", "repeats", "n_tokens"], orient="row"
         ).with_columns(pl.col("block").cast(pl.Int32))  # fmt: skip
         schema = {
             "subset_id": pl.String,
@@ -248,7 +249,7 @@ def test_sums_over_blocks_are_the_sums_over_all(made):
             for phi_BF in super().blocks(source):
                 yield from np.array_split(phi_BF, 7)
 
-    subsets = trials_of(made.subsets, made.utilities, made.documents["doc_id"], TARGETS, 1).members
+    trials = trials_of(made.subsets, made.utilities, made.documents["doc_id"], TARGETS, 1)
 
     class Work:
         def files(self, table):
@@ -257,9 +258,9 @@ def test_sums_over_blocks_are_the_sums_over_all(made):
         def frame(self, table):
             return pl.read_parquet(self.files(table))
 
-    whole, parted = (kind(Work(), made.documents, subsets).of("full", "none") for kind in (Sketches, Small))
-    phi_NF, tokens_N = made.phi["full"].astype(np.float16), made.documents["n_tokens"].to_numpy()
-    expected_SF = surrogate.means(phi_NF, tokens_N, subsets)
+    whole, parted = (kind(Work(), made.documents, trials).of("full", "none") for kind in (Sketches, Small))
+    phi_NF = made.phi["full"].astype(np.float16)
+    expected_SF = surrogate.means(phi_NF, made.read_N, trials.members)  # what the retrained model reads
     for found in (whole, parted):
         assert found.trial_SF == pytest.approx(expected_SF, abs=1e-9)
     assert parted.pool.mean_F == pytest.approx(whole.pool.mean_F, abs=1e-12)
@@ -268,7 +269,7 @@ def test_sums_over_blocks_are_the_sums_over_all(made):
 def test_copies_in_a_trial_count_as_often_as_it_has_them():
     subsets = pl.DataFrame({
         "subset_id": ["a", "a", "b"], "block": [0, 0, None], "role": ["calibration"] * 2 + ["check"], "kind": ["uniform"] * 3,
-        "size": [10] * 3, "doc_id": ["x", "z", "y"], "repeats": [2, 1, 1],
+        "size": [10] * 3, "doc_id": ["x", "z", "y"], "repeats": [2, 1, 1], "n_tokens": [3, 4, 3],
     })  # fmt: skip
     utilities = pl.DataFrame(
         {"subset_id": ["a", "b", "b"], "seed": [0, 0, 1], "target": ["t"] * 3, "utility": [1.0, 2.0, 4.0]}
@@ -276,6 +277,7 @@ def test_copies_in_a_trial_count_as_often_as_it_has_them():
     found = trials_of(subsets, utilities, pl.Series(["x", "y", "z"]), ["t"], seeds=1)
     assert [rows.tolist() for rows in found.members] == [[0, 0, 2], [1]]
     assert found.utility_TS.tolist() == [[1, 2]], "a further seed is only for the noise"
+    assert found.tokens_N.tolist() == [3, 3, 4]
     assert found.again_TS[0, 1] == 4 and np.isnan(found.again_TS[0, 0])
     with pytest.raises(GripError, match="not in the pool"):
         trials_of(subsets, utilities, pl.Series(["x", "y"]), ["t"], 1)

@@ -13,6 +13,7 @@ import numpy as np
 from grip_assets.bench import Result, interleaved
 from grip_assets.bench.data import mixture
 from grip_assets.method.attribution import greedy as ours_module
+from grip_assets.method.attribution.objective import Aim
 from grip_assets.method.attribution.surrogate import pool_of, scale
 
 ROUNDS, SHARE, GAMMA = 32, 0.1, 1.0
@@ -48,7 +49,7 @@ def _compared(file: Path, n: int, f: int, times: int) -> Result:
     starts = range(0, n, ROWS)
     pool = pool_of(zip(_blocks(file, f), (tokens_N[s : s + ROWS] for s in starts), strict=True))
     scale_T = scale(target_F, pool)
-    aim = ours_module.Aim(target_F, scale_T, GAMMA)
+    aim = Aim(target_F, scale_T, GAMMA)
     found: dict[str, np.ndarray] = {}
 
     def ours() -> None:

@@ -37,7 +37,7 @@ def measured(seed: int, values: bool = False) -> dict[str, pl.DataFrame]:
     sketched = np.random.default_rng([seed, 2])
     means = pl.DataFrame([ids]).with_columns(sketch=pl.Series(sketched.normal(size=(K, 6)).astype(np.float32)))
     aims = pl.DataFrame({
-        "target": ["a", "b"], "weight": [1.0, 2.0], "scale": [0.5, 0.7], "gamma": [1.0, 1.0],
+        "target": ["a", "b"], "weight": [1.0, 2.0], "scale": [0.5, 0.7], "gamma": [1.0, 1.0], "combine": ["sum"] * 2, "source": ["full"] * 2,
         "sketch": sketched.normal(0.5, 1, (2, 6)).astype(np.float32),
     })  # fmt: skip
     return {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from digits import images
 
-from grip_assets.method.attribution import greedy
+from grip_assets.method.attribution import greedy, objective
 from grip_assets.method.statistics import mean
 
 TAKEN, SEEDS, ROUNDS = 40, 10, 8
@@ -18,7 +18,7 @@ def selected(data, classes, gamma):
     phi_NF = data.x_NP[data.pool].astype(np.float32)
     target_F = data.x_NP[data.of(data.aim, classes)].mean(axis=0)
     pool = greedy.Pool(lambda: [phi_NF], np.ones(len(phi_NF), np.int64))
-    found = greedy.select(pool, TAKEN, greedy.Aim(target_F[None], np.ones(1), gamma), ROUNDS)
+    found = greedy.select(pool, TAKEN, objective.Aim(target_F[None], np.ones(1), gamma), ROUNDS)
     return data.pool[found.row_M]
 
 

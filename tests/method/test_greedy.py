@@ -9,7 +9,8 @@ from scipy.optimize import minimize
 
 from grip_assets.errors import GripError
 from grip_assets.method.attribution import greedy, simplex, surrogate
-from grip_assets.method.attribution.greedy import Aim, Pool, bound, select
+from grip_assets.method.attribution.greedy import Pool, bound, select
+from grip_assets.method.attribution.objective import Aim
 from grip_assets.runtime import threads
 
 

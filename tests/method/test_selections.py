@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from grip_assets.errors import GripError
+from grip_assets.method.attribution.objective import Aim
 from grip_assets.method.selection.base import CLUSTERS, POOL, Attributed, Budgets, Documents, Selected
 from grip_assets.method.selection.registry import SELECTIONS
 from grip_assets.settings import Selection, choices
@@ -47,7 +48,7 @@ class Planted:
     def attributed(self):
         phi_NF = np.random.default_rng(9).normal(0.2, 1, (N, 6)).astype(np.float16)[self.order]
         target_TF = np.eye(2, 6) + 0.3
-        return Attributed(lambda: iter([phi_NF[:50], phi_NF[50:]]), True, target_TF, np.ones(2), np.ones(2), 1.0)
+        return Attributed(lambda: iter([phi_NF[:50], phi_NF[50:]]), True, Aim(target_TF, np.ones(2), 1.0))
 
 
 def permuted() -> np.ndarray:
@@ -184,7 +185,7 @@ def test_a_greedy_selection_takes_one_of_two_copies_where_the_additive_one_takes
     target_TF, scale_T, ones_T = np.linspace(2, 1, 20)[None], np.full(1, 25.0), np.ones(1)
     pairs = []
     for gamma in (0.0, 1.0):
-        attributed = Attributed(lambda: iter([copies_NF]), False, target_TF, scale_T, ones_T, gamma)
+        attributed = Attributed(lambda: iter([copies_NF]), False, Aim(target_TF, scale_T, gamma, ones_T))
         features = Mock(attributed=lambda attributed=attributed: attributed)
         found = SELECTIONS["greedy"].select(documents, budgets, features, Selection(rule="greedy"))
         pairs.append(len({i // 2 for i in np.flatnonzero(found.repeats_N)}))

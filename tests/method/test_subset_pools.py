@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from subset_pools import FAITHFUL, GRAMMARS, LENGTH, PARTS, POOLS
 
-from grip_assets.method.attribution import greedy, unigram
+from grip_assets.method.attribution import greedy, objective, unigram
 
 
 def drawn(name, n=30):
@@ -33,7 +33,7 @@ def by_gamma():
     parts, documents, texts = drawn("parts")
     phi_NV, target_V = features(documents, texts)
     pool = greedy.Pool(lambda: [phi_NV], np.ones(len(phi_NV), np.int64))
-    aims = {gamma: greedy.Aim(target_V[None], np.ones(1), gamma) for gamma in (0.0, 1.0)}
+    aims = {gamma: objective.Aim(target_V[None], np.ones(1), gamma) for gamma in (0.0, 1.0)}
     return {gamma: Counter(parts[greedy.select(pool, 50, aim, 8).row_M]) for gamma, aim in aims.items()}
 
 

@@ -1,7 +1,7 @@
 """Greedy selection by the utility of the whole subset: the document that adds most, given those taken before [R4].
 
-A reconstruction: GRASP's algorithm is not public. A subset that fills a budget of B tokens has v = Σ w_i phi_i / B, and
-the utility U = <G, v> - (lam / 2) ||v||², lam = gamma s. Document i, a share a_i = w_i / B of the budget, adds
+A reconstruction: GRASP's algorithm is not public. Utilities are in objective.py: R5, or the cross-entropy. A subset that
+fills a budget of B tokens has v = Σ w_i phi_i / B. For R5, document i, a share a_i = w_i / B of the budget, adds
 
     a_i (<phi_i, G> - lam <phi_i, v> - (lam / 2) a_i ||phi_i||²)
 
@@ -13,30 +13,35 @@ the token-weighted mean v_S of surrogate.py, so the utility of the result is R5.
 taken count as documents without features. The mean of a few documents would be large or small by luck, and a document
 could then add less than nothing only because it changes the divisor. ``Greedy.utility`` is R5 of the result.
 
-How it is made fast. A round reads all sketches once, in blocks, and keeps the documents with the largest gains, twice
-as many as the round takes. Among these it takes step by step, with gains that are computed again after each step. With
-few documents a step is one document, and the result is the plain greedy selection. A float32 product screens the
-blocks, with a bound of its rounding. All that may be among the best is computed again in float64, in an order that
-depends on nothing else. So the result is the same on any number of threads.
+How it is made fast. A round keeps the documents with the largest gains, twice as many as it takes. Among these it takes
+step by step, with gains that are computed again after each step. With few documents a step is one document, and the
+result is the plain greedy selection. Sketches stay in memory if they fit (``held``), in float32, so that they are
+converted once. A float32 product screens documents, with a bound of its rounding. A gain that is known from an earlier
+round bounds the gain of today: it has risen by at most lam ||phi|| ||Δv|| since then, and for the cross-entropy not at
+all. So a document that cannot be among the best by this bound is not looked at. All that may be among the best is
+computed again in float64, in an order that depends on nothing else. So the result is that of computing all gains again
+in every step, bit for bit, on any number of threads.
 
 For ``maxmin`` the gain is that of a smooth minimum: the goals' gains by weights, the largest for the goal that is worst
-at the time.
+at the time. These weights move gains in ways that have no such bound, so every round looks at all documents.
 
 ``bound`` certifies a result: no selection within the same budgets has a larger utility than the bound.
-Shapes: N documents, F numbers of a sketch, J goals, T targets, K groups with budgets of their own, C candidates, M
-documents taken.
+Shapes: N documents, F numbers of a sketch, J goals, K groups with budgets of their own, C candidates, R documents of a
+part, M documents taken.
 """
 
+import heapq
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from grip_assets.errors import GripError
-from grip_assets.method.attribution import simplex
-from grip_assets.method.attribution.surrogate import combined, finite_squares
+from grip_assets.method.attribution.objective import Aim, Objective, View
+from grip_assets.method.attribution.surrogate import finite_squares
 from grip_assets.runtime import threads
+from grip_assets.runtime.memory import limit_bytes
 
 Blocks = Callable[[], Iterable[np.ndarray]]
 """Yields the features of all documents in their order, as float16 or float32 blocks (n, F), each time it is called."""
@@ -47,40 +52,9 @@ FEW = 1024  # candidates of a round at least
 BYTES = 256 << 20  # of candidates at most
 WORK = 3e7  # multiplications of a round among its candidates, which decide the number of its steps
 STEPS = 16  # of a round at least
-EPSILON = 2.0**-24  # of float32
-SMOOTH = 0.2  # of the largest utility: a goal that is so much better than the worst has a weight smaller by e
-# Of 0.02, 0.05, 0.1, 0.2 and 0.5 on six planted pools, 0.2 left the worst goal best off in four.
-
-
-@dataclass(frozen=True)
-class Aim:
-    """What is maximised: Σ ω_t U_t (``sum``), or the least U_t / ω_t (``maxmin``).
-
-    ``target_TF``, ``scale_T``, ``gamma``: as in surrogate.py. ``weight_T``: ω, None for 1; a target of weight 0 is left
-    out. Targets should have norm 1 (surrogate.unit) if none is to lead only by the size of its features; for ``maxmin``
-    that is needed to compare them.
-    """
-
-    target_TF: np.ndarray
-    scale_T: np.ndarray
-    gamma: float
-    weight_T: np.ndarray | None = None
-    combine: str = "sum"
-
-    @property
-    def goals(self) -> tuple[np.ndarray, np.ndarray]:
-        """(G_j, lam_j): float64 (J, F) and (J,), of one goal for a sum. GripError for targets without a weight, and for
-        features that are not finite."""
-        target_TF = np.atleast_2d(np.asarray(self.target_TF, np.float64))
-        scale_T = np.asarray(self.scale_T, np.float64)
-        weight_T = np.ones(len(target_TF)) if self.weight_T is None else np.asarray(self.weight_T, np.float64)
-        if not (np.isfinite(target_TF).all() and np.isfinite(scale_T).all()):
-            raise GripError("The features of a target are not finite. Check the reference model and the target.")
-        goal_F, scale = combined(target_TF, scale_T, weight_T)
-        if self.combine == "sum":
-            return goal_F[None], np.array([self.gamma * scale])
-        some = weight_T > 0
-        return target_TF[some] / weight_T[some, None], self.gamma * scale_T[some] / weight_T[some]
+EPSILON, EPSILON64 = 2.0**-24, 2.0**-53  # of float32 and float64
+LOWEST = -float(np.finfo(np.float64).max)
+BATCH = 128  # candidates that are computed again at a time
 
 
 @dataclass(frozen=True)
@@ -100,21 +74,63 @@ class Pool:
     unit: bool = False
 
 
+class Held:
+    """Features of all documents in memory: ``Blocks`` that are read once. ``x_NF``: float32, or float16 if that does
+    not fit."""
+
+    def __init__(self, x_NF: np.ndarray):
+        self.x_NF = x_NF
+
+    def __call__(self) -> Iterable[np.ndarray]:
+        return _parts(self.x_NF)
+
+
+def held(pool: Pool, width: int) -> Pool:
+    """The pool with its features in memory, if they fit into half of the memory limit; otherwise the pool itself.
+
+    ``width``: F. GripError if there is another number of sketches than of documents, or of another width.
+    """
+    shape, room = (len(pool.tokens_N), width), limit_bytes() // 2
+    kinds = [kind for kind in (np.float32, np.float16) if np.dtype(kind).itemsize * shape[0] * shape[1] <= room]
+    if isinstance(pool.blocks, Held) or not kinds:
+        return pool
+    x_NF, row = np.empty(shape, kinds[0]), 0
+    for start, part_RF in _numbered(pool.blocks()):
+        _must_be_as_wide(part_RF, width)
+        if part_RF.dtype.itemsize > x_NF.itemsize:  # float32 features that fit only as float16
+            return pool
+        row = start + len(part_RF)
+        x_NF[start:row] = part_RF[: max(shape[0] - start, 0)]
+    _must_be_as_many(row, shape[0])
+    return replace(pool, blocks=Held(x_NF))
+
+
+def _must_be_as_wide(part_RF: np.ndarray, width: int) -> None:
+    if part_RF.shape[1] != width:
+        raise GripError(f"Sketches have {part_RF.shape[1]:,} numbers, and targets {width:,}.")
+
+
+def _must_be_as_many(sketches: int, documents: int) -> None:
+    if sketches != documents:
+        raise GripError(f"There are {sketches:,} sketches of {documents:,} documents. Compute them again.")
+
+
 @dataclass(frozen=True)
 class Greedy:
     """The documents taken, in the order in which they were taken; shapes (M,).
 
-    ``row_M``: their rows. ``gain_M``: what each added to the utility. ``alignment_M``: <phi, G>. ``covered_M``: lam
-    <phi, v>, the part of the alignment that those before had covered; below 0 if they pull the other way. For
-    ``maxmin`` these are means over the goals by their weights at that time, and ``goal_M`` is the goal that was worst.
-    ``utility_J``: R5 of the result for each goal, ``tokens`` its size, and ``budget`` what it was divided by. ``v_F``:
-    Σ w phi / budget.
+    ``row_M``: their rows. ``gain_M``: what each added to the utility. ``alignment_M``, ``covered_M``, ``worth_M``: for
+    each token, its alignment, the part of that which those before had covered (below 0 if they pull the other way), and
+    what it added: see ``Objective.shown``. For ``maxmin`` these are means over the goals by their weights at that time,
+    and ``goal_M`` is the goal that was worst. ``utility_J``: of the result for each goal, ``tokens`` its size, and
+    ``budget`` what it was divided by. ``v_F``: Σ w phi / budget. ``filled``: the share of the budget that was taken.
     """
 
     row_M: np.ndarray
     gain_M: np.ndarray
     alignment_M: np.ndarray
     covered_M: np.ndarray
+    worth_M: np.ndarray
     goal_M: np.ndarray
     utility_J: np.ndarray
     tokens: int
@@ -125,6 +141,10 @@ class Greedy:
     def utility(self) -> float:
         """What was maximised: the utility of the sum, or the least of the goals."""
         return float(self.utility_J.min())
+
+    @property
+    def filled(self) -> float:
+        return self.tokens / self.budget if self.budget else 0.0
 
 
 def select(
@@ -141,8 +161,7 @@ def select(
     fill the end of a budget. ``at_most``: stop when nothing adds any more; otherwise budgets are filled even with
     documents that lower the utility. GripError if features are not finite, with the row.
     """
-    goal_JF, curve_J = aim.goals
-    taking = _Taking(pool, np.atleast_1d(np.asarray(room_K, np.int64)), goal_JF, curve_J)
+    taking = _Taking(pool, np.atleast_1d(np.asarray(room_K, np.int64)), aim)
     taking.measure()
     number = 0
     while (quota := taking.quota(number, rounds)) and taking.round(quota, at_most):
@@ -153,10 +172,12 @@ def select(
 
 
 class _Taking:
-    """The state of a selection. ``v_F``: Σ w phi / budget. ``room_K``: what is left of each group's budget."""
+    """The state of a selection. ``v_F``: Σ w phi / budget. ``room_K``: what is left of each group's budget.
 
-    def __init__(self, pool: Pool, room_K: np.ndarray, goal_JF: np.ndarray, curve_J: np.ndarray):
-        self.pool, self.goal_JF, self.curve_J = pool, goal_JF, curve_J
+    ``lazy``: whether gains of earlier rounds bound those of today.
+    """
+
+    def __init__(self, pool: Pool, room_K: np.ndarray, aim: Aim):
         n = len(pool.tokens_N)
         self.tokens_N = np.asarray(pool.tokens_N, np.int64)
         self.group_N = np.zeros(n, np.int64) if pool.group_N is None else np.asarray(pool.group_N, np.int64)
@@ -165,20 +186,28 @@ class _Taking:
         here_K = np.bincount(self.group_N[self.open_N], self.tokens_N[self.open_N], len(room_K)).astype(np.int64)
         self.room_K = np.minimum(room_K, here_K)
         self.budget = int(self.room_K.sum())
-        self.v_F = np.zeros(goal_JF.shape[1])
-        self.value_J = np.zeros(len(goal_JF))
+        self.aim, self.objective = aim, aim.objective(self.budget / max(int(self.tokens_N.sum()), 1))
+        self.pool = held(pool, self.objective.width)
+        self.lazy = self.objective.goals == 1
+        self.v_F = np.zeros(self.objective.width)
+        self.value_J = np.zeros(self.objective.goals)
         self.rows: list[int] = []
-        self.steps: list[tuple[float, float, float, int]] = []
+        self.steps: list[tuple[float, float, float, float, int]] = []
         self.square_N = np.zeros(n)
+        # Upper bounds of the scores, as of the round ``when_N``, in which v was ``past[when]``.
+        self.upper_N, self.when_N, self.past = np.full(n, np.inf), np.zeros(n, np.int32), [self.v_F]
 
     @property
     def tokens(self) -> int:
         return self.budget - int(self.room_K.sum())
 
+    @property
+    def fits_N(self) -> np.ndarray:
+        return self.open_N & (self.tokens_N <= self.room_K[self.group_N])
+
     def quota(self, number: int, rounds: int) -> int:
         """Tokens that round ``number`` takes: all that is left from the last round on; 0 if no document fits."""
-        fits_N = self.open_N & (self.tokens_N <= self.room_K[self.group_N])
-        if not fits_N.any():
+        if not self.fits_N.any():
             return 0
         return max(self.budget * min(number + 1, rounds) // rounds - self.tokens, 1)
 
@@ -189,14 +218,13 @@ class _Taking:
         for start, square_R in threads.each(self._squares, _numbered(self.pool.blocks())):
             row = start + len(square_R)
             self.square_N[start:row] = square_R[: max(len(self.square_N) - start, 0)]
-        if row != len(self.square_N):
-            raise GripError(f"There are {row:,} sketches of {len(self.square_N):,} documents. Compute them again.")
+        _must_be_as_many(row, len(self.square_N))
         self.norm_N = np.sqrt(self.square_N)
+        self.reach_N = np.where(self.square_N > 0, 1.0, 0.0) if self.pool.unit else self.norm_N  # ||phi|| as it is used
 
     def _squares(self, job: tuple[int, np.ndarray]) -> tuple[int, np.ndarray]:
         start, part_RF = job
-        if part_RF.shape[1] != len(self.v_F):
-            raise GripError(f"Sketches have {part_RF.shape[1]:,} numbers, and targets {len(self.v_F):,}.")
+        _must_be_as_wide(part_RF, len(self.v_F))
         return start, finite_squares(part_RF.astype(np.float64), start)
 
     def divisor(self, rows: np.ndarray) -> np.ndarray:
@@ -214,156 +242,218 @@ class _Taking:
         -τ log Σ exp(-U_j / τ). The worst goal has the largest weight; goals that are even have the same."""
         if len(self.value_J) == 1:
             return np.ones(1)
-        height = SMOOTH * float(np.abs(self.value_J).max())
+        height = self.aim.temperature * float(np.abs(self.value_J).max())
         weight_J = np.exp((self.value_J.min() - self.value_J) / height) if height > 0 else np.ones(len(self.value_J))
         return weight_J / weight_J.sum()
 
     @property
-    def residual_F(self) -> np.ndarray:
-        """G - lam v, the part of the goal that is not covered; for several goals the mean by their weights."""
-        weight_J = self.weight_J
-        return weight_J @ self.goal_JF - float(weight_J @ self.curve_J) * self.v_F
+    def view(self) -> View:
+        """The objective as it is now."""
+        return self.objective.view(self.v_F, self.weight_J)
 
-    def score(self, dot_C: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """What documents are ranked by, float64 (C,), from <phi, residual>: the gain per token."""
-        own_C = (self.tokens_N[rows] / self.budget) * self.square(rows)
-        return dot_C - own_C * (float(self.weight_J @ self.curve_J) / 2)
+    def exact(self, view: View, rows: np.ndarray, x_CF: np.ndarray) -> np.ndarray:
+        """What documents are ranked by, float64 (C,): the gain per token."""
+        found_C = np.empty(len(rows))
+        for start in range(0, len(rows), ROWS):
+            some = rows[start : start + ROWS]
+            part_RF, share_R = x_CF[start : start + ROWS].astype(np.float64), self.tokens_N[some] / self.budget
+            found_C[start : start + ROWS] = view.scores(part_RF, self.divisor(some), share_R, self.square(some))
+        return found_C
+
+    def screened(self, view: View, rows: np.ndarray, dot_C: np.ndarray) -> np.ndarray:
+        """Upper bounds of the scores, float64 (C,), from products in float32."""
+        own_C = (self.tokens_N[rows] / self.budget) * self.square(rows) * view.own
+        linear_C = dot_C / self.divisor(rows)
+        return linear_C - own_C + self.rounding(view.direction_F, linear_C, rows)
+
+    def rounding(self, direction_F: np.ndarray, linear_C: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """How far a product in float32 may be below the true one, float64 (C,): the rounding of a sum of F terms in any
+        order [Higham 2002, 3.5], doubled."""
+        wrong = 2 * (len(direction_F) + 2) * EPSILON
+        if self.objective.positive:  # no terms cancel
+            return wrong * linear_C
+        return wrong * float(np.linalg.norm(direction_F)) * self.reach_N[rows]
+
+    def risen(self, upper: np.ndarray, view: View, distance: np.ndarray | float, rows: np.ndarray) -> np.ndarray:
+        """Upper bounds of the scores now, from those at a v in this ``distance``. Rounding in float64 is added."""
+        wrong, moved = 8 * (len(self.v_F) + 8) * EPSILON64, self.objective.curve * distance
+        size = float(np.linalg.norm(view.direction_F)) + 1
+        return upper + (moved * (1 + wrong) + wrong * size) * self.reach_N[rows] + wrong * size
 
     def round(self, quota: int, at_most: bool) -> bool:
         """Take documents of ``quota`` tokens. False if none was taken."""
-        rows, x_CF = self.candidates(quota)
-        before = len(self.rows)
+        rows, start_C, x_CF = self.candidates(quota)
+        before, v_F = len(self.rows), self.v_F
         steps = int(np.clip(WORK / max(x_CF.size, 1), STEPS, max(len(rows), STEPS)))
         goal, left_C = self.tokens + quota, np.ones(len(rows), bool)
-        divisor_C = self.divisor(rows)
         while self.tokens < goal:
-            fits_C = left_C & (self.tokens_N[rows] <= self.room_K[self.group_N[rows]])
-            some = np.flatnonzero(fits_C)
+            some = np.flatnonzero(left_C & (self.tokens_N[rows] <= self.room_K[self.group_N[rows]]))
             if not len(some):
                 break
-            score_C = self.score(_dots(x_CF, some, self.residual_F) / divisor_C[some], rows[some])
-            order = some[np.lexsort((self.order_N[rows[some]], -score_C))]
-            taken = self.step(rows, x_CF, order, divisor_C, min(quota / steps, goal - self.tokens), at_most)
+            view, upper_C = self.view, np.full(len(some), np.inf)
+            if self.lazy:
+                upper_C = self.risen(start_C[some], view, float(np.linalg.norm(self.v_F - v_F)), rows[some])
+            best = self.best_first(view, rows, x_CF, some, upper_C)
+            taken = self.step(rows, x_CF, best, min(quota / steps, goal - self.tokens), at_most)
             left_C[taken] = False
             if not taken:
                 break
         self.open_N[self.rows[before:]] = False
         return len(self.rows) > before
 
+    def best_first(
+        self, view: View, rows: np.ndarray, x_CF: np.ndarray, some: np.ndarray, upper_C: np.ndarray
+    ) -> Iterator[int]:
+        """The candidates ``some`` by their scores, the largest first; of equal ones the smaller ``order_N``. Scores are
+        computed while an upper bound is not below the largest that is known."""
+        by_upper = np.argsort(-upper_C, kind="stable")
+        some, upper_C = some[by_upper], upper_C[by_upper]
+        known, at = list[tuple[float, int, int]](), 0
+        while True:
+            while at < len(some) and (not known or upper_C[at] >= -known[0][0]):
+                here = some[at : at + BATCH] if np.isfinite(upper_C[at]) else some[at:]
+                score_C = self.exact(view, rows[here], x_CF[here])
+                for score, c in zip(score_C.tolist(), here.tolist(), strict=True):
+                    heapq.heappush(known, (-score, int(self.order_N[rows[c]]), c))
+                at += len(here)
+            if not known:
+                return
+            yield heapq.heappop(known)[2]
+
     def step(
-        self,
-        rows: np.ndarray,
-        x_CF: np.ndarray,
-        order: np.ndarray,
-        divisor_C: np.ndarray,
-        quota: float,
-        at_most: bool,
+        self, rows: np.ndarray, x_CF: np.ndarray, best: Iterator[int], quota: float, at_most: bool
     ) -> list[int]:
-        """Take candidates in their order until ``quota`` tokens are taken; those that no longer fit are skipped."""
+        """Take candidates, the best first, until ``quota`` tokens are taken; those that no longer fit are skipped."""
         taken: list[int] = []
         end = self.tokens + quota
-        for c in order:
-            if self.tokens >= end:
-                break
+        while self.tokens < end and (c := next(best, None)) is not None:
             row = int(rows[c])
             if self.tokens_N[row] > self.room_K[self.group_N[row]]:
                 continue
-            if not self.take(row, x_CF[c].astype(np.float64) / divisor_C[c], at_most):
+            if not self.take(row, x_CF[c].astype(np.float64) / self.divisor(rows[c : c + 1])[0], at_most):
                 break
-            taken.append(int(c))
+            taken.append(c)
         return taken
 
     def take(self, row: int, phi_F: np.ndarray, at_most: bool) -> bool:
         """Take one document, and note what it added. False if it adds nothing and that is a reason to stop."""
         share, weight_J = self.tokens_N[row] / self.budget, self.weight_J
-        alignment_J, covered_J = self.goal_JF @ phi_F, self.curve_J * float(phi_F @ self.v_F)
-        gain_J = share * (alignment_J - covered_J - self.curve_J / 2 * share * float(phi_F @ phi_F))
+        gain_J, shown = self.objective.turn(phi_F, share, self.v_F, self.tokens / self.budget, weight_J)
         gain = float(weight_J @ gain_J)
         if at_most and gain <= 0:
             return False
-        worst = int(self.value_J.argmin())
-        self.steps.append((gain, float(weight_J @ alignment_J), float(weight_J @ covered_J), worst))
+        self.steps.append((gain, *shown, int(self.value_J.argmin())))
         self.rows.append(row)
         self.v_F = self.v_F + share * phi_F
         self.value_J = self.value_J + gain_J
         self.room_K[self.group_N[row]] -= self.tokens_N[row]
         return True
 
-    def candidates(self, quota: int) -> tuple[np.ndarray, np.ndarray]:
-        """(rows, features (C, F)) of the best documents that fit, of a few times ``quota`` tokens."""
-        fits_N = self.open_N & (self.tokens_N <= self.room_K[self.group_N])
-        n = int(fits_N.sum())
-        few = FEW * int(self.tokens_N[fits_N].sum()) // max(n, 1)
+    def candidates(self, quota: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(rows, scores, features (C, F)) of the best documents that fit, of a few times ``quota`` tokens."""
+        fits = np.flatnonzero(self.fits_N)
+        few = FEW * int(self.tokens_N[fits].sum()) // max(len(fits), 1)
         kept = _Kept(self, max(TIMES * quota, few), few, max(BYTES // (4 * len(self.v_F)), FEW))
-        residual_F = self.residual_F.astype(np.float32)
-
-        def screened(job: tuple[int, np.ndarray]) -> tuple[int, np.ndarray, np.ndarray]:
-            start, part_RF = job
-            return start, part_RF, part_RF.astype(np.float32) @ residual_F
-
-        with threadpool_limits(1):
-            for start, part_RF, dot_R in threads.each(screened, _numbered(self.pool.blocks())):
-                here = np.flatnonzero(fits_N[start : start + len(part_RF)])
-                if len(here):
-                    kept.offer(start + here, part_RF, here, dot_R[here].astype(np.float64))
+        upper_N = self.bounds_now(fits, kept.view)
+        if isinstance(self.pool.blocks, Held) and np.isfinite(upper_N[fits]).all():
+            first = kept.first(fits, upper_N[fits])  # so that a threshold is known before the others are looked at
+            self._offer(kept, [(first, self.pool.blocks.x_NF[first])])
+            upper_N[first] = -np.inf
+        self._offer(kept, self._possible(kept, fits, upper_N))
+        self.past.append(self.v_F)
         return kept.result()
 
+    def bounds_now(self, fits: np.ndarray, view: View) -> np.ndarray:
+        """Upper bounds of the scores of the documents that fit, float64 (N,); -inf for the others."""
+        upper_N = np.full(len(self.tokens_N), -np.inf)
+        if not self.lazy:
+            upper_N[fits] = np.inf
+            return upper_N
+        moved = np.linalg.norm(np.array(self.past) - self.v_F, axis=1)
+        upper_N[fits] = self.risen(self.upper_N[fits], view, moved[self.when_N[fits]], fits)
+        return upper_N
+
+    def _possible(
+        self, kept: "_Kept", fits: np.ndarray, upper_N: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(rows, features) of the documents whose bounds are not below what is kept, part by part."""
+        for start, part_RF in _numbered(self.pool.blocks()):
+            here = np.flatnonzero(upper_N[start : start + len(part_RF)] >= max(kept.least, LOWEST))
+            if len(here):
+                yield start + here, part_RF if len(here) == len(part_RF) else part_RF[here]
+
+    def _offer(self, kept: "_Kept", parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
+        direction_F = kept.view.direction_F.astype(np.float32)
+
+        def products(job: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            rows, part_RF = job
+            part_RF = part_RF.astype(np.float32, copy=False)
+            return rows, part_RF, part_RF @ direction_F
+
+        with threadpool_limits(1):
+            for rows, part_RF, dot_R in threads.each(products, parts):
+                self.upper_N[rows] = self.screened(kept.view, rows, dot_R.astype(np.float64))
+                self.when_N[rows] = len(self.past)
+                kept.offer(rows, part_RF, self.upper_N[rows])
+
     def result(self) -> Greedy:
-        gain, alignment, covered, goal = zip(*self.steps, strict=True) if self.steps else ((), (), (), ())
-        full_F = self.v_F * (self.budget / self.tokens if self.tokens else 0.0)
-        utility_J = self.goal_JF @ full_F - self.curve_J / 2 * float(full_F @ full_F)
+        columns = zip(*self.steps, strict=True) if self.steps else ((),) * 5
+        gain, alignment, covered, worth, goal = (np.array(column) for column in columns)
+        utility_J = self.objective.values(self.v_F, self.tokens / self.budget if self.budget else 0.0)
         return Greedy(
-            np.array(self.rows, np.int64),
-            np.array(gain, np.float64),
-            np.array(alignment, np.float64),
-            np.array(covered, np.float64),
-            np.array(goal, np.int64),
-            utility_J,
-            self.tokens,
-            self.budget,
-            self.v_F,
-        )
+            np.array(self.rows, np.int64), gain, alignment, covered, worth, goal.astype(np.int64),
+            utility_J, self.tokens, self.budget, self.v_F,
+        )  # fmt: skip
 
 
 class _Kept:
-    """The best documents that were seen of a pass: as many as hold ``want`` tokens, and of each group a few times what
+    """The best documents that were seen in a round: as many as hold ``want`` tokens, and of each group a few times what
     its budget has left. What is kept depends on the scores alone, and not on the order in which they come.
 
-    ``few``: tokens of ``FEW`` documents, which are kept at least. ``most``: documents that are kept at most.
+    ``few``: tokens of ``FEW`` documents, which are kept at least. ``most``: documents that are kept at most. ``least``:
+    a document with a lower score is not kept.
     """
 
     def __init__(self, taking: _Taking, want: int, few: int, most: int):
         self.taking, self.want, self.few, self.most = taking, want, few, most
-        self.residual_F = taking.residual_F
-        self.least = -np.inf  # a document with a lower score is not kept
-        self.rows, self.scores, self.features = np.zeros(0, np.int64), np.zeros(0), np.zeros((0, len(taking.v_F)))
-        self.features = self.features.astype(np.float32)
+        self.view, self.least = taking.view, -np.inf
+        self.rows, self.scores = np.zeros(0, np.int64), np.zeros(0)
+        self.features = np.zeros((0, len(taking.v_F)), np.float32)
         self.new: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self.n_new = 0
-        self.reach = float(np.linalg.norm(self.residual_F))
 
-    def offer(self, rows: np.ndarray, part_RF: np.ndarray, here: np.ndarray, dot_C: np.ndarray) -> None:
-        """Documents ``rows``, which are the rows ``here`` of a part, with products in float32."""
-        taking, divisor_C = self.taking, self.taking.divisor(rows)
-        score_C = taking.score(dot_C / divisor_C, rows)
-        # The rounding of a product of F terms in any order [Higham 2002, 3.5], doubled; in the units of the score.
-        wrong_C = 2 * (part_RF.shape[1] + 2) * EPSILON * self.reach * taking.norm_N[rows] / divisor_C
-        maybe = np.flatnonzero(score_C + wrong_C >= self.least)
+    def first(self, rows: np.ndarray, upper_C: np.ndarray) -> np.ndarray:
+        """Of ``rows``, those that would be kept if their bounds were their scores."""
+        n = max(4 * FEW, 2 * len(self.taking.rows) // max(len(self.taking.past) - 1, 1))
+        while n < len(rows):
+            some = np.argpartition(-upper_C, n)[:n]
+            order = some[np.argsort(-upper_C[some], kind="stable")]
+            kept_C, end = self._best(rows[order])
+            if end < len(order):
+                return np.sort(rows[order[kept_C]])
+            n *= 4
+        return rows
+
+    def offer(self, rows: np.ndarray, x_CF: np.ndarray, upper_C: np.ndarray) -> None:
+        """Documents ``rows`` with their features, and upper bounds of their scores."""
+        maybe = np.flatnonzero(upper_C >= self.least)
         if not len(maybe):
             return
-        x_CF = part_RF[here[maybe]].astype(np.float32)
-        dot_C = _dots(x_CF, np.arange(len(maybe)), self.residual_F) / divisor_C[maybe]
-        self.new.append((rows[maybe], taking.score(dot_C, rows[maybe]), x_CF))
-        self.n_new += len(maybe)
+        score_C = self.taking.exact(self.view, rows[maybe], x_CF[maybe])
+        self.taking.upper_N[rows[maybe]] = score_C
+        here = np.flatnonzero(score_C >= self.least)
+        self.new.append((rows[maybe[here]], score_C[here], x_CF[maybe[here]]))
+        self.n_new += len(here)
         if self.n_new > max(len(self.rows) // 2, FEW):
             self._cut()
 
-    def result(self) -> tuple[np.ndarray, np.ndarray]:
+    def result(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         self._cut()
-        return self.rows, self.features
+        return self.rows, self.scores, self.features
 
     def _cut(self) -> None:
-        rows, scores = (np.concatenate([old, *news]) for old, news in self._old_and_new())
+        rows = np.concatenate([self.rows, *(new[0] for new in self.new)])
+        scores = np.concatenate([self.scores, *(new[1] for new in self.new)])
         order = np.lexsort((self.taking.order_N[rows], -scores))
         kept_C, end = self._best(rows[order])
         self.least = float(scores[order[end]]) if end < len(order) else -np.inf
@@ -371,9 +461,6 @@ class _Kept:
         self.features = np.concatenate([self.features, *(x_CF for _, _, x_CF in self.new)])[order]
         self.rows, self.scores = rows[order], scores[order]
         self.new, self.n_new = [], 0
-
-    def _old_and_new(self) -> list[tuple[np.ndarray, list[np.ndarray]]]:
-        return [(self.rows, [rows for rows, _, _ in self.new]), (self.scores, [scores for _, scores, _ in self.new])]
 
     def _best(self, rows: np.ndarray) -> tuple[np.ndarray, int]:
         """Which of the rows, best first, are kept, bool (C,); and the first that is too much for any group, or C."""
@@ -415,15 +502,6 @@ def _parts(block_nF: np.ndarray) -> Iterator[np.ndarray]:
         yield block_nF[start : start + ROWS]
 
 
-def _dots(x_CF: np.ndarray, rows: np.ndarray, direction_F: np.ndarray) -> np.ndarray:
-    """<x, direction> of some rows in float64 (C,), each summed in an order that depends on nothing but F."""
-    found_C = np.empty(len(rows))
-    for start in range(0, len(rows), ROWS):
-        part_RF = x_CF[rows[start : start + ROWS]].astype(np.float64)
-        found_C[start : start + ROWS] = np.einsum("rf,f->r", part_RF, direction_F)
-    return found_C
-
-
 @dataclass(frozen=True)
 class Certificate:
     """``utility``: of a selection, with documents without features in the rest of its budget. ``bound``: no selection
@@ -455,16 +533,15 @@ def bound(pool: Pool, room_K: np.ndarray | int, aim: Aim, found: Greedy, iterati
 
     For several goals, the least of them is bounded by any mean of them: by the equal one, and by the worst goal alone.
     """
-    goal_JF, curve_J = aim.goals
-    taking = _Taking(pool, np.atleast_1d(np.asarray(room_K, np.int64)), goal_JF, curve_J)
+    taking = _Taking(pool, np.atleast_1d(np.asarray(room_K, np.int64)), aim)
     taking.measure()
     if not taking.budget:
         return Certificate(0.0, 0.0)
     relaxed = _Relaxed(taking, found)
-    value_J = goal_JF @ found.v_F - curve_J / 2 * float(found.v_F @ found.v_F)
-    n = len(goal_JF)
+    value_J = taking.objective.values(found.v_F)
+    n = len(value_J)
     shares = {(1 / n,) * n, tuple(np.eye(n)[value_J.argmin()])}
-    tops = [relaxed.bound(np.array(s) @ goal_JF, float(np.array(s) @ curve_J), iterations) for s in sorted(shares)]
+    tops = [relaxed.bound(taking.objective.weighed(np.array(s)), iterations) for s in sorted(shares)]
     return Certificate(float(value_J.min()), min(tops))
 
 
@@ -481,30 +558,28 @@ class _Relaxed:
         self.may = np.flatnonzero(taken_N | (taking.open_N & (taking.tokens_N <= taking.room_K[taking.group_N])))
         self.by_group = self.may[np.argsort(taking.group_N[self.may], kind="stable")]
 
-    def bound(self, goal_F: np.ndarray, curve: float, iterations: int) -> float:
-        v_F = self.found.v_F
+    def bound(self, goal: Objective, iterations: int) -> float:
+        """``goal``: an objective with one goal."""
+        v_F, one = self.found.v_F, np.ones(1)
         corners = [v_F]
         best = np.inf
         for iteration in range(max(iterations, 1)):
-            slope_F = goal_F - curve * v_F
-            value = float(goal_F @ v_F) - curve / 2 * float(v_F @ v_F)
+            slope_F = goal.view(v_F, one).direction_F
             share_N, top = self.corner(slope_F)
             gap = top - float(slope_F @ v_F)
-            best = min(best, value + gap)
+            best = min(best, float(goal.values(v_F)[0]) + gap)
             if gap <= 1e-6 * abs(best) or iteration + 1 == iterations:
                 break
             corners.append(self.mean(share_N))
             corner_CF = np.array(corners)
-            v_F = simplex.mixture(corner_CF, goal_F, curve) @ corner_CF
+            v_F = goal.mixture(corner_CF, None, None) @ corner_CF
         return best
 
     def corner(self, slope_F: np.ndarray) -> tuple[np.ndarray, float]:
         """The shares of the budget (N,) that go farthest along the slope, and how far: rounded up, for a bound."""
         taking = self.taking
-        reach = float(np.linalg.norm(slope_F))
         score_N = self.products(slope_F) / taking.divisor(np.arange(len(taking.tokens_N)))
-        wrong_N = 2 * (len(slope_F) + 2) * EPSILON * reach * np.sqrt(taking.square(np.arange(len(taking.tokens_N))))
-        score_N = score_N + wrong_N
+        score_N = score_N + taking.rounding(slope_F, score_N, np.arange(len(score_N)))
         rows = self.by_group[np.lexsort((-score_N[self.by_group], taking.group_N[self.by_group]))]
         group, tokens = taking.group_N[rows], taking.tokens_N[rows]
         before = _before_in_group(tokens, group)

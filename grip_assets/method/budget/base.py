@@ -12,21 +12,7 @@ import numpy as np
 import polars as pl
 
 from grip_assets.errors import GripError
-
-
-@dataclass(frozen=True)
-class Aim:
-    """What the clusters should fit: T targets and K clusters, as sketches of F numbers.
-
-    ``mean_KF``: the mean sketch of each cluster; NaN for a cluster without one. ``target_TF``, ``scale_T``: the sketch
-    of each target, and s_t in R5. ``weight_T``: of each target. ``gamma``: weight of the quadratic term.
-    """
-
-    mean_KF: np.ndarray
-    target_TF: np.ndarray
-    scale_T: np.ndarray
-    weight_T: np.ndarray
-    gamma: float
+from grip_assets.method.attribution.objective import Aim
 
 
 @dataclass(frozen=True)
@@ -37,7 +23,8 @@ class Domains:
     a column, otherwise None. ``weights``: the user's weights, by cluster id or value, or learned ones, by cluster id.
     ``equation``: runs a query of sql/equations over the measurements of the clusters, with settings/budget as
     parameters; it returns one row per cluster. ``total``: the budget, in the same unit as the sizes. ``centroid_KV``:
-    unit vectors of the clusters; NaN or 0 for a cluster without one. ``aim``: for grasp. ``cap_K``: the most that each
+    unit vectors of the clusters; NaN or 0 for a cluster without one. ``aim``, ``mean_KF``: for grasp, the targets and the mean sketch
+    of each cluster, NaN for a cluster without one. ``cap_K``: the most that each
     cluster can give, as a share of the budget. The rest are fields of settings/budget.
     """
 
@@ -53,6 +40,7 @@ class Domains:
     ridge: float = 0.1
     leverage_temperature: float = 1.0
     aim: Aim | None = None
+    mean_KF: np.ndarray | None = None
     cap_K: np.ndarray | None = None
 
 

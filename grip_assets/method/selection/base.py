@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import polars as pl
 
+from grip_assets.method.attribution.objective import Aim
 from grip_assets.method.budget.allocation import largest_remainder, water_fill
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.method.selection.draw import Drawn, draw
@@ -82,20 +83,15 @@ class Budgets:
 
 @dataclass(frozen=True)
 class Attributed:
-    """What a greedy selection reads of the attribution. N documents, T targets, F numbers of a sketch.
+    """What a greedy selection reads of the attribution. N documents, F numbers of a sketch.
 
     ``blocks``: yields the sketches of all documents in their order, (B, F), each time that it is called. ``unit``:
-    whether each counts at length 1. ``target_TF``: sketches of the targets, float64. ``scale_T``: s_t in R5.
-    ``weight_T``: of each target, above 0. ``gamma``: weight of the quadratic term. ``combine``: sum or maxmin.
+    whether each counts at length 1. ``aim``: the targets and how a selection is scored.
     """
 
     blocks: Callable[[], Iterator[np.ndarray]]
     unit: bool
-    target_TF: np.ndarray
-    scale_T: np.ndarray
-    weight_T: np.ndarray
-    gamma: float
-    combine: str = "sum"
+    aim: Aim
 
 
 class Features(Protocol):

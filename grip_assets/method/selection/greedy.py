@@ -11,8 +11,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from grip_assets.errors import GripError
-from grip_assets.method.attribution.greedy import Aim, Greedy, Pool, bound
+from grip_assets.method.attribution.greedy import Greedy, Pool, bound, held
 from grip_assets.method.attribution.greedy import select as greedy
+from grip_assets.method.attribution.objective import Aim
 from grip_assets.method.attribution.surrogate import unit
 from grip_assets.method.selection.base import (
     Attributed,
@@ -43,12 +44,12 @@ def select(documents: Documents, budgets: Budgets, features: Features, settings:
         )
     attributed, budgets = features.attributed(), replace(budgets, max_repeats=1)
     in_clusters = settings.scope == "clusters"
-    pool = _pool(documents, attributed, in_clusters)
+    aim = attributed.aim
+    pool = held(_pool(documents, attributed, in_clusters), aim.objective().width)
     room = _granted(documents, budgets) if in_clusters else budgets.total
-    aim = Aim(attributed.target_TF, attributed.scale_T, attributed.gamma, attributed.weight_T, attributed.combine)
     found = greedy(pool, room, aim, settings.rounds)
     certificate = bound(pool, room, aim, found)
-    steps = _at_the_end(attributed, documents, aim, found)
+    steps = _at_the_end(pool, documents, aim, found)
     taken = (take_in_clusters if in_clusters else take_from_pool)(documents, budgets, _keys(steps, found, documents))
     said = {"utility": found.utility, "utility_bound": certificate.bound, "certificate": certificate.words}
     return replace(taken, steps=_ranked(steps, taken), said=said)
@@ -82,27 +83,26 @@ def _granted(documents: Documents, budgets: Budgets) -> np.ndarray:
     return granted_K
 
 
-def _at_the_end(attributed: Attributed, documents: Documents, aim: Aim, found: Greedy) -> Steps:
+def _at_the_end(pool: Pool, documents: Documents, aim: Aim, found: Greedy) -> Steps:
     """Alignment, what is covered, and gain of each document after the last was taken, in one pass; no ranks yet.
 
     For maxmin they are those of the goal that is then the worst.
     """
-    goal_JF, penalty_J = aim.goals
-    j = int(np.argmin(found.utility_J))
-    goal_F, penalty = goal_JF[j], float(penalty_J[j])
+    objective = aim.objective(found.budget / max(int(documents.cost_N.sum()), 1))
+    weight_J = np.eye(objective.goals)[int(np.argmin(found.utility_J))]
     share_N = documents.cost_N / max(found.budget, 1)
     gain_N, covered_N, alignment_N = np.empty((3, len(share_N)))
     at = 0
     with threadpool_limits(1):  # more threads could sum in another order
-        for block in attributed.blocks():
+        for block in pool.blocks():
             for start in range(0, len(block), ROWS):
                 part = block[start : start + ROWS]
-                phi_RF = (unit(part) if attributed.unit else part).astype(np.float64)
+                phi_RF = (unit(part) if pool.unit else part).astype(np.float64)
                 here = slice(at, at + len(phi_RF))
-                alignment_N[here] = np.einsum("rf,f->r", phi_RF, goal_F)
-                covered_N[here] = penalty * np.einsum("rf,f->r", phi_RF, found.v_F)
-                own_R = penalty / 2 * share_N[here] * np.einsum("rf,rf->r", phi_RF, phi_RF)
-                gain_N[here] = alignment_N[here] - covered_N[here] - own_R
+                shown = objective.shown(phi_RF, share_N[here], found.v_F, found.filled, weight_J)
+                alignment_N[here], covered_N[here], gain_N[here] = (
+                    shown.alignment_R, shown.covered_R, shown.gain_R,
+                )  # fmt: skip
                 at = here.stop
     return Steps(np.zeros(len(share_N), np.int64), gain_N, covered_N, alignment_N)
 
@@ -113,8 +113,7 @@ def _keys(steps: Steps, found: Greedy, documents: Documents) -> np.ndarray:
     The numbers of the documents that were taken become those of their turn.
     """
     rows, n = found.row_M, len(steps.gain_N)
-    share_M = documents.cost_N[rows] / max(found.budget, 1)
-    steps.gain_N[rows] = found.gain_M / np.where(share_M > 0, share_M, 1)
+    steps.gain_N[rows] = found.worth_M
     steps.covered_N[rows], steps.alignment_N[rows] = found.covered_M, found.alignment_M
     place_N = np.full(n, len(rows))
     place_N[rows] = np.arange(len(rows))

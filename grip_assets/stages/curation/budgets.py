@@ -16,9 +16,11 @@ from grip_assets.engine.make import versions_under
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.budget.allocation import allocate, capacities, resolve_total
-from grip_assets.method.budget.base import Aim, Domains
+from grip_assets.method.attribution.objective import Aim
+from grip_assets.method.budget.base import Domains
 from grip_assets.method.budget.registry import base_shares
 from grip_assets.settings import Adaptation, Budget
+from grip_assets.stages.curation.aims import aim_of
 from grip_assets.stages.curation.needed import no_grasp_budget, no_mixture
 from grip_assets.stages.curation.weights_file import content_of, read_weights
 from grip_assets.store.query import query
@@ -74,7 +76,7 @@ def _domains(
         settings.max_epochs,
         settings.ridge,
         settings.leverage_temperature,
-        _aim(tables) if settings.base == "grasp" else None,
+        *(_aim(tables) if settings.base == "grasp" else (None, None)),
         _most(settings) * sizes / total,
     )
 
@@ -84,10 +86,10 @@ def _most(settings: Budget) -> int:
     return settings.max_repeats if settings.overflow == "repeat" else 1
 
 
-def _aim(tables: Mapping[str, pl.DataFrame]) -> Aim | None:
-    """The mean sketches of the clusters, and the targets that they should fit; None if nothing was attributed."""
+def _aim(tables: Mapping[str, pl.DataFrame]) -> tuple[Aim | None, np.ndarray | None]:
+    """The targets that clusters should fit, and the mean sketch of each cluster; nothing if nothing was attributed."""
     if not all(name in tables and len(tables[name]) for name in ATTRIBUTED):
-        return None
+        return None, None
     aims = tables["attribution_aims"]
     found = tables["sigma_k"].join(
         tables["attribution_clusters"].select("cluster_id", "sketch"),
@@ -97,13 +99,7 @@ def _aim(tables: Mapping[str, pl.DataFrame]) -> Aim | None:
     )["sketch"]
     none = np.full(len(aims["sketch"][0]), np.nan)
     rows = [none if sketch is None else np.asarray(sketch, np.float64) for sketch in found]
-    return Aim(
-        np.stack(rows),
-        aims["sketch"].to_numpy().astype(np.float64),
-        aims["scale"].to_numpy(),
-        aims["weight"].to_numpy(),
-        aims["gamma"][0],
-    )
+    return aim_of(aims, tables["attribution_clusters"]), np.stack(rows)
 
 
 def _centroids(tables: Mapping[str, pl.DataFrame]) -> np.ndarray:

@@ -29,6 +29,7 @@ from grip_assets.sources.benchmarks import content_hash, problems
 from grip_assets.sources.documents import RawDocument
 from grip_assets.sources.pool import DocumentPool
 from grip_assets.stages.curation import partition
+from grip_assets.stages.curation.aims import aim_of
 from grip_assets.stages.curation.corpus import pool as pool_of
 from grip_assets.stages.curation.densities import Part, parts
 from grip_assets.stages.curation.partition import sample, sampled
@@ -106,18 +107,11 @@ class PoolFeatures:
 
     def attributed(self) -> Attributed:
         """The sketches of the chosen source, in blocks, and the targets that count."""
-        aims = pl.read_parquet(self._files("attribution_aims")).filter(pl.col("weight") > 0)
+        aims, clusters = (pl.read_parquet(self._files(f"attribution_{name}")) for name in ("aims", "clusters"))
         sketches = self._files("sketches")
         rows = rows_of_source(sketches, aims["source"][0], self.documents["doc_id"])
-        return Attributed(
-            lambda: sketch_blocks(sketches, rows),
-            aims["normalize"][0] == "unit",
-            aims["sketch"].to_numpy().astype(np.float64),
-            aims["scale"].to_numpy(),
-            aims["weight"].to_numpy(),
-            aims["gamma"][0],
-            aims["combine"][0],
-        )
+        unit = aims["normalize"][0] == "unit"
+        return Attributed(lambda: sketch_blocks(sketches, rows), unit, aim_of(aims, clusters))
 
     def _files(self, table: str) -> str:
         owner = self.work.owners[table]

@@ -1,0 +1,313 @@
+"""What a selection or a mixture maximises: utilities that are concave in the mean features v of a subset.
+
+    Quadratic       R5: <G, v> - (lam / 2) ||v||², lam = gamma s (surrogate.py). gamma = 0 is the additive score.
+    CrossEntropy    Σ_b p_b log((v_b + μ q_b) / ((1 + μ) q_b)): how much better the unigram model of the subset predicts
+                    the target than that of the pool does, in nats a token. v are shares of tokens in a subset that
+                    fills its budget, q those of the pool, p those of the target. μ is the prior: the subset's counts
+                    are smoothed with as many tokens of the pool, as a share of the budget.
+
+GRASP's objective is not public; R5 is a reconstruction, and the cross-entropy is what predicted retraining best on
+small models. v is divided by the budget, and not by the tokens taken so far. So the cross-entropy of a single goal is
+monotone and submodular: what a document adds can only fall while others are taken.
+
+``Aim`` makes an objective from targets, weights and settings. It is used by greedy.py, by simplex.py over budgets, and
+for trials. Shapes: J goals, T targets, F numbers of a feature, K corners or clusters, R documents. In float64.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from grip_assets.errors import GripError
+from grip_assets.method.attribution import simplex
+from grip_assets.method.attribution.surrogate import combined
+
+TEMPERATURE = 0.2  # of a smooth minimum, times the largest utility
+TINY = 1e-300
+
+
+class View(Protocol):
+    """An objective at one v, with the goals weighed: what each document would add to it for each token.
+
+    ``direction_F``: a document of features phi adds at most <phi, direction> for each token, less ``own`` times its
+    share of the budget times ||phi||².
+    """
+
+    direction_F: np.ndarray
+    own: float
+
+    def scores(
+        self, x_RF: np.ndarray, divisor_R: np.ndarray, share_R: np.ndarray, square_R: np.ndarray
+    ) -> np.ndarray:
+        """What documents with the features x / divisor add for each token, float64 (R,). ``share_R``: of the budget.
+        ``square_R``: ||phi||². The sum of a row depends on F alone."""
+        ...
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns for people, each (R,) and for each token: see ``selection.base.Steps``."""
+
+    alignment_R: np.ndarray
+    covered_R: np.ndarray
+    gain_R: np.ndarray
+
+
+class Objective(Protocol):
+    """``goals``: J. ``width``: F. ``curve``: a document's score rises by at most ``curve`` ||phi|| ||Δv|| when v moves
+    by Δv, for one goal. ``positive``: whether no feature and no direction has a number below 0."""
+
+    @property
+    def curve(self) -> float: ...
+    @property
+    def positive(self) -> bool: ...
+    @property
+    def goals(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+
+    def values(self, v_F: np.ndarray, filled: float = 1.0) -> np.ndarray:
+        """U_j, float64 (J,). ``filled``: the share of the budget that v has."""
+        ...
+
+    def view(self, v_F: np.ndarray, weight_J: np.ndarray) -> View: ...
+    def turn(
+        self, phi_F: np.ndarray, share: float, v_F: np.ndarray, filled: float, weight_J: np.ndarray
+    ) -> tuple[np.ndarray, tuple[float, float, float]]:
+        """What one document adds to each goal, float64 (J,), and alignment, covered and gain of ``Columns``."""
+        ...
+
+    def shown(
+        self, phi_RF: np.ndarray, share_R: np.ndarray, v_F: np.ndarray, filled: float, weight_J: np.ndarray
+    ) -> Columns: ...
+    def weighed(self, weight_J: np.ndarray) -> "Objective":
+        """One goal: the mean of all by these weights."""
+        ...
+
+    def mixture(self, mean_KF: np.ndarray, cap_K: np.ndarray | None, start_K: np.ndarray | None) -> np.ndarray:
+        """The weights of the best mixture of K means, for one goal: see ``simplex.mixture``."""
+        ...
+
+
+def row_sums(x_RF: np.ndarray, direction_F: np.ndarray) -> np.ndarray:
+    """<x, direction> of each row, summed in an order that depends on nothing but F."""
+    return np.einsum("rf,f->r", x_RF, direction_F)
+
+
+@dataclass(frozen=True)
+class _QuadraticView:
+    direction_F: np.ndarray
+    own: float
+
+    def scores(
+        self, x_RF: np.ndarray, divisor_R: np.ndarray, share_R: np.ndarray, square_R: np.ndarray
+    ) -> np.ndarray:
+        return row_sums(x_RF, self.direction_F) / divisor_R - share_R * square_R * self.own
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """``goal_JF``: G. ``curve_J``: lam."""
+
+    goal_JF: np.ndarray
+    curve_J: np.ndarray
+    positive: bool = False
+
+    @property
+    def goals(self) -> int:
+        return len(self.goal_JF)
+
+    @property
+    def width(self) -> int:
+        return self.goal_JF.shape[1]
+
+    @property
+    def curve(self) -> float:
+        return float(self.curve_J.max(initial=0))
+
+    def values(self, v_F: np.ndarray, filled: float = 1.0) -> np.ndarray:
+        full_F = v_F / filled if filled else v_F
+        return self.goal_JF @ full_F - self.curve_J / 2 * float(full_F @ full_F)
+
+    def view(self, v_F: np.ndarray, weight_J: np.ndarray) -> View:
+        curve = float(weight_J @ self.curve_J)
+        return _QuadraticView(weight_J @ self.goal_JF - curve * v_F, curve / 2)
+
+    def turn(
+        self, phi_F: np.ndarray, share: float, v_F: np.ndarray, filled: float, weight_J: np.ndarray
+    ) -> tuple[np.ndarray, tuple[float, float, float]]:
+        alignment_J, covered_J = self.goal_JF @ phi_F, self.curve_J * float(phi_F @ v_F)
+        gain_J = share * (alignment_J - covered_J - self.curve_J / 2 * share * float(phi_F @ phi_F))
+        shown = float(weight_J @ alignment_J), float(weight_J @ covered_J), float(weight_J @ gain_J) / share
+        return gain_J, shown
+
+    def shown(
+        self, phi_RF: np.ndarray, share_R: np.ndarray, v_F: np.ndarray, filled: float, weight_J: np.ndarray
+    ) -> Columns:
+        curve = float(weight_J @ self.curve_J)
+        alignment_R = row_sums(phi_RF, weight_J @ self.goal_JF)
+        covered_R = curve * row_sums(phi_RF, v_F)
+        own_R = curve / 2 * share_R * np.einsum("rf,rf->r", phi_RF, phi_RF)
+        return Columns(alignment_R, covered_R, alignment_R - covered_R - own_R)
+
+    def weighed(self, weight_J: np.ndarray) -> "Quadratic":
+        return Quadratic((weight_J @ self.goal_JF)[None], np.array([weight_J @ self.curve_J]))
+
+    def mixture(self, mean_KF: np.ndarray, cap_K: np.ndarray | None, start_K: np.ndarray | None) -> np.ndarray:
+        return simplex.mixture(mean_KF, self.goal_JF[0], float(self.curve_J[0]), cap_K, start_K)
+
+
+@dataclass(frozen=True)
+class _CrossEntropyView:
+    goal_F: np.ndarray
+    level_F: np.ndarray
+    own: float = 0.0
+
+    @cached_property
+    def direction_F(self) -> np.ndarray:
+        return self.goal_F / self.level_F
+
+    def scores(
+        self, x_RF: np.ndarray, divisor_R: np.ndarray, share_R: np.ndarray, square_R: np.ndarray
+    ) -> np.ndarray:
+        share_R = np.where(share_R > 0, share_R, 1)
+        return row_sums(np.log1p((share_R / divisor_R)[:, None] * x_RF / self.level_F), self.goal_F) / share_R
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """``goal_JF``: p, with the sum of a row as its weight. ``pool_F``: q. ``prior``: μ.
+
+    All features have one unit, whatever it is. A token that the pool does not have is left out of the goals, because no
+    selection can have it.
+    """
+
+    goal_JF: np.ndarray
+    pool_F: np.ndarray
+    prior: float
+    curve: float = 0.0
+    positive: bool = True
+
+    @property
+    def goals(self) -> int:
+        return len(self.goal_JF)
+
+    @property
+    def width(self) -> int:
+        return self.goal_JF.shape[1]
+
+    @cached_property
+    def smooth_F(self) -> np.ndarray:
+        """μ q; 1 for a token that the pool does not have."""
+        return np.where(self.pool_F > 0, self.prior * self.pool_F, 1.0)
+
+    def values(self, v_F: np.ndarray, filled: float = 1.0) -> np.ndarray:
+        ratio_F = np.where(self.pool_F > 0, (v_F / self.smooth_F + 1) * (self.prior / (filled + self.prior)), 1.0)
+        return self.goal_JF @ np.log(ratio_F)
+
+    def view(self, v_F: np.ndarray, weight_J: np.ndarray) -> View:
+        return _CrossEntropyView(weight_J @ self.goal_JF, v_F + self.smooth_F)
+
+    def turn(
+        self, phi_F: np.ndarray, share: float, v_F: np.ndarray, filled: float, weight_J: np.ndarray
+    ) -> tuple[np.ndarray, tuple[float, float, float]]:
+        gain_J = self.goal_JF @ np.log1p(share * phi_F / (v_F + self.smooth_F))
+        shown = self.shown(phi_F[None], np.array([share]), v_F, filled, weight_J)
+        return gain_J, (float(shown.alignment_R[0]), float(shown.covered_R[0]), float(shown.gain_R[0]))
+
+    def shown(
+        self, phi_RF: np.ndarray, share_R: np.ndarray, v_F: np.ndarray, filled: float, weight_J: np.ndarray
+    ) -> Columns:
+        """Against an average token of the pool, and by the unigram model of the documents that were taken so far: so
+        the first document finds nothing covered, and what is above 0 is better than the average."""
+        goal_F = weight_J @ self.goal_JF
+        model_F = (v_F + self.smooth_F) / (filled + self.prior)
+        alignment_R = row_sums(phi_RF, goal_F / np.where(self.pool_F > 0, self.pool_F, 1.0)) - goal_F.sum()
+        linear_R = row_sums(phi_RF, goal_F / model_F) - goal_F.sum()
+        view, ones_R = _CrossEntropyView(goal_F, model_F), np.ones(len(share_R))
+        exact_R = view.scores(phi_RF, ones_R, share_R / (filled + self.prior), ones_R)
+        return Columns(alignment_R, alignment_R - linear_R, exact_R - goal_F.sum())
+
+    def weighed(self, weight_J: np.ndarray) -> "CrossEntropy":
+        return CrossEntropy((weight_J @ self.goal_JF)[None], self.pool_F, self.prior)
+
+    def mixture(self, mean_KF: np.ndarray, cap_K: np.ndarray | None, start_K: np.ndarray | None) -> np.ndarray:
+        mean_KF, goal_F = np.asarray(mean_KF, np.float64), self.goal_JF[0]
+
+        def value(x_K: np.ndarray) -> float:
+            return float(goal_F @ np.log(x_K @ mean_KF + self.smooth_F))
+
+        def slope(x_K: np.ndarray) -> np.ndarray:
+            return mean_KF @ (goal_F / (x_K @ mean_KF + self.smooth_F))
+
+        return simplex.climb(value, slope, len(mean_KF), cap_K, start_K)
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What is maximised: Σ ω_t U_t (``sum``), or the least U_t / ω_t (``maxmin``).
+
+    ``target_TF``, ``scale_T``, ``gamma``: as in surrogate.py. ``weight_T``: ω, None for 1; a target of weight 0 is left
+    out. Targets should have norm 1 (surrogate.unit) if none is to lead only by the size of its features; for ``maxmin``
+    that is needed to compare them.
+
+    ``pool_F``: the mean features of the pool, for the cross-entropy; None for R5. Its additive form, with ``gamma`` 0,
+    is its slope at the pool. ``prior``: the tokens with which counts are smoothed, as a share of the pool's.
+    ``temperature``: of the smooth minimum of ``maxmin``.
+    """
+
+    target_TF: np.ndarray
+    scale_T: np.ndarray
+    gamma: float
+    weight_T: np.ndarray | None = None
+    combine: str = "sum"
+    pool_F: np.ndarray | None = None
+    prior: float = 0.0
+    temperature: float = TEMPERATURE
+
+    def objective(self, share: float = 1.0) -> Objective:
+        """That of a selection of a ``share`` of the pool. GripError for targets without a weight, and for features that
+        are not finite."""
+        if self.pool_F is None or not self.gamma:
+            return Quadratic(*self.goals)
+        return CrossEntropy(self.goals[0], np.asarray(self.pool_F, np.float64), self.prior / max(share, TINY))
+
+    @property
+    def goals(self) -> tuple[np.ndarray, np.ndarray]:
+        """(G_j, lam_j): float64 (J, F) and (J,), of one goal for a sum."""
+        target_TF, scale_T = self._targets(), np.asarray(self.scale_T, np.float64)
+        weight_T = np.ones(len(target_TF)) if self.weight_T is None else np.asarray(self.weight_T, np.float64)
+        if not (np.isfinite(target_TF).all() and np.isfinite(scale_T).all()):
+            raise GripError("The features of a target are not finite. Check the reference model and the target.")
+        goal_F, scale = combined(target_TF, scale_T, weight_T)
+        if self.combine == "sum":
+            return goal_F[None], np.array([self.gamma * scale])
+        some = weight_T > 0
+        return target_TF[some] / weight_T[some, None], self.gamma * scale_T[some] / weight_T[some]
+
+    def _targets(self) -> np.ndarray:
+        """The targets, float64 (T, F): for the cross-entropy shares that sum to 1, and for its additive form its slope
+        at the pool, Σ p v / q."""
+        target_TF = np.atleast_2d(np.asarray(self.target_TF, np.float64))
+        if self.pool_F is None:
+            return target_TF
+        pool_F = np.asarray(self.pool_F, np.float64)
+        share_TF = target_TF / np.maximum(target_TF.sum(axis=1, keepdims=True), TINY)
+        here_TF = np.where(pool_F > 0, share_TF, 0.0)
+        return here_TF if self.gamma else here_TF / np.where(pool_F > 0, pool_F, 1.0)
+
+    def mixture(
+        self, mean_KF: np.ndarray, share: float, cap_K: np.ndarray | None = None, start_K: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The weights of the best mixture of means, float64 (K,): see ``simplex.mixture``. ``share``: of the pool, of
+        what is mixed."""
+        goals = self.objective(share)
+        if goals.goals == 1:
+            return goals.mixture(mean_KF, cap_K, start_K)
+        return simplex.fairest(
+            lambda weight_J: goals.weighed(weight_J).mixture(mean_KF, cap_K, start_K),
+            lambda x_K: goals.values(x_K @ mean_KF),
+            goals.goals,
+        )
