@@ -29,7 +29,9 @@ FEWEST = 4  # subsets that one correlation needs
 LEVEL = 0.95  # of the bootstrap's intervals
 TIE = 1e-9  # scores that are nearer than this are the same
 GRADIENTS = ("full", "blocks", "head", "factored")
-MATCHED = ("unigram", "embedding", "hidden", "column")
+ENTROPY = "cross_entropy"
+"""The source that is scored by the cross-entropy of objective.py instead of R5. Its gamma is 1, or 0 for additive."""
+MATCHED = ("unigram", ENTROPY, "embedding", "hidden", "column")
 """Sources whose target is a mean of the same features as the documents': surrogate.scale(matched=True)."""
 
 
@@ -56,13 +58,20 @@ def default(source: str, normalize: str = "none", gamma: float | None = None) ->
     has the same kind: these were the best on our small models."""
     if gamma is None:
         gamma = 0.3 if source in GRADIENTS else 1.0
-    return Configuration(source, "none" if normalize == "auto" else normalize, gamma)
+    return Configuration(source, "none" if normalize == "auto" or source == ENTROPY else normalize, gamma)
 
 
 def grid(sources: Sequence[str], normalizes: Sequence[str], gammas: Iterable[float]) -> list[Configuration]:
-    """All configurations, with gamma = 0 among them, whether it is given or not; gammas ascend."""
+    """All configurations, with gamma = 0 among them, whether it is given or not; gammas ascend. The cross-entropy has
+    no other gamma than 0 and 1, and features of one kind."""
     ordered = sorted({0.0, *(float(gamma) for gamma in gammas)})
-    return [Configuration(s, n, g) for s in sources for n in normalizes for g in ordered]
+    found = []
+    for source in sources:
+        if source == ENTROPY:
+            found += [Configuration(source, "none", gamma) for gamma in (0.0, 1.0)[: len(ordered)]]
+        else:
+            found += [Configuration(source, n, g) for n in normalizes for g in ordered]
+    return found
 
 
 @dataclass(frozen=True)
@@ -218,11 +227,12 @@ def _by_bootstrap(predicted: Predicted, measured: Calibration, start: Configurat
     additive = best.additive if best.additive in draws else start.additive
     low, high = interval(draws[best] - draws[additive])
     if best.gamma > 0 and high <= TIE:
-        words[best] = f"the quadratic term is no gain: {_signed(low)} to {_signed(high)}"
+        term = _term(best)
+        words[best] = f"the {term} is no gain: {_signed(low)} to {_signed(high)}"
         best = additive
-        words[best] = "chosen: the quadratic term is no gain"
+        words[best] = f"chosen: the {term} is no gain"
     elif best.gamma > 0 and low <= TIE:
-        words[best] += f". The gain of its quadratic term is uncertain: {_signed(low)} to {_signed(high)}"
+        words[best] += f". The gain of its {_term(best)} is uncertain: {_signed(low)} to {_signed(high)}"
     reference = start.additive
     return [
         Measured(
@@ -230,6 +240,11 @@ def _by_bootstrap(predicted: Predicted, measured: Calibration, start: Configurat
         )
         for c in order
     ]
+
+
+def _term(configuration: Configuration) -> str:
+    """What a configuration has beside its additive score."""
+    return "logarithm" if configuration.source == ENTROPY else "quadratic term"
 
 
 def _better_than_start(

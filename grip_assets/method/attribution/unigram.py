@@ -5,7 +5,7 @@ every other source has to be better than it. Counting is done in stages/attribut
 T targets, V tokens of the vocabulary. Counts may be sparse matrices of SciPy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from grip_assets.method.attribution.sketching import CountSketch
 
 FLOOR = 1e-4  # added to a frequency under the root, so that rare tokens do not lead
 SMOOTHING = 0.01  # of the pool's distribution in that of a subset: a token that it lacks has a finite cost
+PRIORS = 2.0 ** (np.arange(41) / 2)  # tokens of smoothing that are compared
 TINY = 1e-300
 
 
@@ -52,6 +53,25 @@ def sketched(counts: Any, pool_V: np.ndarray, sketch: CountSketch) -> np.ndarray
     share = diags(1 / np.maximum(total_N, TINY)) @ counts @ diags(1 / root_V)
     common_F = sketch.apply((pool_V / root_V)[None])[0]
     return np.where(total_N[:, None] > 0, sketch.apply_sparse(share) - common_F, 0).astype(np.float32)
+
+
+def prior(documents: Iterable[Any], pool_V: np.ndarray) -> float:
+    """The tokens μ of the pool's distribution with which counts are smoothed: p = (c + μ q) / (n + μ).
+
+    They are those that predict each token of a document best from its other tokens, of 1, √2, 2, ... tokens: the
+    leave-one-out estimate of Zhai and Lafferty (2002). No target and no utility has a part in it. ``documents``: sparse
+    rows of counts. GripError if no document has two tokens.
+    """
+    value_M, tokens = np.zeros(len(PRIORS)), 0.0
+    for row in documents:
+        count_C, share_C = row.data.astype(np.float64), pool_V[row.indices]
+        n = float(count_C.sum())
+        if n >= 2:
+            likely_MC = (count_C - 1 + PRIORS[:, None] * share_C) / (n - 1 + PRIORS)[:, None]
+            value_M, tokens = value_M + np.log(likely_MC) @ count_C, tokens + n
+    if not tokens:
+        raise GripError("No document has two tokens, so nothing says how token counts are to be smoothed.")
+    return float(PRIORS[int(np.argmax(np.round(value_M / tokens, 9)))])
 
 
 def subset_counts(counts: Any, members: Sequence[np.ndarray]) -> np.ndarray:

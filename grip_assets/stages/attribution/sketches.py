@@ -75,7 +75,7 @@ def compute(work: Work) -> dict[str, Any]:
         name: pl.Array(pl.Float32, settings.dim) if name == "sketch" else kind for name, kind in TARGETS.schema.items()
     }
     work.draft.write("target_sketches", pl.DataFrame(targets, kinds))
-    work.draft.write("sketch_sources", pl.DataFrame(summary))
+    work.draft.write("sketch_sources", pl.DataFrame(summary, schema_overrides={"prior": pl.Float64}))
     return {"sources": len(settings.sources), "documents": len(documents), **metrics}
 
 
@@ -182,6 +182,7 @@ def _summary(measured: Measured, finish: Finish, source: str, asked: Asked) -> d
         "seconds": measured.seconds,
         "flops": measured.flops,
         "bytes": measured.n_bytes + table,
+        "prior": measured.prior,
     }
 
 
@@ -245,7 +246,8 @@ TABLES = (
             Column(
                 "sketch",
                 pl.String,
-                "How features are shortened. exact: not at all. factored: by the two factors of each layer.",
+                "How features are shortened. exact: not at all. factored: by the two factors of each layer. buckets:"
+                " tokens are hashed together.",
             ),
             Column(
                 "scale", pl.Float64, "Power of two that the sketches are multiplied with, so that they fit float16."
@@ -255,6 +257,14 @@ TABLES = (
                 "flops", pl.Float64, "Operations that they take, estimated: 6 for each weight and token of a gradient."
             ),
             Column("bytes", pl.Int64, "Bytes of the features as they are kept, and of the table."),
+            Column(
+                "prior",
+                pl.Float64,
+                "Tokens of the pool with which the counts of a subset are smoothed, as a share of the pool's tokens."
+                " Null but for cross_entropy.",
+                ("corpus.text",),
+                added=True,
+            ),
         ),
     ),
 )
@@ -266,7 +276,7 @@ CHECKS = (
 
 stage = Stage(
     name="sketches",
-    code_version="1",
+    code_version="2",
     compute=compute,
     description="Features of each document that say how training on it would move the model: token counts, a gradient"
     " at the reference model, or vectors. They are shortened so that inner products are kept. `target_sketches` has"

@@ -1,10 +1,11 @@
 """Sources of features of documents, one file for each family. base.py has their interface."""
 
-from grip_assets.stages.attribution.sources import column, embedding, gradients, unigram
+from grip_assets.stages.attribution.sources import column, cross_entropy, embedding, gradients, unigram
 from grip_assets.stages.attribution.sources.base import Source
 
 SOURCES: dict[str, Source] = {
     "unigram": unigram.measure,
+    "cross_entropy": cross_entropy.measure,
     "embedding": embedding.measure,
     "full": gradients.measure,
     "blocks": gradients.measure,

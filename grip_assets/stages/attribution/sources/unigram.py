@@ -61,8 +61,22 @@ class CountTokens:
         )
 
 
-def measure(asked: Asked) -> Measured:
-    work, settings = asked.work, asked.settings
+@dataclass(frozen=True)
+class Counted:
+    """Token counts of all documents. ``total_V``: of the whole pool, float64. ``new``: documents counted now."""
+
+    tokenizer: Any
+    vocabulary: int
+    placed: Placed
+    total_V: np.ndarray
+    seconds: float
+    n_bytes: int
+    new: int
+
+
+def counted(asked: Asked) -> Counted:
+    """The counts of every document. Those that are kept are not counted again."""
+    work = asked.work
     files = work.files("attribution_tokenizer")
     tokenizer = tokenizer_in(files)
     vocabulary = tokenizer.get_vocab_size()
@@ -76,28 +90,34 @@ def measure(asked: Asked) -> Measured:
 
     how = digest([VERSION, "unigram", tokenizer.to_str()])
     placed = Shards(work.store, STAGE, how).ready(asked.documents["doc_id"], to_count, work.executor, work.log)
-    total_V, seconds, n_bytes = _totals(placed, len(asked.documents), vocabulary)
+    return Counted(tokenizer, vocabulary, placed, *_totals(placed, len(asked.documents), vocabulary), new)
+
+
+def measure(asked: Asked) -> Measured:
+    settings, found = asked.settings, counted(asked)
+    vocabulary, total_V = found.vocabulary, found.total_V
     pool_V = total_V / total_V.sum()
-    of_targets = _of_targets(asked, tokenizer, vocabulary)
-    target_TV = unigram.chi_squared(np.stack([counts_V for counts_V, _ in of_targets.values()]), pool_V)
+    named = of_targets(asked, found.tokenizer, vocabulary)
+    target_TV = unigram.chi_squared(np.stack([counts_V for counts_V, _ in named.values()]), pool_V)
     sketch, how_short = shortening(settings, vocabulary, target_TV, "unigram")
 
     def read(start: int, stop: int) -> Rows:
-        counts, n_tokens_B = _counts(placed, start, stop, vocabulary)
+        counts, n_tokens_B = counts_of(found.placed, start, stop, vocabulary)
         if isinstance(sketch, CountSketch):
             return Rows(unigram.sketched(counts, pool_V, sketch), n_tokens_B, _norms(counts, pool_V))
-        step, found = max(CELLS // vocabulary, 1), []
+        step, parts = max(CELLS // vocabulary, 1), []
         for first in range(0, stop - start, step):
             feature_BV = unigram.chi_squared(counts[first : first + step], pool_V)
-            found.append((sketch.apply(feature_BV), norms(feature_BV)))
-        feature_BK, norm_B = (np.concatenate(parts) for parts in zip(*found, strict=True))
+            parts.append((sketch.apply(feature_BV), norms(feature_BV)))
+        feature_BK, norm_B = (np.concatenate(some) for some in zip(*parts, strict=True))
         return Rows(feature_BK, n_tokens_B, norm_B)
 
     targets = {
         name: Target(feature_K, n)
-        for (name, (_, n)), feature_K in zip(of_targets.items(), sketch.apply(target_TV), strict=True)
+        for (name, (_, n)), feature_K in zip(named.items(), sketch.apply(target_TV), strict=True)
     }
-    return Measured(vocabulary, how_short, read, targets, seconds, float(total_V.sum()), n_bytes, new)
+    flops = float(total_V.sum())
+    return Measured(vocabulary, how_short, read, targets, found.seconds, flops, found.n_bytes, found.new)
 
 
 def _totals(placed: Placed, n: int, vocabulary: int) -> tuple[np.ndarray, float, int]:
@@ -116,7 +136,7 @@ def _flat(column: pa.ChunkedArray) -> np.ndarray:
     return pa.concat_arrays(chunk.flatten() for chunk in column.chunks).to_numpy(zero_copy_only=False)
 
 
-def _counts(placed: Placed, start: int, stop: int, vocabulary: int) -> "tuple[csr_matrix, np.ndarray]":
+def counts_of(placed: Placed, start: int, stop: int, vocabulary: int) -> "tuple[csr_matrix, np.ndarray]":
     """(sparse counts (B, V), tokens of each document)."""
     from scipy.sparse import csr_matrix  # slow to import
 
@@ -136,7 +156,7 @@ def _norms(counts: "csr_matrix", pool_V: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(square_B, 0))
 
 
-def _of_targets(asked: Asked, tokenizer: Any, vocabulary: int) -> dict[str, tuple[np.ndarray, int]]:
+def of_targets(asked: Asked, tokenizer: Any, vocabulary: int) -> dict[str, tuple[np.ndarray, int]]:
     """Target to (counts of the texts of its items, items). Prompts do not count."""
     from grip_assets.training.small import encode  # torch
 
