@@ -1057,7 +1057,7 @@ class Mixing(Group):
 
 GRADIENTS = ("full", "blocks", "head", "factored")  # sources that are gradients of the reference model
 OF_A_MODEL = (*GRADIENTS, "hidden")  # sources that need the reference model
-Source = Literal["unigram", "embedding", "full", "blocks", "head", "factored", "hidden", "column"]
+Source = Literal["unigram", "cross_entropy", "embedding", "full", "blocks", "head", "factored", "hidden", "column"]
 CHOSEN = {"choose": ["bootstrap", "lcb", "lcb_free"]}
 BY_BLOCKS = {"choose": ["lcb", "lcb_free"]}
 TRAINED_HERE = {"reference": None}
@@ -1106,6 +1106,16 @@ class Attribution(Group):
         "How several targets are weighed. sum: the weighted sum of utilities. maxmin: the worst utility.",
         part="aim",
     )
+    temperature: float = knob(
+        0.2,
+        "How much worse than others a target must be to lead under maxmin, as a share of the largest utility. Smaller:"
+        " the worst one alone decides each step. Of five values on six planted pools, 0.2 served the worst target best.",
+        "τ",
+        when={"combine": "maxmin"},
+        part="aim",
+        added=True,
+        gt=0,
+    )
     reference: str | None = knob(
         None,
         "Model at which gradients are taken, and from which models are retrained. null: a small model, trained here on"
@@ -1129,17 +1139,18 @@ class Attribution(Group):
     learning_rate: float = of_the_training("learning_rate", 1.5e-3, when=[TRAINED_HERE, CHOSEN])
     dtype: Precision = of_the_training("dtype", "bfloat16", when=[TRAINED_HERE, CHOSEN])
     device: Trainer = of_the_training("device", "cpu")
-    source: Literal["unigram", "embedding", "full", "blocks", "head", "factored", "hidden", "column", "auto"] = knob(
+    source: Literal[Source, "auto"] = knob(
         "unigram",
-        "What the features of a document are. unigram: its token counts, without a model. embedding: its vector. full,"
-        " blocks, head, factored: its gradient at the reference, of all weights, of the blocks, of the head, or of each"
-        " layer by its two factors. hidden: its mean hidden state. column: vectors of your own. auto: whichever of"
-        " candidates predicts retraining best.",
+        "What the features of a document are. unigram: its token counts, without a model. cross_entropy: the same, and"
+        " a subset is scored by how well its token counts predict the target. embedding: its vector. full, blocks, head,"
+        " factored: its gradient at the reference, of all weights, of the blocks, of the head, or of each layer by its"
+        " two factors. hidden: its mean hidden state. column: vectors of your own. auto: whichever of candidates"
+        " predicts retraining best.",
         "φ",
         part="sketch",
     )
     candidates: list[Source] = knob(
-        ["unigram", "embedding", "head", "full"],
+        ["unigram", "cross_entropy", "embedding", "head", "full"],
         "Sources that source=auto compares.",
         when={"source": "auto"},
         part="sketch",
@@ -1186,7 +1197,7 @@ class Attribution(Group):
     gamma: float | None = knob(
         None,
         "Weight of the quadratic term, by which similar documents add less to each other. 0: documents are scored one"
-        " by one. null: 0.3 for gradients, otherwise 1.",
+        " by one. null: 0.3 for gradients, otherwise 1. With source=cross_entropy only 0 and 1 are possible.",
         "γ",
         when={"choose": "none"},
         part="choice",
@@ -1311,6 +1322,13 @@ class Attribution(Group):
                 "with attribution.source=auto, trials must choose among the candidates. Set attribution.choose to"
                 " bootstrap, or attribution.source to one of them"
             )
+        return value
+
+    @field_validator("gamma")
+    @classmethod
+    def of_the_source(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if info.data.get("source") == "cross_entropy" and value not in (None, 0, 1):
+            raise ValueError("with attribution.source=cross_entropy it is 1, or 0 for additive scores")
         return value
 
     @field_validator("gammas")

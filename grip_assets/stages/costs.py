@@ -370,7 +370,7 @@ def _sketching(attribution: Attribution) -> Rate:
     shape = Shape(**attribution.model_dump(include=set(field_names(Attribution, "model"))))
     weights = parameters(shape) if attribution.reference is None else NAMED
     passes = sum(PASSES.get(source, 6) for source in attribution.sources if source in OF_A_MODEL)
-    each = SKETCHED * passes * weights + COUNTED * ("unigram" in attribution.sources)
+    each = SKETCHED * passes * weights + COUNTED * bool({"unigram", "cross_entropy"} & {*attribution.sources})
     return replace(SKETCHES, each=each)
 
 

@@ -66,6 +66,8 @@ class Attributed:
 
 def configuration(row: Mapping[str, Any]) -> str:
     """A row of ``attribution_choice`` in words, as in ``unigram, unit norm, γ 0.3``."""
+    if row["source"] == "cross_entropy":
+        return "cross-entropy" + ("" if row["gamma"] else ", additive")
     norm = [] if row["normalize"] in (None, "none") else [f"{row['normalize']} norm"]
     return ", ".join([str(row["source"]), *norm, f"γ {row['gamma']:g}" if row["gamma"] else "additive"])
 

@@ -11,7 +11,8 @@ scores.py, what baselines read in evidence.py.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import pyarrow as pa
 from grip_assets.engine.declarations import VECTOR32, Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
-from grip_assets.method.attribution import choice
+from grip_assets.method.attribution import choice, unigram
 from grip_assets.method.attribution import fidelity as agreement
 from grip_assets.method.attribution.choice import Configuration, Measured
 from grip_assets.method.attribution.surrogate import unit
@@ -33,6 +34,7 @@ from grip_assets.stages.attribution.evidence import Scored, dsir_version, scored
 from grip_assets.stages.attribution.measured import CALIBRATION, CHECK, Trials, trials_of
 from grip_assets.stages.attribution.scores import Sketched, Sketches
 from grip_assets.stages.curation.needed import no_attribution, no_trials
+from grip_assets.store.attributed import configuration as in_words_of
 
 BASELINE = "baseline"
 
@@ -178,10 +180,8 @@ def _trial_counts(trials: Trials | None) -> dict[str, int]:
 
 
 def label(configuration: Configuration) -> str:
-    """For example ``unigram, gamma 1``, or ``full, unit length, additive``."""
-    length = ", unit length" if configuration.normalize == "unit" else ""
-    gamma = f"gamma {configuration.gamma:g}" if configuration.gamma else "additive"
-    return f"{configuration.source}{length}, {gamma}"
+    """In words, as people read it everywhere."""
+    return in_words_of(asdict(configuration))
 
 
 def in_words(found: Sequence[Measured], rows: Sequence[agreement.Fidelity]) -> str:
@@ -313,6 +313,8 @@ def _aims(
             "scale": sums.scale_T,
             "n_items": [items[name] for name in targets],
             "sketch": sketch,
+            "prior": pl.Series([sums.prior] * len(targets), dtype=pl.Float64),
+            "temperature": settings.temperature,
         }
     )
 
@@ -325,13 +327,14 @@ def _clusters(documents: pl.DataFrame, sums: Sketched) -> pl.DataFrame:
 
 def _write_alignments(work: Work, sketches: Sketches, sums: Sketched, chosen: Configuration) -> None:
     """The cosine of each document's sketch and each target's, block by block."""
-    target_TF = unit(sums.target_TF).astype(np.float64)
+    compared = partial(_centred, pool_F=sums.pool.mean_F) if chosen.source == choice.ENTROPY else np.asarray
+    target_TF = unit(compared(sums.target_TF)).astype(np.float64)
     names, at = sketches.targets, 0
     ids = sketches.documents["doc_id"]
     schema = pa.schema([("doc_id", pa.large_string()), ("target", pa.large_string()), ("alignment", pa.float64())])
     with work.draft.writer("attribution", schema) as writer:
         for phi_BF in sketches.blocks(chosen.source):
-            cosine_BT = np.clip(unit(phi_BF).astype(np.float64) @ target_TF.T, -1, 1)
+            cosine_BT = np.clip(unit(compared(phi_BF)).astype(np.float64) @ target_TF.T, -1, 1)
             rows = pl.DataFrame(
                 {
                     "doc_id": ids.gather(np.repeat(np.arange(at, at + len(phi_BF)), len(names))),
@@ -341,6 +344,12 @@ def _write_alignments(work: Work, sketches: Sketches, sums: Sketched, chosen: Co
             )
             writer.write(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
             at += len(phi_BF)
+
+
+def _centred(share_BF: np.ndarray, pool_F: np.ndarray) -> np.ndarray:
+    """Shares of tokens as the source unigram has them, in chi-squared units. Raw shares all point to the same few
+    tokens, and a document without tokens stays zero."""
+    return unigram.chi_squared(np.asarray(share_BF, np.float64), pool_F / pool_F.sum())
 
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
@@ -464,6 +473,14 @@ TABLES = (
             Column("scale", pl.Float64, "Scale s of the quadratic term for this target.", SKETCHED),
             Column("n_items", pl.Int64, "Items that shape the target.", ("target_sketches.n_items",)),
             Column("sketch", VECTOR32, "Sketch of the target, as the score uses it.", ("target_sketches.sketch",)),
+            Column(
+                "prior",
+                pl.Float64,
+                "Smoothing of token counts, as a share of the pool's tokens. Null but for cross_entropy.",
+                ("sketch_sources.prior",),
+                added=True,
+            ),
+            Column("temperature", pl.Float64, "How sharply maxmin turns to the worst target.", added=True),
         ),
     ),
     Table(

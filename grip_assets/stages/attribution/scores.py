@@ -14,7 +14,8 @@ import polars as pl
 
 from grip_assets.engine.stage import Work
 from grip_assets.errors import GripError
-from grip_assets.method.attribution.choice import MATCHED, Configuration
+from grip_assets.method.attribution.choice import ENTROPY, MATCHED, Configuration
+from grip_assets.method.attribution.objective import Aim
 from grip_assets.method.attribution.surrogate import Pool, memberships, pool_of, scale, unit, utility
 from grip_assets.stages.attribution.measured import Trials
 from grip_assets.store.sketches import rows_of_source, sketch_blocks
@@ -25,7 +26,8 @@ class Sketched:
     """The sums of one source under one normalisation.
 
     ``target_TF``: sketches of the targets. Those of gradients have length 1, so that each target counts by its weight.
-    ``scale_T``: s_t. ``trial_SF``, ``cluster_KF``: token-weighted means of the trials and of the clusters.
+    ``scale_T``: s_t. ``trial_SF``, ``cluster_KF``: token-weighted means of the trials and of the clusters. ``share_S``:
+    of the pool's tokens, of each trial. ``prior``: of the source cross_entropy, None for others.
     """
 
     pool: Pool
@@ -33,10 +35,17 @@ class Sketched:
     scale_T: np.ndarray
     trial_SF: np.ndarray
     cluster_KF: np.ndarray
+    share_S: np.ndarray
+    prior: float | None = None
 
     def predicted(self, gamma: float) -> np.ndarray:
-        """R5 of every trial, float64 (T, S)."""
-        return utility(self.target_TF, self.trial_SF, gamma, self.scale_T)
+        """The utility of every trial, float64 (T, S): R5, or the cross-entropy."""
+        if self.prior is None:
+            return utility(self.target_TF, self.trial_SF, gamma, self.scale_T)
+        each = Aim(self.target_TF, self.scale_T, gamma, None, "maxmin", self.pool.mean_F, self.prior)
+        trials = zip(self.share_S, self.trial_SF, strict=True)
+        found = [each.objective(share).values(v_F) for share, v_F in trials]
+        return np.array(found).reshape(len(self.trial_SF), len(self.target_TF)).T
 
 
 class Sketches:
@@ -51,13 +60,15 @@ class Sketches:
 
         self.files, self.documents, self.share = work.files("sketches"), documents, share
         self.tokens_N = documents["n_tokens"].to_numpy().astype(np.float64)
-        self.targets_table = work.frame("target_sketches")
+        self.targets_table, sources = work.frame("target_sketches"), work.frame("sketch_sources")
+        self.priors = dict(sources.select("source", "prior").iter_rows()) if "prior" in sources.columns else {}
         sizes_K = documents.group_by("cluster_id", maintain_order=True).len()["len"].to_numpy().astype(np.int64)
         stops_K = np.cumsum(sizes_K)
         clusters = [np.arange(stop - size, stop) for size, stop in zip(sizes_K, stops_K, strict=True)]
         members = trials.members if trials else []
         self.trials, self.clusters = len(members), len(clusters)
         of_trials = memberships(members, trials.tokens_N if trials else self.tokens_N)
+        self.share_S = np.array([self.tokens_N[rows].sum() for rows in members]) / max(self.tokens_N.sum(), 1)
         self.weights = vstack([of_trials, memberships(clusters, self.tokens_N)]).tocsc()  # blocks are columns
 
     @property
@@ -87,7 +98,12 @@ class Sketches:
             target_TF = unit(target_TF).astype(np.float64)
         mean_XF = sums.means()
         scale_T = scale(target_TF, pool, self.share, matched)
-        return Sketched(pool, target_TF, scale_T, mean_XF[: self.trials], mean_XF[self.trials :])
+        means = mean_XF[: self.trials], mean_XF[self.trials :]
+        return Sketched(pool, target_TF, scale_T, *means, self.share_S, self.prior(source))
+
+    def prior(self, source: str) -> float | None:
+        """The smoothing of the source cross_entropy, as a share of the pool's tokens; None for others."""
+        return self.priors[source] if source == ENTROPY else None
 
     def predictions(self, grid: Sequence[Configuration]) -> tuple[dict[Configuration, np.ndarray], dict]:
         """(what each configuration predicts of the trials, (T, S); the sums by source and normalisation)."""
