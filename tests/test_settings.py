@@ -235,6 +235,12 @@ def test_a_list_of_attribution_that_means_nothing_is_refused(field, value):
 
 def test_the_sources_of_attribution_are_the_one_that_is_set_or_all_candidates():
     assert validate("attribution", {}).sources == ("unigram",)
-    assert validate("attribution", {"source": "auto"}).sources == ("unigram", "embedding", "head", "full")
+    assert validate("attribution", {"source": "auto"}).sources == (
+        "unigram",
+        "cross_entropy",
+        "embedding",
+        "head",
+        "full",
+    )
     assert validate("attribution", {"source": "auto"}).needs_a_model and not validate("attribution", {}).needs_a_model
     assert validate("attribution", {"target_sets": ["a= x=y "]}).paths == {"a": "x=y"}

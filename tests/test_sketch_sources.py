@@ -104,6 +104,51 @@ def test_counts_are_exact_where_the_vocabulary_fits(folder, store):
     assert list(found.targets) == ["numbers", "words"] and found.targets["words"].n_items == 2
 
 
+@pytest.mark.parametrize("dim", [512, 64])
+def test_shares_of_tokens_are_exact_or_added_up_in_buckets_and_their_mean_is_the_subsets_unigram(folder, store, dim):
+    found, rows = measured(folder, store, "cross_entropy", dim=dim)
+    assert found.sketch == ("exact" if dim == 512 else "buckets")
+    assert rows.feature_BK.min() >= 0 and rows.feature_BK.sum(axis=1) == pytest.approx(1024)
+    tokenizer = tokenizer_in(str(folder / "attribution_tokenizer.parquet"))
+    texts = pl.read_parquet(folder / "corpus.parquet")["text"].reverse().to_list()
+    ids = encode(tokenizer, texts)
+    counts = np.stack([np.bincount(row, minlength=found.width) for row in ids])
+    assert rows.n_tokens_B.tolist() == counts.sum(axis=1).tolist()
+    if dim == 512:
+        share = counts / counts.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(rows.feature_BK[:, : found.width] / 1024, share, atol=1e-6)
+    mean = rows.n_tokens_B @ rows.feature_BK / rows.n_tokens_B.sum()
+    whole, _ = measured(folder, store, "cross_entropy", dim=dim)
+    assert mean.sum() == pytest.approx(1024, rel=1e-5) and whole.new == 0, "nothing is counted twice"
+    assert found.targets["words"].feature_K.sum() == pytest.approx(1024, rel=1e-5)
+    assert 1 <= found.prior * counts.sum() <= 2**20
+
+
+def test_the_smoothing_is_the_one_that_predicts_documents_from_their_other_tokens_best():
+    from scipy.sparse import csr_matrix
+
+    from grip_assets.method.attribution import unigram
+
+    def slow(counts, q, mu):
+        found = 0.0
+        for row in counts:
+            ids = np.repeat(np.arange(len(row)), row)
+            for at, token in enumerate(ids):
+                others = np.delete(ids, at)
+                found += np.log(((others == token).sum() + mu * q[token]) / (len(others) + mu))
+        return found
+
+    r = np.random.default_rng(0)
+    for spread, low, high in ((0.5, 1, 16), (20.0, 32, 4096)):  # documents that differ much, and little
+        counts = np.stack([r.multinomial(60, r.dirichlet(spread * np.ones(8))) for _ in range(25)])
+        q = counts.sum(axis=0) / counts.sum()
+        found = unigram.prior((csr_matrix(row[None]) for row in counts), q)
+        best = max(unigram.PRIORS, key=lambda mu: slow(counts, q, mu))
+        assert found == best and low <= found <= high
+    with pytest.raises(GripError, match="No document has two tokens"):
+        unigram.prior([csr_matrix(np.eye(1, 8))], q)
+
+
 @pytest.mark.parametrize("sketch", ["countsketch", "sjlt", "svd"])
 def test_counts_of_a_larger_vocabulary_are_sketched(folder, store, sketch):
     whole, exact = measured(folder, store, "unigram", dim=512)

@@ -1109,7 +1109,7 @@ class Attribution(Group):
     temperature: float = knob(
         0.2,
         "How much worse than others a target must be to lead under maxmin, as a share of the largest utility. Smaller:"
-        " the worst one alone decides each step. Of five values on six planted pools, 0.2 served the worst target best.",
+        " the worst one alone decides each step. The default was the best of five on planted pools.",
         "τ",
         when={"combine": "maxmin"},
         part="aim",
@@ -1142,9 +1142,9 @@ class Attribution(Group):
     source: Literal[Source, "auto"] = knob(
         "unigram",
         "What the features of a document are. unigram: its token counts, without a model. cross_entropy: the same, and"
-        " a subset is scored by how well its token counts predict the target. embedding: its vector. full, blocks, head,"
-        " factored: its gradient at the reference, of all weights, of the blocks, of the head, or of each layer by its"
-        " two factors. hidden: its mean hidden state. column: vectors of your own. auto: whichever of candidates"
+        " a subset is scored by how well its token counts predict the target. embedding: its vector. full, blocks,"
+        " head, factored: its gradient at the reference, of all weights, of the blocks, of the head, or of each layer"
+        " by its two factors. hidden: its mean hidden state. column: vectors of your own. auto: whichever of candidates"
         " predicts retraining best.",
         "φ",
         part="sketch",

@@ -122,6 +122,18 @@ def test_grasp_fits_the_targets_better_than_the_sizes_do_and_takes_no_more_than_
     assert utility(share_K) > utility(size_K / size_K.sum()) + 0.01
     assert (share_K * made["total"][0] <= size_K + 1e-6).all(), "so that nothing is left to share out"
     assert made["allocated"].to_list() == pytest.approx((share_K * made["total"][0]).tolist(), abs=1)
+    fair = budgets_under(
+        tables | {"attribution_aims": aims.with_columns(combine=pl.lit("maxmin"))},
+        Budget(base="grasp", replay="none", total=0.4),
+        "relative",
+    )
+
+    def worst(made):
+        v_F = (made["base_budget"] / made["total"]).to_numpy() @ tables["attribution_clusters"]["sketch"].to_numpy()
+        each = aims["sketch"].to_numpy() @ v_F - aims["scale"].to_numpy() / 2 * (v_F @ v_F)
+        return (each / aims["weight"].to_numpy()).min()
+
+    assert worst(fair) > worst(made) + 1e-3, "maxmin is not the weighted sum"
     for missing in (
         {"attribution_clusters": tables["attribution_clusters"].head(2)},
         {"attribution_aims": aims.head(0)},

@@ -32,3 +32,13 @@ def test_a_source_that_is_measurably_better_than_all_of_the_default_one_is_chose
 def test_the_default_stays_where_nothing_is_measurably_better():
     found = picked({START: 0.5, OTHER_GAMMA: 0.6, GRADIENT: 0.48})
     assert found.configuration == START and "none is measurably better" in found.words
+
+
+def test_the_cross_entropy_has_its_additive_score_beside_it_and_no_other_gamma():
+    names = [c.name for c in choice.grid(["cross_entropy", "unigram"], ["none", "unit"], [0, 0.3])]
+    assert names == [
+        "cross_entropy/none/0", "cross_entropy/none/1", "unigram/none/0", "unigram/none/0.3", "unigram/unit/0",
+        "unigram/unit/0.3",
+    ]  # fmt: skip
+    assert [c.name for c in choice.grid(["cross_entropy"], ["none"], [0])] == ["cross_entropy/none/0"]
+    assert choice.default("cross_entropy", "unit").name == "cross_entropy/none/1"

@@ -88,6 +88,132 @@ def test_the_result_depends_on_no_blocks_no_order_and_no_number_of_threads(monke
     assert other.gain_M.tobytes() == plain.gain_M.tobytes()
 
 
+def shares_of(n=400, f=30, seed=0):
+    """Documents as shares of tokens, of one of three kinds, some of them copies; the pool's shares; two targets."""
+    r = rng(seed)
+    kinds, tokens = r.dirichlet(np.full(f, 0.2), 3), r.lognormal(5, 1, n).astype(np.int64) + 1
+    kinds[:, f - 1] = 0  # a token of the second target that no document has
+    counts = np.stack([r.multinomial(t, kinds[i % 3] / kinds[i % 3].sum()) for i, t in enumerate(tokens)])
+    counts[20:60] = counts[10]
+    tokens = counts.sum(axis=1)
+    phi = (1024 * counts / tokens[:, None]).astype(np.float16)
+    pool = tokens @ phi.astype(np.float64) / tokens.sum()
+    target = 7 * np.stack([kinds[0] + kinds[1], kinds[2] + 0.02])
+    return phi, tokens, pool, target
+
+
+def counted_aim(pool, target, prior=2e-3, **more):
+    return Aim(target, np.ones(len(np.atleast_2d(target))), 1.0, pool_F=pool, prior=prior, **more)
+
+
+def slow_entropy(phi, tokens, rows, pool, target, prior, room):
+    """Σ p log (p_S / q), where the rows' counts are smoothed by prior tokens of the pool, in a budget of ``room``."""
+    there = pool > 0
+    p = (target / target.sum())[there]
+    counts = tokens[rows] @ phi[rows].astype(np.float64)[:, there]
+    smooth = prior * tokens.sum()
+    model = (counts + smooth * pool[there]) / (room + smooth)
+    return float(p @ np.log(model / pool[there]))
+
+
+def test_by_cross_entropy_documents_are_taken_as_by_a_slow_copy_and_the_utility_is_that_of_the_smoothed_unigram():
+    phi, tokens, pool, target = shares_of()
+    budget, prior = int(tokens.sum() * 0.1), 2e-3
+    found = select(pool_of(phi, tokens), budget, counted_aim(pool, target[1], prior))
+    rows, left, still = [], budget, np.ones(len(phi), bool)
+    now = slow_entropy(phi, tokens, rows, pool, target[1], prior, budget)
+    while (fits := np.flatnonzero(still & (tokens <= left))).size:
+        utility = [slow_entropy(phi, tokens, [*rows, i], pool, target[1], prior, budget) for i in fits]
+        best = int(np.argmax((np.array(utility) - now) / tokens[fits]))
+        rows.append(int(fits[best]))
+        now, left, still[rows[-1]] = utility[best], left - tokens[rows[-1]], False
+    assert found.row_M.tolist() == rows
+    assert found.utility == pytest.approx(slow_entropy(phi, tokens, rows, pool, target[1], prior, found.tokens))
+    assert found.utility > slow_entropy(phi, tokens, np.arange(len(phi)), pool, target[1], prior, tokens.sum())
+    assert found.covered_M[0] == pytest.approx(0, abs=1e-9) and found.alignment_M[0] > 0
+    assert (found.gain_M >= 0).all() and found.v_F[-1] == 0
+
+
+@pytest.mark.parametrize("combine", ["sum", "maxmin"])
+def test_no_selection_by_cross_entropy_is_above_its_bound(combine):
+    phi, _, pool, target = shares_of(11, 12, 3)
+    tokens, aim = np.ones(11, np.int64), counted_aim(pool, target, 0.02, combine=combine)
+    found = select(pool_of(phi, tokens), 4, aim)
+    goals = aim.objective(4 / 11)
+    best = max(
+        goals.values(phi[list(rows)].astype(np.float64).sum(axis=0) / 4).min() for rows in combinations(range(11), 4)
+    )
+    for iterations in (1, 8):
+        assert bound(pool_of(phi, tokens), 4, aim, found, iterations).bound >= best - 1e-9
+    assert found.utility <= best + 1e-12
+    phi, tokens, pool, target = shares_of(2000)
+    aim = counted_aim(pool, target, combine=combine)
+    certificate = bound(
+        pool_of(phi, tokens), int(tokens.sum() * 0.1), aim, select(pool_of(phi, tokens), int(tokens.sum() * 0.1), aim)
+    )
+    assert certificate.share > (0.97 if combine == "sum" else 0.8) and "of the relaxed optimum" in certificate.words
+
+
+def of_both_kinds(kind):
+    """(features, tokens, aim) of a pool that takes several rounds, with copies."""
+    if kind == "cross_entropy":
+        phi, tokens, pool, target = shares_of(3000)
+        return phi, tokens, counted_aim(pool, target)
+    phi, tokens, target = planted(3000)
+    phi[1500:1600] = phi[:100]
+    return phi, tokens, aim_of(phi, tokens, target, unit=kind == "unit")
+
+
+@pytest.mark.parametrize("kind", ["quadratic", "unit", "cross_entropy"])
+def test_looking_at_few_documents_gives_what_looking_at_all_gives_bit_for_bit(kind, monkeypatch):
+    """The reference computes the gains of all documents again, from blocks that are read again in every round."""
+    monkeypatch.setattr(greedy, "FEW", 20)
+    monkeypatch.setattr(greedy, "BATCH", 8)
+    phi, tokens, aim = of_both_kinds(kind)
+    group = rng(1).integers(0, 5, len(phi))
+    looked = []
+    real = greedy._Taking.exact
+
+    def counting(taking, view, rows, x_CF):
+        looked.append(len(rows))
+        return real(taking, view, rows, x_CF)
+
+    monkeypatch.setattr(greedy._Taking, "exact", counting)
+
+    def both(room, **more):
+        pool, found = pool_of(phi, tokens, unit=kind == "unit", **more), []
+        for memory, risen in ((2**30, greedy._Taking.risen), (0, lambda taking, upper, *others: upper * 0 + np.inf)):
+            looked.clear()
+            with monkeypatch.context() as patched:
+                patched.setattr(greedy, "limit_bytes", lambda memory=memory: memory)
+                patched.setattr(greedy._Taking, "risen", risen)
+                found.append((select(pool, room, aim, 12), sum(looked)))
+        (few, n_few), (every, n_every) = found
+        assert few.row_M.tolist() == every.row_M.tolist() and few.gain_M.tobytes() == every.gain_M.tobytes()
+        assert few.v_F.tobytes() == every.v_F.tobytes()
+        return n_few / n_every
+
+    assert both(int(tokens.sum() * 0.1)) < 0.7, "and it looks at fewer"
+    both(np.bincount(group, tokens) // np.array([3, 9, 20, 50, 5]), group_N=group)
+
+
+def test_features_are_kept_in_memory_as_far_as_it_allows(monkeypatch):
+    phi, tokens, target = planted(300)
+    aim, reads = aim_of(phi, tokens, target), []
+
+    def blocks():
+        reads.append(1)
+        return [phi[:200], phi[200:]]
+
+    found = {}
+    for memory, times in ((4 * phi.size * 2, 1), (4 * phi.size, 1), (phi.size, 4)):
+        reads.clear()
+        monkeypatch.setattr(greedy, "limit_bytes", lambda memory=memory: memory)
+        found[memory] = select(Pool(blocks, tokens), int(tokens.sum() * 0.2), aim, 3).row_M.tolist()
+        assert len(reads) >= times and (times > 1 or len(reads) == 1)
+    assert len({tuple(rows) for rows in found.values()}) == 1
+
+
 def test_rounds_over_a_large_pool_lose_little_against_one_document_at_a_time(monkeypatch):
     monkeypatch.setattr(greedy, "FEW", 20)
     monkeypatch.setattr(greedy, "WORK", 0)
@@ -276,6 +402,49 @@ def test_clusters_that_are_alike_share_as_they_did_at_the_start():
     assert simplex.mixture(np.zeros((3, 2)), np.zeros(2), 1.0, start_K=np.array([0.5, 0.3, 0.2])) == pytest.approx(
         [0.5, 0.3, 0.2]
     )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_best_mixture_by_cross_entropy_is_that_of_a_slow_solver(seed):
+    mean = rng(seed).dirichlet(np.full(12, 0.3), 6)
+    pool, target = mean.mean(axis=0), rng([seed, 1]).dirichlet(np.full(12, 0.3))
+    aim, cap = counted_aim(pool, target, 0.01), None if seed % 2 else np.full(6, 0.4)
+    goals = aim.objective(0.1)
+    found = aim.mixture(mean, 0.1, cap)
+    theirs = minimize(
+        lambda x: -goals.values(x @ mean)[0], np.full(6, 1 / 6), method="SLSQP",
+        bounds=[(0, 1 if cap is None else 0.4)] * 6, constraints={"type": "eq", "fun": lambda x: x.sum() - 1},
+        options={"ftol": 1e-13, "maxiter": 1000},
+    )  # fmt: skip
+    assert found.sum() == pytest.approx(1) and found.min() >= 0 and (cap is None or found.max() <= 0.4 + 1e-12)
+    assert -goals.values(found @ mean)[0] <= theirs.fun + 1e-8
+
+
+@pytest.mark.parametrize("kind", ["quadratic", "cross_entropy"])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_fairest_mixture_leaves_the_worst_target_best_off(kind, seed):
+    if kind == "quadratic":
+        mean, target = rng(seed).normal(size=(6, 5)), surrogate.unit(rng([seed, 1]).normal(size=(3, 5)))
+        aim = Aim(target, np.array([0.5, 0.7, 1.0]), 1.0, np.array([1.0, 2.0, 1.0]), "maxmin")
+    else:
+        mean, target = rng(seed).dirichlet(np.full(12, 0.3), 6), rng([seed, 1]).dirichlet(np.full(12, 0.3), 3)
+        aim = counted_aim(mean.mean(axis=0), target, 0.01, combine="maxmin", weight_T=np.array([1.0, 2.0, 1.0]))
+    cap, goals = np.full(6, 0.5), aim.objective(0.1)
+    found = aim.mixture(mean, 0.1, cap)
+    worst = goals.values(found @ mean).min()
+    theirs = minimize(  # the least utility is the last variable
+        lambda x: -x[-1], np.append(np.full(6, 1 / 6), goals.values(mean.mean(axis=0)).min()), method="SLSQP",
+        bounds=[(0, 0.5)] * 6 + [(None, None)],
+        constraints=[
+            {"type": "eq", "fun": lambda x: x[:6].sum() - 1},
+            {"type": "ineq", "fun": lambda x: goals.values(x[:6] @ mean) - x[-1]},
+        ],
+        options={"ftol": 1e-12, "maxiter": 1000},
+    )  # fmt: skip
+    assert found.sum() == pytest.approx(1) and found.min() >= 0 and found.max() <= 0.5 + 1e-9
+    assert worst >= -theirs.fun - 1e-6 * np.abs(goals.values(found @ mean)).max()
+    summed = Aim(aim.target_TF, aim.scale_T, 1.0, aim.weight_T, "sum", aim.pool_F, aim.prior).mixture(mean, 0.1, cap)
+    assert goals.values(summed @ mean).min() <= worst + 1e-9
 
 
 def test_the_projection_is_the_nearest_point():

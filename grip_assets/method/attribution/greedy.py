@@ -1,7 +1,7 @@
 """Greedy selection by the utility of the whole subset: the document that adds most, given those taken before [R4].
 
-A reconstruction: GRASP's algorithm is not public. Utilities are in objective.py: R5, or the cross-entropy. A subset that
-fills a budget of B tokens has v = Σ w_i phi_i / B. For R5, document i, a share a_i = w_i / B of the budget, adds
+A reconstruction: GRASP's algorithm is not public. Utilities are in objective.py: R5, or the cross-entropy. A subset
+that fills a budget of B tokens has v = Σ w_i phi_i / B. For R5, document i, a share a_i = w_i / B of the budget, adds
 
     a_i (<phi_i, G> - lam <phi_i, v> - (lam / 2) a_i ||phi_i||²)
 
@@ -320,9 +320,7 @@ class _Taking:
                 return
             yield heapq.heappop(known)[2]
 
-    def step(
-        self, rows: np.ndarray, x_CF: np.ndarray, best: Iterator[int], quota: float, at_most: bool
-    ) -> list[int]:
+    def step(self, rows: np.ndarray, x_CF: np.ndarray, best: Iterator[int], quota: float, at_most: bool) -> list[int]:
         """Take candidates, the best first, until ``quota`` tokens are taken; those that no longer fit are skipped."""
         taken: list[int] = []
         end = self.tokens + quota

@@ -35,12 +35,11 @@ class View(Protocol):
     share of the budget times ||phi||².
     """
 
-    direction_F: np.ndarray
-    own: float
-
-    def scores(
-        self, x_RF: np.ndarray, divisor_R: np.ndarray, share_R: np.ndarray, square_R: np.ndarray
-    ) -> np.ndarray:
+    @property
+    def direction_F(self) -> np.ndarray: ...
+    @property
+    def own(self) -> float: ...
+    def scores(self, x_RF: np.ndarray, divisor_R: np.ndarray, share_R: np.ndarray, square_R: np.ndarray) -> np.ndarray:
         """What documents with the features x / divisor add for each token, float64 (R,). ``share_R``: of the budget.
         ``square_R``: ||phi||². The sum of a row depends on F alone."""
         ...
@@ -101,9 +100,7 @@ class _QuadraticView:
     direction_F: np.ndarray
     own: float
 
-    def scores(
-        self, x_RF: np.ndarray, divisor_R: np.ndarray, share_R: np.ndarray, square_R: np.ndarray
-    ) -> np.ndarray:
+    def scores(self, x_RF: np.ndarray, divisor_R: np.ndarray, share_R: np.ndarray, square_R: np.ndarray) -> np.ndarray:
         return row_sums(x_RF, self.direction_F) / divisor_R - share_R * square_R * self.own
 
 
@@ -169,9 +166,7 @@ class _CrossEntropyView:
     def direction_F(self) -> np.ndarray:
         return self.goal_F / self.level_F
 
-    def scores(
-        self, x_RF: np.ndarray, divisor_R: np.ndarray, share_R: np.ndarray, square_R: np.ndarray
-    ) -> np.ndarray:
+    def scores(self, x_RF: np.ndarray, divisor_R: np.ndarray, share_R: np.ndarray, square_R: np.ndarray) -> np.ndarray:
         share_R = np.where(share_R > 0, share_R, 1)
         return row_sums(np.log1p((share_R / divisor_R)[:, None] * x_RF / self.level_F), self.goal_F) / share_R
 

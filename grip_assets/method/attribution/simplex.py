@@ -85,8 +85,8 @@ def climb(
 ) -> np.ndarray:
     """The point of the capped simplex where a smooth concave function is largest, float64 (K,); K is ``n``.
 
-    Projected gradient with the steps of Barzilai and Borwein (1988), halved until they gain enough. It ends when the gap
-    to an upper bound of the optimum is below 1e-9 of the slope along the point.
+    Projected gradient with the steps of Barzilai and Borwein (1988), halved until they gain enough. It ends when the
+    gap to an upper bound of the optimum is below 1e-9 of the slope along the point.
     """
     cap_K = _caps(n, cap_K)
     here_K = project(_even(n) if start_K is None else np.asarray(start_K, np.float64), cap_K)

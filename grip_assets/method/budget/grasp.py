@@ -1,8 +1,8 @@
 """GRASP: the mixture of clusters whose mean sketch fits the targets best. A reconstruction, see method/attribution/.
 
 A mixture with weights alpha has v = Σ alpha_k M_k, where M_k is the mean sketch of cluster k, and the utility of a
-subset: R5, <G, v> - (gamma s / 2) ||v||², or the cross-entropy. With attribution.combine=maxmin it is that of the target
-that gains least. No cluster gets more than it has. Utilities are in method/attribution/objective.py, their optimum in
+subset: R5, <G, v> - (gamma s / 2) ||v||², or the cross-entropy. With attribution.combine=maxmin it is that of the
+target that gains least. No cluster gets more than it has. Utilities are in method/attribution/objective.py, their optimum in
 method/attribution/simplex.py.
 """
 

@@ -8,7 +8,8 @@ from grip_assets.method.attribution.objective import Aim
 
 
 def aim_of(aims: pl.DataFrame, clusters: pl.DataFrame) -> Aim:
-    """``aims``, ``clusters``: the tables attribution_aims and attribution_clusters. Targets of weight 0 are left out."""
+    """``aims``, ``clusters``: the tables attribution_aims and attribution_clusters. Targets without weight are left
+    out."""
     aims = aims.filter(pl.col("weight") > 0)
     by_entropy = "source" in aims.columns and aims["source"][0] == ENTROPY
     more = {"prior": aims["prior"][0]} if by_entropy else {}

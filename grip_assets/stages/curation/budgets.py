@@ -15,8 +15,8 @@ from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.make import versions_under
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
-from grip_assets.method.budget.allocation import allocate, capacities, resolve_total
 from grip_assets.method.attribution.objective import Aim
+from grip_assets.method.budget.allocation import allocate, capacities, resolve_total
 from grip_assets.method.budget.base import Domains
 from grip_assets.method.budget.registry import base_shares
 from grip_assets.settings import Adaptation, Budget

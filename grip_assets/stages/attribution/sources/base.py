@@ -62,8 +62,8 @@ class Measured:
 
     ``sketch``: how features were shortened; exact if they were not. ``seconds``: processor time that the features took,
     whenever they were computed. ``flops``: operations that they take, estimated. ``n_bytes``: of the features as they
-    are kept, beside the table. ``new``: documents whose features were computed now. ``prior``: of cross_entropy, the tokens
-    with which counts are smoothed, as a share of those of the pool.
+    are kept, beside the table. ``new``: documents whose features were computed now. ``prior``: of cross_entropy, the
+    tokens with which counts are smoothed, as a share of those of the pool.
     """
 
     width: int

@@ -34,7 +34,9 @@ def measure(asked: Asked) -> Measured:
         step, parts = max(CELLS // max(dim, found.vocabulary), 1), []
         for first in range(0, stop - start, step):
             share_BV = shares(counts[first : first + step])
-            parts.append((np.asarray((share_BV @ columns).todense(), np.float32), norms(np.asarray(share_BV.todense()))))
+            parts.append(
+                (np.asarray((share_BV @ columns).todense(), np.float32), norms(np.asarray(share_BV.todense())))
+            )
         feature_BK, norm_B = (np.concatenate(some) for some in zip(*parts, strict=True))
         return Rows(feature_BK, n_tokens_B, norm_B)
 
@@ -48,9 +50,7 @@ def measure(asked: Asked) -> Measured:
     sample = (counts_of(found.placed, at, at + 1, found.vocabulary)[0] for at in range(0, n, step))
     prior = unigram.prior(sample, found.total_V / total) / total
     how = "exact" if found.vocabulary <= dim else "buckets"
-    return Measured(
-        found.vocabulary, how, read, targets, found.seconds, total, found.n_bytes, found.new, prior
-    )
+    return Measured(found.vocabulary, how, read, targets, found.seconds, total, found.n_bytes, found.new, prior)
 
 
 def buckets(vocabulary: int, dim: int, seed: int) -> "csr_matrix":
