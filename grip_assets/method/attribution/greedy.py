@@ -242,8 +242,9 @@ class _Taking:
         -τ log Σ exp(-U_j / τ). The worst goal has the largest weight; goals that are even have the same."""
         if len(self.value_J) == 1:
             return np.ones(1)
-        height = self.aim.temperature * float(np.abs(self.value_J).max())
-        weight_J = np.exp((self.value_J.min() - self.value_J) / height) if height > 0 else np.ones(len(self.value_J))
+        value_J = self.objective.standing(self.value_J, self.v_F, self.tokens / max(self.budget, 1))
+        height = self.aim.temperature * float(np.abs(value_J).max())
+        weight_J = np.exp((value_J.min() - value_J) / height) if height > 0 else np.ones(len(value_J))
         return weight_J / weight_J.sum()
 
     @property
@@ -364,7 +365,7 @@ class _Taking:
     def bounds_now(self, fits: np.ndarray, view: View) -> np.ndarray:
         """Upper bounds of the scores of the documents that fit, float64 (N,); -inf for the others."""
         upper_N = np.full(len(self.tokens_N), -np.inf)
-        if not self.lazy:
+        if not self.lazy or self.objective.positive:  # gains by cross-entropy fall too fast for a bound to say much
             upper_N[fits] = np.inf
             return upper_N
         moved = np.linalg.norm(np.array(self.past) - self.v_F, axis=1)

@@ -71,6 +71,11 @@ class Objective(Protocol):
         """U_j, float64 (J,). ``filled``: the share of the budget that v has."""
         ...
 
+    def standing(self, gained_J: np.ndarray, v_F: np.ndarray, filled: float) -> np.ndarray:
+        """How well off each goal is with the documents so far, float64 (J,), by which the worst one is found.
+        ``gained_J``: what they added."""
+        ...
+
     def view(self, v_F: np.ndarray, weight_J: np.ndarray) -> View: ...
     def turn(
         self, phi_F: np.ndarray, share: float, v_F: np.ndarray, filled: float, weight_J: np.ndarray
@@ -127,6 +132,9 @@ class Quadratic:
     def values(self, v_F: np.ndarray, filled: float = 1.0) -> np.ndarray:
         full_F = v_F / filled if filled else v_F
         return self.goal_JF @ full_F - self.curve_J / 2 * float(full_F @ full_F)
+
+    def standing(self, gained_J: np.ndarray, v_F: np.ndarray, filled: float) -> np.ndarray:
+        return gained_J
 
     def view(self, v_F: np.ndarray, weight_J: np.ndarray) -> View:
         curve = float(weight_J @ self.curve_J)
@@ -201,6 +209,10 @@ class CrossEntropy:
     def values(self, v_F: np.ndarray, filled: float = 1.0) -> np.ndarray:
         ratio_F = np.where(self.pool_F > 0, (v_F / self.smooth_F + 1) * (self.prior / (filled + self.prior)), 1.0)
         return self.goal_JF @ np.log(ratio_F)
+
+    def standing(self, gained_J: np.ndarray, v_F: np.ndarray, filled: float) -> np.ndarray:
+        """Against the pool: what is gained by tokens of any kind is the same for all goals, and would hide it."""
+        return self.values(v_F, filled)
 
     def view(self, v_F: np.ndarray, weight_J: np.ndarray) -> View:
         return _CrossEntropyView(weight_J @ self.goal_JF, v_F + self.smooth_F)

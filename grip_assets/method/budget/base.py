@@ -23,8 +23,8 @@ class Domains:
     a column, otherwise None. ``weights``: the user's weights, by cluster id or value, or learned ones, by cluster id.
     ``equation``: runs a query of sql/equations over the measurements of the clusters, with settings/budget as
     parameters; it returns one row per cluster. ``total``: the budget, in the same unit as the sizes. ``centroid_KV``:
-    unit vectors of the clusters; NaN or 0 for a cluster without one. ``aim``, ``mean_KF``: for grasp, the targets and the
-    mean sketch of each cluster, NaN for a cluster without one. ``cap_K``: the most that each cluster can give, as a
+    unit vectors of the clusters; NaN or 0 for a cluster without one. ``aim``, ``mean_KF``: for grasp, the targets and
+    the mean sketch of each cluster, NaN for a cluster without one. ``cap_K``: the most that each cluster can give, as a
     share of the budget. The rest are fields of settings/budget.
     """
 

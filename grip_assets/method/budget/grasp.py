@@ -2,8 +2,8 @@
 
 A mixture with weights alpha has v = Σ alpha_k M_k, where M_k is the mean sketch of cluster k, and the utility of a
 subset: R5, <G, v> - (gamma s / 2) ||v||², or the cross-entropy. With attribution.combine=maxmin it is that of the
-target that gains least. No cluster gets more than it has. Utilities are in method/attribution/objective.py, their optimum in
-method/attribution/simplex.py.
+target that gains least. No cluster gets more than it has. Utilities are in method/attribution/objective.py, their
+optimum in method/attribution/simplex.py.
 """
 
 import numpy as np
