@@ -119,8 +119,8 @@ def test_a_window_longer_than_a_named_model_reads_is_refused(tmp_path, models):
     [
         ({}, False, False),
         ({"source": "head"}, True, False),
-        ({"source": "auto"}, True, False),
-        ({"source": "auto", "candidates": ["unigram"]}, False, False),
+        ({"source": "auto", "choose": "lcb", "start": "scratch"}, True, True),
+        ({"source": "auto", "choose": "lcb", "start": "scratch", "candidates": ["unigram"]}, False, True),
         ({"choose": "bootstrap"}, True, True),
         ({"choose": "bootstrap", "start": "scratch"}, False, True),
         ({"choose": "bootstrap", "start": "scratch", "source": "full"}, True, True),

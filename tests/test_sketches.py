@@ -11,7 +11,8 @@ from grip_assets.settings import validate
 from grip_assets.stages import STAGES, costs
 from grip_assets.stages.costs import Size
 
-BOTH = {"source": "auto", "candidates": ["unigram", "head"], "dim": 512}
+AUTO = {"source": "auto", "choose": "bootstrap", "start": "scratch"}
+BOTH = AUTO | {"candidates": ["unigram", "head"], "dim": 512}
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def test_sources_with_other_targets_cannot_be_compared(tmp_path):
     rows = {"doc_id": [*ids, None], "vector": [[1.0]] * (len(ids) + 1), "target": [None] * len(ids) + ["cats"]}
     pl.DataFrame(rows).write_parquet(table)
     with pytest.raises(GripError, match="The targets of the source column are cats, and those of unigram are held_out"):
-        sketched(tmp_path / "data", source="auto", candidates=["unigram", "column"], column=str(table))
+        sketched(tmp_path / "data", **AUTO, candidates=["unigram", "column"], column=str(table))
 
 
 def test_the_users_table_is_part_of_the_recipe(tmp_path):
@@ -143,7 +144,7 @@ def test_gradients_are_forecast_by_their_tokens_and_the_weights_of_the_reference
 OTHERS = {
     "sketch": "sjlt", "dim": 300, "seed": 1, "source": "hidden", "precondition": "fisher", "candidates": ["unigram"],
     "items": 30, "tokens": 5000, "context": 32, "gamma": 0.5, "structured": 5, "combine": "maxmin", "normalize": "unit",
-    "target_weights": ["held_out=2"], "passage": 200, "batch_tokens": 320, "device": "cuda",
+    "target_weights": ["humaneval=2"], "passage": 200, "batch_tokens": 320, "device": "cuda",
 }  # fmt: skip
 READ = {"sketch", "dim", "seed", "source"}
 

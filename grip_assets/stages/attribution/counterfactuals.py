@@ -144,7 +144,7 @@ def _exact_tokens(work: Work, pool: Pool, considered: Sequence[tuple[np.ndarray,
     rows = np.unique(np.concatenate([rows_M for rows_M, _ in considered]))
     progress = Progress("counting tokens of subsets", len(rows), "documents", work.log)
     exact_N = np.zeros(len(pool.ids), np.int64)
-    for some in np.array_split(rows, -(-len(rows) // AT_ONCE)):
+    for some in np.array_split(rows, max(-(-len(rows) // AT_ONCE), 1)):
         read = _encoded(work, pool.ids.gather(some).to_list(), encode)
         exact_N[some] = [read[doc] for doc in pool.ids.gather(some)]
         progress.advance(len(some))
