@@ -41,7 +41,6 @@ FIRST = (
     " of that earlier documents had covered."
 )
 LIMITS = (
-    "Exact duplicates were removed; near-duplicates were not.",
     "The licences of the documents are those of their sources. They were not checked.",
     "Personal data and secrets in the documents were neither looked for nor removed.",
 )
@@ -76,7 +75,8 @@ def card(
         "## Versions\n\n"
         + table(("asset", "version", "computed (UTC)", "code", "run"), map(_version, lineage.manifests.values())),
         f"Made with grip-assets {version('grip-assets')}.",
-        "## Limits\n\n" + "\n".join(f"- {line}" for line in (JUDGES[values["quality.judge"]], *LIMITS)),
+        "## Limits\n\n"
+        + "\n".join(f"- {line}" for line in (JUDGES[values["quality.judge"]], _copies(values), *LIMITS)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -104,6 +104,7 @@ def _source(totals: Mapping[str, Any], values: Mapping[str, Any], manifest: Mapp
         ("pool", values["corpus.path"] or "the source code installed on the machine"),
         ("read", f"{totals['read']:,} documents of {totals['listed']:,}"),
         ("rejected", f"{totals['rejected']:,} documents, {totals['duplicates']:,} of them exact duplicates"),
+        *([("near copies left out", f"{totals['near_copies']:,} documents")] if totals["near_copies"] else []),
         ("budget", f"{totals['budget']:,} {totals['unit']}"),
         ("format", manifest["format"]),
         ("rows", f"{manifest['rows']:,}, {order}"),
@@ -115,6 +116,18 @@ def _source(totals: Mapping[str, Any], values: Mapping[str, Any], manifest: Mapp
             ("token ids", f"{manifest['tokens']:,} of {manifest['tokenizer']}, with one end token per document")
         )
     return rows
+
+
+def _copies(values: Mapping[str, Any]) -> str:
+    """Which copies were removed. Without ``near_duplicates`` in the lineage, near copies were not looked for."""
+    if not (threshold := values.get("near_duplicates.threshold")):
+        return "Exact duplicates were removed; near-duplicates were not."
+    of = f"{values['near_duplicates.shingle']} {values['near_duplicates.unit']}"
+    return (
+        f"Exact duplicates were removed, and near-duplicates: documents that share at least {threshold:.0%} of their"
+        f" shingles of {of} with one that stands for them. A few may have been missed. Texts that say the same in other"
+        " words were not looked for."
+    )
 
 
 def _figures(totals: Mapping[str, Any], lineage: Lineage) -> list[tuple]:

@@ -1,9 +1,8 @@
 """Near copies: which texts may be near copies of each other, which really are, and which one stands for which.
 
-A signature is cut into bands of r slots. Two texts are compared if they agree in all slots of at least one band. For
-texts of Jaccard similarity s, that happens with probability 1 - (1 - s^r)^b, the S-curve of b bands [Leskovec,
-Rajaraman & Ullman, Mining of Massive Datasets, 3.4]. What is compared is then decided by the true similarity of the
-sets of shingles, so a pair can be missed, and none is wrong.
+Two texts are compared if they agree in all slots of at least one band of their signatures (banding.py says how likely
+that is). What is compared is then decided by the true similarity of the sets of shingles, so a pair can be missed, and
+none is wrong.
 
 Similarity is not transitive: of three texts, the first may be like the second, the second like the third, and the first
 not like the third. So texts are taken one by one, in an order that a rule gives. A text is left out if a text before
@@ -21,33 +20,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from grip_assets.method.banding import Bands
 from grip_assets.method.screening import compiled
 from grip_assets.method.shingles import PRIME, similarity
 
 MOST = 200
 """A text is compared with the first so many that stand in a bucket. Only a bucket of thousands of texts that agree in a
 band, and are no near copies, has more. All pairs of such a bucket would take hours."""
-
-
-class Bands(NamedTuple):
-    """``n`` bands of ``rows`` slots each."""
-
-    n: int
-    rows: int
-
-    def found(self, similarity: float) -> float:
-        """The probability that a pair of this similarity is compared: the S-curve."""
-        return 1 - (1 - similarity**self.rows) ** self.n
-
-
-def choose_bands(permutations: int, threshold: float, recall: float) -> Bands:
-    """The fewest bands, of equal size and of all slots, that find a pair at the threshold with this probability.
-
-    If no number of bands does, one slot is a band: the most that the signature can give.
-    """
-    sizes = (rows for rows in range(permutations, 0, -1) if permutations % rows == 0)
-    options = (Bands(permutations // rows, rows) for rows in sizes)
-    return next((bands for bands in options if bands.found(threshold) >= recall), Bands(permutations, 1))
 
 
 def buckets(signature_BP: np.ndarray, bands: Bands) -> np.ndarray:

@@ -24,6 +24,7 @@ from grip_assets.settings import (
     Corpus,
     Embedding,
     Mixing,
+    NearDuplicates,
     Probe,
     field_names,
 )
@@ -31,6 +32,7 @@ from grip_assets.stages.attribution.counterfactuals import tokens_to_train
 from grip_assets.stages.attribution.reference_model import number_of_parameters
 from grip_assets.stages.attribution.sources.gradients import PASSES
 from grip_assets.stages.curation.corpus import pool
+from grip_assets.stages.curation.near_duplicates import not_asked_for, recall_in_words
 from grip_assets.stages.mixing.mixture_runs import number_of_mixtures
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.disk import existing
@@ -76,6 +78,7 @@ class Rate:
 RATES = {
     "corpus": Rate("bytes", 3, 1 / 3.5e6, bytes_each=0.25),
     "headers": Rate("bytes", 1, 1 / 4e6, bytes_each=0.002),
+    "near_duplicates": Rate("bytes", 3, 1 / 8e6, bytes_each=0.4),  # signatures, and the documents that go on
     "embeddings": Rate("embedded", 3, 1 / 6_200, bytes_each=0.5),  # artifact and shards: 1.6 kB a document
     "partition": Rate("vectors", 6, 4e-5),
     "student": Rate("labelled", 8, 1 / 3_000, bytes_each=45),
@@ -130,11 +133,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class Forecast:
-    """``costs``: of the stages, then of the page, then of the run itself."""
+    """``costs``: of the stages, then of the page, then of the run itself. ``notes``: sentences about the settings."""
 
     costs: list[Cost]
     size: Size | None
     free_bytes: int
+    notes: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -169,7 +173,13 @@ def forecast(
         _cost(step, stages[step.asset], settings, store, size, drivers) if step.action == "compute" else _free(step)
         for step in steps
     ]
-    return Forecast([*costs, _page(records, size), *_run_itself()], size, free)
+    return Forecast([*costs, _page(records, size), *_run_itself()], size, free, _notes(settings))
+
+
+def _notes(settings: Settings) -> tuple[str, ...]:
+    if not_asked_for(settings):
+        return ()
+    return (f"near_duplicates {recall_in_words(NearDuplicates.of(settings).effective())}",)
 
 
 def pool_size(settings: Settings, steps: Sequence[Step], store: ArtifactStore) -> Size:
@@ -180,9 +190,11 @@ def pool_size(settings: Settings, steps: Sequence[Step], store: ArtifactStore) -
 
 
 def _size(settings: Settings, steps: Sequence[Step], store: ArtifactStore) -> Size:
-    version = next((step.version for step in steps if step.asset == "corpus"), None)
-    if version and store.knows("corpus", version):
-        return _size_of(store.manifest("corpus", version))
+    version = {step.asset: step.version for step in steps}
+    if (of := version.get("corpus")) and store.knows("corpus", of):
+        distinct = version.get("near_duplicates")
+        known = distinct is not None and store.knows("near_duplicates", distinct)
+        return _size_of(store.manifest("corpus", of), store.manifest("near_duplicates", distinct) if known else None)
     corpus, listed = Corpus.of(settings), pool(settings)
     n_bytes = listed.size()
     documents = listed.n_listed or max(n_bytes // BYTES_A_ROW, 1)
@@ -192,9 +204,13 @@ def _size(settings: Settings, steps: Sequence[Step], store: ArtifactStore) -> Si
     return Size(documents, round(n_bytes / BYTES_A_TOKEN), n_bytes, False)
 
 
-def _size_of(manifest: Mapping[str, Any]) -> Size:
-    tokens = int(manifest["metrics"].get("tokens", 0))
-    return Size(int(manifest["tables"]["corpus"]["rows"]), tokens, round(tokens * BYTES_A_TOKEN), True)
+def _size_of(corpus: Mapping[str, Any], distinct: Mapping[str, Any] | None = None) -> Size:
+    """The size of the table ``corpus``, without near copies if ``distinct`` is the manifest of near_duplicates."""
+    if distinct is not None and "unused" not in distinct:
+        documents, tokens = distinct["metrics"]["documents"], distinct["metrics"]["tokens"]
+    else:
+        documents, tokens = int(corpus["tables"]["corpus"]["rows"]), int(corpus["metrics"].get("tokens", 0))
+    return Size(documents, tokens, round(tokens * BYTES_A_TOKEN), True)
 
 
 def _drivers(settings: Settings, size: Size) -> dict[str, float]:
@@ -279,7 +295,11 @@ def _same_models(
 ) -> bool:
     """Whether an earlier computation trained models from the same documents and settings, ``but`` these."""
     changes = {change.partition(":")[0] for change in setting_changes(manifest["settings"], stage.values(settings))}
-    of_pool = {name: version for name, version in manifest["inputs"].items() if name in ("corpus", "clusters")}
+    of_pool = {
+        name: version
+        for name, version in manifest["inputs"].items()
+        if name in ("corpus", "near_duplicates", "clusters")
+    }
     same = all(versions.get(name) == version for name, version in of_pool.items())
     return "unused" not in manifest and same and changes <= {f"attribution.{name}" for name in but}
 
@@ -413,7 +433,7 @@ def _nearest(stage: Stage, settings: Settings, store: ArtifactStore, size: Size)
             continue
         try:
             above = store.ancestors(stage.name, manifest["version"])
-            at = _size_of(above["corpus"])
+            at = _size_of(above["corpus"], above.get("near_duplicates"))
             if rows := above.get("embeddings", {}).get("tables", {}).get("embeddings"):
                 at = replace(at, embedded=rows["rows"])
         except (GripError, KeyError):

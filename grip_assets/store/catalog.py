@@ -87,9 +87,18 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
     try:
         connection = duckdb.connect(path, read_only=True)
         connection.execute("SELECT 1 FROM artifacts LIMIT 0")
-        return connection
     except duckdb.Error as error:
-        return _views_in_memory(root, str(error).splitlines()[0])
+        connection = _views_in_memory(root, str(error).splitlines()[0])
+    return _with_later_tables(connection)
+
+
+def _with_later_tables(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """Empty tables in place of those that a catalog lacks because it was written before their stage was added."""
+    there = {name for (name,) in connection.execute("SELECT view_name FROM duckdb_views()").fetchall()}
+    for table, columns in LATER.items():
+        if table not in there:
+            connection.execute(f"CREATE TEMP TABLE {table} ({columns})")
+    return connection
 
 
 def _views_in_memory(root: Path, because: str) -> duckdb.DuckDBPyConnection:
@@ -144,6 +153,7 @@ def _lacking(file: Path, added: Mapping[str, str]) -> str:
     return "".join(f', NULL::{kind} AS "{name}"' for name, kind in added.items() if name not in there)
 
 
+LATER = {"near_duplicates": "doc_id VARCHAR, stands_for VARCHAR, similarity DOUBLE"}  # tables that queries may name
 SETTINGS = {"group": "VARCHAR", "name": "VARCHAR", "symbol": "VARCHAR", "value": "JSON"}
 ARTIFACTS = {
     "asset": "VARCHAR",

@@ -4,6 +4,9 @@ WITH out AS (
     SELECT source, doc_id, reason, detail, stands_for FROM rejected
     UNION ALL
     SELECT source, doc_id, 'held out', 'project ' || project, NULL FROM held_out
+    UNION ALL
+    SELECT c.source, n.doc_id, 'near copy', printf('Jaccard %.2f', n.similarity), n.stands_for
+    FROM near_duplicates AS n JOIN corpus AS c USING (doc_id) WHERE n.doc_id <> n.stands_for
 ),
 kept AS (SELECT doc_id, source FROM corpus UNION ALL SELECT doc_id, source FROM held_out)
 SELECT o.source, o.reason, o.detail, o.stands_for, k.source AS stands_for_source

@@ -1,5 +1,8 @@
 -- What went in and what came out?
 -- in: catalog   out: one row
+WITH distinct_or_all AS (
+    SELECT n_tokens FROM corpus ANTI JOIN (SELECT doc_id FROM near_duplicates WHERE doc_id <> stands_for) USING (doc_id)
+)
 SELECT
     (SELECT value ->> '$' FROM settings WHERE "group" = 'corpus' AND name = 'title') AS title,
     (SELECT sum(n) FILTER (outcome = 'listed') FROM intake)::BIGINT AS listed,
@@ -8,8 +11,9 @@ SELECT
     (SELECT count(*) FROM rejected WHERE reason = 'duplicate') AS duplicates,
     (SELECT count(*) FROM rejected WHERE reason = 'contaminated') AS contaminated,
     (SELECT count(*) FROM held_out) AS held_out,
-    (SELECT count(*) FROM corpus) AS documents,
-    (SELECT sum(n_tokens) FROM corpus)::BIGINT AS tokens,
+    (SELECT count(*) FROM near_duplicates WHERE doc_id <> stands_for) AS near_copies,
+    (SELECT count(*) FROM distinct_or_all) AS documents,
+    (SELECT sum(n_tokens) FROM distinct_or_all)::BIGINT AS tokens,
     (SELECT count(*) FROM centroids) AS clusters,
     (SELECT count(*) FROM probe_set) AS probe_documents,
     (SELECT count(*) > 0 FROM probe_agreement) AS drops_measured,

@@ -4,7 +4,10 @@ WITH counted AS (
     SELECT
         coalesce(c.language, 'unknown') AS name, count(*) AS n, count(s.doc_id) AS chosen,
         sum(c.n_tokens) AS tokens, coalesce(sum(s.n_tokens * s.repeats), 0) AS tokens_chosen
-    FROM corpus AS c LEFT JOIN subset AS s USING (doc_id) GROUP BY 1
+    FROM corpus AS c
+    ANTI JOIN (SELECT doc_id FROM near_duplicates WHERE doc_id <> stands_for) AS copies USING (doc_id)
+    LEFT JOIN subset AS s USING (doc_id)
+    GROUP BY 1
 ),
 ranked AS (SELECT *, row_number() OVER (ORDER BY tokens DESC, name) AS place FROM counted)
 SELECT

@@ -1,8 +1,10 @@
 """The section at the top: numbers of the pool and the subset, and findings."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from grip_assets.report import attention
+from grip_assets.report.page import near_copies
 from grip_assets.report.page.context import Context
 from grip_assets.report.page.parts import Block, Section, Special, say
 from grip_assets.report.terminal.summary import probed_with
@@ -18,7 +20,7 @@ def section(context: Context) -> Section:
     made = datetime.fromtimestamp(context.store.manifest("subset", path)["computed_at"], UTC)
     moved = float(shares["gain"].clip(0).sum())
     tiles = [
-        ("Documents in", f"{t['documents']:,}", f"{t['rejected']:,} rejected, {t['duplicates']:,} of them duplicates"),
+        ("Documents in", f"{t['documents']:,}", _left_out(t)),
         ("Tokens in", short(t["tokens"]), f"{t['tokens']:,}"),
         (
             "Documents out",
@@ -50,7 +52,12 @@ def section(context: Context) -> Section:
             bottom_subset=f"{bottom['subset_share']:.1%}",
         ),
     ]
-    return Section("overview", "What this run did", blocks)
+    return Section("overview", "What this run did", [*blocks, *near_copies.blocks(context)])
+
+
+def _left_out(t: dict[str, Any]) -> str:
+    rejected = f"{t['rejected']:,} rejected, {t['duplicates']:,} of them duplicates"
+    return rejected + (f"; {t['near_copies']:,} near copies left out" if t["near_copies"] else "")
 
 
 def title(context: Context) -> str:

@@ -29,10 +29,11 @@ def explain(root: Path, doc: str) -> str:
 
 
 def as_data(root: Path, doc: str) -> list[dict[str, Any]]:
-    """The same as data: ``verdict`` (in, out, rejected or held out), ``why``, and every number."""
+    """The same as data: ``verdict`` (in, out, rejected, held out or near copy), ``why``, and every number."""
     rows, rejected = find(root, doc)
     said = [{"verdict": "in" if row["repeats"] else "out", "why": why(row), **row} for row in rows]
-    return said + [{"verdict": "held out" if r["reason"] == "held out" else "rejected", **r} for r in rejected]
+    as_verdict = ("held out", "near copy")
+    return said + [{"verdict": r["reason"] if r["reason"] in as_verdict else "rejected", **r} for r in rejected]
 
 
 def find(root: Path, doc: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -90,6 +91,9 @@ def _ends_in(connection: duckdb.DuckDBPyConnection, doc: str) -> str:
 
 def _rejected(row: dict[str, Any]) -> str:
     kept = f"\n  {row['stands_for_source']} ({row['stands_for']}) is kept instead" if row["stands_for"] else ""
+    if row["reason"] == "near copy":
+        by = f"{row['stands_for_source']} ({row['stands_for']})"
+        return f"{row['source']} is out: near copy of {by}, which stands for it ({row['detail']})"
     how = "set aside" if row["reason"] == "held out" else "rejected"
     return f"{row['source']} is out: {how} before anything was computed ({row['reason']}: {row['detail']}){kept}"
 

@@ -22,6 +22,7 @@ def as_text(forecast: Forecast) -> Iterator[str]:
             f" {size(pool.n_bytes)}, {pool.tokens:,} tokens"
         )
     yield from _sampled(forecast)
+    yield from forecast.notes
     kinds = {cost.basis.split(" from")[0] for cost in forecast.to_compute}
     yield (
         f"{n - 2} of {stages - 2} assets to compute, the report and the run itself: about {duration(forecast.seconds)},"

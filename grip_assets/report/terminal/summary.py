@@ -41,6 +41,7 @@ LEGEND = (
 def summary(root: Path, run: Run) -> str:
     with connect(root) as connection:
         totals = connection.sql(sql_text("questions/totals")).pl().to_dicts()[0]
+        copies = connection.sql(sql_text("questions/near_copies")).pl().to_dicts()
         shares = connection.sql(sql_text("questions/share_by_cluster")).pl().to_dicts()
         names = cluster_names.in_force(connection, root)
         described = names.described(connection)
@@ -54,7 +55,7 @@ def summary(root: Path, run: Run) -> str:
     return "\n".join(
         [
             "",
-            *_totals(totals),
+            *_totals(totals, copies),
             "",
             f"Clusters that gained most of the {totals['unit']}, in points of their share:",
             *_clusters(grew, width, names, described),
@@ -109,18 +110,30 @@ def as_data(root: Path, run: Run) -> dict[str, Any]:
     return {**made, "mixture": learned, "attribution": scored}
 
 
-def _totals(t: dict[str, Any]) -> list[str]:
+def _totals(t: dict[str, Any], copies: list[dict[str, Any]]) -> list[str]:
     sampled = f" (a sample of {t['listed']:,})" if t["listed"] > t["read"] else ""
     title = f"{t['title']}: " if t["title"] else ""
     return [
         f"in        {title}{t['read']:,} documents read{sampled}; {t['rejected']:,} rejected ({t['duplicates']:,} duplicates,"
         f" {t['contaminated']:,} contaminated); {t['held_out']:,} held out;"
         f" {t['documents']:,} documents with {t['tokens']:,} tokens",
+        *_near_copies(t["near_copies"], copies),
         f"clusters  {t['clusters']:,}, {probed_with(t['probe_documents'])}{_embedded(t)}",
         f"probe     {how_sure(t['draw_to_draw'], t['with_unigram']) if t['drops_measured'] else 'not used'}",
         f"budget    {t['budget']:,} {t['unit']}",
         f"out       {t['documents_selected']:,} documents with {t['tokens_selected']:,} tokens"
         f" ({t['tokens_selected'] / t['tokens']:.1%} of the tokens)",
+    ]
+
+
+def _near_copies(n: int, families: list[dict[str, Any]]) -> list[str]:
+    """The number of near copies that are left out, and an example. ``families``: rows of questions/near_copies."""
+    if not n:
+        return []
+    most = families[0]
+    return [
+        f"copies    {n:,} near copies are left out; {visible(most['source'])} stands for {most['near_copies']:,} of them,"
+        f" such as {visible(most['example'])} (Jaccard {most['least']:.2f})"
     ]
 
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Result, Settings, Stage, Work
 from grip_assets.errors import GripError
+from grip_assets.method.banding import Bands, choose_bands
 from grip_assets.runtime.executors import ToDo
 from grip_assets.runtime.progress import Progress, worked
 from grip_assets.runtime.threads import each
@@ -48,9 +49,6 @@ from grip_assets.store.tables import (
     read_range,
     utf8,
 )
-
-if TYPE_CHECKING:
-    from grip_assets.method.near_copies import Bands
 
 SIGNATURES = "1"  # raise it when a signature changes for the same text and settings
 AT_ONCE, BYTES_AT_ONCE = 4096, 4 << 20  # most documents and bytes of a shard of work: about half a second
@@ -92,10 +90,8 @@ class SignDocuments:
         )
 
 
-def bands_of(settings: NearDuplicates) -> "Bands":
+def bands_of(settings: NearDuplicates) -> Bands:
     """The bands in force. GripError if ``bands`` does not divide ``permutations``."""
-    from grip_assets.method.near_copies import Bands, choose_bands  # numba: not needed to load the definitions
-
     if settings.bands is None:
         return choose_bands(settings.permutations, settings.threshold, settings.recall)
     if settings.permutations % settings.bands:
@@ -230,7 +226,7 @@ class Shared(NamedTuple):
     bucket_start_C: np.ndarray
 
 
-def _shared(signed: Signed, bands: "Bands", place_N: np.ndarray, scratch: Path) -> Shared:
+def _shared(signed: Signed, bands: Bands, place_N: np.ndarray, scratch: Path) -> Shared:
     from grip_assets.method.near_copies import buckets  # numba: not needed to load the definitions
 
     folder = scratch / "bands"

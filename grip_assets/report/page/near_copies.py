@@ -1,0 +1,29 @@
+"""Near copies, in the section at the top: how many are left out, and which documents stand for the most."""
+
+from grip_assets.report.page.context import Context
+from grip_assets.report.page.parts import Block, Column, Table, say
+
+COLUMNS = [
+    Column("source", "Document"),
+    Column("near_copies", "Near copies", ",d", "documents for which it stands"),
+    Column("tokens", "Their tokens", ",d"),
+    Column("example", "For example", hint="the copy that is least like it"),
+    Column("least", "Jaccard", ".2f", "share of the shingles that both have"),
+]
+
+
+def blocks(context: Context) -> list[Block]:
+    """One sentence and a table; nothing if no near copies are left out."""
+    rows = context.ask("questions/near_copies").to_dicts() if "near_duplicates" in context.views else []
+    if not rows:
+        return []
+    version = context.ask("report/run").filter(asset="near_duplicates")["version"][0]
+    metrics = context.store.manifest("near_duplicates", version)["metrics"]
+    words = say(
+        "{copies} near copies with {tokens} tokens are left out. {families} documents stand for them. The search {finds}.",
+        copies=f"{metrics['near_copies']:,}",
+        tokens=f"{metrics['tokens_left_out']:,}",
+        families=f"{metrics['families']:,}",
+        finds=metrics["finds"],
+    )
+    return [words, Table("Documents that stand for the most near copies", COLUMNS, rows, folded=True)]
