@@ -115,10 +115,11 @@ def _pieces(text, kind, characters, key, found):  # type: ignore[no-untyped-def]
             what = kind[code]
         at += width
         if characters:
-            if at <= end and not (what == WHITE and white):
-                found[n] = _mixed(START ^ key ^ np.uint64(32 if what == WHITE else code))
-                n += 1
-            white = what == WHITE
+            if at <= end:
+                if not (what == WHITE and white):
+                    found[n] = _mixed(START ^ key ^ np.uint64(32 if what == WHITE else code))
+                    n += 1
+                white = what == WHITE
         elif what == WORD:
             state = (state ^ np.uint64(code)) * PRIME
             inside = True
@@ -129,7 +130,7 @@ def _pieces(text, kind, characters, key, found):  # type: ignore[no-untyped-def]
             if what == WIDE:
                 found[n] = _mixed((START ^ key ^ np.uint64(code)) * PRIME)
                 n += 1
-    if characters and n and white and end and kind[np.int64(text[end - 1])] == WHITE:
+    if characters and white and n:
         n -= 1  # white space at the end
     return n
 

@@ -193,8 +193,12 @@ def _size(settings: Settings, steps: Sequence[Step], store: ArtifactStore) -> Si
     version = {step.asset: step.version for step in steps}
     if (of := version.get("corpus")) and store.knows("corpus", of):
         distinct = version.get("near_duplicates")
-        known = distinct is not None and store.knows("near_duplicates", distinct)
-        return _size_of(store.manifest("corpus", of), store.manifest("near_duplicates", distinct) if known else None)
+        known = (
+            store.manifest("near_duplicates", distinct)
+            if distinct and store.knows("near_duplicates", distinct)
+            else None
+        )
+        return _size_of(store.manifest("corpus", of), known)
     corpus, listed = Corpus.of(settings), pool(settings)
     n_bytes = listed.size()
     documents = listed.n_listed or max(n_bytes // BYTES_A_ROW, 1)
