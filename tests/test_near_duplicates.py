@@ -1,6 +1,7 @@
 """The stage near_duplicates over planted copies: what it finds, what it keeps, and what a change makes it do again."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -11,17 +12,23 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
+from conftest import write_pool
 
+from grip_assets.engine.in_force import Run
 from grip_assets.engine.inspect import inspect
 from grip_assets.engine.make import Chain
 from grip_assets.engine.stage import Made, Work
 from grip_assets.errors import GripError
-from grip_assets.report.terminal import explain
+from grip_assets.export import export
+from grip_assets.report.page import near_copies
+from grip_assets.report.page.context import Context
+from grip_assets.report.terminal import explain, summary
 from grip_assets.report.terminal.forecast import as_text
 from grip_assets.settings import GROUPS, validate
 from grip_assets.stages import STAGES, costs
 from grip_assets.stages.curation import near_duplicates
 from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.store.query import sql_text
 from grip_assets.store.tables import parts
 
 WORDS = [f"{a}{b}" for a in "bcdfghjklmnpqrstvwz" for b in ("an", "ero", "il", "ust", "ope", "aim", "eld", "ink")]
@@ -334,3 +341,48 @@ def test_a_near_copy_is_explained():
         "stands_for_source": "b",
     }
     assert explain._rejected(row) == "a.py is out: near copy of b (12), which stands for it (Jaccard 0.93)"
+
+
+@pytest.mark.run
+def test_a_curation_reads_no_near_copy_and_says_which_document_stands_for_it(new_lab, pool_with_copies):
+    lab = new_lab(path=pool_with_copies, near_duplicates={"threshold": 0.8})
+    copies = lab.sql("SELECT doc_id, stands_for FROM near_duplicates WHERE doc_id <> stands_for")
+    left_out = set(copies["doc_id"])
+    n = len(left_out)
+    assert set(lab.sql("SELECT doc_id FROM corpus WHERE source LIKE 'copies/%'")["doc_id"]) <= left_out | set(
+        copies["stands_for"]
+    )
+    assert n >= 4
+    for table in ("embeddings", "clusters", "selection_weights", "densities"):
+        ids = set(lab.sql(f"SELECT doc_id FROM {table}")["doc_id"])
+        assert not ids & left_out and len(ids) == len(lab.sql("FROM corpus")) - n
+    (totals,) = lab.sql(sql_text("questions/totals")).to_dicts()
+    assert totals["near_copies"] == n and totals["documents"] == lab.sql("FROM corpus").height - n
+    of = "SELECT c.source, b.source FROM near_duplicates JOIN corpus AS c USING (doc_id) JOIN corpus AS b"
+    copy, by = lab.sql(f"{of} ON b.doc_id = stands_for WHERE c.doc_id <> b.doc_id ORDER BY 1 LIMIT 1").row(0)
+    said = explain.explain(lab.data, copy)
+    assert f"{copy} is out: near copy of {by} (" in said and "which stands for it (Jaccard " in said
+    (data,) = explain.as_data(lab.data, copy)
+    assert data["verdict"] == "near copy"
+    told = summary.summary(lab.data, Run("", [], []))
+    assert f"copies    {n} near copies are left out;" in told
+    with Context(lab.data) as context:
+        words, table = near_copies.blocks(context)
+    assert f"{n} near copies" in words.text and len(table.rows) >= 1
+    export(lab.data, lab.home / "out.jsonl", "jsonl")
+    exported = {json.loads(line)["doc_id"] for line in (lab.home / "out.jsonl").open()}
+    assert exported and not exported & left_out
+    assert "and near-duplicates: documents that share at least 80%" in (lab.home / "out.jsonl.card.md").read_text()
+
+
+@pytest.fixture
+def pool_with_copies(tmp_path) -> Path:
+    """The small pool, and near copies of four of its documents."""
+    root = tmp_path / "pool"
+    root.mkdir()
+    write_pool(root)
+    (root / "copies").mkdir()
+    for number in range(4):
+        text = (root / "table" / f"table_{5 * number + 4:02}.py").read_text()
+        (root / "copies" / f"table_{number:02}.py").write_text(text + "# the end\n")
+    return root

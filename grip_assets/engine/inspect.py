@@ -26,13 +26,24 @@ def inspect(work: Work, draw: Draw | None = None) -> dict[str, Any]:
     Also writes ``picture.png`` into the draft, if the stage declares a picture and ``draw`` is given.
     """
     stage = work.stage
-    tables: dict[str, Any] = {**work.tables(), "settings": settings_frame(work), "metrics": metrics_frame(work)}
+    tables: dict[str, Any] = {
+        **_left_out(work),
+        **work.tables(),
+        "settings": settings_frame(work),
+        "metrics": metrics_frame(work),
+    }
     outcomes = checks.run(stage, tables)
     extremes = query(f"extremes/{stage.name}", tables).to_dicts() if has_query(f"extremes/{stage.name}") else []
     if stage.picture and draw is not None:
         names = cluster_names.of_inputs(work.store, work.inputs)
         (work.draft.folder / "picture.png").write_bytes(draw(stage.name, tables, names))
     return {"checks": outcomes, "extremes": extremes}
+
+
+def _left_out(work: Work) -> dict[str, pl.DataFrame]:
+    """The tables, without rows, of inputs that the settings leave out. A check may name them all the same."""
+    left_out = (work.stages[name] for name in work.stage.inputs if name not in work.inputs)
+    return {table.name: table.empty() for stage in left_out for table in stage.tables}
 
 
 def metrics_frame(work: Work) -> pl.DataFrame:

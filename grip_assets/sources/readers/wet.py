@@ -11,8 +11,6 @@ class Wet(Warc):
 
     name = "wet"
     endings = pack(".wet", ".gz", ".zst")
-    magic: ClassVar[
-        tuple[bytes, ...]
-    ] = ()  # warc.py reads such a file too
+    magic: ClassVar[tuple[bytes, ...]] = ()  # warc.py reads such a file too
     described = "extracted texts of web archives (.wet, also .gz, .zst)"
     types = ("conversion",)

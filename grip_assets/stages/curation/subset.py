@@ -476,7 +476,7 @@ TABLES = (
 CHECKS = (
     Check("within_budgets", True, "Every cluster meets its budget, up to the length of a document."),
     Check("budget_met", False, "At least 99% of the budget is used."),
-    Check("nothing_lost", True, "Documents read = selected + not selected + held out + rejected."),
+    Check("nothing_lost", True, "Documents read = selected + not selected + near copies + held out + rejected."),
     Check("diversity_in_range", True, "Entropies are from 0 to 2, and counts of documents agree with the subset."),
 )
 
