@@ -20,14 +20,16 @@ def row(**values) -> pa.Table:
 
 @dataclass(frozen=True)
 class Square:
-    """The square of a number. It works one unit, and says which process ran it."""
+    """The square of a number. It works one unit, and says which process ran it, when, and with which GPUs."""
 
     seconds: float = 0.0
 
     def run(self, shard: int) -> pa.Table:
+        began = time.time()
         time.sleep(self.seconds)
         worked(1)
-        return row(number=shard, square=shard * shard, pid=os.getpid())
+        where = {"pid": os.getpid(), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES")}
+        return row(number=shard, square=shard * shard, began=began, ended=time.time(), **where)
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Opening:
         return os.getpid()
 
     def run(self, shard: int) -> pa.Table:
-        return row(number=shard, opened_by=self.open())
+        return row(number=shard, opened_by=self.open(), gpus=os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
 @dataclass(frozen=True)

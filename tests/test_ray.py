@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,16 @@ def test_results_come_in_the_order_of_the_shards_from_several_processes(ray):
     assert sum(worked) == 8 and worked[0] == 0
     pids = {table["pid"][0].as_py() for table in found}
     assert len(pids) == 2 and os.getpid() not in pids
+
+
+@pytest.mark.slow
+def test_no_more_shards_run_at_a_time_than_fit_into_the_memory_of_a_machine(ray):
+    def at_once(bytes_each: int) -> bool:
+        found = list(ray.map(Square(0.3), range(6), bytes_each))
+        times = sorted((table["began"][0].as_py(), table["ended"][0].as_py()) for table in found)
+        return any(began < ended for (_, ended), (began, _) in pairwise(times))
+
+    assert at_once(100 << 20) and not at_once(300 << 20)  # half of 800 MB may be used
 
 
 @pytest.mark.slow

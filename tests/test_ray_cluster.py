@@ -148,6 +148,17 @@ def test_nothing_is_left_on_the_cluster_when_a_run_is_cancelled(nodes, tmp_path)
     until(lambda: free() == len(nodes.nodes))
 
 
+def test_a_model_is_with_workers_that_have_a_share_of_a_gpu_and_other_jobs_see_none(nodes, tmp_path):
+    """The GPU is only a number for Ray here: no job of this test computes on it."""
+    node = nodes.cluster.add_node(**(NODE | {"num_gpus": 1}))
+    try:
+        found = list(nodes.executor.map(Opening(str(tmp_path)), range(6)))
+        assert {table["gpus"][0].as_py() for table in found} == {"0"}
+        assert {table["gpus"][0].as_py() for table in nodes.executor.map(Square(), range(6))} == {""}
+    finally:
+        nodes.cluster.remove_node(node)
+
+
 def test_a_folder_that_a_node_does_not_see_is_an_error_that_says_so(nodes, tmp_path, monkeypatch):
     monkeypatch.setattr("grip_assets.runtime.executors.ray.paths_of", lambda *_: ["/only/here"])
     with pytest.raises(Unfinished, match="/only/here is not there on the machine .* must be in a folder that all"):
