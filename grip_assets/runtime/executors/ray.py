@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from grip_assets.errors import GripError, Unfinished
-from grip_assets.runtime import device, memory
+from grip_assets.runtime import device, memory, opened
 from grip_assets.runtime.executors import pool as pools
 from grip_assets.runtime.executors.base import Advance, Job, Log, Opens, Shard, Stops, silent, uncounted
 from grip_assets.runtime.executors.pool import Hired, Pool
@@ -34,6 +34,7 @@ AHEAD = 2  # shards that a worker has at a time if they are quick: one runs, one
 QUICK = 1.0  # seconds that a quick shard takes
 LONGEST_PATH = 4096
 ROOM = 4  # shards for each worker that are held at a time, those included that wait for their turn
+ALONE = 30.0  # seconds without a worker, after which the log says so
 ASK = 1.0  # seconds between two questions for progress
 
 
@@ -53,11 +54,12 @@ class Ray:
     ) -> Generator[pa.Table, None, None]:
         pools.connect(self.address)
         mapping = Mapping(pools.pool_for(wants_gpu(job)), job, iter(shards), bytes_each, log, advance)
-        mapping.pool.join(mapping)
-        try:
-            yield from mapping.tables()
-        finally:
-            mapping.pool.leave(mapping)
+        with opened.while_used():  # what the caller has opened is dropped afterwards, as with the local executor
+            mapping.pool.join(mapping)
+            try:
+                yield from mapping.tables()
+            finally:
+                mapping.pool.leave(mapping)
 
 
 class Mapping:
@@ -83,7 +85,7 @@ class Mapping:
         self.counted: defaultdict[int, float] = defaultdict(float)
         self.taken, self.turn, self.ended, self.is_open = 0, 0, False, False
         self.sent: dict[int, float] = {}
-        self.quick, self.asked = False, time.monotonic()
+        self.quick, self.asked, self.alone = False, time.monotonic(), time.monotonic()
 
     def tables(self) -> Iterator[pa.Table]:
         """The tables in the order of the shards."""
@@ -183,6 +185,7 @@ class Mapping:
         try:
             kind, *more = self.events.get(timeout=ASK)
         except Empty:
+            self._say_if_there_is_no_worker()
             return
         if kind == "begun":
             self._see_begun(*more)
@@ -192,6 +195,13 @@ class Mapping:
             self._see_news(*more)
         elif kind == "broken":
             raise more[0]
+
+    def _say_if_there_is_no_worker(self) -> None:
+        if any(worker.about for worker in self.pool.workers):
+            self.alone = time.monotonic()
+        elif time.monotonic() - self.alone >= ALONE:
+            self.alone = time.monotonic()
+            self.log("waiting for a worker: the cluster has no free core, or no node")
 
     def _see_begun(self, worker: Hired, future: Any) -> None:
         if future.exception() is not None:
