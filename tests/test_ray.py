@@ -258,3 +258,10 @@ def test_threads_are_the_default_and_ray_is_not_imported_without_being_asked_for
     monkeypatch.setenv("GRIP_EXECUTOR", "ray")
     monkeypatch.setenv("GRIP_RAY_ADDRESS", "auto")
     assert executors.chosen() == Ray("auto")
+
+
+def test_an_address_where_nothing_answers_is_an_error_that_says_what_to_do():
+    program = "from grip_assets.runtime.executors.pool import connect; connect('127.0.0.1:1')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | SMALL)
+    assert "GRIP_RAY_ADDRESS is '127.0.0.1:1', and no Ray cluster answers there" in done.stderr
+    assert "ray start --address=127.0.0.1:1 --num-cpus=0" in done.stderr

@@ -171,12 +171,3 @@ def test_a_node_with_another_version_is_refused(nodes, monkeypatch):
     monkeypatch.setattr(pools, "versions", lambda: {"torch": "1.0"})
     with pytest.raises(Unfinished, match=r"has other versions than this one \(torch: 2.*there, 1.0 here\)"):
         list(nodes.executor.map(Square(), range(2)))
-
-
-def test_an_address_where_nothing_answers_is_an_error_that_says_what_to_do():
-    import subprocess
-    import sys
-
-    program = "from grip_assets.runtime.executors.pool import connect; connect('127.0.0.1:1')"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | SMALL)
-    assert "GRIP_RAY_ADDRESS is '127.0.0.1:1', and no Ray cluster answers there" in done.stderr

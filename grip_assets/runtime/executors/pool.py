@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 SENT = ("GRIP_CACHE", "GRIP_MEMORY", "GRIP_SCREEN", "HF_HUB_OFFLINE")  # no key, no address with a password
 STARTS = 3  # attempts to start a worker, if none has started meanwhile
+PATIENCE = 10.0  # seconds until a head node that does not answer is an error
 IDLE = 60.0  # seconds after which workers that have nothing to do are ended
 LOOK = 5.0  # seconds between two looks at the size of the cluster
 LONGEST_FOLDER = 24  # letters: Ray's sockets are in it, and their addresses may have 107
@@ -69,6 +71,9 @@ def connect(address: str | None) -> None:
 
 def _join(ray: Any, address: str) -> None:
     try:
+        if address != "auto":  # Ray would try for minutes
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
         ray.init(address=address, log_to_driver=False, configure_logging=False)
     except Exception as error:  # Ray raises many kinds
         raise Unfinished(
