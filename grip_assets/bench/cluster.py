@@ -34,7 +34,7 @@ TICK = os.sysconf("SC_CLK_TCK")
 def ray(quick: bool) -> Iterator[Result]:
     """Quality: 1.0 if both give the same bytes."""
     with tempfile.TemporaryDirectory() as folder, closing_cluster():
-        job, shards = _embedding(Path(folder), 48 if quick else 400)
+        job, shards = _embedding(Path(folder), 48 if quick else 160)
         processor: defaultdict[str, list[float]] = defaultdict(list)
         found: dict[str, pa.Table] = {}
 
@@ -50,7 +50,7 @@ def ray(quick: bool) -> Iterator[Result]:
         run("ray", Ray())()
         first = time.perf_counter() - started
         run("local", Local())()
-        taken = interleaved(run("ray", Ray()), run("local", Local()), 1 if quick else 3)
+        taken = interleaved(run("ray", Ray()), run("local", Local()), 1 if quick else 2)
         share = min(processor["ray"][1:]) / min(processor["local"][1:])
         workers, documents = threads.default_workers(), len(found["ray"])
         note = f"{documents} documents embedded, {workers} workers; processor time {share:.2f} times that of local;"
