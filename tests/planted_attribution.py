@@ -49,8 +49,9 @@ class Folder(planted_mixing.Folder):
         self.settings["attribution"] = validate("attribution", now | of_group)
 
     def make(self, *more, workers=1):
-        """Makes attribution_targets and the stages ``more``; ``made`` is the last of them."""
-        self.chain = chain = Chain(STAGES, self.store, self.lines.append, "run", inspect, Local(workers))
+        """Makes attribution_targets and the stages ``more``; ``made`` is the last of them. ``workers``: threads, or an executor."""
+        executor = Local(workers) if isinstance(workers, int) else workers
+        self.chain = chain = Chain(STAGES, self.store, self.lines.append, "run", inspect, executor)
         inputs, self.owner = {"corpus": "planted", "clusters": "planted"}, {}
         for name in ("attribution_targets", *more):
             self.made = chain.make(STAGES[name], self.settings, inputs)

@@ -65,8 +65,9 @@ class Folder:
                 draft.write(table_name, frame)
 
     def make(self, *more, workers=1):
-        """Makes mixture_domains and the stages ``more``; ``made`` is the last of them."""
-        self.chain = chain = Chain(STAGES, self.store, self.lines.append, "run", inspect, Local(workers))
+        """Makes mixture_domains and the stages ``more``; ``made`` is the last of them. ``workers``: threads, or an executor."""
+        executor = Local(workers) if isinstance(workers, int) else workers
+        self.chain = chain = Chain(STAGES, self.store, self.lines.append, "run", inspect, executor)
         inputs, self.owner = {"corpus": "planted", "clusters": "planted"}, {}
         for name in ("mixture_domains", *more):
             self.made = chain.make(STAGES[name], self.settings, inputs)

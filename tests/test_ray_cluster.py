@@ -6,10 +6,14 @@ import signal
 from collections.abc import Generator
 from pathlib import Path
 
+import planted_attribution
+import planted_mixing
+import polars as pl
 import pytest
 from conftest import small
 from ray_jobs import Opening, Runs, Square
 from test_jobs import JOBS, chain_made, comparable, tables  # noqa: F401 (a fixture)
+from test_mixture_runs import TINY
 from test_ray import SMALL, squares, until
 
 from grip_assets.errors import Unfinished
@@ -112,6 +116,32 @@ def test_grip_curate_gives_the_same_bytes_though_a_node_dies_while_it_embeds(nod
     (made,) = ArtifactStore(there.data).manifests("embeddings")
     assert made["executor"] == "ray"
     assert same_tables(here.data, there.data) >= 11
+
+
+@pytest.mark.parametrize("chain", ["attribution", "mixing"])
+def test_sketches_and_trainings_are_the_same_though_workers_are_killed(chain, nodes, tmp_path):
+    executor = Murderous(nodes.executor)
+    if chain == "mixing":
+        folders = [planted_mixing.Folder(tmp_path / str(n), planted_mixing.pool(), **TINY) for n in (0, 1)]
+        stages, jobs = ("mixture_runs",), {"TokeniseDocuments", "TrainMixture", "ScoreMixture"}
+    else:
+        some = {"structured": 1, "random": 1, "check_structured": 0, "check_random": 0, "dim": 64}
+        some |= {"source": "auto", "candidates": ["unigram", "head"], "trial_tokens": [1000], "choose": "bootstrap"}
+        folders = [planted_attribution.Folder(tmp_path / str(n), **some) for n in (0, 1)]
+        stages, jobs = (
+            ("reference_model", "sketches", "counterfactuals"),
+            {"Sketching", "CountTokens", "Train", "Score"},
+        )
+    here, there = folders[0].make(*stages, workers=2), folders[1].make(*stages, workers=executor)
+    assert jobs <= executor.jobs and executor.killed
+    assert here.owner == there.owner
+    for name in here.owner:
+        one, other = (without_times(folder.table(name)) for folder in (here, there))
+        assert one.equals(other), name
+
+
+def without_times(table: pl.DataFrame) -> pl.DataFrame:
+    return table.select(pl.exclude("^.*seconds.*$"))
 
 
 def same_tables(here: Path, there: Path) -> int:
