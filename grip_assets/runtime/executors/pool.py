@@ -37,7 +37,8 @@ STARTS = 3  # attempts to start a worker, if none has started meanwhile
 PATIENCE = 10.0  # seconds until a head node that does not answer is an error
 IDLE = 60.0  # seconds after which workers that have nothing to do are ended
 LOOK = 5.0  # seconds between two looks at the size of the cluster
-LONGEST_FOLDER = 24  # letters: Ray's sockets are in it, and their addresses may have 107
+FOLDER = "grip-ray-"  # and the process that has started the cluster
+LONGEST_FOLDER = 18  # letters: Ray's sockets are in it, and their addresses may have 107
 OBJECTS = (100 << 20, 2 << 30)  # least and most bytes that a cluster on this machine has for shards and results
 
 
@@ -86,7 +87,9 @@ def _join(ray: Any, address: str) -> None:
 def _start(ray: Any) -> None:
     """Start a cluster of this machine, which ends with this process."""
     usual = tempfile.gettempdir()
-    folder = tempfile.mkdtemp(prefix="grip-ray-", dir=usual if len(usual) < LONGEST_FOLDER else "/tmp")
+    above = Path(usual if len(usual) < LONGEST_FOLDER else "/tmp")
+    _sweep(above)
+    folder = tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-", dir=above)
     atexit.register(_remove, ray, folder)
     try:
         ray.init(
@@ -106,6 +109,14 @@ def _start(ray: Any) -> None:
         ) from None
 
 
+def _sweep(above: Path) -> None:
+    """Remove what killed processes have left: the logs and sockets of their clusters."""
+    for folder in above.glob(f"{FOLDER}*-*"):
+        owner = folder.name.removeprefix(FOLDER).partition("-")[0]
+        if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _remove(ray: Any, folder: str) -> None:
     """End a cluster of this machine, and remove its logs and sockets."""
     ray.shutdown()
@@ -114,7 +125,10 @@ def _remove(ray: Any, folder: str) -> None:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep this process's handlers of signals: Ray sets its own, and a run could then not be cancelled in order."""
+    """Keep this process's handlers of signals, if it has any: Ray sets its own, and Dagster could not cancel a run.
+
+    Without a handler that of Ray stays. It raises SystemExit, so workers and cluster are ended in order.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -123,7 +137,7 @@ def _own_signals() -> Iterator[None]:
         yield
     finally:
         for number, handler in kept.items():
-            if handler is not None:
+            if handler not in (None, signal.SIG_DFL):
                 signal.signal(number, handler)
 
 
