@@ -26,6 +26,7 @@ from grip_assets.stages.claims.probe_variance import MeasureLosses
 from grip_assets.stages.curation.adaptation_deltas import ProbeClusters, ProbedCluster
 from grip_assets.stages.curation.corpus import read_rows
 from grip_assets.stages.curation.embeddings import EmbedDocuments
+from grip_assets.stages.curation.near_duplicates import SignDocuments
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.shards import Shards
 from grip_assets.store.tables import RowRange, arrow, ranges, read_range
@@ -162,6 +163,10 @@ def kept(models, pool, tables) -> KeptModel:
     return kept_models([run.key], placed)[run.key]
 
 
+def signing(models, pool, tables):
+    return SignDocuments(str(tables / "corpus.parquet"), "words", 5, 16, 0), SOME
+
+
 def scoring_mixtures(models, pool, tables):
     items = pl.read_parquet(tables / "items.parquet").with_columns(target=pl.lit("a"), in_pool=pl.lit(0.0))
     items.write_parquet(tables / "targets.parquet")
@@ -202,6 +207,7 @@ JOBS = [
     judging_rows,
     training,
     tokenising,
+    signing,
     training_mixtures,
     scoring_mixtures,
     training_proxies,

@@ -302,12 +302,14 @@ def _given(gpu: bool) -> Given:
 
 
 def _differs(about: About) -> GripError | None:
-    """The error if a worker has other versions than the driver: its results could differ."""
-    ours = versions()
-    other = [name for name in ours if about.versions.get(name) != ours[name]]
+    """The error if a worker has other versions than the driver: its results could differ.
+
+    A package that only one of them has is no error: a job that needs it says so.
+    """
+    ours, theirs = versions(), about.versions
+    other = [name for name in ours if theirs.get(name, ours[name]) != ours[name]]
     if not other:
         return None
-    theirs = {name: about.versions.get(name, "none") for name in other}
     said = ", ".join(f"{name}: {theirs[name]} there, {ours[name]} here" for name in other[:3])
     return Unfinished(
         f"The machine {about.machine} of the cluster has other versions than this one ({said}), and results could"

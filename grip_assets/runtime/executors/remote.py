@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import pickle
+import re
 import socket
 import threading
 import traceback
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
 import pyarrow as pa
@@ -26,11 +27,6 @@ from grip_assets.runtime.executors.base import Job, Opens, Stops
 from grip_assets.runtime.folders import PACKAGE
 from grip_assets.runtime.progress import reported_to
 
-# A result depends on the versions of these.
-SAME_EVERYWHERE = (
-    "lightgbm", "numba", "numpy", "polars", "pyarrow", "pygments", "scikit-learn", "scipy", "tokenizers", "torch",
-    "transformers", "tree-sitter",
-)  # fmt: skip
 OURS = "grip-assets"
 
 Place = tuple[int, int]
@@ -96,15 +92,23 @@ class Answer:
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of what a result depends on. Ours is a digest of the code, since a checkout may have been changed."""
+    """Versions of the packages that GRIP may use and that are installed. Ours is a digest of the code, since a checkout
+    may have been changed."""
     found = {}
-    for name in SAME_EVERYWHERE:
+    for name in _required():
         with suppress(PackageNotFoundError):
             found[name] = version(name).partition("+")[0]  # torch 2.13.0+cpu and 2.13.0+cu126 may work together
     code = hashlib.sha256()
     for file in sorted(PACKAGE.rglob("*.py")):
         code.update(file.relative_to(PACKAGE).as_posix().encode() + b"\0" + file.read_bytes())
     return found | {OURS: f"code {code.hexdigest()[:12]}"}
+
+
+def _required() -> list[str]:
+    try:
+        return sorted({re.split(r"[^\w.-]", stated)[0] for stated in requires(OURS) or []} - {OURS})
+    except PackageNotFoundError:  # a checkout that is not installed
+        return []
 
 
 class Worker:
