@@ -75,6 +75,7 @@ OPTIONAL = set(
         "phonenumbers",
         "py3langid",
         "tldextract",
+        "ray",
         "backports",
         "bz2",
         "traceback",
