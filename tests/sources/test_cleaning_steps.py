@@ -52,11 +52,11 @@ PLANTED = {
     "private key": [private_key()],
 }
 NO_DATA = [
-    "version 10.4.2.17 of the driver", "2.4.0.1", "127.0.0.1 and 192.168.1.4 and 10.0.0.255", "8.8.8.8", "1.2.3.4",
+    "version 10.4.2.17 of the driver", "Chrome/104.0.0.0 Safari", "M1.13.23.3.62.44 93.2.44.51 0", "2.4.0.1", "127.0.0.1 and 192.168.1.4 and 10.0.0.255", "8.8.8.8", "1.2.3.4",
     "git@github.com:ann/tool.git", "user@example.com", "noreply@github.com", "@property", "x = A@B.conj()", "a@b.c",
     "pip install torch@2.1.0", "+1234567890", "a + 4915112345 - 7", "0.1234567890123", "std::vector<int>::iterator",
     "2001-01-01 10:20:30", "1234:5678", "password = 'hunter2'", "d41d8cd98f00b204e9800998ecf8427e",
-    "http://user:password@example.com/", "https://$USER:$TOKEN@host.org", "-----BEGIN RSA PRIVATE KEY-----",
+    "http://user:password@example.com/", "ftp://admin:secret@example.com", "https://$USER:$TOKEN@host.org", "-----BEGIN RSA PRIVATE KEY-----",
     "AKIA" + "IOSFODNN7EXAMPLE", "tel_number = 5551234", "isbn 978-3-16-148410-0 and 0-306-40615-2",
 ]  # fmt: skip
 

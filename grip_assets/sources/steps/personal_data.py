@@ -21,13 +21,14 @@ NOBODY = re.compile(r"(?:noreply|no-reply|donotreply|git|svn|hg|user|username|yo
 EXAMPLES = re.compile(r"(?:^|\.)(?:example|test|invalid|localhost|domain|foo|bar|yourdomain|mydomain)\.$", re.I)
 INTERNATIONAL = re.compile(r"(?<![\w+.])\+[1-9][\d ().\-/\u00a0]{5,24}\d(?!\w)", re.A)
 NATIONAL = re.compile(r"(?<![\w+.\-/])\(?\d[\d ().\-/\u00a0]{5,24}\d(?![\w.])", re.A)
-IPV4 = re.compile(r"(?<![\w.\-])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d|-\w)", re.A)
+IPV4 = re.compile(r"(?<![\w.\-])(?<!\w/)(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d|-\w)", re.A)
 IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{4,35}(?![\w:])", re.A)
-NO_ADDRESS = re.compile(
-    r"(?:version|release|revision|\bver|\bv|oid|section|chapter|@since|==|>=|<=|~=|\^)\W{0,4}$", re.I
+NO_ADDRESS = re.compile(  # words of versions, and coordinates of a drawing: 1.13.23.3.62.44
+    r"(?:version|release|revision|\bver|\bv|oid|section|chapter|@since|==|>=|<=|~=|\^)\W{0,4}$|(?:\d{0,5}\.){4}\d{1,5}\s$",
+    re.I,
 )
 BEFORE = 24  # characters before a number that can tell that it is a version
-OF_NOBODY = {"8.8.8.8", "8.8.4.4", "1.1.1.1", "1.0.0.1", "9.9.9.9", "1.2.3.4", "4.3.2.1", "2.3.4.5", "255.255.255.255"}
+OF_NOBODY = {"8.8.8.8", "8.8.4.4", "9.9.9.9", "1.1.1.1", "2001:4860:4860::8888", "2001:4860:4860::8844"}  # name servers
 MOST_CHECKED = 20_000  # numbers of one document that phonenumbers looks at: about two seconds
 PLACEHOLDERS = {"email": "<EMAIL>", "phone": "<PHONE>", "ip": "<IP_ADDRESS>"}
 

@@ -45,6 +45,7 @@ KEY_LINE = re.compile(r"[A-Za-z0-9+/=]{16,}")
 MOST_OF_A_KEY = 20_000  # characters
 LEAST_OF_A_KEY = 64  # characters of base64: a program that looks for the words has no key
 VARIED = {"basic_auth": 3}  # a password of a person; tokens have more different characters than a placeholder of x
+HOST = 24  # characters after a password in a URL: the name of the host may say that it is an example
 PLACES = ("example", "user:pass", "username:password", "$", "<", "%s", "{", "xxx", "***", "...")
 PLACEHOLDER = "<KEY>"
 
@@ -87,7 +88,8 @@ def _of_plugin(plugin: tuple[str, str, tuple[str, ...], Any], piece: str, start:
     for pattern in detector.denylist:
         for match in pattern.finditer(piece):
             group = 1 if module in OF_THE_VALUE and pattern.groups and match[1] else 0
-            if not _is_a_place_to_fill(match[0]) and len(set(match[group])) >= VARIED.get(module, 8):
+            said = piece[match.start() : match.end() + (HOST if module == "basic_auth" else 0)]
+            if not _is_a_place_to_fill(said) and len(set(match[group])) >= VARIED.get(module, 8):
                 yield Span(start + match.start(group), start + match.end(group), kind, PLACEHOLDER)
 
 
