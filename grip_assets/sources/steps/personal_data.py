@@ -29,7 +29,7 @@ NO_ADDRESS = re.compile(  # words of versions, and coordinates of a drawing: 1.1
 )
 BEFORE = 24  # characters before a number that can tell that it is a version
 OF_NOBODY = {"8.8.8.8", "8.8.4.4", "9.9.9.9", "1.1.1.1", "2001:4860:4860::8888", "2001:4860:4860::8844"}  # name servers
-MOST_CHECKED = 20_000  # numbers of one document that phonenumbers looks at: about two seconds
+MOST_CHECKED = 20_000  # numbers of one document that phonenumbers looks at: some seconds
 PLACEHOLDERS = {"email": "<EMAIL>", "phone": "<PHONE>", "ip": "<IP_ADDRESS>"}
 
 

@@ -100,15 +100,16 @@ def _is_a_place_to_fill(said: str) -> bool:
 
 def _private_keys(text: str) -> Iterator[Span]:
     """A private key from its first line to its last. Without a last line: to the end of its lines of base64."""
-    for match in PRIVATE_KEY.finditer(text):
-        inside = text[match.end() : match.end() + MOST_OF_A_KEY]
-        closed = inside.find("-----END")
-        body = inside[:closed] if closed >= 0 else inside
-        lines = list(KEY_LINE.finditer(body))
+    starts = list(PRIVATE_KEY.finditer(text))
+    ends = [match.start() for match in starts[1:]] + [len(text)] * bool(starts)
+    for match, end in zip(starts, ends, strict=True):
+        end = min(end, match.end() + MOST_OF_A_KEY)
+        closed = text.find("-----END", match.end(), end)
+        lines = list(KEY_LINE.finditer(text, match.end(), closed if closed >= 0 else end))
         if sum(len(line[0]) for line in lines) < LEAST_OF_A_KEY:
             continue
-        last = inside.find("-----", closed + 5) + 5 if closed >= 0 else _end_of_run(lines)
-        yield Span(match.start(), match.end() + max(last, closed), "private key", PLACEHOLDER)
+        last = text.find("-----", closed + 5, closed + 60) + 5 if closed >= 0 else _end_of_run(lines)
+        yield Span(match.start(), max(last, closed), "private key", PLACEHOLDER)
 
 
 def _end_of_run(lines: list[re.Match[str]]) -> int:
