@@ -18,6 +18,7 @@ from grip_assets.sources.steps.licences import Licences
 from grip_assets.sources.steps.personal_data import PersonalData
 from grip_assets.sources.steps.secrets import Secrets
 from grip_assets.stages import STAGES
+from grip_assets.stages.costs import _rate
 from grip_assets.store.artifacts import ArtifactStore
 
 EVERYTHING = {
@@ -273,3 +274,13 @@ def test_a_corpus_without_the_steps_has_no_column_of_theirs_and_the_name_that_it
     masked, _ = corpus_of(DOCUMENTS, personal_data="mask")
     again, _ = corpus_of(DOCUMENTS)
     assert masked.version != first.version == again.version and again.reused
+
+
+@pytest.mark.parametrize(
+    "step", [{"personal_data": "mask"}, {"secrets": "reject"}, {"licences": True}, {"detect_languages": "code"}]
+)
+def test_a_plan_counts_the_time_of_each_step(step):
+    settings = {name: validate(name, {}) for name in GROUPS}
+    off = _rate(STAGES["corpus"], settings)
+    on = _rate(STAGES["corpus"], settings | {"corpus": validate("corpus", step)})
+    assert on.each > off.each and on.driver == off.driver == "bytes"
