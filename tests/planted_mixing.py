@@ -44,6 +44,7 @@ class Folder:
         self.settings = {name: validate(name, {}) for name in GROUPS}
         self.settings["budget"] = validate("budget", {"base": "mixture"})
         self.settings["corpus"] = validate("corpus", {"benchmarks": [], "keep": ["licence"]})
+        self.settings["near_duplicates"] = validate("near_duplicates", {"threshold": 0})
         self.settings["clustering"] = validate("clustering", {"min_cluster_docs": 10})
         self.turn(**{"vocabulary": 400, "passage": 100} | mixing)
         self._plant("corpus", {}, documents.drop("cluster_id"))
