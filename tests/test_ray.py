@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib import import_module
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -239,8 +240,13 @@ def test_the_scripts_and_the_yaml_of_the_page_on_clusters_can_be_parsed():
         assert container["volumeMounts"] == [{"name": "shared", "mountPath": "/shared"}]
         assert [volume["name"] for volume in pod["volumes"]] == ["shared"]
         assert container["resources"]["requests"] == container["resources"]["limits"]
-    options = set(re.findall(r"(?<= )--[a-z-]+", " ".join(b for k, b in blocks if k == "bash" and "ray start" in b)))
-    assert {"--head", "--port", "--num-cpus", "--disable-usage-stats", "--include-dashboard"} <= options
+    scripts = pools.ray_module() and import_module("ray.scripts.scripts")
+    known = {option for part in scripts.start.params for option in part.opts}
+    started = re.findall(r"^ray start (.*)$", page, re.MULTILINE)
+    assert len(started) == 2 and known >= {option for line in started for option in re.findall(r"--[a-z-]+", line)}
+    symmetric = re.search(r"ray symmetric-run (.*?) -- ", page, re.DOTALL)
+    known |= {option for part in scripts.symmetric_run.params for option in part.opts}
+    assert symmetric and known >= set(re.findall(r"--[a-z-]+", symmetric[1]))
     assert cluster["spec"]["rayVersion"] == version("ray")
 
 
