@@ -32,6 +32,7 @@ BENCHES = {
     "sketches": "attribution",
     "judge": "judge",
     "chain": "chain",
+    "near_duplicates": "near_copies",
     "recompute": "operation",
     "ray": "cluster",
 }
