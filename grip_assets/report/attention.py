@@ -143,13 +143,19 @@ def _merged_clusters(facts: Facts) -> Iterator[Finding]:
 def _near_copies(facts: Facts) -> Iterator[Finding]:
     n = facts.manifests["densities"]["metrics"].get("documents_with_a_near_copy")
     others = facts.manifests["clusters"]["metrics"].get("documents_without_a_vector", 0)
-    total = facts.manifests["corpus"]["tables"]["corpus"]["rows"] - others
+    total = facts.manifests["clusters"]["tables"]["clusters"]["rows"] - others
+    looked = "unused" not in facts.manifests.get("near_duplicates", {"unused": ""})
     pool = "embedded sample" if others else "pool"
     if n and n > NEAR_COPIES * total:
         yield Finding(
             "copies",
             f"{n:,} documents ({n / total:.0%} of the {pool}) have a near copy in their cluster (a cosine of"
-            f" {NEAR_COPY} or more). Only exact copies are removed.",
+            f" {NEAR_COPY} or more). "
+            + (
+                "Fewer of their words are the same than near_duplicates.threshold asks for."
+                if looked
+                else "Only exact copies are removed. near_duplicates.threshold=0.8 leaves near copies out, too."
+            ),
         )
 
 

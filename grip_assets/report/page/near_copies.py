@@ -20,10 +20,10 @@ def blocks(context: Context) -> list[Block]:
     version = context.ask("report/run").filter(asset="near_duplicates")["version"][0]
     metrics = context.store.manifest("near_duplicates", version)["metrics"]
     words = say(
-        "{copies} near copies with {tokens} tokens are left out. {families} documents stand for them. The search {finds}.",
+        "{copies} near copies with {tokens} tokens are left out. {standing} documents stand for them. The search {finds}.",
         copies=f"{metrics['near_copies']:,}",
         tokens=f"{metrics['tokens_left_out']:,}",
-        families=f"{metrics['families']:,}",
+        standing=f"{metrics['documents_with_copies']:,}",
         finds=metrics["finds"],
     )
     return [words, Table("Documents that stand for the most near copies", COLUMNS, rows, folded=True)]
