@@ -143,8 +143,8 @@ def _merged_clusters(facts: Facts) -> Iterator[Finding]:
 def _near_copies(facts: Facts) -> Iterator[Finding]:
     n = facts.manifests["densities"]["metrics"].get("documents_with_a_near_copy")
     others = facts.manifests["clusters"]["metrics"].get("documents_without_a_vector", 0)
-    total = facts.manifests["clusters"]["tables"]["clusters"]["rows"] - others
-    looked = "unused" not in facts.manifests.get("near_duplicates", {"unused": ""})
+    removed = facts.manifests.get("near_duplicates", {"metrics": {}})["metrics"].get("near_copies")
+    total = facts.manifests["corpus"]["tables"]["corpus"]["rows"] - (removed or 0) - others
     pool = "embedded sample" if others else "pool"
     if n and n > NEAR_COPIES * total:
         yield Finding(
@@ -153,7 +153,7 @@ def _near_copies(facts: Facts) -> Iterator[Finding]:
             f" {NEAR_COPY} or more). "
             + (
                 "Fewer of their words are the same than near_duplicates.threshold asks for."
-                if looked
+                if removed is not None
                 else "Only exact copies are removed. near_duplicates.threshold=0.8 leaves near copies out, too."
             ),
         )
