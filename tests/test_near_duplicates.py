@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import write_pool
+from dagster._config import PostProcessingError
 
 from grip_assets.engine.in_force import Run
 from grip_assets.engine.inspect import inspect
@@ -20,11 +21,13 @@ from grip_assets.engine.make import Chain
 from grip_assets.engine.stage import Made, Work
 from grip_assets.errors import GripError
 from grip_assets.export import export
+from grip_assets.orchestration.settings_assets import fields
 from grip_assets.report.page import near_copies
 from grip_assets.report.page.context import Context
 from grip_assets.report.terminal import explain, summary
 from grip_assets.report.terminal.forecast import as_text
 from grip_assets.settings import GROUPS, validate
+from grip_assets.settings.changes import profiles, read_profile
 from grip_assets.stages import STAGES, costs
 from grip_assets.stages.curation import near_duplicates
 from grip_assets.store.artifacts import ArtifactStore
@@ -386,3 +389,24 @@ def pool_with_copies(tmp_path) -> Path:
         text = (root / "table" / f"table_{5 * number + 4:02}.py").read_text()
         (root / "copies" / f"table_{number:02}.py").write_text(text + "# the end\n")
     return root
+
+
+def test_the_form_refuses_a_threshold_out_of_range_before_the_run_starts():
+    kind = fields("near_duplicates")["threshold"].config_type
+    assert kind.post_process(0.7) == 0.7
+    with pytest.raises(PostProcessingError, match="threshold cannot be 1.5"):
+        kind.post_process(1.5)
+    known = fields("near_duplicates")
+    assert set(known) == set(GROUPS["near_duplicates"].model_fields)
+    assert "Applies unless near_duplicates.threshold=0" in known["shingle"].description
+
+
+def test_profiles_look_for_near_copies_but_for_the_papers():
+    found = {name: read_profile(name).get("near_duplicates", {}).get("threshold") for name in profiles()}
+    assert found["robust"] == found["quickstart"] == found["evaluate_cpu"] == 0.8 and found["paper"] == 0
+    assert {name for name, threshold in found.items() if threshold is not None} == {
+        "robust",
+        "quickstart",
+        "evaluate_cpu",
+        "paper",
+    }

@@ -1,8 +1,8 @@
 """Figures of docs/pools.md and docs/decisions.md about near copies.
 
 ``python -m tools.near_copies FOLDER`` signs the files of a folder with rensa and with datasketch. It prints the speed of
-both, and how far the estimated similarity of planted copies is from the true one. It writes docs/near-copies.png, which
-shows how often pairs of each similarity are found, as measured and by the formula.
+both, and how far the estimated similarity of planted copies is from the true one. It draws docs/near-copies.png: how
+often pairs of each similarity are found, as measured and by the formula.
 """
 
 import re
