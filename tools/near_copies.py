@@ -1,7 +1,7 @@
 """Figures of docs/pools.md and docs/decisions.md about near copies.
 
-``python -m tools.near_copies FOLDER`` signs the files of a folder with rensa and with datasketch. It prints the speed of
-both, and how far the estimated similarity of planted copies is from the true one. It draws docs/near-copies.png: how
+``python -m tools.near_copies FOLDER`` signs the files of a folder with rensa and with datasketch. It prints their speed
+and how far the estimated similarity of planted copies is from the true one. It draws docs/near-copies.png: how
 often pairs of each similarity are found, as measured and by the formula.
 """
 
