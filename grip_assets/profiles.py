@@ -22,8 +22,10 @@ IN_FORCE = "in_force"  # the only strategy without a profile: your own settings
 OP = "settings__"  # what Dagster calls the step of the asset settings/<group>, before the group's name
 
 
-def profiles() -> list[str]:
-    return sorted(file.stem for file in PROFILES.glob("*.yaml"))
+@cache
+def profiles() -> tuple[str, ...]:
+    """The names of all profiles. The folder is listed once: a plan asks for the names a hundred times."""
+    return tuple(sorted(file.stem for file in PROFILES.glob("*.yaml")))
 
 
 def of_run_config(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ The groups themselves are in groups.py. Traits of a single field are in fields.p
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, ClassVar, Self
 
 import pydantic
@@ -54,10 +54,21 @@ class Group(BaseModel):
 
         Every stage gets these settings, so a field that does not apply cannot change a result.
         """
+        return self._effective
+
+    @cached_property
+    def _effective(self) -> Self:
+        """A plan asks for the effective settings a thousand times."""
         fields = type(self).model_fields
         conditional = [name for name, ways in conditions_of(type(self)).items() if ways]
         unused = {name: fields[name].get_default() for name in conditional if not self.applies(name)}
         return self.model_copy(update=unused) if unused else self
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """pydantic's copy. It finds its effective settings itself, since its values may differ."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("_effective", None)
+        return copied
 
 
 @cache

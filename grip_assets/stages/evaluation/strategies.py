@@ -14,6 +14,7 @@ Under one seed, all strategies draw with the same random numbers, so that luck a
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -272,7 +273,7 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
 
 def _attribution_facts(chosen: Sequence[Strategy], root: Path) -> list[dict[str, Any]]:
     """What the attribution of each strategy that needs one depends on outside of tables and settings."""
-    some = [s.settings for s in chosen if not no_attribution(s.settings)]
+    some = [s.settings for s in chosen if _attributes(s.settings)]
     return [{m.stage.name: m.stage.facts(settings, root) for m in ATTRIBUTED} for settings in some]
 
 
@@ -291,22 +292,32 @@ def _counted(profile: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, An
 
 def no_learned_budget(settings: Settings) -> str:
     """Why no strategy needs a mixture; "" if one does."""
-    bases = {Budget.of(settings).base if name == IN_FORCE else read_profile(name)["budget"]["base"]
-             for name in Evaluation.of(settings).strategies}  # fmt: skip
+    groups = (settings if name == IN_FORCE else _of_profile(name) for name in Evaluation.of(settings).strategies)
+    bases = {Budget.of(of_strategy).base for of_strategy in groups}
     return "" if "mixture" in bases else "settings/evaluation.strategies has no strategy with a learned budget"
 
 
 def no_attributed_strategy(settings: Settings) -> str:
     """Why no strategy needs attribution; "" if one does."""
     for name in Evaluation.of(settings).strategies:
-        groups = settings if name == IN_FORCE else _groups(read_profile(name))
-        if not no_attribution(groups):
+        if _attributes(settings) if name == IN_FORCE else _profile_attributes(name):
             return ""
     return "settings/evaluation.strategies has no strategy that attributes documents to targets"
 
 
-def _groups(profile: Mapping[str, Mapping[str, Any]]) -> Settings:
-    return {group: validate(group, values) for group, values in profile.items()}
+def _attributes(settings: Settings) -> bool:
+    return not no_attribution(settings)
+
+
+@cache
+def _profile_attributes(name: str) -> bool:
+    return _attributes(_of_profile(name))
+
+
+@cache
+def _of_profile(name: str) -> Settings:
+    """The groups that a profile sets, with defaults for the fields that it does not set."""
+    return {group: validate(group, values) for group, values in read_profile(name).items()}
 
 
 TABLES = (
