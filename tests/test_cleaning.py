@@ -20,7 +20,6 @@ def versions(data: Path, stage: str) -> set[str]:
 def test_what_is_not_in_force_goes_and_can_be_made_again(lab):
     first = versions(lab.data, "subset")
     lab.curate(embedding={"window": 32}, selection={"beta": 0.9})
-    lab.curate(selection={"beta": 0.1})
     Answers(answers_path(lab.data)).close()
     everything = set(lab.data.rglob("*"))
 
@@ -29,8 +28,8 @@ def test_what_is_not_in_force_goes_and_can_be_made_again(lab):
     assert {"embeddings", "clusters", "subset"} <= {item.stage for item in found}
     assert not {"corpus"} & {item.stage for item in found}, "what is in force was made from it"
     assert [item.stage for item in found if item.kind == "shards"] == ["embeddings"]
-    assert sum(item.stage == "subset" for item in found) == 2
-    assert sum(i.stage == "subset" for i in lab.operations.clean(lab.instance, keep=1, remove=False)) == 1
+    assert sum(item.stage == "subset" for item in found) == 1
+    assert not [i for i in lab.operations.clean(lab.instance, keep=2, remove=False) if i.stage == "subset"]
 
     removed = lab.operations.clean(lab.instance, keep=0, remove=True)
     assert [item.path for item in removed] == [item.path for item in found]
@@ -38,7 +37,9 @@ def test_what_is_not_in_force_goes_and_can_be_made_again(lab):
     assert lab.operations.clean(lab.instance, keep=0, remove=True) == []
     assert len(lab.sql("SELECT * FROM artifacts WHERE asset = 'subset'")) == 1
     assert lab.curate() == set(), "all that is in force is there"
-    lab.curate(embedding={"window": None}, selection={"beta": 0.3})
+    measured = ("sigma_k", "probe_set", "quality_scores", "adaptation_deltas")
+    chain = ("embeddings", "partition", "clusters", *measured, "budgets", "densities", "subset")
+    assert lab.make(*chain, embedding={"window": None}, selection={"beta": 0.3}) == {*chain}
     assert first < versions(lab.data, "subset"), "the first subset is made again, and has its name"
 
 
@@ -71,7 +72,7 @@ def test_tokens_of_domains_go_when_no_training_in_force_needs_them(tmp_path):
 
 
 def test_the_command_lists_and_removes(lab, capsys):
-    lab.curate(selection={"beta": 0.9})
+    lab.make("subset", "knobs", "stability", selection={"beta": 0.9})
     capsys.readouterr()
 
     def grip(*words: str) -> str:

@@ -206,6 +206,7 @@ def test_what_only_a_stage_can_know_fails_there_with_the_next_action_and_does_no
     assert "computed: nothing" in shell.run("curate")
 
 
+@pytest.mark.slow  # sources/test_reading.py curates a pool of JSON lines too
 def test_a_pool_of_json_lines_is_curated_by_the_same_command(shell, tmp_path):
     rows = [json.dumps({"body": f"def f{i}(x):\n    return x + {i}\n" * 3}) for i in range(60)]
     (tmp_path / "pool.jsonl.gz").write_bytes(gzip.compress("\n".join([*rows, "no json"]).encode()))

@@ -334,9 +334,9 @@ def test_settings_that_describe_a_pool_go_with_the_pool(tmp_path, monkeypatch):
 def test_history_is_what_was_in_force_and_a_removed_subset_can_come_back(lab, capsys):
     store = ArtifactStore(lab.data)
     first = event_log.versions_in_force(lab.instance, STAGES)["subset"]
-    lab.curate(selection={"beta": 0.6})
+    lab.make("subset", selection={"beta": 0.6})
     second = event_log.versions_in_force(lab.instance, STAGES)["subset"]
-    lab.curate(**settings_of_subset(store, first))
+    lab.make("subset", **settings_of_subset(store, first))
     rows = history(lab.instance, store, STAGES)
     assert [(r["changed"], r["rollback"], r["in_force"]) for r in rows] == [
         (["selection.beta: 0.6 → 0.3"], True, True),

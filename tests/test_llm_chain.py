@@ -45,11 +45,11 @@ def asked(endpoint):
 
 @pytest.mark.run
 def test_a_changed_setting_pays_for_nothing_twice(lab, endpoint):
-    assert lab.curate(quality=LLM) == {"quality_scores", "judge_report"} | AFTER_BUDGET
+    below = ("quality_scores", "judge_report", "budgets")
+    assert lab.make(*below, quality=LLM) == {*below}
     first = asked(endpoint)
     scores = lab.sql("SELECT * FROM quality_scores")
     assert first == len(scores) + 20 and set(scores["judge"]) == {"a-model"}
-    below = ("quality_scores", "judge_report", *AFTER_BUDGET)
     assert "budgets" in lab.make(*below, budget={"alpha": 1.0}, quality={"shrinkage": 0.0})
     assert lab.make(*below, quality={"max_calls": 10_000, "price_in": 3.0}) == set(), "money changes no result"
     assert asked(endpoint) == first
@@ -210,8 +210,8 @@ def test_the_judge_is_judged(lab, endpoint, tmp_path):
     assert shown["picture"].value.startswith("![picture](data:image/png")
     gold.write_text("source,architecture\n" + "".join(f"{s},5\n" for s in sources["source"][:30]))
     draw(False)
-    computed = lab.curate(budget={"quality_bound": 1.0})
-    assert computed == {"judge_report"} | AFTER_BUDGET, "the labels are an input"
+    computed = lab.make("judge_report", "budgets", budget={"quality_bound": 1.0})
+    assert computed == {"judge_report", "budgets"}, "the labels are an input"
     bound = lab.sql("SELECT * FROM budgets JOIN cluster_quality USING (cluster_id)")
     assert np.allclose(bound["quality_used"], np.maximum(bound["quality"] - bound["standard_error"], 0))
 

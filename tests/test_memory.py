@@ -43,6 +43,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.run
 def test_the_chain_runs_under_a_hard_limit_of_a_quarter_of_the_data(tmp_path):
     done = subprocess.run([sys.executable, "-c", UNDER_A_LIMIT, tmp_path], capture_output=True, text=True)

@@ -14,7 +14,9 @@ import sysconfig
 import time
 import tomllib
 import urllib.request
+import zipfile
 from contextlib import contextmanager
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -165,12 +167,29 @@ def curates_in_a_folder_of_the_users(programs: Path, user: Path, models: Path, p
     assert files_of(programs.parent) == before, "nothing is written beside the program"
 
 
+@pytest.mark.slow
 @pytest.mark.run
 def test_the_installed_wheel_curates_in_a_folder_of_the_users_with_no_package_of_an_extra(
     wheel, user, models, pool, tmp_path
 ):
     programs = installed_alone(wheel, tmp_path / "venv")
     curates_in_a_folder_of_the_users(programs, user, models, pool)
+
+
+def test_the_wheel_holds_all_that_the_program_reads_and_plans_in_a_folder_of_the_users(wheel, user, pool, tmp_path):
+    """Unpacked, and not installed, it finds the profiles, the queries and Dagster's settings beside its modules."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "wheel")
+    installed = tmp_path / "wheel" / "grip_assets"
+    for ours, theirs in {"grip_assets": ".", "sql": "sql", "dagster_home": "dagster_home"}.items():
+        for file in files_of(REPOSITORY / ours):
+            local = file.name.startswith(".") or not file.is_file() or (ours == "dagster_home" and file.suffix != ".yaml")
+            assert local or (installed / theirs / file.relative_to(REPOSITORY / ours)).is_file(), file
+    before = files_of(tmp_path / "wheel")
+    program = "import sys; sys.path.insert(0, sys.argv.pop(1)); from grip_assets.cli import main; main()"
+    said = run(sys.executable, "-c", program, tmp_path / "wheel", "plan", "--corpus", pool, "--profile", "quickstart")
+    assert "subset" in said and "assets to compute" in said
+    assert files_of(tmp_path / "wheel") == before, "nothing is written beside the program"
 
 
 def test_a_missing_extra_is_an_error_that_says_how_to_get_it(monkeypatch):
@@ -267,6 +286,7 @@ NOT_IMPORTED = {
 }  # fmt: skip
 
 
+@cache
 def imported_packages(folder: Path) -> dict[str, str]:
     """Name of each package that a module of the folder imports, and one such module."""
     owners = metadata.packages_distributions()

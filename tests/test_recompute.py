@@ -126,10 +126,10 @@ def test_a_run_changes_only_the_fields_it_names_and_null_is_a_value(lab):
 
 
 def test_the_plan_says_what_the_run_then_does(lab):
-    for changes in ({"selection": {"beta": 0.0}, "clustering": {"k": 4}}, {}):
+    for changes in ({"selection": {"beta": 0.0}, "probe": {"fraction": 0.5}}, {}):
         planned = {s.asset for s in lab.operations.plan(lab.instance, changes) if s.action == "compute"}
         assert planned == run(lab, **changes)
-    back = {"selection": {"beta": 0.3}, "clustering": {"k": 6}}
+    back = {"selection": {"beta": 0.3}, "probe": {"fraction": 0.4}}
     assert run(lab, **back, **SAME_RESULT) == set(), "going back costs nothing, and the others change no result"
     why = {s.asset: s.why for s in lab.operations.plan(lab.instance, {"budget": {"tau": 0.9}})}
     assert "budget.tau: 0.5 → 0.9" in why["budgets"]
@@ -167,7 +167,9 @@ def test_a_cluster_that_cannot_be_probed_is_not_replayed(lab, pool, tmp_path):
     shutil.copytree(pool, mine)
     for i, letter in enumerate("abcdefghijklmnopqrstuvwxyz"):
         (mine / f"one_{i}.txt").write_text(letter)
-    lab.curate(corpus={"path": str(mine)}, clustering={"k": 12})
+    measured = ("sigma_k", "probe_set", "quality_scores", "adaptation_deltas")
+    chain = ("corpus", "embeddings", "partition", "clusters", *measured, "budgets")
+    lab.make(*chain, corpus={"path": str(mine)}, clustering={"k": 12})
     budgets = lab.sql("SELECT * FROM budgets ORDER BY cluster_id")
     lonely = budgets.filter(budgets["delta"].is_null())
     assert 0 < len(lonely) < len(budgets) and (lonely["replay_multiplier"] == 1).all()

@@ -78,7 +78,7 @@ def hostile(new_lab, tmp_path):
     draw(False)
     lab = new_lab("hostile", pool, corpus={"id_field": "name", "title": f"{SCRIPT}{RTL}"})
     draw(True)
-    lab.curate(selection={"beta": 1.0}, budget={"total": 0.4})
+    lab.make("budgets", "subset", "report", selection={"beta": 1.0}, budget={"total": 0.4})
     return lab
 
 
@@ -176,9 +176,9 @@ def test_a_page_is_not_written_again_where_nothing_changed(lab):
     lab.curate()
     assert path.stat().st_mtime_ns == when
     path.unlink()
-    lab.curate()
+    lab.make("report")
     assert path.read_bytes() == before, "the same tables gave another page"
-    lab.curate(selection={"beta": 0.9})
+    lab.make("subset", "report", selection={"beta": 0.9})
     assert report_record(lab).metadata["reused"].value is False and path.read_bytes() != before
 
 
@@ -214,7 +214,7 @@ def test_compare_names_settings_budgets_and_documents(lab):
         return lab.sql("SELECT version FROM artifacts WHERE asset = 'subset' AND in_force")["version"][0]
 
     one, left = chosen(), version()
-    lab.curate(selection={"beta": 2.0}, budget={"tau": 0.1})
+    lab.make("budgets", "subset", selection={"beta": 2.0}, budget={"tau": 0.1})
     other, right = chosen(), version()
     found = compare(lab.data, left, right[:8])
     assert {s["name"]: (s["left"], s["right"]) for s in found["settings"]} == {
@@ -235,7 +235,8 @@ def test_compare_names_settings_budgets_and_documents(lab):
     assert "selection.beta" in text and f"in        {len(other - one):,} documents" in text
     turned = compare(lab.data, right, left)
     assert turned["in"]["examples"] == found["out"]["examples"]
-    lab.curate(clustering={"k": 5})
+    measured = ("sigma_k", "probe_set", "quality_scores", "adaptation_deltas")
+    lab.make("partition", "clusters", *measured, "budgets", "densities", "subset", clustering={"k": 5})
     assert compare(lab.data, left, version())["budgets"] is None
     with pytest.raises(GripError, match="no subset 'zz'"):
         compare(lab.data, "zz", left)

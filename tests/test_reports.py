@@ -185,11 +185,12 @@ def test_a_knob_stays_in_its_range_and_may_have_no_effect(lab):
 def test_a_value_that_overflow_refuses_has_a_row_without_numbers(lab):
     fullest = lab.sql("SELECT max(allocated / capacity) AS share FROM budgets")["share"][0]
     assert fullest < 1, "no cluster is at its capacity, so shares rise with the total"
-    lab.curate(budget={"overflow": "error", "total": 0.25 / fullest * 0.98})
+    stages = ("budgets", "subset", "knobs")
+    lab.make(*stages, budget={"overflow": "error", "total": 0.25 / fullest * 0.98})
     rows = table(lab, "knobs", "knob, factor")
     refused = rows.filter(pl.col("documents").is_null())
     assert 0 < len(refused) < len(rows) and refused["overlap"].null_count() == len(refused)
-    assert lab.curate() == set()
+    assert lab.make(*stages) == set()
 
 
 def test_a_report_on_a_subset_of_other_settings_is_refused(lab):

@@ -94,7 +94,7 @@ def test_a_sensor_waits_while_a_run_is_going_on(lab, pool, tmp_path):
 def test_rollback_makes_the_settings_of_an_earlier_subset_those_in_force_and_computes_nothing(lab):
     first = event_log.versions_in_force(lab.instance, STAGES)["subset"]
     before = flat(event_log.settings_in_force(lab.instance))
-    lab.curate(selection={"beta": 0.9}, budget={"tau": 0.7, "total": 0.4}, clustering={"k": 5})
+    lab.make("budgets", "subset", selection={"beta": 0.9}, budget={"tau": 0.7, "total": 0.4})
     result = launch(lab, "rollback", {"subset": first[:8]})
     assert result.success and not computed(lab, result.run_id)
     assert event_log.versions_in_force(lab.instance, STAGES)["subset"] == first
@@ -146,7 +146,7 @@ def test_a_failed_stage_says_what_to_do_and_a_retry_resumes(lab):
 def test_a_number_that_yaml_takes_for_text_is_a_number(lab):
     changes = lab.operations.read_assignments(["selection.beta=9e-1"])
     assert changes == {"selection": {"beta": 0.9}}
-    assert "subset" in lab.operations.curate(lab.instance, changes).computed
+    assert "subset" in lab.make("subset", **changes)
     assert event_log.settings_in_force(lab.instance)["selection"].beta == 0.9
 
 

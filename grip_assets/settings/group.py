@@ -124,7 +124,7 @@ def hashed_values(settings: Group, only: Iterable[str] | None = None, applying: 
     return {
         name: value
         for name, value in values.items()
-        if not (trait(known[name], "added") and value == default_of(known[name]))
+        if not (trait(known[name], "added") and value == _defaults(type(settings))[name])
         and (not applying or settings.applies(name))
     }
 
@@ -132,6 +132,12 @@ def hashed_values(settings: Group, only: Iterable[str] | None = None, applying: 
 def default_of(field: pydantic.fields.FieldInfo) -> Any:
     """The default as a JSON value; None if the field has no fixed default."""
     return json.loads(json.dumps(field.get_default()))
+
+
+@cache
+def _defaults(schema: type[Group]) -> dict[str, Any]:
+    """``default_of`` each field. Every recipe compares with them."""
+    return {name: default_of(field) for name, field in schema.model_fields.items()}
 
 
 def digest(value: Any) -> str:
