@@ -1,5 +1,6 @@
 """Shared parts of the tests: tiny real models, a small pool, and a laboratory that runs the whole chain in a temporary home."""
 
+import gc
 import os
 import shutil
 import sqlite3
@@ -26,7 +27,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 AFTER_BUDGET = {"budgets", "subset", "knobs", "rounds", "stability"}
 
 LONG = ("run", "model", "ui")  # marks of tests that take seconds
-LONGEST = ("test_planted.py", "test_memory.py", "test_package.py")  # files with a test or a set-up of half a minute
+LONGEST = ("test_planted.py", "test_what_a_setting_touches.py")  # files of half a minute and more
 
 TOPICS = {
     "parse": "def parse_{i}(text, limit={j}):\n    '''Read {i} fields, because the header has them.'''\n    out = []\n"
@@ -52,6 +53,13 @@ def pytest_collection_modifyitems(config, items):
     fast = [item for item in items if not item.get_closest_marker("slow")]
     long = Counter(item.path for item in fast if any(item.get_closest_marker(name) for name in LONG))
     items.sort(key=lambda item: (item.path.name not in LONGEST, -long[item.path]))
+
+
+def pytest_collection_finish():
+    """What the modules hold stays to the end: the collector of Python need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @pytest.fixture(scope="session")

@@ -275,6 +275,7 @@ def test_the_claims_are_tested_on_a_pool_once(lab, models, other_proxy, monkeypa
     known = {name.removesuffix("_picture") for name in made}
     assert {*CLAIMS, "length_match", "quality_correlation", "pool", "contamination"} <= known
     assert materialize(lab, *CLAIMS) == dict.fromkeys(CLAIMS, True)
+    draw(False)
     assert lab.curate() == set(), "what was made to compare is no round, and changes nothing"
 
     # Other seeds of the bootstrap and the like cost nothing: what is slow is kept by document and by cluster.

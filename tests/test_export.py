@@ -24,6 +24,7 @@ from grip_assets.errors import GripError
 from grip_assets.export import FORMATS, export
 from grip_assets.export.card import plain, table
 from grip_assets.export.workplace import Workplace
+from grip_assets.stages import STAGES
 
 pytestmark = pytest.mark.run
 
@@ -49,7 +50,7 @@ def home(tmp_path_factory, models):
     more["corpus"] = {"title": "<script>alert(1)</script> | [x](http://evil)\n# y https://me:pa55@host/p?sig=pa55"}
     with pytest.MonkeyPatch.context() as patch:
         lab = Lab(home, patch)
-        lab.curate(**small(models, home / POOL, **more))
+        lab.make(*(s.name for s in STAGES.values() if s.group == "curation"), **small(models, home / POOL, **more))
         lab.instance.dispose()
     return home
 

@@ -25,10 +25,11 @@ def test_the_probe_says_how_sure_it_is_and_needs_no_model_for_a_unigram(lab, mon
     judged = lab.sql("SELECT doc_id FROM probe_set")
     assert len(judged) < read["n"].sum() and len(lab.sql("SELECT * FROM quality_scores")) == len(judged)
 
-    assert lab.curate(adaptation={"epochs": 7, "init_std": 0.5}) == set(), "the closed form has no steps"
+    stages = ("adaptation_deltas", "budgets")
+    assert lab.make(*stages, adaptation={"epochs": 7, "init_std": 0.5}) == set(), "the closed form has no steps"
 
     monkeypatch.setattr("grip_assets.models.proxy.load_proxy", None)
-    lab.curate(adaptation={"proxy": "unigram"})
+    lab.make(*stages, adaptation={"proxy": "unigram"})
     unigram = lab.sql("SELECT * FROM adaptation_deltas")
     assert unigram["delta"].to_list() == pytest.approx(unigram["unigram_delta"].to_list())
     assert unigram["delta"].to_list() == pytest.approx(deltas["unigram_delta"].to_list()), "of the same tokens"

@@ -109,7 +109,7 @@ def test_strategies_are_what_a_curation_with_their_profiles_takes(chosen):
         if name != "in_force":
             assert taken(name, 1) == curated_with(chosen, name, 1), name
     assert len({tuple(sorted(taken(name, 0))) for name in strategies.RUNGS}) > 3, "the test compares something"
-    chosen.make("budgets", "densities", "subset", **read_profile("static"))
+    chosen.make("adaptation_deltas", "budgets", "densities", "subset", **read_profile("static"))
     assert taken("static", 0) == set(chosen.sql("SELECT doc_id FROM subset")["doc_id"]), "as a run makes it"
     chosen.make("densities", "subset", selection={"weight": "density", "bandwidth_scale": 0.2, "beta": 0.9})
     select(chosen, strategies=["random", "in_force", "grip"])
@@ -305,7 +305,7 @@ def test_dsir_takes_what_is_like_the_target(lab, tmp_path):
     assert rows(lab).filter(strategy="random").equals(before.filter(strategy="random"))
     select(lab, target=None)
     assert rows(lab).filter(strategy="dsir")["doc_id"].n_unique() > 10, "the benchmarks"
-    lab.make("corpus", corpus={"benchmarks": []})
+    lab.curate(corpus={"benchmarks": []})
     assert "there is none" in refusal(lab)
 
 
