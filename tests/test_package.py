@@ -183,7 +183,9 @@ def test_the_wheel_holds_all_that_the_program_reads_and_plans_in_a_folder_of_the
     installed = tmp_path / "wheel" / "grip_assets"
     for ours, theirs in {"grip_assets": ".", "sql": "sql", "dagster_home": "dagster_home"}.items():
         for file in files_of(REPOSITORY / ours):
-            local = file.name.startswith(".") or not file.is_file() or (ours == "dagster_home" and file.suffix != ".yaml")
+            local = (
+                file.name.startswith(".") or not file.is_file() or (ours == "dagster_home" and file.suffix != ".yaml")
+            )
             assert local or (installed / theirs / file.relative_to(REPOSITORY / ours)).is_file(), file
     before = files_of(tmp_path / "wheel")
     program = "import sys; sys.path.insert(0, sys.argv.pop(1)); from grip_assets.cli import main; main()"

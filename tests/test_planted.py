@@ -110,7 +110,8 @@ def planted(tmp_path_factory, models):
             lab.instance,
             {
                 "corpus": {"path": str(pool), "tokenizer": str(models / "proxy"), "held_out": 0.1, "benchmarks": []},
-                "embedding": {"window": 32, "max_windows": 1},
+                "near_duplicates": {"threshold": 0},  # what is memorised is there almost the same many times
+                "embedding": {"window": 64, "max_windows": 1},
                 "clustering": {"k": 12, "min_cluster_docs": 8, "iterations": 10, "seeds": 2},
                 "probe": {"fraction": 0.25, "min_per_cluster": 8},
                 "adaptation": {"proxy": str(models / "proxy"), "tokens_per_cluster": 1500, "window": 64, "learning_rate": 1e-2},
