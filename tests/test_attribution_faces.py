@@ -227,7 +227,8 @@ def test_the_nearest_are_found_block_by_block_and_by_source(tmp_path, monkeypatc
     root = planted.write(tmp_path)
     files = ArtifactStore(root).parquet("sketches", "planted", "sketches")
     left, taken = pl.Series([doc(i) for i in (1, 2, 40)]), pl.Series([doc(i) for i in planted.taken])
-    found = redundancy.nearest(files, "unigram", left, taken)
+    every = pl.Series([doc(i) for i in range(N)])
+    found = redundancy.nearest(files, "unigram", every, left, taken)
     x = planted.sketch.astype(np.float16).astype(float)
     x /= np.linalg.norm(x, axis=1)[:, None]
     for i in (1, 2, 40):
@@ -237,8 +238,8 @@ def test_the_nearest_are_found_block_by_block_and_by_source(tmp_path, monkeypatc
         assert rows["similarity"].to_list() == pytest.approx([x[i] @ x[t] for t in best], abs=1e-6)
     whole = redundancy.blocks
     monkeypatch.setattr(redundancy, "blocks", lambda files, columns: whole(files, columns, 7))
-    assert redundancy.nearest(files, "unigram", left, taken).equals(found)
-    nothing = redundancy.nearest(files, "unigram", pl.Series([], dtype=pl.String), taken)
+    assert redundancy.nearest(files, "unigram", every, left, taken).equals(found)
+    nothing = redundancy.nearest(files, "unigram", every, pl.Series([], dtype=pl.String), taken)
     assert nothing.is_empty() and nothing.columns == found.columns
 
 

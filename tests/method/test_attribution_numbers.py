@@ -163,7 +163,6 @@ def test_whitened_features_have_the_inner_product_of_trak():
     assert fisher == pytest.approx(raw + 0.1 * np.trace(raw) / 6 * np.eye(6))
     root = surrogate.whitener(fisher)
     assert (phi @ root) @ (root @ target) == pytest.approx(phi @ np.linalg.inv(fisher) @ target)
-    assert surrogate.adam_diagonal(np.array([16.0])) == pytest.approx(0.5)
 
 
 def test_several_targets_are_one_by_their_weights():
@@ -267,14 +266,6 @@ def test_the_basis_of_the_targets_keeps_their_alignment_exactly():
     for wrong, said in ((np.zeros((2, 9)), "all targets are 0"), (np.full((2, 9), np.nan), "not finite")):
         with pytest.raises(GripError, match=said):
             sketching.target_basis(wrong, 4)
-
-
-def test_factored_layers_are_the_sketch_of_their_gradient():
-    a, b = rng().normal(size=(11, 30)), rng(1).normal(size=(11, 20))
-    inputs, outputs = sketching.CountSketch(30, 8, name="a"), sketching.Rademacher(20, 4, name="b")
-    whole = outputs.apply((b.T @ a).T).T  # P_b (Σ b aᵀ)
-    slow = inputs.apply(whole).ravel()  # ... P_aᵀ
-    assert np.allclose(sketching.Factored(inputs, outputs).apply(a, b), slow, atol=1e-4)
 
 
 def test_fidelity_grows_with_the_dimension_of_the_sketch_up_to_the_exact_one():
@@ -405,17 +396,6 @@ def test_kernel_ridge_on_indicators_predicts_an_additive_utility_as_a_ridge_solv
         for ridge in baselines.RIDGES
     ]
     assert min(np.abs(one - found[0]).max() for one in directly) < 1e-6
-
-
-def test_gumbel_noise_depends_on_ids_alone_and_temperature_zero_has_none():
-    score, ids = rng().normal(size=50), [f"{i}" for i in range(50)]
-    order = rng(1).permutation(50)
-    keys = baselines.gumbel_keys(score, 0.5, 3, ids)
-    assert (keys[order] == baselines.gumbel_keys(score[order], 0.5, 3, [ids[i] for i in order])).all()
-    assert (baselines.gumbel_keys(score, 0, 3, ids) == score).all()
-    assert np.isfinite(baselines.gumbel_keys(np.zeros(50), 0.5, 3, ids)).all()
-    tops = np.mean([score[baselines.gumbel_keys(score, 0.5, seed, ids).argmax()] for seed in range(200)])
-    assert score.mean() + 0.5 < tops < score.max()
 
 
 # ------------------------------------------------------------------------------------------------------------ choice

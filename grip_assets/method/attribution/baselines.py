@@ -195,18 +195,3 @@ def possible(evidence: Evidence) -> list[str]:
     return [
         name for name, entry in BASELINES.items() if all(getattr(evidence, field) is not None for field in entry.needs)
     ]
-
-
-def gumbel_keys(score_N: np.ndarray, temperature: float, seed: int, ids: Sequence[str]) -> np.ndarray:
-    """Keys for an additive selection with noise, float64 (N,): score / (temperature sd) + Gumbel noise by id.
-
-    The largest keys are a draw without replacement in proportion to exp(score / (temperature sd)), where sd is the
-    standard deviation of the scores. At temperature 0.5 it selected better than the plain top k [DATE-LM]. At
-    temperature 0 there is no noise.
-    """
-    score_N = np.asarray(score_N, np.float64)
-    spread = float(score_N.std())
-    if temperature == 0:
-        return score_N
-    noise_N = -np.log(-np.log(keyed_uniform(seed, "attribution:gumbel", list(ids))))
-    return score_N / (temperature * spread if spread > 0 else 1.0) + noise_N

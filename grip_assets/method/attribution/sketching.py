@@ -218,26 +218,6 @@ def target_basis(target_TP: np.ndarray, dim: int) -> TargetBasis:
     return TargetBasis(basis_FP, dim, float(values_T[:rank].sum() / values_T.sum()))
 
 
-@dataclass(frozen=True)
-class Factored:
-    """The gradient Σ_l b_l a_lᵀ of a linear layer, sketched without making it [LoGra; K4].
-
-    (P_b ⊗ P_a) vec(Σ b aᵀ) = vec(Σ (P_b b)(P_a a)ᵀ): inputs a are sketched to ``inputs.dim`` numbers, gradients of the
-    outputs b to ``outputs.dim``, and a document's sketch has dim = inputs.dim * outputs.dim.
-    """
-
-    inputs: Sketch
-    outputs: Sketch
-
-    @property
-    def dim(self) -> int:
-        return self.inputs.dim * self.outputs.dim
-
-    def apply(self, a_LA: np.ndarray, b_LB: np.ndarray) -> np.ndarray:
-        """The sketch of one document, float32 (F,): rows are its tokens."""
-        return (self.outputs.apply(b_LB).T @ self.inputs.apply(a_LA)).ravel()
-
-
 def fold(sketch_NF: np.ndarray, dim: int) -> np.ndarray:
     """CountSketches of ``dim`` numbers out of larger ones, with no feature computed again, float32 (N, dim).
 

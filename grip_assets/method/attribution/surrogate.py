@@ -232,9 +232,3 @@ def whitener(fisher_FF: np.ndarray) -> np.ndarray:
     """
     value_F, vector_FF = np.linalg.eigh(fisher_FF)
     return (vector_FF / np.sqrt(value_F)) @ vector_FF.T
-
-
-def adam_diagonal(second_moment_P: np.ndarray, epsilon: float = 1e-8) -> np.ndarray:
-    """P^(1/2) of Adam's diagonal, float64 (P,): (sqrt(m2) + ε)^(-1/2) for each coordinate of a gradient, before it is
-    sketched (precondition = adam_diag)."""
-    return 1 / np.sqrt(np.sqrt(np.asarray(second_moment_P, np.float64)) + epsilon)

@@ -5,6 +5,7 @@ that it would have taken and greedy did not, the taken documents that made them 
 The selection itself is in method/selection/greedy.py; the report shows this in report/page/attribution.py.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from grip_assets.method.selection.base import take_from_pool, take_in_clusters
 from grip_assets.settings import Selection
 from grip_assets.stages.curation.needed import no_greedy
 from grip_assets.stages.curation.subset import as_budgets, as_documents
-from grip_assets.store.tables import blocks, matrix
+from grip_assets.store.sketches import rows_of_source, sketch_blocks
 
 MOST, NEAREST = 200, 3  # documents that were left out, and taken ones that are named for each
 LEFT, INSTEAD = "left out", "taken instead"
@@ -76,26 +77,26 @@ def changes(documents: pl.DataFrame, additive_N: np.ndarray) -> pl.DataFrame:
 def near(sketches: str, source: str, changed: pl.DataFrame, documents: pl.DataFrame) -> pl.DataFrame:
     """The table ``redundancy``. ``changed``: the table ``greedy_changes``. ``documents``: ``selection_weights``."""
     left, taken = changed.filter(change=LEFT).head(MOST), documents.filter(pl.col("repeats") > 0)
-    found = nearest(sketches, source, left["doc_id"], taken["doc_id"])
+    found = nearest(sketches, source, documents["doc_id"], left["doc_id"], taken["doc_id"])
     of_taken = taken.select("rank", "gain", nearest="doc_id")
     rows = left.select("doc_id", "place").join(found, on="doc_id").join(of_taken, on="nearest")
     return rows.sort("place", "number").select(stage.schema("redundancy").names())
 
 
-def nearest(sketches: str, source: str, left: pl.Series, taken: pl.Series) -> pl.DataFrame:
+def nearest(sketches: str, source: str, documents: pl.Series, left: pl.Series, taken: pl.Series) -> pl.DataFrame:
     """The ``NEAREST`` documents of ``taken`` to each of ``left``, by the cosine of their sketches.
 
-    ``sketches``: glob of the table. ``source``: whose sketches. Columns doc_id, number (1 is the nearest), nearest,
-    similarity. Memory holds the sketches of ``left`` and one block.
+    ``sketches``: glob of the table. ``source``: whose sketches, which are those of ``documents`` in their order.
+    Columns doc_id, number (1 is the nearest), nearest, similarity. Memory holds the sketches of ``left`` and one block.
     """
-    x_LF, ids = _sketches_of(sketches, source, left)
+    rows, here_N = rows_of_source(sketches, source, documents), documents.is_in(left.implode()).to_numpy()
+    x_LF, ids = np.concatenate([x_BF for _, x_BF in _chosen(sketches, rows, here_N)]), documents.filter(here_N)
     best_LN, names_LN = np.full((len(ids), 0), -np.inf), np.empty((len(ids), 0), object)
-    for block in blocks(sketches, ["doc_id", "source", "sketch"]):
-        chosen = _rows(block, source, taken)
-        if not (len(chosen) and len(ids)):
+    for at, x_BF in _chosen(sketches, rows, documents.is_in(taken.implode()).to_numpy()):
+        if not (len(x_BF) and len(ids)):
             continue
-        similarity_LB = _cosines(x_LF, matrix(chosen["sketch"]))
-        names_LB = np.broadcast_to(np.array(chosen["doc_id"].to_pylist(), object), similarity_LB.shape)
+        similarity_LB = _cosines(x_LF, x_BF)
+        names_LB = np.broadcast_to(np.array(documents.gather(at).to_list(), object), similarity_LB.shape)
         both_LN, names = np.hstack([best_LN, similarity_LB]), np.hstack([names_LN, names_LB])
         top_LN = np.argsort(-both_LN, axis=1, kind="stable")[:, :NEAREST]
         best_LN, names_LN = np.take_along_axis(both_LN, top_LN, 1), np.take_along_axis(names, top_LN, 1)
@@ -117,21 +118,13 @@ def _cosines(x_LF: np.ndarray, y_BF: np.ndarray) -> np.ndarray:
     return np.round(np.divide(x_LF @ y_BF.T, length_LB, out=np.zeros(length_LB.shape), where=length_LB > 0), 6)
 
 
-def _sketches_of(sketches: str, source: str, wanted: pl.Series) -> tuple[np.ndarray, pl.Series]:
-    """The sketches of some documents and their ids, in the order of the table."""
-    found = [_rows(block, source, wanted) for block in blocks(sketches, ["doc_id", "source", "sketch"])]
-    found = [rows for rows in found if len(rows)]
-    if not found:
-        return np.zeros((0, 1)), pl.Series("doc_id", [], dtype=pl.String)
-    ids = [doc for rows in found for doc in rows["doc_id"].to_pylist()]
-    return np.concatenate([matrix(rows["sketch"]) for rows in found]), pl.Series("doc_id", ids)
-
-
-def _rows(block: Any, source: str, wanted: pl.Series) -> Any:
-    """The rows of an Arrow table that are of this source and of a wanted document."""
-    ids, sources = (pl.Series(name, block[name]) for name in ("doc_id", "source"))
-    mask_B = (ids.is_in(wanted.implode()) & (sources == source)).to_arrow()
-    return block.filter(mask_B)
+def _chosen(sketches: str, rows: tuple[int, int], chosen_N: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(numbers of the documents of a mask, their sketches), block by block."""
+    start = 0
+    for x_BF in sketch_blocks(sketches, rows):
+        here = np.flatnonzero(chosen_N[start : start + len(x_BF)])
+        yield start + here, x_BF[here]
+        start += len(x_BF)
 
 
 DECIDED = ("selection_weights.alignment", "selection_weights.repeats", "budgets.allocated")
