@@ -236,8 +236,12 @@ def test_the_nearest_are_found_block_by_block_and_by_source(tmp_path, monkeypatc
         best = sorted(planted.taken, key=lambda t: -(x[i] @ x[t]))[: redundancy.NEAREST]
         assert rows["nearest"].to_list() == [doc(t) for t in best] and rows["number"].to_list() == [1, 2, 3]
         assert rows["similarity"].to_list() == pytest.approx([x[i] @ x[t] for t in best], abs=1e-6)
-    whole = redundancy.blocks
-    monkeypatch.setattr(redundancy, "blocks", lambda files, columns: whole(files, columns, 7))
+    whole = redundancy.sketch_blocks
+
+    def few(files, rows):
+        return (block[i : i + 7] for block in whole(files, rows) for i in range(0, len(block), 7))
+
+    monkeypatch.setattr(redundancy, "sketch_blocks", few)
     assert redundancy.nearest(files, "unigram", every, left, taken).equals(found)
     nothing = redundancy.nearest(files, "unigram", every, pl.Series([], dtype=pl.String), taken)
     assert nothing.is_empty() and nothing.columns == found.columns

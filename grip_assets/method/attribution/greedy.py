@@ -16,11 +16,11 @@ could then add less than nothing only because it changes the divisor. ``Greedy.u
 How it is made fast. A round keeps the documents with the largest gains, twice as many as it takes. Among these it takes
 step by step, with gains that are computed again after each step. With few documents a step is one document, and the
 result is the plain greedy selection. Sketches stay in memory if they fit (``held``), in float32, so that they are
-converted once. A float32 product screens documents, with a bound of its rounding. A gain that is known from an earlier
-round bounds the gain of today: it has risen by at most lam ||phi|| ||Δv|| since then, and for the cross-entropy not at
-all. So a document that cannot be among the best by this bound is not looked at. All that may be among the best is
-computed again in float64, in an order that depends on nothing else. So the result is that of computing all gains again
-in every step, bit for bit, on any number of threads.
+converted once. A float32 product screens documents, with a bound of its rounding. For R5, a gain that is known from an
+earlier round bounds the gain of today: it has risen by at most lam ||phi|| ||Δv|| since then. So a document that cannot
+be among the best by this bound is not looked at. All that may be among the best is computed again in float64, in an
+order that depends on nothing else. So the result is that of computing all gains again in every step, bit for bit, on
+any number of threads.
 
 For ``maxmin`` the gain is that of a smooth minimum: the goals' gains by weights, the largest for the goal that is worst
 at the time. These weights move gains in ways that have no such bound, so every round looks at all documents.
@@ -30,7 +30,6 @@ Shapes: N documents, F numbers of a sketch, J goals, K groups with budgets of th
 part, M documents taken.
 """
 
-import heapq
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -54,7 +53,8 @@ WORK = 3e7  # multiplications of a round among its candidates, which decide the 
 STEPS = 16  # of a round at least
 EPSILON, EPSILON64 = 2.0**-24, 2.0**-53  # of float32 and float64
 LOWEST = -float(np.finfo(np.float64).max)
-BATCH = 128  # candidates that are computed again at a time
+BATCH = 64  # candidates that are computed again in a step at least
+MANY = 4  # of so many documents of a part one is looked at: then all are multiplied
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,7 @@ class Greedy:
         return self.tokens / self.budget if self.budget else 0.0
 
 
+@threadpool_limits.wrap(limits=1)
 def select(
     pool: Pool,
     room_K: np.ndarray | int,
@@ -283,43 +284,46 @@ class _Taking:
 
     def round(self, quota: int, at_most: bool) -> bool:
         """Take documents of ``quota`` tokens. False if none was taken."""
-        rows, start_C, x_CF = self.candidates(quota)
-        before, v_F = len(self.rows), self.v_F
+        rows, x_CF = self.candidates(quota)
+        before = len(self.rows)
         steps = int(np.clip(WORK / max(x_CF.size, 1), STEPS, max(len(rows), STEPS)))
         goal, left_C = self.tokens + quota, np.ones(len(rows), bool)
         while self.tokens < goal:
             some = np.flatnonzero(left_C & (self.tokens_N[rows] <= self.room_K[self.group_N[rows]]))
             if not len(some):
                 break
-            view, upper_C = self.view, np.full(len(some), np.inf)
-            if self.lazy:
-                upper_C = self.risen(start_C[some], view, float(np.linalg.norm(self.v_F - v_F)), rows[some])
-            best = self.best_first(view, rows, x_CF, some, upper_C)
-            taken = self.step(rows, x_CF, best, min(quota / steps, goal - self.tokens), at_most)
+            wanted = min(quota / steps, goal - self.tokens)
+            taken = self.step(rows, x_CF, self.best_first(rows, x_CF, some, wanted), wanted, at_most)
             left_C[taken] = False
             if not taken:
                 break
         self.open_N[self.rows[before:]] = False
         return len(self.rows) > before
 
-    def best_first(
-        self, view: View, rows: np.ndarray, x_CF: np.ndarray, some: np.ndarray, upper_C: np.ndarray
-    ) -> Iterator[int]:
-        """The candidates ``some`` by their scores, the largest first; of equal ones the smaller ``order_N``. Scores are
-        computed while an upper bound is not below the largest that is known."""
+    def best_first(self, rows: np.ndarray, x_CF: np.ndarray, some: np.ndarray, wanted: float) -> Iterator[int]:
+        """The candidates ``some`` by their scores, the largest first; of equal ones the smaller ``order_N``.
+
+        Products in float32 bound the scores. At first only those are computed that may be among the best with
+        ``wanted`` tokens, and all others if the caller goes on.
+        """
+        view = self.view
+        dot_C = x_CF @ view.direction_F.astype(np.float32)
+        upper_C = self.screened(view, rows[some], dot_C[some].astype(np.float64))
         by_upper = np.argsort(-upper_C, kind="stable")
         some, upper_C = some[by_upper], upper_C[by_upper]
-        known, at = list[tuple[float, int, int]](), 0
-        while True:
-            while at < len(some) and (not known or upper_C[at] >= -known[0][0]):
-                here = some[at : at + BATCH] if np.isfinite(upper_C[at]) else some[at:]
-                score_C = self.exact(view, rows[here], x_CF[here])
-                for score, c in zip(score_C.tolist(), here.tolist(), strict=True):
-                    heapq.heappush(known, (-score, int(self.order_N[rows[c]]), c))
-                at += len(here)
-            if not known:
-                return
-            yield heapq.heappop(known)[2]
+        few = max(int(np.searchsorted(np.cumsum(self.tokens_N[rows[some]]), wanted)) + 1, BATCH)
+        score_C = self.exact(view, rows[some[:few]], x_CF[some[:few]])
+        enough = int(np.searchsorted(np.cumsum(self.tokens_N[rows[some[:few][np.argsort(-score_C)]]]), wanted))
+        least = np.sort(score_C)[::-1][enough] if enough < len(score_C) else -np.inf
+        stop = max(int(np.searchsorted(-upper_C, -least, "right")), len(score_C))
+        score_C = np.append(score_C, self.exact(view, rows[some[few:stop]], x_CF[some[few:stop]]))
+        first = score_C >= least
+        yield from self._ordered(rows, some[:stop][first], score_C[first])
+        rest_C = np.append(score_C[~first], self.exact(view, rows[some[stop:]], x_CF[some[stop:]]))
+        yield from self._ordered(rows, np.append(some[:stop][~first], some[stop:]), rest_C)
+
+    def _ordered(self, rows: np.ndarray, some: np.ndarray, score_C: np.ndarray) -> Iterator[int]:
+        return iter(some[np.lexsort((self.order_N[rows[some]], -score_C))].tolist())
 
     def step(self, rows: np.ndarray, x_CF: np.ndarray, best: Iterator[int], quota: float, at_most: bool) -> list[int]:
         """Take candidates, the best first, until ``quota`` tokens are taken; those that no longer fit are skipped."""
@@ -348,17 +352,17 @@ class _Taking:
         self.room_K[self.group_N[row]] -= self.tokens_N[row]
         return True
 
-    def candidates(self, quota: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(rows, scores, features (C, F)) of the best documents that fit, of a few times ``quota`` tokens."""
+    def candidates(self, quota: int) -> tuple[np.ndarray, np.ndarray]:
+        """(rows, features (C, F)) of the best documents that fit, of a few times ``quota`` tokens."""
         fits = np.flatnonzero(self.fits_N)
         few = FEW * int(self.tokens_N[fits].sum()) // max(len(fits), 1)
         kept = _Kept(self, max(TIMES * quota, few), few, max(BYTES // (4 * len(self.v_F)), FEW))
         upper_N = self.bounds_now(fits, kept.view)
         if isinstance(self.pool.blocks, Held) and np.isfinite(upper_N[fits]).all():
             first = kept.first(fits, upper_N[fits])  # so that a threshold is known before the others are looked at
-            self._offer(kept, [(first, self.pool.blocks.x_NF[first])])
+            self._offer(kept, [(first, self.pool.blocks.x_NF[first], np.arange(len(first)))])
             upper_N[first] = -np.inf
-        self._offer(kept, self._possible(kept, fits, upper_N))
+        self._offer(kept, self._possible(kept, upper_N))
         self.past.append(self.v_F)
         return kept.result()
 
@@ -372,28 +376,26 @@ class _Taking:
         upper_N[fits] = self.risen(self.upper_N[fits], view, moved[self.when_N[fits]], fits)
         return upper_N
 
-    def _possible(
-        self, kept: "_Kept", fits: np.ndarray, upper_N: np.ndarray
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(rows, features) of the documents whose bounds are not below what is kept, part by part."""
+    def _possible(self, kept: "_Kept", upper_N: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """(rows, part, its rows) of the documents whose bounds are not below what is kept, part by part."""
         for start, part_RF in _numbered(self.pool.blocks()):
             here = np.flatnonzero(upper_N[start : start + len(part_RF)] >= max(kept.least, LOWEST))
-            if len(here):
-                yield start + here, part_RF if len(here) == len(part_RF) else part_RF[here]
+            if MANY * len(here) > len(part_RF):  # a product of all costs less than a copy of these
+                yield start + here, part_RF, here
+            elif len(here):
+                yield start + here, part_RF[here], np.arange(len(here))
 
-    def _offer(self, kept: "_Kept", parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
+    def _offer(self, kept: "_Kept", parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
         direction_F = kept.view.direction_F.astype(np.float32)
 
-        def products(job: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            rows, part_RF = job
-            part_RF = part_RF.astype(np.float32, copy=False)
-            return rows, part_RF, part_RF @ direction_F
+        def products(job: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[np.ndarray, ...]:
+            rows, part_RF, here = job
+            return rows, part_RF, here, (part_RF.astype(np.float32, copy=False) @ direction_F)[here]
 
-        with threadpool_limits(1):
-            for rows, part_RF, dot_R in threads.each(products, parts):
-                self.upper_N[rows] = self.screened(kept.view, rows, dot_R.astype(np.float64))
-                self.when_N[rows] = len(self.past)
-                kept.offer(rows, part_RF, self.upper_N[rows])
+        for rows, part_RF, here, dot_C in threads.each(products, parts):
+            self.upper_N[rows] = self.screened(kept.view, rows, dot_C.astype(np.float64))
+            self.when_N[rows] = len(self.past)
+            kept.offer(rows, part_RF, here, self.upper_N[rows])
 
     def result(self) -> Greedy:
         columns = zip(*self.steps, strict=True) if self.steps else ((),) * 5
@@ -433,22 +435,23 @@ class _Kept:
             n *= 4
         return rows
 
-    def offer(self, rows: np.ndarray, x_CF: np.ndarray, upper_C: np.ndarray) -> None:
-        """Documents ``rows`` with their features, and upper bounds of their scores."""
+    def offer(self, rows: np.ndarray, part_RF: np.ndarray, here: np.ndarray, upper_C: np.ndarray) -> None:
+        """Documents ``rows``, which are the rows ``here`` of a part, and upper bounds of their scores."""
         maybe = np.flatnonzero(upper_C >= self.least)
         if not len(maybe):
             return
-        score_C = self.taking.exact(self.view, rows[maybe], x_CF[maybe])
+        x_CF = part_RF[here[maybe]].astype(np.float32, copy=False)
+        score_C = self.taking.exact(self.view, rows[maybe], x_CF)
         self.taking.upper_N[rows[maybe]] = score_C
-        here = np.flatnonzero(score_C >= self.least)
-        self.new.append((rows[maybe[here]], score_C[here], x_CF[maybe[here]]))
-        self.n_new += len(here)
+        good = np.flatnonzero(score_C >= self.least)
+        self.new.append((rows[maybe[good]], score_C[good], x_CF[good]))
+        self.n_new += len(good)
         if self.n_new > max(len(self.rows) // 2, FEW):
             self._cut()
 
-    def result(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def result(self) -> tuple[np.ndarray, np.ndarray]:
         self._cut()
-        return self.rows, self.scores, self.features
+        return self.rows, self.features
 
     def _cut(self) -> None:
         rows = np.concatenate([self.rows, *(new[0] for new in self.new)])
@@ -522,6 +525,7 @@ class Certificate:
         return f"within {max(1 - self.share, 0.0):.1%} of the relaxed optimum"
 
 
+@threadpool_limits.wrap(limits=1)
 def bound(pool: Pool, room_K: np.ndarray | int, aim: Aim, found: Greedy, iterations: int = 8) -> Certificate:
     """An upper bound of the utility of any selection within the budgets, by the method of Frank and Wolfe (1956).
 
@@ -589,11 +593,8 @@ class _Relaxed:
 
     def products(self, slope_F: np.ndarray) -> np.ndarray:
         slope32_F = slope_F.astype(np.float32)
-        with threadpool_limits(1):
-            parts = threads.each(
-                lambda job: job[1].astype(np.float32) @ slope32_F, _numbered(self.taking.pool.blocks())
-            )
-            return np.concatenate(list(parts)).astype(np.float64)
+        parts = threads.each(lambda job: job[1].astype(np.float32) @ slope32_F, _numbered(self.taking.pool.blocks()))
+        return np.concatenate(list(parts)).astype(np.float64)
 
     def mean(self, share_N: np.ndarray) -> np.ndarray:
         """Σ share phi of all documents, float64 (F,)."""
