@@ -289,3 +289,19 @@ def test_copies_in_a_trial_count_as_often_as_it_has_them():
 def test_words_say_what_predicts_how_well_and_what_adds_nothing(made):
     assert "predicts structured subsets of 1,000 tokens with" in made.metrics["words"]
     assert ", ceiling " in made.metrics["words"]
+
+
+def test_by_cross_entropy_trials_are_predicted_as_by_a_slow_loop_and_additive_is_its_slope_at_the_pool():
+    from grip_assets.method.attribution.surrogate import Pool
+    from grip_assets.stages.attribution.scores import Sketched
+
+    rng = np.random.default_rng(4)
+    pool_F, target_TF, trial_SF = (1024 * rng.dirichlet(np.full(9, 0.5), n) for n in (1, 2, 5))
+    pool_F, share_S, prior = pool_F[0], rng.uniform(0.01, 0.3, 5), 0.002
+    sums = Sketched(Pool(pool_F, 1, 1, 9), target_TF, np.ones(2), trial_SF, trial_SF, share_S, prior)
+    for t, p_F in enumerate(target_TF / 1024):
+        for s, v_F in enumerate(trial_SF / 1024):
+            q_F = pool_F / 1024
+            model_F = (share_S[s] * v_F + prior * q_F) / (share_S[s] + prior)
+            assert sums.predicted(1.0)[t, s] == pytest.approx(sum(p_F * np.log(model_F / q_F)))
+            assert sums.predicted(0.0)[t, s] == pytest.approx(sum(p_F * v_F / q_F))

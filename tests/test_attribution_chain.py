@@ -79,6 +79,19 @@ def test_grip_explain_says_when_a_documents_turn_came_and_what_was_covered(lab):
         assert row["greedy"]["taken"] == lab.sql("SELECT count(*) FROM subset").item() and row["why"]
 
 
+@pytest.mark.parametrize("combine", ["sum", "maxmin"])
+def test_the_cross_entropy_of_token_counts_selects_and_gives_budgets_without_a_model(lab, combine):
+    asked = {"source": "cross_entropy", "combine": combine}
+    computed = curated_with(lab, "grasp_unigram", attribution=asked)
+    assert {"sketches", "subset"} <= computed and not computed & MODELS and not failed(lab)
+    taken = lab.sql("SELECT * FROM subset ORDER BY rank")
+    assert taken["covered"][0] == pytest.approx(0, abs=1e-9) and taken["alignment"][0] > 0
+    assert lab.sql("SELECT prior FROM attribution_aims")["prior"][0] > 0
+    assert curated_with(lab, "grasp_unigram", attribution=asked | {"gamma": 0.0}) & ATTRIBUTION == {"attribution"}
+    curated_with(lab, "grasp_unigram", attribution=asked, budget={"base": "grasp"}, selection={"scope": "clusters"})
+    assert set(lab.sql("SELECT base FROM budgets")["base"]) == {"grasp"} and not failed(lab)
+
+
 def test_a_strategy_that_attributes_is_what_a_curation_with_its_profile_takes(new_lab):
     lab = new_lab(corpus={"held_out": 0.1, "project_depth": 2}, **TINY)
     before = versions_in_force(lab.instance, CURATED)
