@@ -62,7 +62,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def main() -> None:
     # With torch loaded, DuckDB's bindings print a page of leak warnings at a normal exit. Everything is closed here.
-    os._exit(run())
+    code = run()
+    if pool := sys.modules.get("grip_assets.runtime.executors.pool"):  # only if the work ran on a Ray cluster
+        pool.shut_down()
+    os._exit(code)
 
 
 def run(words: list[str] | None = None) -> int:

@@ -90,7 +90,8 @@ def _start(ray: Any) -> None:
     above = Path(usual if len(usual) < LONGEST_FOLDER else "/tmp")
     _sweep(above)
     folder = tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-", dir=above)
-    atexit.register(_remove, ray, folder)
+    _folders.append(folder)
+    atexit.register(shut_down)
     try:
         ray.init(
             address="local",
@@ -115,12 +116,6 @@ def _sweep(above: Path) -> None:
         owner = folder.name.removeprefix(FOLDER).partition("-")[0]
         if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _remove(ray: Any, folder: str) -> None:
-    """End a cluster of this machine, and remove its logs and sockets."""
-    ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -326,6 +321,7 @@ def _did_not_start(error: BaseException) -> GripError:
     )
 
 
+_folders: list[str] = []  # of clusters that this process has started
 _pools: dict[tuple[float, int | None], Pool] = {}
 NUMBERS = itertools.count()
 
@@ -346,6 +342,9 @@ def end_workers() -> None:
 
 
 def shut_down() -> None:
-    """End the workers of this process and leave the cluster. A cluster that this process started ends."""
+    """End the workers of this process and leave the cluster. A cluster that this process started ends, and its logs and
+    sockets are removed. A process that skips the handlers of ``atexit`` calls this itself."""
     end_workers()
     ray_module().shutdown()
+    while _folders:
+        shutil.rmtree(_folders.pop(), ignore_errors=True)
