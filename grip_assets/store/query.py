@@ -67,6 +67,7 @@ def query_on_disk(name: str, tables: Mapping[str, str], folder: Path) -> pa.Tabl
         "preserve_insertion_order": False,
     }
     with duckdb.connect(config=config) as connection:
+        connection.execute("SET enable_progress_bar = false")  # it would be drawn into the log
         for table, files in tables.items():
             connection.read_parquet([str(part) for part in parts(files)]).create_view(table)
         return connection.sql(sql_text(name)).to_arrow_table()
