@@ -27,7 +27,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 AFTER_BUDGET = {"budgets", "subset", "knobs", "rounds", "stability"}
 
 LONG = ("run", "model", "ui")  # marks of tests that take seconds
-LONGEST = ("test_planted.py", "test_what_a_setting_touches.py")  # files of half a minute and more
+# Files of twenty seconds and more that need nothing which the workers make for each other.
+LONGEST = ("test_planted.py", "test_what_a_setting_touches.py", "test_llm_judge.py", "test_draw.py", "test_gem.py")
 
 TOPICS = {
     "parse": "def parse_{i}(text, limit={j}):\n    '''Read {i} fields, because the header has them.'''\n    out = []\n"
