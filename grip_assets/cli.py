@@ -45,7 +45,10 @@ Profile = Annotated[
 ]
 Corpus = Annotated[
     list[str] | None,
-    typer.Option(metavar="PATH", help="Folder, JSONL, Parquet, dataset folder or URL of the pool. It stays in force."),
+    typer.Option(
+        metavar="PATH",
+        help="Folder, file or URL of the pool, or a YAML file that lists its sources. It stays in force.",
+    ),
 ]
 Set = Annotated[
     list[str] | None,
@@ -259,6 +262,7 @@ def _changes(corpus: list[str] | None, profile: list[str] | None, assignments: l
     """The settings that a command names. The pool overrides the profile, and ``--set`` overrides both."""
     from grip_assets.settings.assignments import read_assignments
     from grip_assets.settings.changes import merge, read_profile
+    from grip_assets.settings.sources import is_pool_file, read_pool_file
 
     for option, given in (("--corpus", corpus), ("--profile", profile)):
         if len(given or []) > 1:
@@ -266,8 +270,12 @@ def _changes(corpus: list[str] | None, profile: list[str] | None, assignments: l
     layers = [read_profile(name) for name in profile or []]
     alone = read_assignments(assignments or [])
     for path in corpus or []:
-        if "path" in alone.get("corpus", {}):
-            raise UsageMistake("--corpus and --set corpus.path name a pool each. Give one of them.")
+        for name in ("path", "sources"):
+            if name in alone.get("corpus", {}):
+                raise UsageMistake(f"--corpus and --set corpus.{name} name a pool each. Give one of them.")
+        if is_pool_file(path):
+            layers.append({"corpus": {"path": None, "sources": read_pool_file(path)}})
+            continue
         layers.append({"corpus": {"path": path if "://" in path else str(Path(path).expanduser().resolve())}})
     return merge(*layers, alone)
 

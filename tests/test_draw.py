@@ -24,6 +24,8 @@ CASES = {
     "documents, left out": ({"total": 0.3, "unit": "documents"}, {"max_tokens": 500}),
 }
 
+ROLE = {"selection_weights": {"role": "VARCHAR"}}  # which only pools of several sources have
+
 
 def lengths() -> np.ndarray:
     """Lognormal, two documents without tokens, and three with more than all others together."""
@@ -70,7 +72,7 @@ def _drawn(pool: Synthetic, budget: dict, selection: dict) -> dict[str, pl.DataF
 @pytest.mark.parametrize("case", CASES)
 def test_explain_says_of_every_document_what_the_tables_say(measured, case):
     tables = drawn(measured, *CASES[case])
-    assert query("checks/subset__within_budgets", tables).is_empty()
+    assert query("checks/subset__within_budgets", tables, ROLE).is_empty()
     clusters = {row["cluster_id"]: row for row in tables["selection_thresholds"].to_dicts()}
     unit, said = tables["budgets"]["unit"][0], set()
     explained = {row["doc_id"]: row for row in query("commands/explain", tables, doc=None).to_dicts()}
@@ -121,14 +123,16 @@ def test_where_no_document_fits_the_subset_is_short_and_says_so(measured):
 
 def test_the_check_sees_a_cluster_that_is_empty_and_one_that_inherits(measured):
     tables = drawn(measured, {"total": 0.02}, {})
-    assert query("checks/subset__within_budgets", tables).is_empty()
+    assert query("checks/subset__within_budgets", tables, ROLE).is_empty()
     weights, thresholds = tables["selection_weights"], tables["selection_thresholds"]
     emptied = thresholds.filter(pl.col("drawn") > 0)["cluster_id"][0]
     here = pl.col("cluster_id") == emptied
     wrong = weights.with_columns(repeats=pl.when(here).then(0).otherwise("repeats"))
-    assert len(query("checks/subset__within_budgets", tables | {"selection_weights": wrong})) > 0
+    assert len(query("checks/subset__within_budgets", tables | {"selection_weights": wrong}, ROLE)) > 0
     said = thresholds.with_columns(drawn=pl.when(here).then(0).otherwise("drawn"))
-    found = query("checks/subset__within_budgets", tables | {"selection_weights": wrong, "selection_thresholds": said})
+    found = query(
+        "checks/subset__within_budgets", tables | {"selection_weights": wrong, "selection_thresholds": said}, ROLE
+    )
     assert emptied in found["cluster_id"].to_list()
 
 

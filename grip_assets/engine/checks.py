@@ -11,11 +11,16 @@ from grip_assets.engine.stage import Stage
 from grip_assets.store.query import query
 
 
-def run(stage: Stage, tables: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Outcome of each check of ``stage``: its name, the number of violations and the first five of them."""
+def run(
+    stage: Stage, tables: Mapping[str, Any], may_lack: Mapping[str, Mapping[str, str]] = {}
+) -> list[dict[str, Any]]:
+    """Outcome of each check of ``stage``: its name, the number of violations and the first five of them.
+
+    ``may_lack``: by table, the columns that an artifact may lack (``Column.added``).
+    """
     outcomes = []
     for check in stage.checks:
-        violations = query(f"checks/{stage.name}__{check.name}", tables)
+        violations = query(f"checks/{stage.name}__{check.name}", tables, may_lack)
         outcomes.append(
             {
                 "name": check.name,

@@ -32,7 +32,8 @@ def inspect(work: Work, draw: Draw | None = None) -> dict[str, Any]:
         "settings": settings_frame(work),
         "metrics": metrics_frame(work),
     }
-    outcomes = checks.run(stage, tables)
+    may_lack = {table.name: table.added for other in work.stages.values() for table in other.tables}
+    outcomes = checks.run(stage, tables, may_lack | {table.name: table.added for table in stage.tables})
     extremes = query(f"extremes/{stage.name}", tables).to_dicts() if has_query(f"extremes/{stage.name}") else []
     if stage.picture and draw is not None:
         names = cluster_names.of_inputs(work.store, work.inputs)

@@ -169,8 +169,12 @@ def for_pool(instance: dg.DagsterInstance, in_force: Corpus, given: Mapping[str,
     These fields take the values from the last time that this pool was in force, or the defaults. They never replace a
     value in ``given``.
     """
+    if given.get("sources") and "path" not in given:
+        given = {"path": None} | dict(given)
     if "path" not in given or given["path"] == in_force.path:
         return dict(given)
+    if in_force.sources:
+        given = {"sources": []} | dict(given)
     known = Corpus().model_dump(mode="json") | _last_of_pool(instance, given["path"])
     return {name: known[name] for name in pool_fields()} | dict(given)
 

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 import dagster as dg
 import yaml
 from dagster._config import ConfigScalar, ConfigScalarKind, PostProcessingError
+from pydantic import BaseModel
 
 from grip_assets.errors import GripError
 from grip_assets.orchestration import events, kept_partition
@@ -114,6 +115,9 @@ def _field(schema: type[Group], name: str) -> dg.Field:
     field = schema.model_fields[name]
     allowed = choices(field.annotation)
     kind: Any = dg.Enum(f"{schema.__name__}_{name}", [dg.EnumValue(c) for c in allowed]) if allowed else None
+    items = typing.get_args(field.annotation)
+    if items and isinstance(items[0], type) and issubclass(items[0], BaseModel):
+        kind = dg.Permissive()  # validated as a whole when the step runs
     kind = kind or Checked(schema, name)
     if typing.get_origin(field.annotation) is list:
         kind = [kind]

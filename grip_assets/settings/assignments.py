@@ -12,6 +12,7 @@ import yaml
 from grip_assets.errors import UsageMistake
 from grip_assets.settings import GROUPS, choices, nearest, nullable
 from grip_assets.settings.changes import Changes
+from grip_assets.settings.sources import PoolSource, is_pool_file, read_pool_file
 
 EXAMPLE = "budget.tau=0.7"
 
@@ -81,7 +82,9 @@ def _unquoted(typed: str) -> str:
 
 
 def _list(group: str, name: str, typed: str, of: Any) -> list[Any]:
-    """``[a, b]`` or ``a, b``."""
+    """``[a, b]`` or ``a, b``. For sources also the name of a file that lists them."""
+    if of is PoolSource and is_pool_file(typed):
+        return read_pool_file(typed)
     inner = typed if typed.startswith("[") else f"[{typed}]"
     text = of is str or typing.get_origin(of) is Literal
     try:

@@ -15,6 +15,7 @@ from grip_assets import profiles
 from grip_assets.settings.fields import Has, Not, knob, nearest, size, trait
 from grip_assets.settings.group import Group
 from grip_assets.settings.small_model import Precision, Trainer, of_the_model, of_the_training
+from grip_assets.settings.sources import PoolSource, consistent
 
 Benchmark = Literal["humaneval"]
 BENCHMARKS: tuple[str, ...] = get_args(Benchmark)
@@ -30,6 +31,13 @@ class Corpus(Group):
         "Folder, file or URL of the pool. null: the source code installed on this machine.",
         "D",
         given=True,
+    )
+    sources: list[PoolSource] = knob(
+        [],
+        "Sources of the pool instead of one path, each with name, path and role (select or keep), and with its own"
+        " columns; or the name of a YAML file that lists them. Empty: the pool is at path.",
+        given=True,
+        added=True,
     )
     format: str | None = knob(
         None,
@@ -135,8 +143,16 @@ class Corpus(Group):
             raise ValueError(f"has '{wrong[0]}'; a country is two capital letters, such as US")
         return value
 
+    @field_validator("sources", mode="after")
+    @classmethod
+    def sources_fit(cls, value: list[PoolSource], info: ValidationInfo) -> list[PoolSource]:
+        consistent(value, info.data.get("path"))
+        for source in value:
+            cls.no_password(source.path)
+        return value
 
-NOT_OF_A_POOL = {"path", "tokenizer", "held_out", "benchmarks"}
+
+NOT_OF_A_POOL = {"path", "sources", "tokenizer", "held_out", "benchmarks"}
 
 
 def pool_fields() -> list[str]:

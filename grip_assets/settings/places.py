@@ -1,12 +1,13 @@
 """Paths in settings. A user writes them relative to the working folder, and they are stored absolute, since a run may
 have another working folder."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from grip_assets.models.files import PACKAGED
+from grip_assets.settings.paths import whole
+from grip_assets.settings.sources import placed_source
 
 PATHS = {
     ("corpus", "path"),
@@ -17,6 +18,7 @@ PATHS = {
     ("adaptation", "checkpoints"),
     ("budget", "weights"),
 }
+SOURCES = ("corpus", "sources")
 NAMED_PATHS = {("attribution", "target_sets")}  # lists of NAME=PATH
 PATH_OR_NAME = {  # a path if there is such a file, otherwise the name of a model or rubric
     ("corpus", "tokenizer"),
@@ -36,6 +38,8 @@ def placed(changes: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]
 
 
 def _placed(group: str, name: str, value: Any) -> Any:
+    if (group, name) == SOURCES and isinstance(value, list):
+        return [placed_source(item, Path()) if isinstance(item, dict) else item for item in value]
     if (group, name) in NAMED_PATHS and isinstance(value, list):
         return [_named_path(text) for text in value]
     if not isinstance(value, str) or not value or "://" in value:
@@ -52,8 +56,3 @@ def _named_path(text: Any) -> Any:
         return text
     name, found, path = text.partition("=")
     return f"{name}={whole(path.strip())}" if found and path.strip() else text
-
-
-def whole(path: str) -> str:
-    """The absolute path. Links are not followed, since the name of the link may say what the file is."""
-    return os.path.abspath(Path(path).expanduser())  # noqa: PTH100  (Path.resolve would follow links)

@@ -25,6 +25,7 @@ class Reason(StrEnum):
     PERSONAL_DATA = "personal data"
     SECRET = "secret"
     LANGUAGE = "language"
+    OVER_CAP = "over the cap"
 
 
 WOULD_READ = {

@@ -52,7 +52,7 @@ class ReadDocuments:
         steps = opened.get(("steps", self.settings.model_dump_json()), partial(steps_of, self.settings))
         read = [document for piece in shard for document in self._read(piece)]
         given = {id(piece) for piece in shard}
-        rows = [_row(outcome, id(outcome) in given) for outcome in in_any_order(steps, read)]
+        rows = [_row(found, id(found) in given) for found in in_any_order(steps, read)]
         return pa.table({name: [row.get(name) for row in rows] for name in READ.names}, schema=READ)
 
     def _read(self, piece: Entry | Outcome) -> Iterable[Outcome]:
@@ -60,8 +60,11 @@ class ReadDocuments:
 
 
 def _row(outcome: Outcome, as_given: bool) -> dict[str, Any]:
-    if as_given:
-        return {"doc_id": outcome.doc_id}
+    return {"doc_id": outcome.doc_id} if as_given else as_row(outcome)
+
+
+def as_row(outcome: Outcome) -> dict[str, Any]:
+    """A document or rejection as a row of the schema READ. The inverse is ``outcome``."""
     if isinstance(outcome, RawDocument):
         return vars(outcome)
     return vars(outcome) | {"finding": json.dumps(outcome.finding) if outcome.finding else None}
@@ -90,14 +93,15 @@ def outcomes(table: pa.Table, pieces: tuple[Entry | Outcome, ...]) -> Iterator[O
     for source, name in zip(table["source"].to_pylist(), table["doc_id"].to_pylist(), strict=True):
         piece = next(given, None)
         if source is not None:
-            yield _outcome(next(whole))
+            yield outcome(next(whole))
         elif piece is not None:
             if isinstance(piece, RawDocument):
                 vars(piece)["doc_id"] = name  # computed by the job: a cached property
             yield piece
 
 
-def _outcome(row: dict[str, Any]) -> Outcome:
+def outcome(row: dict[str, Any]) -> Outcome:
+    """The document or rejection of a row."""
     if row["reason"] is None:
         document = RawDocument(*(row[name] for name in OF_DOCUMENTS))
         vars(document)["doc_id"] = row["doc_id"]

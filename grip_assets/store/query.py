@@ -35,8 +35,13 @@ def sql_text(name: str) -> str:
     return (SQL / f"{name}.sql").read_text(encoding="utf-8")
 
 
-def query(name: str, tables: Mapping[str, str | pl.DataFrame], **parameters: Any) -> pl.DataFrame:
-    """Rows of ``sql/<name>.sql``.
+def query(
+    name: str,
+    tables: Mapping[str, str | pl.DataFrame],
+    may_lack: Mapping[str, Mapping[str, str]] = {},
+    **parameters: Any,
+) -> pl.DataFrame:
+    """Rows of ``sql/<name>.sql``. ``may_lack``: by table, columns that are null if it lacks them, with their types.
 
     A table is a data frame, or a glob of Parquet files whose rows are streamed. Parameters that the text does not name
     are left out. Memory is bounded by the budget (memory.py).
@@ -51,7 +56,9 @@ def query(name: str, tables: Mapping[str, str | pl.DataFrame], **parameters: Any
                     if isinstance(rows, str)
                     else connection.from_arrow(rows.to_arrow())
                 )
-                relation.create_view(table)
+                missing = {c: k for c, k in may_lack.get(table, {}).items() if c not in relation.columns}
+                nulls = [f'NULL::{kind} AS "{column}"' for column, kind in missing.items()]
+                (relation.project(", ".join(["*", *nulls])) if nulls else relation).create_view(table)
         return connection.sql(text, params=bound or None).pl()
 
 

@@ -1,7 +1,9 @@
 -- Each strategy has a draw for each seed that settings/evaluation names. A draw differs from the budget by at most the
 -- longest document, and exceeds it by at most half. It is below the budget if no document fits into the rest.
 WITH said AS (SELECT name, value FROM settings WHERE "group" = 'budget' OR "group" = 'evaluation'),
-pool AS (SELECT sum(n_tokens) AS tokens, max(n_tokens) AS longest FROM clusters),
+pool AS (
+    SELECT sum(n_tokens) AS tokens, max(n_tokens) AS longest FROM clusters WHERE role IS DISTINCT FROM 'keep'
+),
 asked AS (SELECT value::DOUBLE AS total FROM said WHERE name = 'total'),
 budget AS (SELECT CASE WHEN total <= 1 THEN total * tokens ELSE total END AS tokens, longest FROM asked, pool),
 wanted AS (
@@ -13,7 +15,11 @@ wanted AS (
                 (SELECT value AS n FROM said WHERE name = 'seeds')
         ) AS i
 ),
-taken AS (SELECT strategy, seed, sum(repeats * n_tokens) AS tokens FROM strategies GROUP BY ALL)
+taken AS (  -- without the background, which is in no budget
+    SELECT strategy, seed, sum(repeats * n_tokens) AS tokens
+    FROM strategies JOIN (SELECT doc_id FROM clusters WHERE role IS DISTINCT FROM 'keep') USING (doc_id)
+    GROUP BY ALL
+)
 SELECT strategy, seed, t.tokens, b.tokens AS budget
 FROM wanted FULL JOIN taken AS t USING (strategy, seed), budget AS b
 WHERE t.tokens IS NULL OR b.tokens - t.tokens > b.longest OR t.tokens - b.tokens > least(b.longest, b.tokens / 2)

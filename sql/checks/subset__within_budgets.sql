@@ -12,6 +12,7 @@ WITH documents AS (
         cost <= greatest(t.allocated, t.granted) AND NOT too_long AS fits
     FROM selection_weights AS w JOIN budgets AS b USING (cluster_id)
     JOIN selection_thresholds AS t ON t.cluster_id = w.cluster_id OR t.cluster_id IS NULL
+    WHERE w.role IS DISTINCT FROM 'keep'  -- the background is in no budget
 ),
 whole AS (SELECT sum(allocated) - sum(granted) AS unused, sum(granted) - sum(drawn) AS rest FROM selection_thresholds),
 by_cluster AS (

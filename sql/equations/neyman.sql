@@ -32,6 +32,6 @@ weighted AS (
 )
 SELECT
     cluster_id,
-    CASE WHEN sum(weight) OVER () > 0 THEN weight / sum(weight) OVER () ELSE size / sum(size) OVER () END AS share
-FROM weighted
+    CASE WHEN sum(weight) OVER () > 0 THEN coalesce(weight, 0) / sum(weight) OVER () ELSE size / sum(size) OVER () END AS share
+FROM weighted  -- a cluster of kept documents only is not judged: its weight is null
 ORDER BY cluster_id

@@ -205,7 +205,7 @@ def compute(work: Work) -> dict[str, Any]:
     cosine_N[table["row"].is_not_null().to_numpy()] = cosine_M
     table = table.with_columns(cosine=pl.Series(cosine_N).fill_nan(None))
     columns = ["doc_id", "cluster_id", "cosine", "confidence", "labelled_by", "generative_id", "n_tokens"]
-    work.draft.write("clusters", table.select(columns))
+    work.draft.write("clusters", _with_roles(work, table.select(columns)))
     _write_centroids(work, table, found, centroids_KD)
     fit_metrics = work.store.manifest("partition", work.inputs["partition"])["metrics"]
     return {
@@ -219,6 +219,14 @@ def compute(work: Work) -> dict[str, Any]:
         "screened_in": fastest()[0],
         **{f"gigaflops_{name}": value for name, value in fastest()[1].items()},
     }
+
+
+def _with_roles(work: Work, table: pl.DataFrame) -> pl.DataFrame:
+    """The table with the role of each document's source. The same table for a pool at one path."""
+    corpus = pl.scan_parquet(work.files("corpus"))
+    if "role" not in corpus.collect_schema().names():
+        return table
+    return table.join(corpus.select("doc_id", "role").collect(), on="doc_id", how="left", maintain_order="left")
 
 
 def _moved(found: "Finished") -> dict[str, float]:
@@ -373,6 +381,13 @@ TABLES = (
                 SOURCES,
             ),
             Column("n_tokens", pl.Int64, "Tokens ℓ(x).", ("corpus.n_tokens",)),
+            Column(
+                "role",
+                pl.String,
+                "Role of its source: select, or keep (always in the subset). Null for a pool at one path.",
+                ("corpus.role",),
+                added=True,
+            ),
         ),
     ),
     Table(

@@ -32,10 +32,12 @@ from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Corpus, Embedding, digest
 from grip_assets.sources import benchmarks
 from grip_assets.sources.documents import WOULD_READ, RawDocument, Reason, Rejected
-from grip_assets.sources.jobs import IN_MEMORY, CountTokens, batches, read_pool
+from grip_assets.sources.jobs import BATCH, IN_MEMORY, CountTokens, batches, read_pool
 from grip_assets.sources.pool import DocumentPool, open_pool
+from grip_assets.sources.pools import Pools, open_pools
 from grip_assets.sources.steps import in_pool_order, steps_of
 from grip_assets.sources.steps.contamination import RULES, Finding
+from grip_assets.stages.curation.intake import documents_of_sources
 from grip_assets.stages.curation.partition import enough_documents
 from grip_assets.store.catalog import literal
 from grip_assets.store.parts import PartsWriter, part_size
@@ -69,6 +71,7 @@ ADDED = {  # columns of the corpus that only some settings have
     "licence": (pa.string(), lambda s: s.licences),
     "language_confidence": (pa.float64(), lambda s: s.detect_languages != "off"),
 }
+OF_SOURCES = pa.schema([("pool", pa.string()), ("role", pa.string())])  # only with settings/corpus.sources
 TO_COUNT = pa.schema([("text", pa.large_string()), ("project", pa.string())])
 IN_PARTS = ("corpus", "held_out")  # tables with texts; versions share files with the same rows
 TOKENIZER = "settings/corpus.tokenizer"
@@ -79,29 +82,37 @@ ALL_REJECTED = "rejected.parquet"  # in the data folder, written if a run reject
 def schemas(settings: Corpus) -> dict[str, pa.Schema]:
     """The schemas of the tables of documents under these settings."""
     added = [pa.field(name, kind) for name, (kind, is_asked_for) in ADDED.items() if is_asked_for(settings)]
+    of_sources = OF_SOURCES if settings.sources else pa.schema([])
     return {
-        "corpus": pa.schema([*CORPUS, *added]),
-        "held_out": pa.schema([*HELD_OUT, *added]),
-        "rejected": REJECTED,
+        "corpus": pa.schema([*CORPUS, *added, *of_sources]),
+        "held_out": pa.schema([*HELD_OUT, *added, *of_sources]),
+        "rejected": pa.schema([*REJECTED, *of_sources]),
     }
 
 
-def named_by(schema: pa.Schema) -> tuple[str, ...]:
+def named_by(table: str, schema: pa.Schema) -> tuple[str, ...]:
     """The columns whose hash names the version, and the parts of a table."""
-    return ("source", "reason", "doc_id") if schema is REJECTED else tuple(n for n in schema.names if n != "text")
+    if table == "rejected":
+        return ("source", "reason", "doc_id", *(name for name in OF_SOURCES.names if name in schema.names))
+    return tuple(n for n in schema.names if n != "text")
 
 
-def pool(settings: Settings) -> DocumentPool:
+def pool(settings: Settings) -> DocumentPool | Pools:
     column = Embedding.of(settings).column if "embedding" in settings else None
-    return open_pool(Corpus.of(settings), column)
+    corpus = Corpus.of(settings)
+    return open_pools(corpus, column) if corpus.sources else open_pool(corpus, column)
 
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
     """The listing of the pool (names, sizes, times), and the content of the tokenizer and of the benchmarks."""
     s = Corpus.of(settings)
-    tokenizer = content_hash(locate_tokenizer(s.tokenizer, TOKENIZER), root)
     listing = pool(settings).fingerprint()
-    return {"listing": listing, "tokenizer": tokenizer, "benchmarks": list(map(benchmarks.content_hash, s.benchmarks))}
+    return {"listing": listing, **_counted_with(s, root)}
+
+
+def _counted_with(settings: Corpus, root: Path) -> dict[str, Any]:
+    tokenizer = content_hash(locate_tokenizer(settings.tokenizer, TOKENIZER), root)
+    return {"tokenizer": tokenizer, "benchmarks": list(map(benchmarks.content_hash, settings.benchmarks))}
 
 
 def compute(work: Work) -> Result:
@@ -122,7 +133,11 @@ def compute(work: Work) -> Result:
     findings: list[Finding] = []
     kinds: Counter[str] = Counter()
     with Tables(work, source.size()) as tables:
-        for rows in read_rows(source, settings, counted_by, work.executor):
+        if isinstance(source, Pools):
+            stream = rows_of_sources(work, source, settings, counted_by)
+        else:
+            stream = read_rows(source, settings, counted_by, work.executor)
+        for rows in stream:
             tables.write(rows)
             findings += [row["finding"] for row in rows["rejected"] if row["finding"]]
             tokens += sum(row["n_tokens"] for row in rows["corpus"])
@@ -176,6 +191,23 @@ def read_rows(
         yield _rows(waiting.popleft(), counted)
 
 
+def rows_of_sources(
+    work: Work, pools: Pools, settings: Corpus, tokenizer: TokenizerFiles
+) -> Iterator[dict[str, list[dict[str, Any]]]]:
+    """Rows of each table, batch by batch, of all sources in their order. Each row names its source, and its role."""
+    stream = documents_of_sources(work, pools, settings, tokenizer, _counted_with(settings, work.store.root))
+    while batch := list(islice(stream, BATCH)):
+        rows: dict[str, list[dict[str, Any]]] = {"corpus": [], "held_out": [], "rejected": []}
+        for found in batch:
+            row = vars(found.outcome) | {"pool": found.part.source.name, "role": found.part.source.role}
+            if isinstance(found.outcome, Rejected):
+                rows["rejected"].append(row)
+            else:
+                row |= {"doc_id": found.outcome.doc_id, "n_tokens": found.n_tokens}
+                rows["held_out" if found.held_out else "corpus"].append(row)
+        yield rows
+
+
 def _rows(batch: list[RawDocument | Rejected], counted: pa.Table) -> dict[str, list[dict[str, Any]]]:
     """Rows of the tables ``corpus``, ``held_out`` and ``rejected``. ``counted`` has a row per document of ``batch``."""
     rows: dict[str, list[dict[str, Any]]] = {"corpus": [], "held_out": [], "rejected": []}
@@ -213,7 +245,7 @@ class Tables:
             )
             for name in IN_PARTS
         }
-        self.rejected = self.stack.enter_context(self.draft.writer("rejected", REJECTED))
+        self.rejected = self.stack.enter_context(self.draft.writer("rejected", self.schemas["rejected"]))
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -223,7 +255,7 @@ class Tables:
 
     def write(self, rows: dict[str, list[dict[str, Any]]]) -> None:
         for name, of_table in rows.items():
-            columns = named_by(self.schemas[name])
+            columns = named_by(name, self.schemas[name])
             said = [repr([row[column] for column in columns]) for row in of_table]
             self.hashes[name].update("\n".join([*said, ""]).encode())
             table = pa.Table.from_pylist(of_table, schema=self.schemas[name])
@@ -283,7 +315,7 @@ class Refused:
         return WOULD_READ[Reason(reasons[0])] if reasons else "Check settings/corpus.path."
 
 
-def _refuse_nothing(seen: Counter[str], source: DocumentPool, refused: Refused, work: Work) -> None:
+def _refuse_nothing(seen: Counter[str], source: DocumentPool | Pools, refused: Refused, work: Work) -> None:
     if seen["held_out"] and not seen["kept"]:
         raise GripError(
             f"Every document of {source.label} is held out. Lower settings/corpus.held_out. If all documents lie in one"
@@ -316,6 +348,15 @@ def contamination(names: list[Any], findings: list[Finding]) -> pl.DataFrame:
     return pl.DataFrame(rows, stage.schema("contamination"), orient="row")
 
 
+POOL = Column(
+    "pool", pl.String, "Name of the source in settings/corpus.sources. Null for a pool at one path.", added=True
+)
+ROLE = Column(
+    "role",
+    pl.String,
+    "Role of the source: select, or keep (all of it is in the subset, and in no budget). Null for a pool at one path.",
+    added=True,
+)
 TABLES = (
     Table(
         "corpus",
@@ -354,6 +395,8 @@ TABLES = (
                 " settings/corpus.detect_languages.",
                 added=True,
             ),
+            POOL,
+            ROLE,
         ),
     ),
     Table(
@@ -364,7 +407,8 @@ TABLES = (
                 "reason",
                 pl.String,
                 "Why it is not in the corpus: duplicate, contaminated, binary, invalid utf-8, empty, too large,"
-                " unreadable, unknown kind, bad json, missing field, personal data, secret or language.",
+                " unreadable, unknown kind, bad json, bad record, missing field, personal data, secret, language, or over"
+                " the cap of its source.",
             ),
             Column("detail", pl.String, "Details of the reason."),
             Column("n_bytes", pl.Int64, "Bytes that were read."),
@@ -374,6 +418,8 @@ TABLES = (
                 pl.String,
                 "For a duplicate: the document, in the corpus or held out, that is kept instead.",
             ),
+            POOL,
+            ROLE,
         ),
     ),
     Table(
@@ -426,6 +472,8 @@ TABLES = (
                 " settings/corpus.detect_languages.",
                 added=True,
             ),
+            POOL,
+            ROLE,
         ),
     ),
     Table(

@@ -27,10 +27,9 @@ from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Clustering, Corpus, Embedding, Evaluation, Quality, digest, hashed_values
 from grip_assets.sources.benchmarks import content_hash, problems
 from grip_assets.sources.documents import RawDocument
-from grip_assets.sources.pool import DocumentPool
+from grip_assets.sources.pool import DocumentPool, open_pool
 from grip_assets.stages.curation import partition
 from grip_assets.stages.curation.aims import aim_of
-from grip_assets.stages.curation.corpus import pool as pool_of
 from grip_assets.stages.curation.densities import Part, parts
 from grip_assets.stages.curation.partition import sample, sampled
 from grip_assets.stages.curation.quality_scores import static_scores
@@ -234,7 +233,8 @@ def target_documents(path: str, corpus: Corpus) -> Iterator[RawDocument]:
 
 
 def target_pool(path: str, corpus: Corpus) -> DocumentPool:
-    return pool_of({"corpus": corpus.model_copy(update={"path": path, "format": None, "max_documents": None})})
+    alone = {"path": path, "sources": [], "format": None, "max_documents": None}
+    return open_pool(corpus.model_copy(update=alone))
 
 
 def target_set_facts(path: str | None, corpus: Corpus) -> dict[str, Any]:

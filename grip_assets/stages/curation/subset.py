@@ -16,6 +16,7 @@ from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.geometry import RaoEntropy
 from grip_assets.method.sampling import keyed_uniform
+from grip_assets.method.selection.background import Without, with_background
 from grip_assets.method.selection.base import (
     CLUSTERS,
     POOL,
@@ -46,6 +47,7 @@ COLUMNS = [
     "key",
     "repeats",
 ]
+KEEP = "keep"  # of the column role
 STEPS = ["rank", "gain", "covered", "alignment"]
 WORDS = {"corpus": "the_corpus", "subset": "the_subset", "random": "a_random_subset"}
 COMPARED = list(WORDS)
@@ -95,10 +97,28 @@ def drawn_under(
 
 
 def selected(budgets: pl.DataFrame, documents: pl.DataFrame, settings: Selection, features: Features) -> Selected:
-    """Select by ``settings.rule``. ``documents``: doc_id and n_tokens, in the order of the table ``clusters``."""
-    return SELECTIONS[settings.rule].select(
-        as_documents(documents, budgets, settings), as_budgets(budgets), features, settings
-    )
+    """Select by ``settings.rule``. ``documents``: doc_id and n_tokens, in the order of the table ``clusters``.
+
+    Documents whose source has the role keep are taken once each, beside the budgets.
+    """
+    select = SELECTIONS[settings.rule].select
+    kept_N = background(documents)
+    if not kept_N.any():
+        return select(as_documents(documents, budgets, settings), as_budgets(budgets), features, settings)
+    free = as_documents(documents.filter(pl.Series(~kept_N)), budgets, settings)
+    return with_background(select(free, as_budgets(budgets), Without(features, kept_N), settings), kept_N)
+
+
+def background(documents: pl.DataFrame) -> np.ndarray:
+    """The documents that are always in the subset, as a mask (N,)."""
+    if "role" not in documents.columns:
+        return np.zeros(len(documents), bool)
+    return (documents["role"] == KEEP).fill_null(False).to_numpy()
+
+
+def background_of(documents: pl.DataFrame) -> pl.Expr:
+    """The same as an expression over the rows of ``documents``."""
+    return (pl.col("role") == KEEP).fill_null(False) if "role" in documents.columns else pl.lit(False)
 
 
 def as_documents(documents: pl.DataFrame, budgets: pl.DataFrame, settings: Selection) -> Documents:
@@ -173,9 +193,13 @@ def _uniform_draws(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Copies of each document in two uniform draws: one to the budget of each cluster, one that ignores clusters."""
     whole = budgets.select(pl.col("n_docs", "n_tokens", "capacity", "allocated", "utility").sum(), pl.first("unit"))
-    key_N = keys(keyed_uniform(settings.seed, "diversity", everything["doc_id"]), np.ones(1))
+    kept_N = background(everything)
+    free = everything.filter(pl.Series(~kept_N)) if kept_N.any() else everything
+    key_N = keys(keyed_uniform(settings.seed, "diversity", free["doc_id"]), np.ones(1))
     in_clusters, from_pool = (
-        take_in_clusters(as_documents(everything, table, settings), as_budgets(table), key_N).repeats_N
+        with_background(
+            take_in_clusters(as_documents(free, table, settings), as_budgets(table), key_N), kept_N
+        ).repeats_N
         for table in (budgets, whole)
     )
     return in_clusters, from_pool
@@ -198,9 +222,9 @@ def compute(work: Work) -> dict[str, Any]:
         key=pl.Series(found.key_N),
         repeats=pl.Series(found.repeats_N),
         **_steps(found.steps),
-    ).select(COLUMNS + (STEPS if found.steps else []))
-    chosen = everything.filter(pl.col("repeats") > 0)
-    if not len(chosen):
+    ).select(COLUMNS + (STEPS if found.steps else []) + (["role"] if "role" in documents.columns else []))
+    chosen, kept_N = everything.filter(pl.col("repeats") > 0), background(everything)
+    if len(chosen) == kept_N.sum():
         raise _nothing_fits(budgets, everything, settings)
     thresholds = thresholds_of(found, budgets, everything, settings.max_tokens)
     followed, embedded = _followed(found, budgets, everything), documents["cosine"].is_not_null()
@@ -217,6 +241,7 @@ def compute(work: Work) -> dict[str, Any]:
         "documents_selected": len(chosen),
         "tokens_selected": int((chosen["n_tokens"] * chosen["repeats"]).sum()),
         "share_of_documents": len(chosen) / len(everything),
+        **({"documents_of_background": int(kept_N.sum())} if kept_N.any() else {}),
         f"{budgets['unit'][0]}_short": int(thresholds["allocated"].sum()) - int(thresholds["drawn"].sum()),
         "documents_passed_over": int(thresholds["passed_over"].sum()),
         "documents_left_out": int(thresholds["left_out"].sum()),
@@ -256,7 +281,8 @@ def _followed(found: Selected, budgets: pl.DataFrame, everything: pl.DataFrame) 
     if found.budgets == CLUSTERS:
         return budgets.with_columns(allocated=pl.Series(found.allocated_S))
     cost = pl.col("n_tokens") if budgets["unit"][0] == "tokens" else pl.lit(1)
-    taken = everything.group_by("cluster_id", maintain_order=True).agg(taken=(cost * pl.col("repeats")).sum())
+    own = cost * pl.col("repeats") * (~background_of(everything)).cast(pl.Int64)
+    taken = everything.group_by("cluster_id", maintain_order=True).agg(taken=own.sum())
     return budgets.with_columns(allocated=taken["taken"])
 
 
@@ -277,7 +303,7 @@ def thresholds_of(
             "passed_over_tokens": drawn.passed_over_cost_K,
         }
     )
-    longer = pl.lit(False) if max_tokens is None else pl.col("n_tokens") > max_tokens
+    longer = pl.lit(False) if max_tokens is None else (pl.col("n_tokens") > max_tokens) & ~background_of(documents)
     left_out = (longer.sum().cast(pl.Int64), pl.col("n_tokens").filter(longer).sum())
     ends = {"exhausted": pl.Series(drawn.exhausted_K), "threshold": pl.Series(drawn.threshold_K).fill_nan(None)}
     if found.budgets == CLUSTERS:
@@ -392,6 +418,13 @@ DRAWN = (
         GREEDY,
         added=True,
     ),
+    Column(
+        "role",
+        pl.String,
+        "Role of its source: select, or keep (taken once, beside the budgets). Null for a pool at one path.",
+        ("clusters.role",),
+        added=True,
+    ),
 )
 TABLES = (
     Table("subset", DRAWN),
@@ -476,6 +509,7 @@ TABLES = (
 CHECKS = (
     Check("within_budgets", True, "Every cluster meets its budget, up to the length of a document."),
     Check("budget_met", False, "At least 99% of the budget is used."),
+    Check("background_whole", True, "Every document whose source has the role keep is in the subset, once."),
     Check("nothing_lost", True, "Documents read = selected + not selected + near copies + held out + rejected."),
     Check("diversity_in_range", True, "Entropies are from 0 to 2, and counts of documents agree with the subset."),
 )

@@ -45,7 +45,7 @@ from grip_assets.stages.curation.densities import densities_under
 from grip_assets.stages.curation.features import PoolFeatures, feature_facts, must_be_ready
 from grip_assets.stages.curation.headers import no_header
 from grip_assets.stages.curation.needed import no_attribution
-from grip_assets.stages.curation.subset import subset_under
+from grip_assets.stages.curation.subset import background, subset_under
 from grip_assets.stages.mixing import mixture, mixture_domains, mixture_runs
 
 LEARNED = (mixture_domains, mixture_runs, mixture)
@@ -159,7 +159,7 @@ def compute(work: Work) -> dict[str, Any]:
     for s in chosen:
         must_be_ready(s.features, work.settings)
     documents = work.frame("clusters")
-    total = budget_of_all(work.settings, int(documents["n_tokens"].sum()))
+    total = budget_of_all(work.settings, int(documents["n_tokens"].to_numpy()[~background(documents)].sum()))
     seeds = range(settings.seed, settings.seed + settings.seeds)
     progress = Progress("selecting", len(chosen), "strategies", work.log)
     costs = []

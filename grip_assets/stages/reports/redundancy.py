@@ -13,10 +13,11 @@ import polars as pl
 
 from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Stage, Work
+from grip_assets.method.selection.background import with_background
 from grip_assets.method.selection.base import take_from_pool, take_in_clusters
 from grip_assets.settings import Selection
 from grip_assets.stages.curation.needed import no_greedy
-from grip_assets.stages.curation.subset import as_budgets, as_documents
+from grip_assets.stages.curation.subset import as_budgets, as_documents, background
 from grip_assets.store.sketches import rows_of_source, sketch_blocks
 
 MOST, NEAREST = 200, 3  # documents that were left out, and taken ones that are named for each
@@ -57,8 +58,10 @@ def additive(documents: pl.DataFrame, budgets: pl.DataFrame, selection: Selectio
     ``documents``: the table ``selection_weights``. ``budgets``: the table.
     """
     take = take_from_pool if selection.scope == "pool" else take_in_clusters
-    pool = as_documents(documents, budgets, selection)
-    return take(pool, as_budgets(budgets), documents["alignment"].to_numpy()).repeats_N
+    kept_N = background(documents)
+    free = documents.filter(pl.Series(~kept_N)) if kept_N.any() else documents
+    taken = take(as_documents(free, budgets, selection), as_budgets(budgets), free["alignment"].to_numpy())
+    return with_background(taken, kept_N).repeats_N
 
 
 def changes(documents: pl.DataFrame, additive_N: np.ndarray) -> pl.DataFrame:

@@ -1,0 +1,108 @@
+"""A pool of several named sources: counts, roles, caps, and what a new source reads."""
+
+import json
+
+import pytest
+
+from grip_assets.errors import GripError, UsageMistake
+from grip_assets.settings import Corpus, counted_values, hashed_values, validate
+from grip_assets.settings.assignments import read_assignments
+from grip_assets.settings.places import placed
+from grip_assets.settings.sources import read_pool_file
+from grip_assets.sources.documents import RawDocument
+from grip_assets.sources.pools import open_pools
+from tests.archives import page, warc
+
+
+def put(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def corpus(*sources, **more):
+    found = validate("corpus", {"sources": list(sources), **more})
+    assert isinstance(found, Corpus)
+    return found
+
+
+def test_a_pool_at_one_path_has_the_recipe_that_it_always_had():
+    assert not {"sources", "extractor"} & hashed_values(Corpus(path="/pool")).keys()
+
+
+def test_each_source_has_its_own_reader_and_columns_and_what_is_kept_is_read_first(tmp_path):
+    one = put(tmp_path / "a.jsonl", [{"body": "x\n", "url": "u1"}])
+    two = put(tmp_path / "b.jsonl", [{"text": "y\n", "id": "i1"}])
+    (tmp_path / "c.warc.gz").write_bytes(warc([page(0)]))
+    pools = open_pools(
+        corpus(
+            {"name": "a", "path": one, "text_field": "body", "id_field": "url"},
+            {"name": "b", "path": two, "role": "keep", "id_field": "id"},
+            {"name": "c", "path": str(tmp_path / "c.warc.gz")},
+            held_out=0.5,
+        )
+    )
+    assert [part.source.name for part in pools.parts] == ["b", "a", "c"]
+    assert [part.pool.reader.name for part in pools.parts] == ["jsonl", "jsonl", "warc"]
+    assert [d.source for part in pools.parts for d in part.pool.read() if isinstance(d, RawDocument)] == [
+        "i1", "u1", "c.warc.gz:1",
+    ]  # fmt: skip
+    assert [part.settings.held_out for part in pools.parts] == [0.0, 0.5, 0.5]
+    assert any(note.startswith("c: read as warc") for note in pools.notes)
+
+
+def test_a_source_that_cannot_be_opened_is_named(tmp_path):
+    with pytest.raises(GripError, match=r"The source 'web' \(settings/corpus.sources\).*is not there"):
+        open_pools(corpus({"name": "web", "path": str(tmp_path / "nowhere")}))
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [
+        ([{"name": "a", "path": "/p"}, {"name": "a", "path": "/q"}], "two sources are named 'a'"),
+        ([{"name": "a", "path": "/p", "role": "keep"}], "nothing to select from"),
+        ([{"name": "a", "path": "/p", "cap": 5}], "has a cap and the role select"),
+        ([{"name": "a b", "path": "/p"}], "the name of a source"),
+        ([{"name": "a", "path": "s3://user:secret@bucket/p"}], "holds a password"),
+        ([{"name": "a", "path": "/p", "rolle": "keep"}], "Extra inputs are not permitted"),
+    ],
+)
+def test_sources_that_make_no_sense_are_refused(sources, said):
+    with pytest.raises(UsageMistake, match=said):
+        validate("corpus", {"sources": sources})
+
+
+def test_one_path_and_sources_together_are_refused():
+    with pytest.raises(UsageMistake, match="corpus.path names a pool too"):
+        validate("corpus", {"path": "/x", "sources": [{"name": "a", "path": "/p"}]})
+
+
+def test_a_file_lists_sources_with_paths_relative_to_it(tmp_path):
+    file = tmp_path / "pool.yaml"
+    file.write_text("sources:\n- {name: a, path: data/a}\n- {name: b, path: s3://x/b, role: keep, cap: 2M}\n")
+    found = read_pool_file(str(file))
+    assert found == [
+        {"name": "a", "path": str(tmp_path / "data/a")}, {"name": "b", "path": "s3://x/b", "role": "keep", "cap": "2M"},
+    ]  # fmt: skip
+    assert corpus(*found).sources[1].cap == 2_000_000
+    assert read_assignments([f"corpus.sources={file}"]) == {"corpus": {"sources": found}}
+    typed = read_assignments(["corpus.sources=[{name: a, path: rel}]"])
+    assert placed(typed)["corpus"]["sources"][0]["path"].endswith("/rel")
+    assert counted_values(corpus(*found))["sources"][0]["role"] == "select"
+    for bad, said in (("a: 1\n", "lists no sources"), ("- [", "is no YAML"), (None, "cannot be read")):
+        other = tmp_path / "bad.yaml"
+        other.unlink(missing_ok=True)
+        if bad:
+            other.write_text(bad)
+        with pytest.raises(UsageMistake, match=said):
+            read_pool_file(str(other))
+
+
+def test_the_command_line_takes_a_file_of_sources(tmp_path):
+    from grip_assets.cli import _changes
+
+    (tmp_path / "pool.yaml").write_text("- {name: a, path: data}\n")
+    found = _changes([str(tmp_path / "pool.yaml")], None, None)
+    assert found == {"corpus": {"path": None, "sources": [{"name": "a", "path": str(tmp_path / "data")}]}}
+    with pytest.raises(UsageMistake, match="corpus.sources name a pool each"):
+        _changes([str(tmp_path)], None, [f"corpus.sources={tmp_path / 'pool.yaml'}"])
