@@ -214,9 +214,11 @@ def plan(corpus: Corpus = None, profile: Profile = None, set: Set = None, as_jso
     """List what would be computed and what reused, with about the time and the disk space that it takes, the cost
     of a paid judge, and the models that would be trained. Nothing is changed."""
     from grip_assets import operations
+    from grip_assets.report.terminal import sources
     from grip_assets.report.terminal.forecast import as_text
     from grip_assets.report.terminal.spending import spending
     from grip_assets.report.terminal.trainings import trainings
+    from grip_assets.settings import Corpus as Corpora
     from grip_assets.store.artifacts import ArtifactStore, data_root
 
     changes = _changes(corpus, profile, set)
@@ -232,7 +234,7 @@ def plan(corpus: Corpus = None, profile: Profile = None, set: Set = None, as_jso
         total = {"seconds": forecast.seconds, "n_bytes": forecast.n_bytes, "free_bytes": forecast.free_bytes}
         _print_json({"steps": costs, "pool": pool, **total, "judge": judge, "trainings": models})
         return
-    for line in [*as_text(forecast), *models, *judge]:
+    for line in [*sources.lines(Corpora.of(settings)), *as_text(forecast), *models, *judge]:
         print(line)
 
 
@@ -334,7 +336,9 @@ def status(as_json: Json = False) -> None:
     """List each asset with its version, time and run, and why it is unsynced; then the settings in force."""
     from grip_assets import operations
     from grip_assets.orchestration import event_log
+    from grip_assets.report.terminal import sources
     from grip_assets.settings import GROUPS, applies_with, flat
+    from grip_assets.settings import Corpus as Corpora
     from grip_assets.store.artifacts import data_root
 
     with operations.open_instance() as instance:
@@ -355,6 +359,8 @@ def status(as_json: Json = False) -> None:
         state = "unsynced: " + "; ".join(a.because) if a.because else "fresh"
         state = f"not used: {a.unused}" if a.unused and not a.because else state
         print(f"{a.asset:<22} {a.version or '-':<17} {when:<17} {(a.run_id or '-')[:8]:<9} {state}")
+    for line in sources.lines(Corpora.of(groups)):
+        print(line)
     print("\nsettings in force")
     for name, value in settings.items():
         group, _, field = name.partition(".")

@@ -101,11 +101,12 @@ def _source(totals: Mapping[str, Any], values: Mapping[str, Any], manifest: Mapp
     order = "by cluster" if manifest["shuffle"] is None else f"shuffled, seed {manifest['shuffle']}"
     expanded = "a document is written once for each of its repeats"
     rows = [
-        ("pool", values["corpus.path"] or "the source code installed on the machine"),
+        ("pool", _pool(values)),
         ("read", f"{totals['read']:,} documents of {totals['listed']:,}"),
         ("rejected", f"{totals['rejected']:,} documents, {totals['duplicates']:,} of them exact duplicates"),
         *([("near copies left out", f"{totals['near_copies']:,} documents")] if totals["near_copies"] else []),
         ("budget", f"{totals['budget']:,} {totals['unit']}"),
+        *_background(totals),
         ("format", manifest["format"]),
         ("rows", f"{manifest['rows']:,}, {order}"),
         ("replay", expanded if manifest["expand"] else "the column repeats says how often to train on a document"),
@@ -128,6 +129,18 @@ def _copies(values: Mapping[str, Any]) -> str:
         f" shingles of {of} with one that stands for them. A few may have been missed. Texts that say the same in other"
         " words were not looked for."
     )
+
+
+def _pool(values: Mapping[str, Any]) -> str:
+    sources = [
+        f"{source['name']} ({source['role']}): {source['path']}" for source in values.get("corpus.sources") or []
+    ]
+    return "; ".join(sources) or values["corpus.path"] or "the source code installed on the machine"
+
+
+def _background(totals: Mapping[str, Any]) -> list[tuple]:
+    n, tokens = totals["documents_of_background"], totals["tokens_of_background"]
+    return [("kept beside the budget", f"{n:,} documents with {tokens:,} tokens")] if n else []
 
 
 def _figures(totals: Mapping[str, Any], lineage: Lineage) -> list[tuple]:

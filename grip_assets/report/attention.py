@@ -62,6 +62,7 @@ def findings(connection: duckdb.DuckDBPyConnection, store: ArtifactStore) -> lis
 def _short_of_the_budget(facts: Facts) -> Iterator[Finding]:
     t = facts.ask("questions/totals")[0]
     drawn = t["tokens_selected"] if t["unit"] == "tokens" else t["documents_selected"]
+    drawn = (drawn or 0) - (t.get("tokens_of_background" if t["unit"] == "tokens" else "documents_of_background") or 0)
     if (drawn or 0) < (1 - SHORT_BY) * t["budget"]:
         yield Finding(
             "short",

@@ -32,6 +32,9 @@ def group_type(group: str) -> type[Group]:
 
 def _complaint(group: str, error: Mapping[str, Any]) -> str:
     name = str(error["loc"][0])
+    if len(error["loc"]) > 1 and isinstance(error["loc"][-1], str):  # a field of an item of a list
+        place = ".".join(map(str, error["loc"]))
+        return f"settings/{group}.{place} cannot be {error['input']!r}: {error['msg'].removeprefix('Value error, ')}."
     if error["type"] == "extra_forbidden":
         return f"settings/{group} has no field '{name}'. {nearest(name, GROUPS[group].model_fields)}"
     field = GROUPS[group].model_fields[name]

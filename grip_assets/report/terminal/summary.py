@@ -120,7 +120,7 @@ def _totals(t: dict[str, Any], copies: list[dict[str, Any]]) -> list[str]:
         *_near_copies(t["near_copies"], copies),
         f"clusters  {t['clusters']:,}, {probed_with(t['probe_documents'])}{_embedded(t)}",
         f"probe     {how_sure(t['draw_to_draw'], t['with_unigram']) if t['drops_measured'] else 'not used'}",
-        f"budget    {t['budget']:,} {t['unit']}",
+        f"budget    {t['budget']:,} {t['unit']}{_background(t)}",
         f"out       {t['documents_selected']:,} documents with {t['tokens_selected']:,} tokens"
         f" ({t['tokens_selected'] / t['tokens']:.1%} of the tokens)",
     ]
@@ -135,6 +135,14 @@ def _near_copies(n: int, families: list[dict[str, Any]]) -> list[str]:
         f"copies    {n:,} near copies are left out; {visible(most['source'])} stands for {most['near_copies']:,} of them,"
         f" such as {visible(most['example'])} (Jaccard {most['least']:.2f})"
     ]
+
+
+def _background(t: dict[str, Any]) -> str:
+    """With sources of the role keep: what is in the subset beside the budget."""
+    if not t["documents_of_background"]:
+        return ""
+    n, tokens = t["documents_of_background"], t["tokens_of_background"]
+    return f"; beside it the background, {n:,} documents with {tokens:,} tokens"
 
 
 def _embedded(t: dict[str, Any]) -> str:

@@ -407,8 +407,8 @@ TABLES = (
                 "reason",
                 pl.String,
                 "Why it is not in the corpus: duplicate, contaminated, binary, invalid utf-8, empty, too large,"
-                " unreadable, unknown kind, bad json, bad record, missing field, personal data, secret, language, or over"
-                " the cap of its source.",
+                " unreadable, unknown kind, bad json, bad record, missing field, personal data, secret, language, or"
+                " over the cap of its source.",
             ),
             Column("detail", pl.String, "Details of the reason."),
             Column("n_bytes", pl.Int64, "Bytes that were read."),

@@ -233,7 +233,7 @@ def target_documents(path: str, corpus: Corpus) -> Iterator[RawDocument]:
 
 
 def target_pool(path: str, corpus: Corpus) -> DocumentPool:
-    alone = {"path": path, "sources": [], "format": None, "max_documents": None}
+    alone: dict[str, Any] = {"path": path, "sources": [], "format": None, "max_documents": None}
     return open_pool(corpus.model_copy(update=alone))
 
 

@@ -184,7 +184,7 @@ class Order(NamedTuple):
 def order_of(work: Work, settings: NearDuplicates, documents: pl.DataFrame) -> Order:
     """The order of the rule. It depends on the documents and on no order of theirs: ties go to the one with more bytes,
     then to the smaller id."""
-    always_N = np.zeros(len(documents), bool)
+    always_N = _always(work.files("corpus"), len(documents))
     ranked = documents.select(
         "doc_id", "n_bytes", always=pl.Series(always_N), rule=_rule(work, settings, len(documents))
     )
@@ -192,6 +192,13 @@ def order_of(work: Work, settings: NearDuplicates, documents: pl.DataFrame) -> O
     place_N = np.empty(len(documents), np.int64)
     place_N[by["row"].to_numpy()] = np.arange(len(documents))
     return Order(place_N, always_N)
+
+
+def _always(corpus: str, n: int) -> np.ndarray:
+    """The documents that are in every subset, since the role of their source is keep, as a mask (N,)."""
+    if "role" not in pq.read_schema(parts(corpus)[0]).names:
+        return np.zeros(n, bool)
+    return (_documents(corpus, ["role"])["role"] == "keep").fill_null(False).to_numpy()
 
 
 def _rule(work: Work, settings: NearDuplicates, n: int) -> pl.Series:

@@ -1,0 +1,125 @@
+"""A pool of five sources through the whole chain: counts conserve, the background is in every export, budgets are
+exact, and a new source reads only itself."""
+
+import json
+import random
+
+import polars as pl
+import pytest
+
+from grip_assets.sources.documents import Rejected
+from grip_assets.sources.readers import READERS
+from tests.archives import page, warc, wet
+from tests.conftest import TOPICS, small
+
+WORDS = [f"{a}{b}" for a in ("tree", "leaf", "bird", "stone", "river") for b in ("s", "like", "less", "work", "side", "house", "land")]  # fmt: skip
+
+
+def prose(seed, n=25):
+    rng = random.Random(seed)
+    return " ".join(rng.choices(WORDS, k=n)) + ".\n"
+
+
+def write_five(root):
+    """The sources of a pool.yaml. The background and the others share two texts."""
+    import datasets
+    from backports import zstd
+
+    code = root / "code"
+    code.mkdir(parents=True)
+    for topic, template in list(TOPICS.items())[:2]:
+        for i in range(20):
+            text = "".join(template.format(i=i * 3 + k, j=i * 7 + k) for k in range(1 + i % 4))
+            (code / f"{topic}_{i}.py").write_text(text)
+    (code / "binary.py").write_bytes(b"\0\1\2")
+    rows = [{"body": prose(i), "url": f"u{i}"} for i in range(20)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows) + "{broken\n"
+    (root / "lines.jsonl.zst").write_bytes(zstd.compress(lines.encode()))
+    (root / "web.warc.gz").write_bytes(
+        warc([page(i, text=prose(100 + i, 60)) for i in range(15)] + [page(99, status="404 Not Found")])
+    )
+    (root / "web.wet.gz").write_bytes(wet([prose(200 + i) for i in range(15)] + [prose(3)]))
+    kept = [{"text": prose(300 + i)} for i in range(12)] + [{"text": prose(3)}, {"text": prose(4)}]
+    datasets.Dataset.from_list(kept).save_to_disk(root / "saved")
+    return [
+        {"name": "code", "path": str(code)},
+        {"name": "lines", "path": str(root / "lines.jsonl.zst"), "text_field": "body", "id_field": "url"},
+        {"name": "warc", "path": str(root / "web.warc.gz")},
+        {"name": "wet", "path": str(root / "web.wet.gz")},
+        {"name": "background", "path": str(root / "saved"), "role": "keep"},
+    ]
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Names of the files that readers opened."""
+    found = []
+    for reader in READERS.values():
+        if "read" in vars(reader):
+
+            def counted(self, entry, read=reader.read):
+                found.append(entry.name)
+                yield from read(self, entry)
+
+            monkeypatch.setattr(reader, "read", counted)
+    return found
+
+
+def test_a_pool_of_five_sources(tmp_path, new_lab, models, reads):
+    from grip_assets.export import export
+
+    sources = write_five(tmp_path / "pool")
+    lab = new_lab(first=False)
+    settings = small(models, tmp_path, budget={"total": 0.3}, corpus={"path": None, "sources": sources})
+    lab.curate(**settings)
+    counts = lab.sql("SELECT pool, reason, n FROM (SELECT pool, NULL AS reason, count(*) AS n FROM corpus GROUP BY pool UNION ALL SELECT pool, reason, count(*) FROM rejected GROUP BY ALL) ORDER BY ALL").rows()  # fmt: skip
+    assert counts == [
+        ("background", None, 14), ("code", "binary", 1), ("code", None, 40), ("lines", "bad json", 1), ("lines", "duplicate", 2),
+        ("lines", None, 18), ("warc", "unknown kind", 1), ("warc", None, 15), ("wet", "duplicate", 1), ("wet", None, 15),
+    ]  # fmt: skip
+    intake = dict(lab.sql("SELECT outcome, n FROM intake").rows())
+    assert intake["read"] == sum(n for *_, n in counts) == intake["kept"] + intake["rejected"]
+
+    background = set(lab.sql("SELECT doc_id FROM corpus WHERE role = 'keep'")["doc_id"])
+    subset = lab.sql("FROM subset")
+    assert len(background) == 14 and background <= set(subset["doc_id"]) and set(subset["repeats"]) == {1}
+    chosen = subset.filter(pl.col("role") == "select")["n_tokens"].sum()
+    free, longest = lab.sql("SELECT sum(n_tokens), max(n_tokens) FROM corpus WHERE role = 'select'").row(0)
+    (total, allocated, available) = lab.sql("SELECT any_value(total), sum(allocated), sum(n_tokens) FROM budgets").row(
+        0
+    )
+    assert available == free and total == allocated == round(0.3 * int(free)) and abs(chosen - total) <= longest
+    for format, name in (("jsonl", "out.jsonl"), ("parquet", "out.parquet")):
+        export(lab.data, tmp_path / name, format)
+    exported = {json.loads(line)["doc_id"] for line in (tmp_path / "out.jsonl").read_text().splitlines()}
+    assert exported == set(subset["doc_id"]) == set(pl.read_parquet(tmp_path / "out.parquet")["doc_id"])
+
+    # a new source reads only itself, and so does a changed one
+    reads.clear()
+    more = tmp_path / "more.csv"
+    more.write_text("text\n" + "".join(f"{prose(400 + i).strip()}\n" for i in range(5)))
+    lab.make("corpus", corpus={"sources": [*sources, {"name": "more", "path": str(more)}]})
+    assert reads == ["more.csv"]
+    reads.clear()
+    cap = lab.sql("SELECT sum(n_tokens) FROM corpus WHERE role = 'keep'").item() // 2
+    capped = [*sources[:-1], sources[-1] | {"cap": int(cap)}]
+    lab.make("corpus", corpus={"sources": capped})
+    assert not reads
+    tokens = lab.sql("SELECT sum(n_tokens) FROM corpus WHERE role = 'keep'").item()
+    assert 0 < tokens <= cap
+    assert {r for (r,) in lab.sql("SELECT reason FROM rejected WHERE pool = 'background'").rows()} == {"over the cap"}
+    assert lab.sql("SELECT count(*) FROM rejected WHERE reason = 'bad json'").item() == 1
+
+
+def test_a_row_of_an_intake_is_the_outcome_that_it_was(tmp_path):
+    from grip_assets.sources.documents import Reason, from_text
+    from grip_assets.sources.jobs import as_row, outcome
+    from grip_assets.sources.steps.contamination import Finding
+
+    document = from_text("x\n", "python", "a.py", "a")
+    again = outcome(
+        dict.fromkeys(("reason", "detail", "stands_for", "finding")) | as_row(document) | {"doc_id": document.doc_id}
+    )
+    assert again == document and again.doc_id == document.doc_id
+    rejected = Rejected("s", Reason.CONTAMINATED, "d", 1, "id", finding=Finding("humaneval", "exact", ["p"]))
+    assert outcome(as_row(rejected)) == rejected
