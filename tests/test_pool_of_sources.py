@@ -33,6 +33,8 @@ def write_five(root):
             (code / f"{topic}_{i}.py").write_text(text)
     (code / "binary.py").write_bytes(b"\0\1\2")
     rows = [{"body": prose(i), "url": f"u{i}"} for i in range(20)]
+    rows.append({"body": prose(300).replace(".\n", " once more.\n"), "url": "near"})  # nearly a text of the background
+    rows.append({"body": prose(50) + "Write to bob.miller@example.org.\n", "url": "mail"})
     lines = "".join(json.dumps(row) + "\n" for row in rows) + "{broken\n"
     (root / "lines.jsonl.zst").write_bytes(zstd.compress(lines.encode()))
     (root / "web.warc.gz").write_bytes(
@@ -70,21 +72,24 @@ def test_a_pool_of_five_sources(tmp_path, new_lab, models, reads):
 
     sources = write_five(tmp_path / "pool")
     lab = new_lab(first=False)
-    settings = small(models, tmp_path, budget={"total": 0.3}, corpus={"path": None, "sources": sources})
+    settings = small(models, tmp_path, budget={"total": 0.3}, corpus={"path": None, "sources": sources, "personal_data": "mask"}, near_duplicates={"threshold": 0.7})
     lab.curate(**settings)
     counts = lab.sql("SELECT pool, reason, n FROM (SELECT pool, NULL AS reason, count(*) AS n FROM corpus GROUP BY pool UNION ALL SELECT pool, reason, count(*) FROM rejected GROUP BY ALL) ORDER BY ALL").rows()  # fmt: skip
     assert counts == [
         ("background", None, 14), ("code", "binary", 1), ("code", None, 40), ("lines", "bad json", 1), ("lines", "duplicate", 2),
-        ("lines", None, 18), ("warc", "unknown kind", 1), ("warc", None, 15), ("wet", "duplicate", 1), ("wet", None, 15),
+        ("lines", None, 20), ("warc", "unknown kind", 1), ("warc", None, 15), ("wet", "duplicate", 1), ("wet", None, 15),
     ]  # fmt: skip
     intake = dict(lab.sql("SELECT outcome, n FROM intake").rows())
     assert intake["read"] == sum(n for *_, n in counts) == intake["kept"] + intake["rejected"]
 
     background = set(lab.sql("SELECT doc_id FROM corpus WHERE role = 'keep'")["doc_id"])
+    near = lab.sql("SELECT c.source, c.pool, s.pool FROM near_duplicates AS n JOIN corpus AS c USING (doc_id) JOIN corpus AS s ON s.doc_id = n.stands_for WHERE n.doc_id <> n.stands_for AND c.pool <> 'code'")  # fmt: skip
+    assert near.rows() == [("near", "lines", "background")]
+    assert "miller" not in lab.sql("SELECT text FROM corpus WHERE source = 'mail'").item()
     subset = lab.sql("FROM subset")
     assert len(background) == 14 and background <= set(subset["doc_id"]) and set(subset["repeats"]) == {1}
     chosen = subset.filter(pl.col("role") == "select")["n_tokens"].sum()
-    free, longest = lab.sql("SELECT sum(n_tokens), max(n_tokens) FROM corpus WHERE role = 'select'").row(0)
+    free, longest = lab.sql("SELECT sum(n_tokens), max(n_tokens) FROM clusters WHERE role = 'select'").row(0)
     (total, allocated, available) = lab.sql("SELECT any_value(total), sum(allocated), sum(n_tokens) FROM budgets").row(
         0
     )
