@@ -34,7 +34,7 @@ def write_five(root):
     (code / "binary.py").write_bytes(b"\0\1\2")
     rows = [{"body": prose(i), "url": f"u{i}"} for i in range(20)]
     rows.append({"body": prose(300).replace(".\n", " once more.\n"), "url": "near"})  # nearly a text of the background
-    rows.append({"body": prose(50) + "Write to bob.miller@example.org.\n", "url": "mail"})
+    rows.append({"body": prose(50) + "Write to bob.miller@posteo.de.\n", "url": "mail"})
     lines = "".join(json.dumps(row) + "\n" for row in rows) + "{broken\n"
     (root / "lines.jsonl.zst").write_bytes(zstd.compress(lines.encode()))
     (root / "web.warc.gz").write_bytes(
@@ -72,7 +72,13 @@ def test_a_pool_of_five_sources(tmp_path, new_lab, models, reads):
 
     sources = write_five(tmp_path / "pool")
     lab = new_lab(first=False)
-    settings = small(models, tmp_path, budget={"total": 0.3}, corpus={"path": None, "sources": sources, "personal_data": "mask"}, near_duplicates={"threshold": 0.7})
+    settings = small(
+        models,
+        tmp_path,
+        budget={"total": 0.3},
+        corpus={"path": None, "sources": sources, "personal_data": "mask"},
+        near_duplicates={"threshold": 0.7},
+    )
     lab.curate(**settings)
     counts = lab.sql("SELECT pool, reason, n FROM (SELECT pool, NULL AS reason, count(*) AS n FROM corpus GROUP BY pool UNION ALL SELECT pool, reason, count(*) FROM rejected GROUP BY ALL) ORDER BY ALL").rows()  # fmt: skip
     assert counts == [

@@ -18,6 +18,7 @@ from typing import IO, Any
 from grip_assets.errors import GripError
 from grip_assets.runtime.credentials import without_credentials
 from grip_assets.runtime.folders import data_root, home_folder
+from grip_assets.sources import hub
 from grip_assets.sources.documents import Reason, Rejected, readable
 from grip_assets.store.marks import read_card
 
@@ -76,6 +77,7 @@ class Listing:
     one_file: bool = False
     rejected: list[Rejected] = field(default_factory=list)
     followed: int = 0
+    said: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -86,7 +88,7 @@ class Listing:
 
     def notes(self) -> list[str]:
         """Lines for the user: the files left out, the links followed, the files that cannot be opened."""
-        lines = []
+        lines = list(self.said)
         for why, n in sorted(self.left_out.items()):
             names = sorted(self.examples[why])
             lines.append(f"left out of the pool, {why}: {n:,} ({', '.join(names)}{', ...' if n > len(names) else ''})")
@@ -114,6 +116,8 @@ def look(path: str) -> Listing:
     """The listing of a local path or a URL."""
     if path.startswith("file://"):
         path = path.removeprefix("file://")
+    if hub.is_hub(path):
+        return _look_on_the_hub(path)
     if "://" in path:
         return _look_remote(path)
     return _look_local(Path(path).expanduser())
@@ -340,6 +344,20 @@ def _look_remote(path: str) -> Listing:
         else:
             listing.entries.append(Entry(readable(name), file, int(info["size"] or 0), str(fs.ukey(file)), fs))
     _leave_exports_out(listing)
+    return listing.sorted()
+
+
+def _look_on_the_hub(path: str) -> Listing:
+    found = hub.found(path)
+    base = f"{found.folder}/" if found.folder else ""
+    one_file = len(found.listed) == 1 and found.listed[0].path == found.folder
+    listing = Listing(path, one_file=one_file, said=[found.said])
+    for file in found.listed:
+        name = PurePosixPath(file.path).name if one_file else file.path.removeprefix(base)
+        if any(map(hidden, PurePosixPath(name).parts)):
+            listing.leave_out(HIDDEN, name)
+        else:
+            listing.entries.append(Entry(readable(name), file.path, file.size, file.content, found.files))
     return listing.sorted()
 
 
