@@ -1,12 +1,14 @@
-"""reading: a pool of JSON lines, with and without counting tokens, against the readers that a user would use.
+"""reading: JSON lines, with and without counting tokens, and a web archive, against the readers a user would use.
 
 Our reader also hashes each document and looks for benchmarks and copies. The others only parse. ``quality`` is 1.0 if
 both find the same number of documents, or of tokens.
 """
 
+import gzip
 import json
 import tempfile
 from collections.abc import Callable, Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,7 @@ def reading(quick: bool) -> Iterator[Result]:
             speed = f"{mb / taken.ours_s:.0f} / {mb / taken.theirs_s:.0f} MB/s"
             note = f"no tokens counted, {speed}; ours names, screens and finds copies"
             yield taken.result("reading", against, same, note)
+        yield from _archives(Path(folder), _polars(pool))
         found: dict[str, int] = {}
 
         def counted() -> None:  # with an empty store of counted words; theirs counts every document
@@ -61,6 +64,48 @@ def reading(quick: bool) -> Iterator[Result]:
         yield taken.result(
             "reading", "polars and tokenizers", same, f"tokens counted, {speed}; quality: the same number"
         )
+
+
+def _archives(folder: Path, texts: list[str]) -> Iterator[Result]:
+    """Pages of a web archive: ours finds and decodes them; warcio does too. Texts are taken out by the same library."""
+    try:
+        from resiliparse.extract.html2text import extract_plain_text
+        from warcio.archiveiterator import ArchiveIterator
+    except ModuleNotFoundError:
+        return
+    path = folder / "pages.warc.gz"
+    mb = _write_archive(path, texts) / MB
+
+    def ours() -> int:
+        return sum(isinstance(d, RawDocument) for d in open_pool(Corpus(path=str(path))).read())
+
+    def theirs() -> int:
+        n = 0
+        with path.open("rb") as file:
+            for record in ArchiveIterator(file):
+                if record.rec_type == "response":
+                    html = record.content_stream().read().decode(errors="replace")
+                    n += bool(extract_plain_text(html, main_content=True, alt_texts=False).strip())
+        return n
+
+    same = float(ours() == theirs())
+    taken = interleaved(ours, theirs, 3)
+    speed = f"{mb / taken.ours_s:.1f} / {mb / taken.theirs_s:.1f} MB/s unpacked"
+    yield taken.result("reading", "warcio", same, f"a web archive, {speed}; both extract by resiliparse")
+
+
+def _write_archive(path: Path, texts: list[str]) -> int:
+    """Write a page for each text. Returns the bytes of the pages."""
+    n_bytes = 0
+    with path.open("wb") as file:
+        for number, text in enumerate(texts):
+            body = f"<html><body><nav>menu</nav><article><p>{escape(text)}</p></article></body></html>".encode()
+            answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n\r\n" + body
+            head = f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: http://bench/{number}\r\n"
+            head += f"Content-Type: application/http; msgtype=response\r\nContent-Length: {len(answer)}\r\n\r\n"
+            file.write(gzip.compress(head.encode() + answer + b"\r\n\r\n", 6))
+            n_bytes += len(answer)
+    return n_bytes
 
 
 def _write(path: Path, n_bytes: int) -> int:

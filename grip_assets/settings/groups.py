@@ -75,6 +75,12 @@ class Corpus(Group):
         "Benchmarks. A document that contains one of their problems is rejected.",
         given=True,
     )
+    test_sets: list[str] = knob(
+        [],
+        "Your own test sets, each as NAME=PATH. A document that contains a text of one is rejected, as for benchmarks.",
+        given=True,
+        added=True,
+    )
     title: str = knob("", "Name of the pool in reports.", hashed=False, given=True)
     personal_data: Literal["off", "mask", "reject"] = knob(
         "off",
@@ -143,6 +149,16 @@ class Corpus(Group):
             raise ValueError(f"has '{wrong[0]}'; a country is two capital letters, such as US")
         return value
 
+    @field_validator("test_sets")
+    @classmethod
+    def named_sets(cls, value: list[str]) -> list[str]:
+        names = [text.partition("=")[0].strip() for text in value]
+        if wrong := [text for text in value if not all(part.strip() for part in text.partition("="))]:
+            raise ValueError(f"has '{wrong[0]}'; write NAME=PATH")
+        if len({*names, *BENCHMARKS}) < len(names) + len(BENCHMARKS):
+            raise ValueError("has two sets of one name, or the name of a benchmark")
+        return value
+
     @field_validator("sources", mode="after")
     @classmethod
     def sources_fit(cls, value: list[PoolSource], info: ValidationInfo) -> list[PoolSource]:
@@ -152,7 +168,7 @@ class Corpus(Group):
         return value
 
 
-NOT_OF_A_POOL = {"path", "sources", "tokenizer", "held_out", "benchmarks"}
+NOT_OF_A_POOL = {"path", "sources", "tokenizer", "held_out", "benchmarks", "test_sets"}
 
 
 def pool_fields() -> list[str]:

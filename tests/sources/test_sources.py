@@ -106,3 +106,30 @@ def test_the_command_line_takes_a_file_of_sources(tmp_path):
     assert found == {"corpus": {"path": None, "sources": [{"name": "a", "path": str(tmp_path / "data")}]}}
     with pytest.raises(UsageMistake, match="corpus.sources name a pool each"):
         _changes([str(tmp_path)], None, [f"corpus.sources={tmp_path / 'pool.yaml'}"])
+
+
+def test_a_users_test_set_is_kept_out_by_the_rules_of_benchmarks(tmp_path):
+    from grip_assets.sources.documents import Reason
+    from grip_assets.sources.steps import in_any_order, steps_of
+
+    text = "Write a function that returns the largest common prefix of two lists of words given in any order at all"
+    code = "def common(first, second):\n    return [one for one, other in zip(first, second) if one == other and len(one) > longest]\n"
+    put(
+        tmp_path / "mine.jsonl",
+        [{"task_id": 1, "prompt": text, "solution": code}, {"prompt": "short", "solution": "x"}],
+    )
+    settings = corpus(benchmarks=[], test_sets=[f"mine={tmp_path / 'mine.jsonl'}"])
+    documents = [
+        RawDocument(t, None, name, len(t), name)
+        for name, t in (("a", f"# {text}\n"), ("b", f"x = 1\n{code}"), ("c", "x = 1\n"), ("d", text[: len(text) // 2]))
+    ]
+    found = in_any_order(steps_of(settings), documents)
+    assert [getattr(d, "reason", None) for d in found] == [Reason.CONTAMINATED, Reason.CONTAMINATED, None, None]
+    assert found[0].detail == "mine: mine.jsonl:1, exact"
+    assert "test_sets" not in hashed_values(Corpus())
+    for wrong, said in ((["x"], "write NAME=PATH"), (["humaneval=/x"], "the name of a benchmark")):
+        with pytest.raises(UsageMistake, match=said):
+            validate("corpus", {"test_sets": wrong})
+    put(tmp_path / "empty.jsonl", [{"n": 1}])
+    with pytest.raises(GripError, match="no text could be read there"):
+        steps_of(corpus(benchmarks=[], test_sets=[f"e={tmp_path / 'empty.jsonl'}"]))

@@ -25,7 +25,9 @@ __all__ = ["Step", "in_any_order", "in_pool_order", "steps_of"]
 
 def steps_of(settings: Corpus) -> list[Step]:
     """The steps that the settings ask for, in their order. Each pass over a pool needs new ones: some have a state."""
-    decontamination = [Decontamination(settings.benchmarks)] if settings.benchmarks else []
+    decontamination = (
+        [Decontamination(settings.benchmarks, settings.test_sets)] if settings.benchmarks or settings.test_sets else []
+    )
     return [*_of_languages(settings), *decontamination, *_of_content(settings), OneWidth(), ExactCopies()]
 
 

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from grip_assets.errors import GripError
 from grip_assets.sources.benchmarks import problems
 from grip_assets.sources.documents import RawDocument, Reason, Rejected
 from grip_assets.sources.steps.base import Outcome, Step
+from grip_assets.sources.test_sets import named, texts
 
 if TYPE_CHECKING:
     from grip_assets.sources.steps.screening import Screen
@@ -132,6 +134,16 @@ def index(benchmark: str) -> Index:
     return Index(benchmark, ((p.id, text) for p in problems(benchmark) for text in (p.prompt, p.solution)))
 
 
+def index_of_test_set(name: str, path: str) -> Index:
+    """GripError if no text of the set is long enough to be found again."""
+    found = Index(name, texts(name, path))
+    if not len(found.hashes):
+        raise GripError(
+            f"settings/corpus.test_sets names {name}={path}, which has no text of {N} words, so nothing could be found"
+        )
+    return found
+
+
 def containment(passages: Sequence[str], texts: Iterable[str]) -> list[float]:
     """For each passage, the largest share of its runs of N words that one of the texts holds [Broder 1997].
 
@@ -148,8 +160,9 @@ def containment(passages: Sequence[str], texts: Iterable[str]) -> list[float]:
 class Decontamination(Step):
     """Rejects documents that hold a benchmark's problem, and every copy of one too. The rejection has the finding."""
 
-    def __init__(self, benchmarks: Iterable[str]):
-        self.indexes = [index(name) for name in benchmarks]
+    def __init__(self, benchmarks: Iterable[str], test_sets: Sequence[str] = ()):
+        own = [index_of_test_set(name, path) for name, path in named(test_sets).items()]
+        self.indexes = [*(index(name) for name in benchmarks), *own]
 
     def batch(self, documents: Sequence[RawDocument]) -> list[Outcome]:
         suspected = self._suspects([document.text for document in documents])

@@ -30,7 +30,7 @@ from grip_assets.models.opening import TokenizerFiles
 from grip_assets.runtime.executors import Executor
 from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Corpus, Embedding, digest
-from grip_assets.sources import benchmarks
+from grip_assets.sources import benchmarks, test_sets
 from grip_assets.sources.documents import WOULD_READ, RawDocument, Reason, Rejected
 from grip_assets.sources.jobs import BATCH, IN_MEMORY, CountTokens, batches, read_pool
 from grip_assets.sources.pool import DocumentPool, open_pool
@@ -112,7 +112,9 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
 
 def _counted_with(settings: Corpus, root: Path) -> dict[str, Any]:
     tokenizer = content_hash(locate_tokenizer(settings.tokenizer, TOKENIZER), root)
-    return {"tokenizer": tokenizer, "benchmarks": list(map(benchmarks.content_hash, settings.benchmarks))}
+    own = {name: test_sets.content(path) for name, path in test_sets.named(settings.test_sets).items()}
+    found = {"tokenizer": tokenizer, "benchmarks": list(map(benchmarks.content_hash, settings.benchmarks))}
+    return found | ({"test_sets": own} if own else {})
 
 
 def compute(work: Work) -> Result:
@@ -160,7 +162,7 @@ def compute(work: Work) -> Result:
             f"documents with personal data or secrets: {', '.join(f'{n:,} {k}' for k, n in sorted(kinds.items()))}"
         )
     work.draft.write("intake", pl.DataFrame({"outcome": list(intake), "n": list(intake.values())}))
-    found = contamination(settings.benchmarks, findings)
+    found = contamination([*settings.benchmarks, *test_sets.named(settings.test_sets)], findings)
     work.draft.write("contamination", found)
     tokenizer = content_hash(locate_tokenizer(settings.tokenizer, TOKENIZER), work.store.root)
     metrics = {f"documents_{name}": n for name, n in intake.items()}
