@@ -84,7 +84,8 @@ def test_each_field_applies_under_some_settings_of_its_group():
         first = {n: v[0] if isinstance(v, list) else v for n, v in ways[0].items() if not isinstance(v, Not)}
         first = {n: [v.value] if isinstance(v, Has) else v for n, v in first.items()}
         known = GROUPS[group].model_fields
-        first |= {n: 1 for n, v in ways[0].items() if isinstance(v, Not) and known[n].default == v.value}
+        unlike = {n: v for n, v in ways[0].items() if isinstance(v, Not) and known[n].default == v.value}
+        first |= {n: next((c for c in choices(known[n].annotation) if c != v.value), 1) for n, v in unlike.items()}
         assert validate(group, first).applies(name), (group, name)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import typer.main
 
 from grip_assets.engine.declarations import Table
+from grip_assets.engine.stage import Stage
 from grip_assets.orchestration.settings_assets import bounds, when
 from grip_assets.runtime.variables import VARIABLES
 from grip_assets.settings import GROUPS, Group, choices, trait
@@ -57,23 +58,36 @@ def _range(schema: type[Group], name: str) -> str:
         return ", ".join(choices(annotation))
     kinds = [t for t in typing.get_args(annotation) or (annotation,) if t is not types.NoneType]
     limits = bounds(schema, name).removeprefix("Range: ").rstrip(".")
-    return " ".join(
-        filter(
-            None, [{"int": "whole", "float": "number", "str": "text", "bool": "true, false"}[kinds[0].__name__], limits]
-        )
-    )
+    return " ".join(filter(None, [KINDS[kinds[0].__name__], limits]))
+
+
+KINDS = {"int": "whole", "float": "number", "str": "text", "bool": "true, false", "PoolSource": "sources"}
 
 
 def graph() -> str:
-    """The chain as a Mermaid graph. Reports are left out, because they depend on most of it."""
+    """The chain as a Mermaid graph. Reports are left out, because they depend on most of it.
+
+    A stage that reads the table that another one narrows (``Stage.narrows``) has an arrow from that one only. Stages
+    that read the same settings share an arrow.
+    """
     lines, named = ["```mermaid", "flowchart LR"], set()
+    readers: dict[tuple[str, ...], list[str]] = {}
     for stage in (s for s in STAGES.values() if s.group in ("curation", "mixing", "attribution")):
         if stage.inputs:
-            lines.append(f"  {' & '.join(stage.inputs)} --> {stage.name}")
-        groups = [f"set_{g}([settings/{g}])" if g not in named else f"set_{g}" for g in stage.groups]
-        lines.append(f"  {' & '.join(groups)} -.-> {stage.name}")
-        named |= set(stage.groups)
+            lines.append(f"  {' & '.join(_drawn(stage))} --> {stage.name}")
+        readers.setdefault(tuple(stage.groups), []).append(stage.name)
+    for groups, names in readers.items():
+        nodes = [f"set_{g}([settings/{g}])" if g not in named else f"set_{g}" for g in groups]
+        lines.append(f"  {' & '.join(nodes)} -.-> {' & '.join(names)}")
+        named |= set(groups)
     return "\n".join([*lines, "```"])
+
+
+def _drawn(stage: Stage) -> list[str]:
+    by = stage.narrowed_by
+    if by is None:
+        return list(stage.inputs)
+    return [by.name if name in by.inputs else name for name in stage.inputs if name != by.name]
 
 
 def assets() -> Iterator[str]:
