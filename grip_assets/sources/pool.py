@@ -22,6 +22,9 @@ from grip_assets.sources.recognition import Recognised, recognise
 
 __all__ = ["SKIPPED", "DocumentPool", "Entry", "list_files", "open_pool"]
 ENVIRONMENT = "environment"
+# Readers that there were not always. The same files were read as another format before, so a corpus of that time is not
+# reused. The names of all other corpora stay.
+LATER = ("arrow", "csv", "warc", "wet", "webdataset")
 
 
 @dataclass
@@ -43,6 +46,7 @@ class DocumentPool:
         """A hash of the listing. The pool is read again only if it changes."""
         lines = [f"{e.name}\0{e.size}\0{e.stamp}" for e in (*self.entries, *self.about)]
         lines += [f"{r.source}\0{r.reason}\0{r.n_bytes}" for r in self.rejected]
+        lines += [f"read as {self.reader.name}"] if self.reader.name in LATER else []
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
     def read(self) -> Iterator[RawDocument | Rejected]:

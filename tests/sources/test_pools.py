@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -200,6 +201,14 @@ def test_the_fingerprint_changes_with_the_files_only(tmp_path):
     assert second != first
     shutil.copy(tmp_path / "a.py", tmp_path / "b.py")
     assert fingerprint() not in (first, second)
+
+
+def test_a_file_that_was_read_as_a_text_before_there_was_a_reader_for_it_is_read_again(tmp_path):
+    (tmp_path / "a.csv").write_text("text\nx = 1\n")
+    (tmp_path / "code.py").write_text("x = 1\n")
+    table, text = (open_pool(Corpus(path=str(tmp_path / name))) for name in ("a.csv", "code.py"))
+    assert table.reader.name == "csv" and text.reader.name == "folder"
+    assert table.fingerprint() != replace(table, reader=text.reader).fingerprint()
 
 
 def test_the_default_pool_is_real_code_of_every_length():
