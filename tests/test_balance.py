@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
+from defaults import without_near_copies
 from method.planted import planted
 from typer.testing import CliRunner
 
@@ -18,7 +19,7 @@ from grip_assets.method.partition import gem
 from grip_assets.report import pictures
 from grip_assets.report.page import balance as page
 from grip_assets.report.terminal.balance import as_text
-from grip_assets.settings import GROUPS, validate
+from grip_assets.settings import validate
 from grip_assets.stages import STAGES
 from grip_assets.stages.reports import balance
 from grip_assets.store.artifacts import ArtifactStore
@@ -31,12 +32,12 @@ SIZES = [120, 80, 60, 30, 20, 10]
 
 
 def settings(**clustering):
-    return {group: validate(group, {}) for group in GROUPS} | {"clustering": validate("clustering", clustering)}
+    return without_near_copies() | {"clustering": validate("clustering", clustering)}
 
 
 def publish(store, stage, now, **tables):
     """As if the stage had been made with the settings ``now``."""
-    inputs = dict.fromkeys(STAGES[stage].inputs, "planted")
+    inputs = dict.fromkeys(STAGES[stage].inputs_under(now), "planted")
     manifest = {"version": "planted", "stage": stage, "inputs": inputs, "settings": STAGES[stage].values(now)}
     with store.publish(stage, manifest | {"computed_at": 0, "seconds": 0, "run_id": ""}) as draft:
         for name, table in tables.items():

@@ -6,6 +6,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from conftest import TOPICS
+from defaults import without_near_copies
 
 from grip_assets.bench.endpoint import FakeEndpoint, serving
 from grip_assets.engine.inspect import inspect
@@ -16,7 +17,7 @@ from grip_assets.report.page import coherence
 from grip_assets.report.page.context import Context, missing
 from grip_assets.report.pictures import of_stage
 from grip_assets.report.terminal.spending import spending
-from grip_assets.settings import GROUPS, validate
+from grip_assets.settings import validate
 from grip_assets.stages import STAGES
 from grip_assets.stages.reports.name_accuracy import candidates, compared, held_out
 from grip_assets.store.artifacts import ArtifactStore
@@ -78,7 +79,7 @@ class Planted:
                 draft.write(name, table)
 
     def report(self, run="run", **taxonomy):
-        settings = {group: validate(group, {}) for group in GROUPS}
+        settings = without_near_copies()
         settings["taxonomy"] = validate("taxonomy", taxonomy)
         stage = STAGES["cluster_report"]
         inputs = dict.fromkeys(stage.inputs, "planted")
@@ -203,7 +204,7 @@ def test_whoever_always_says_the_largest_cluster_is_right_by_chance():
 
 def test_a_plan_counts_the_questions_about_clusters(tmp_path):
     planted = Planted(tmp_path)
-    settings = {group: validate(group, {}) for group in GROUPS} | {"taxonomy": validate("taxonomy", LLM)}
+    settings = without_near_copies() | {"taxonomy": validate("taxonomy", LLM)}
     steps = [Step(name, "reuse", "", None, "planted") for name in ("corpus", "clusters", "taxonomy")]
     (line, *_) = spending(settings, [*steps, Step("cluster_report", "compute", "", None, None)], planted.store)
     assert line.startswith("cluster_report: at most 68 calls to a-model") and CALLS == 68 + 4, (

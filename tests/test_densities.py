@@ -9,13 +9,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from defaults import without_near_copies
 
 from grip_assets.bench.chain import MEASURED, Synthetic
 from grip_assets.bench.data import mixture
 from grip_assets.method import neighbours
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.selection import draw
-from grip_assets.settings import GROUPS, Budget, Clustering, Selection
+from grip_assets.settings import Budget, Clustering, Selection
 from grip_assets.stages.curation import densities
 from grip_assets.stages.curation.densities import Part, Search
 from grip_assets.store.tables import vector_rows, vectors
@@ -118,7 +119,7 @@ def pool(tmp_path_factory):
 
 
 def drawn(pool: Synthetic, **settings) -> pl.DataFrame:
-    pool.settings = {name: group() for name, group in GROUPS.items()} | settings
+    pool.settings = without_near_copies() | settings
     for stage in ("budgets", "densities", "subset"):
         pool.run(stage)
     return pl.read_parquet(pool.store.parquet("subset", pool.versions["subset"], "selection_weights"))

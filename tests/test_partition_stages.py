@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
+from defaults import without_near_copies
 
 from grip_assets.engine.inspect import inspect
 from grip_assets.engine.make import Chain
@@ -51,7 +52,7 @@ class Small:
 
     def __init__(self, root, documents, version="planted", **clustering):
         self.store, self.version, self.documents = ArtifactStore(root), version, documents
-        self.settings = {name: validate(name, {}) for name in GROUPS}
+        self.settings = without_near_copies()
         self.turn(**CLUSTERING, **clustering)
         self._plant("corpus", {}, documents.drop("embedding").to_arrow(compat_level=pl.CompatLevel.oldest()))
         x = documents["embedding"].to_numpy()

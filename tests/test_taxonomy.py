@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
+from defaults import without_near_copies
 
 from grip_assets.bench.endpoint import Behaviour, FakeEndpoint, serving
 from grip_assets.engine.inspect import inspect
@@ -17,7 +18,7 @@ from grip_assets.method.geometry import unit_rows
 from grip_assets.method.partition import gem
 from grip_assets.naming.inert import is_name
 from grip_assets.report.terminal.spending import spending
-from grip_assets.settings import GROUPS, validate
+from grip_assets.settings import validate
 from grip_assets.stages import STAGES
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.tables import vectors
@@ -47,7 +48,7 @@ class Small:
         **taxonomy,
     ):
         self.store = ArtifactStore(root)
-        self.settings = {name: validate(name, {}) for name in GROUPS}
+        self.settings = without_near_copies()
         self.turn(**taxonomy)
         self.inputs = {"corpus": "planted", "partition": "planted", "clusters": "planted"}
         names = list(subjects)

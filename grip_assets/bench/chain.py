@@ -30,7 +30,7 @@ from grip_assets.method.screening import encode, fastest
 from grip_assets.method.selection import draw as selection
 from grip_assets.runtime import threads
 from grip_assets.runtime.threads import default_workers
-from grip_assets.settings import GROUPS, Clustering, Selection
+from grip_assets.settings import GROUPS, Clustering, NearDuplicates, Selection
 from grip_assets.stages import STAGES
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.tables import blocks, matrix, vectors
@@ -55,6 +55,7 @@ class Synthetic:
         self.store = ArtifactStore(root)
         self.versions: dict[str, str] = {}
         self.settings = {name: group() for name, group in GROUPS.items()}
+        self.settings["near_duplicates"] = NearDuplicates(threshold=0)  # there are vectors and no texts to compare
         rng = np.random.default_rng(SEED)
         ids = [f"{i:032x}" for i in rng.permutation(n)]
         lengths = np.minimum(rng.lognormal(7, 1.2, n).astype(np.int64) + 1, 200_000)

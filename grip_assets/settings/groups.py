@@ -86,6 +86,7 @@ class Corpus(Group):
         "off",
         "E-mail addresses, telephone numbers and IP addresses. mask: each becomes <EMAIL>, <PHONE> or <IP_ADDRESS>."
         " reject: documents with any are rejected.",
+        given=True,
         added=True,
     )
     phone_regions: list[str] = knob(
@@ -93,27 +94,34 @@ class Corpus(Group):
         "Countries (two letters, such as US) whose telephone numbers are found in their national form too. Numbers that"
         " begin with + are always found.",
         when={"personal_data": Not("off")},
+        given=True,
         added=True,
     )
     secrets: Literal["off", "mask", "reject"] = knob(
         "off",
         "Keys, tokens and passwords in addresses, by the patterns of detect-secrets. mask: each becomes <KEY>. reject:"
         " documents with any are rejected.",
+        given=True,
         added=True,
     )
     licences: bool = knob(
-        False, "Whether the corpus has the column licence: the licence that the head of a document names.", added=True
+        False,
+        "Whether the corpus has the column licence: the licence that the head of a document names.",
+        given=True,
+        added=True,
     )
     detect_languages: Literal["off", "prose", "code", "all"] = knob(
         "off",
         "Languages that are recognised from the text, where neither the file name nor a column says more. prose: of"
         " texts. code: of programs. all: both.",
+        given=True,
         added=True,
     )
     language_confidence: float = knob(
         0.5,
         "Least confidence of a recognised language. Below it the document has no language.",
         when={"detect_languages": Not("off")},
+        given=True,
         added=True,
         ge=0,
         le=1,
@@ -168,7 +176,18 @@ class Corpus(Group):
         return value
 
 
-NOT_OF_A_POOL = {"path", "sources", "tokenizer", "held_out", "benchmarks", "test_sets"}
+# What a user decides for all pools is not switched off by naming another one.
+NOT_OF_A_POOL = {
+    "path",
+    "sources",
+    "tokenizer",
+    "held_out",
+    "benchmarks",
+    "test_sets",
+    "personal_data",
+    "phone_regions",
+    "secrets",
+}
 
 
 def pool_fields() -> list[str]:

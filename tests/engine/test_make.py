@@ -169,7 +169,7 @@ def test_content_and_declaration_of_a_stage_must_agree(stubs):
 def test_checks_see_the_draft_and_their_outcome_stays_with_the_artifact(stubs, monkeypatch):
     asked = []
 
-    def query(name, tables):
+    def query(name, tables, may_lack):
         asked.append((name, len(pl.read_parquet(tables["cut"]))))
         return pl.DataFrame({"n": [1, 2]})
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import polars as pl
 import pytest
+from defaults import without_near_copies
 
 from grip_assets.engine.inspect import inspect
 from grip_assets.engine.make import Chain
@@ -123,7 +124,7 @@ def test_a_pool_too_small_to_curate_says_so_at_once(corpus, tmp_path):
 def test_a_pool_of_equal_documents_stops_before_they_are_embedded(corpus, tmp_path):
     found = corpus(lines(tmp_path / "p.jsonl", [{"text": "same"}] * 20))
     assert found["corpus"].height == 1
-    store, values = ArtifactStore(tmp_path / "data"), {group: validate(group, {}) for group in GROUPS}
+    store, values = ArtifactStore(tmp_path / "data"), without_near_copies()
     values["embedding"] = validate("embedding", {"model": str(tmp_path)})  # would fail if it were looked at
     from dataclasses import replace
 
