@@ -39,6 +39,7 @@ def three(tmp_path_factory, models):
         lab.first = {
             "corpus": {"path": str(pool), "tokenizer": str(models / "proxy"), "keep": ["grammar"], "benchmarks": []},
             "embedding": {"model": str(models / "encoder"), "pooling": "mean", "max_windows": 1},
+            "near_duplicates": {"threshold": 0},  # a grammar here is one line over and over
             "clustering": {"method": "column", "column": "grammar", "min_cluster_docs": 1},
             "budget": {"base": "mixture", "replay": "none", "total": 0.25},
             "selection": {"weight": "uniform"},
