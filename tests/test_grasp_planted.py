@@ -37,6 +37,7 @@ def curated(tmp_path, models, monkeypatch):
         labs[0].curate(
             corpus={"path": str(pool), "tokenizer": str(models / "proxy"), "keep": ["part"], "benchmarks": []},
             embedding={"model": str(models / "encoder"), "pooling": "mean", "max_windows": 1},
+            near_duplicates={"threshold": 0},  # duplicates are the subject
             clustering={"method": "column", "column": "part", "min_cluster_docs": 1},
             budget={"base": "proportional", "replay": "none", "total": 0.15},
             selection={"rule": "greedy"},
@@ -115,6 +116,7 @@ def test_pictures_are_selected_by_vectors_of_the_users(tmp_path, models, monkeyp
         lab.curate(
             corpus={"path": str(pool), "tokenizer": str(models / "proxy"), "keep": ["row"], "benchmarks": []},
             embedding={"model": str(models / "encoder"), "pooling": "mean", "max_windows": 1},
+            near_duplicates={"threshold": 0},  # the texts of stubs are alike
             clustering={"k": 4, "min_cluster_docs": 5, "iterations": 3},
             budget={"base": "proportional", "replay": "none", "unit": "documents", "total": 40},
             selection={"rule": "greedy"},
