@@ -4,11 +4,12 @@ import json
 import random
 
 import polars as pl
+from defaults import without_near_copies
 
 from grip_assets.engine.inspect import inspect
 from grip_assets.engine.make import Chain
 from grip_assets.runtime.executors import Local
-from grip_assets.settings import GROUPS, validate
+from grip_assets.settings import validate
 from grip_assets.sources.documents import name_of
 from grip_assets.stages import STAGES
 from grip_assets.store.artifacts import ArtifactStore
@@ -41,10 +42,9 @@ class Folder:
 
     def __init__(self, root, documents, **mixing):
         self.store, self.lines = ArtifactStore(root), []
-        self.settings = {name: validate(name, {}) for name in GROUPS}
+        self.settings = without_near_copies()
         self.settings["budget"] = validate("budget", {"base": "mixture"})
         self.settings["corpus"] = validate("corpus", {"benchmarks": [], "keep": ["licence"]})
-        self.settings["near_duplicates"] = validate("near_duplicates", {"threshold": 0})
         self.settings["clustering"] = validate("clustering", {"min_cluster_docs": 10})
         self.turn(**{"vocabulary": 400, "passage": 100} | mixing)
         self._plant("corpus", {}, documents.drop("cluster_id"))

@@ -12,11 +12,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from conftest import TOPICS
+from defaults import without_near_copies
 
 from grip_assets.engine.inspect import inspect
 from grip_assets.engine.make import Chain
 from grip_assets.method.partition.finish import directions
-from grip_assets.settings import GROUPS, validate
+from grip_assets.settings import validate
 from grip_assets.stages import STAGES
 from grip_assets.store.artifacts import REPOSITORY, ArtifactStore
 from grip_assets.store.tables import vectors
@@ -82,9 +83,8 @@ def store(tmp_path):
 
 
 def test_a_result_that_changes_needs_a_new_code_version(store):
-    settings = {group: validate(group, {}) for group in GROUPS}
+    settings = without_near_copies()
     settings["probe"] = validate("probe", {"fraction": 0.3})
-    settings["near_duplicates"] = validate("near_duplicates", {"threshold": 0})  # test_near_duplicates.py has its own
     versions = {"corpus": "planted", "embeddings": "planted", "clusters": "planted"}
     found = {}
     for name in ("sigma_k", "probe_set", "quality_scores", "budgets", "densities", "subset"):

@@ -9,6 +9,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from defaults import without_near_copies
 from mixed import by_words, corpus_of
 
 from grip_assets.engine.make import Chain, look_at_nothing
@@ -17,7 +18,7 @@ from grip_assets.method.agreement import rank_correlation
 from grip_assets.method.mixing.predictability import splits
 from grip_assets.method.mixing.regress import by_embedding
 from grip_assets.method.mixing.swarm import Swarm, draw
-from grip_assets.settings import GROUPS, validate
+from grip_assets.settings import validate
 from grip_assets.stages import STAGES
 from grip_assets.stages.mixing.evidence import mean_embeddings
 from grip_assets.store.artifacts import ArtifactStore
@@ -141,9 +142,8 @@ class Pool:
                 out.write(name, table)
 
     def make(self, version="one", look=look_at_nothing, **mixing):
-        now = {group: validate(group, {}) for group in GROUPS}
+        now = without_near_copies()
         now["budget"] = validate("budget", {"base": "mixture"})
-        now["near_duplicates"] = validate("near_duplicates", {"threshold": 0})
         now["mixing"] = validate("mixing", {"objective": "target", "bootstrap": 0, "regressor": "embedding"} | mixing)
         stage = STAGES["mixture"]
         return Chain(STAGES, self.store, lambda line: None, inspect=look).make(

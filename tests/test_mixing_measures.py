@@ -82,6 +82,16 @@ def test_the_loss_on_all_domains_is_their_mean_by_natural_shares():
     assert mixing.on_target(pl.DataFrame(rows), DOMAINS)["loss"].to_list() == pytest.approx([1.25])
 
 
+def test_a_failed_training_has_no_loss_on_all_domains():
+    rows = [
+        {"mixer": "natural", "seed": s, "target": f"domain:{d}", "loss": None if s else 2.0}
+        for s in (0, 1)
+        for d in (0, 1)
+    ]
+    (row,) = mixing.on_target(pl.DataFrame(rows), DOMAINS).iter_rows(named=True)
+    assert row["loss"] == pytest.approx(2) and row["seeds"] == 1
+
+
 def test_what_is_measured_again_replaces_what_was_measured(tmp_path):
     for value in (1.0, 2.0):
         for partition in mixing.PARTITIONS:

@@ -3,13 +3,14 @@
 import numpy as np
 import polars as pl
 import pytest
+from defaults import without_near_copies
 from mixed import by_words, corpus_of
 
 from grip_assets.engine.inspect import inspect
 from grip_assets.engine.make import Chain
 from grip_assets.errors import GripError
 from grip_assets.method.mixing.swarm import Swarm, draw
-from grip_assets.settings import GROUPS, validate
+from grip_assets.settings import validate
 from grip_assets.stages import STAGES
 from grip_assets.stages.mixing import doremi, learning
 from grip_assets.stages.mixing.objective import objective_of
@@ -23,9 +24,8 @@ FEW = {"bootstrap": 20, "mixtures": 40}
 
 
 def settings(budget=None, **mixing):
-    now = {group: validate(group, {}) for group in GROUPS}
+    now = without_near_copies()
     now["budget"] = validate("budget", {"base": "mixture", "replay": "none", **(budget or {})})
-    now["near_duplicates"] = validate("near_duplicates", {"threshold": 0})
     return now | {"mixing": validate("mixing", FEW | mixing)}
 
 

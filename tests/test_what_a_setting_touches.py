@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 from conftest import small
+from defaults import without_near_copies
 from pydantic import ValidationError
 from test_recompute import CHANGES, SAME_RESULT, descendants
 
@@ -333,9 +334,8 @@ BEFORE = {
 
 @pytest.mark.parametrize("name", BEFORE)
 def test_an_artifact_that_was_made_before_there_was_a_mixing_or_an_attribution_keeps_its_name(name, tmp_path):
-    now = {group: validate(group, {}) for group in GROUPS}
+    now = without_near_copies()
     now["evaluation"] = validate("evaluation", {"strategies": ["random", "grip", "in_force"]})
-    now["near_duplicates"] = validate("near_duplicates", {"threshold": 0})  # there was no such stage
     stage = STAGES[name]
     assert stage.recipe(now, dict.fromkeys(stage.inputs, "v"), tmp_path) == BEFORE[name]
     now["mixing"] = validate("mixing", {"method": "doremi", "tokens": 5000})

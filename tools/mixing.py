@@ -59,6 +59,7 @@ PRESETS: dict[str, dict[str, Any]] = {  # what differs from the defaults
     "learning rate 1e-5": {"learning_rate": 1e-5},
     "learning rate 1e-6": {"learning_rate": 1e-6},
 }
+ON = ("mixer", "seed", "target", "loss")  # columns that on_target reads
 MODEL = ("model", "training")  # parts of settings/mixing
 TRIED = 8  # mixtures for each of them
 TEXTS, PASSAGES, LENGTH = 40, 3, 1000  # most documents of the target set, passages of each, characters of a passage
@@ -170,11 +171,8 @@ def by_training(losses: pl.DataFrame, domains: pl.DataFrame) -> pl.DataFrame:
     """A row for each training that went well, with a column for each loss, and for their mean over domains."""
     rows = losses.filter(pl.col("failed").is_null())
     wide = rows.pivot(on="target", index=["mixture_id", "seed"], values="loss").sort("mixture_id", "seed")
-    of_domains = [name for name in wide.columns if name.startswith("domain:")]
-    share = {f"domain:{name}": share for name, share in domains.select("name", "natural_share").iter_rows()}
-    weight = np.array([share[name] for name in of_domains])
-    over = wide.select(of_domains).to_numpy() @ (weight / weight.sum())
-    return wide.with_columns(pl.Series("over domains", over))
+    over = over_domains(rows, domains, "mixture_id", "seed").rename({"loss": "over domains"})
+    return wide.join(over, on=["mixture_id", "seed"], how="left", maintain_order="left")
 
 
 def _pair(wide: pl.DataFrame, name: str) -> dict[str, Any]:
@@ -196,7 +194,9 @@ def on_target(check: pl.DataFrame, domains: pl.DataFrame) -> pl.DataFrame:
 
     The sets are those that are no single domain, and ``all domains``, their mean by natural shares.
     """
-    common = pl.concat([check.filter(~_of_domains()).select(ON), _over_domains(check, domains)])
+    over = over_domains(check, domains, "mixer", "seed").with_columns(target=pl.lit("all domains"))
+    others = check.filter(~pl.col("target").str.starts_with("domain:"))
+    common = pl.concat([others.select(ON), over.select(ON)])
     bases = ("natural", "uniform")
     natural, uniform = (common.filter(mixer=b).select("seed", "target", pl.col("loss").alias(b)) for b in bases)
     paired = common.join(natural, on=["seed", "target"]).join(uniform, on=["seed", "target"], how="left")
@@ -212,20 +212,12 @@ def on_target(check: pl.DataFrame, domains: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-ON = ("mixer", "seed", "target", "loss")
-
-
-def _of_domains() -> pl.Expr:
-    return pl.col("target").str.starts_with("domain:")
-
-
-def _over_domains(check: pl.DataFrame, domains: pl.DataFrame) -> pl.DataFrame:
+def over_domains(losses: pl.DataFrame, domains: pl.DataFrame, *by: str) -> pl.DataFrame:
+    """The mean loss over domains by their natural shares: the columns ``by``, and loss."""
     shares = domains.select(pl.format("domain:{}", "name").alias("target"), share="natural_share")
-    weighted = check.filter(_of_domains()).join(shares, on="target")
-    over = weighted.group_by("mixer", "seed", maintain_order=True).agg(
-        loss=(pl.col("loss") * pl.col("share")).sum() / pl.sum("share")
-    )
-    return over.with_columns(target=pl.lit("all domains")).select(ON)
+    weighted = losses.drop_nulls("loss").join(shares, on="target", maintain_order="left")  # failed ones have none
+    mean_of = (pl.col("loss") * pl.col("share")).sum() / pl.sum("share")
+    return weighted.group_by(by, maintain_order=True).agg(loss=mean_of)
 
 
 def keep(root: Path, tables: dict[str, pl.DataFrame]) -> None:

@@ -27,6 +27,7 @@ from grip_assets.store.catalog import ARTIFACTS
 WIDTH = 100
 WHOLE_WORDS: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 README, REFERENCE = REPOSITORY / "README.md", REPOSITORY / "docs" / "reference.md"
+KINDS = {"int": "whole", "float": "number", "str": "text", "bool": "true, false", "PoolSource": "sources"}
 
 
 def settings_table() -> str:
@@ -59,9 +60,6 @@ def _range(schema: type[Group], name: str) -> str:
     kinds = [t for t in typing.get_args(annotation) or (annotation,) if t is not types.NoneType]
     limits = bounds(schema, name).removeprefix("Range: ").rstrip(".")
     return " ".join(filter(None, [KINDS[kinds[0].__name__], limits]))
-
-
-KINDS = {"int": "whole", "float": "number", "str": "text", "bool": "true, false", "PoolSource": "sources"}
 
 
 def graph() -> str:

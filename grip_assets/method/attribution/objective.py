@@ -110,12 +110,8 @@ class _QuadraticView:
 
 
 @dataclass(frozen=True)
-class Quadratic:
-    """``goal_JF``: G. ``curve_J``: lam."""
-
+class _Goals:
     goal_JF: np.ndarray
-    curve_J: np.ndarray
-    positive: bool = False
 
     @property
     def goals(self) -> int:
@@ -124,6 +120,14 @@ class Quadratic:
     @property
     def width(self) -> int:
         return self.goal_JF.shape[1]
+
+
+@dataclass(frozen=True)
+class Quadratic(_Goals):
+    """``goal_JF``: G. ``curve_J``: lam."""
+
+    curve_J: np.ndarray
+    positive: bool = False
 
     @property
     def curve(self) -> float:
@@ -180,26 +184,17 @@ class _CrossEntropyView:
 
 
 @dataclass(frozen=True)
-class CrossEntropy:
+class CrossEntropy(_Goals):
     """``goal_JF``: p, with the sum of a row as its weight. ``pool_F``: q. ``prior``: μ.
 
     All features have one unit, whatever it is. A token that the pool does not have is left out of the goals, because no
     selection can have it.
     """
 
-    goal_JF: np.ndarray
     pool_F: np.ndarray
     prior: float
     curve: float = 0.0
     positive: bool = True
-
-    @property
-    def goals(self) -> int:
-        return len(self.goal_JF)
-
-    @property
-    def width(self) -> int:
-        return self.goal_JF.shape[1]
 
     @cached_property
     def smooth_F(self) -> np.ndarray:

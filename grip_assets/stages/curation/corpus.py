@@ -359,6 +359,33 @@ ROLE = Column(
     "Role of the source: select, or keep (all of it is in the subset, and in no budget). Null for a pool at one path.",
     added=True,
 )
+KEPT = Column(
+    "kept", pl.String, "The columns that settings/corpus.keep names, as JSON. An export has each as a column."
+)
+ONLY_IF_ASKED = (
+    Column(
+        "found",
+        pl.String,
+        "What was masked, as JSON: for each kind the number and the place of the first one, masked. Only with"
+        " settings/corpus.personal_data or secrets.",
+        added=True,
+    ),
+    Column(
+        "licence",
+        pl.String,
+        "SPDX expression of the licence that its head names. Only with settings/corpus.licences.",
+        added=True,
+    ),
+    Column(
+        "language_confidence",
+        pl.Float64,
+        "Confidence from 0 to 1 of a language that was recognised from the text; null for others. Only with"
+        " settings/corpus.detect_languages.",
+        added=True,
+    ),
+    POOL,
+    ROLE,
+)
 TABLES = (
     Table(
         "corpus",
@@ -372,33 +399,8 @@ TABLES = (
             Column("n_bytes", pl.Int64, "Bytes of the text in UTF-8."),
             Column("n_tokens", pl.Int64, "Tokens ℓ(x), counted by settings/corpus.tokenizer."),
             Column("decoded_from", pl.String, "Detected encoding of the file. Null for UTF-8."),
-            Column(
-                "kept",
-                pl.String,
-                "The columns that settings/corpus.keep names, as JSON. An export has each as a column.",
-            ),
-            Column(
-                "found",
-                pl.String,
-                "What was masked, as JSON: for each kind the number and the place of the first one, masked. Only with"
-                " settings/corpus.personal_data or secrets.",
-                added=True,
-            ),
-            Column(
-                "licence",
-                pl.String,
-                "SPDX expression of the licence that its head names. Only with settings/corpus.licences.",
-                added=True,
-            ),
-            Column(
-                "language_confidence",
-                pl.Float64,
-                "Confidence from 0 to 1 of a language that was recognised from the text; null for others. Only with"
-                " settings/corpus.detect_languages.",
-                added=True,
-            ),
-            POOL,
-            ROLE,
+            KEPT,
+            *ONLY_IF_ASKED,
         ),
     ),
     Table(
@@ -448,34 +450,9 @@ TABLES = (
             Column("n_bytes", pl.Int64, "Bytes of the text in UTF-8."),
             Column("n_tokens", pl.Int64, "Tokens, counted by settings/corpus.tokenizer."),
             Column("decoded_from", pl.String, "Detected encoding of the file. Null for UTF-8."),
-            Column(
-                "kept",
-                pl.String,
-                "The columns that settings/corpus.keep names, as JSON. An export has each as a column.",
-            ),
+            KEPT,
             Column("project", pl.String, "The document's project. A project is held out as a whole."),
-            Column(
-                "found",
-                pl.String,
-                "What was masked, as JSON: for each kind the number and the place of the first one, masked. Only with"
-                " settings/corpus.personal_data or secrets.",
-                added=True,
-            ),
-            Column(
-                "licence",
-                pl.String,
-                "SPDX expression of the licence that its head names. Only with settings/corpus.licences.",
-                added=True,
-            ),
-            Column(
-                "language_confidence",
-                pl.Float64,
-                "Confidence from 0 to 1 of a language that was recognised from the text; null for others. Only with"
-                " settings/corpus.detect_languages.",
-                added=True,
-            ),
-            POOL,
-            ROLE,
+            *ONLY_IF_ASKED,
         ),
     ),
     Table(

@@ -58,7 +58,8 @@ def documents_of_sources(
         chosen = _under_the_cap(file, part, settings.seed, seen)
         for row in _stored(file):
             found = outcome(row)
-            if isinstance(found, RawDocument) and chosen is not None and not _in(found.doc_id, chosen, seen):
+            over = chosen is not None and found.doc_id not in chosen and found.doc_id not in seen
+            if isinstance(found, RawDocument) and over:
                 detail = f"the cap of the source '{part.source.name}' is {part.source.cap:,} tokens"
                 found = Rejected(found.source, Reason.OVER_CAP, detail, found.n_bytes, found.doc_id)
             (found,) = in_pool_order(steps, [found])
@@ -66,10 +67,6 @@ def documents_of_sources(
         if part.source.role == "keep":
             names = pl.read_parquet(file, columns=["doc_id", "reason"]).filter(pl.col("reason").is_null())
             seen.update(names["doc_id"] if chosen is None else chosen)
-
-
-def _in(name: str, *sets: set[str]) -> bool:
-    return any(name in names for names in sets)
 
 
 def _read(work: Work, part: Part, tokenizer: TokenizerFiles, facts: Any) -> Path:

@@ -72,6 +72,19 @@ def _with_texts(rows: pl.DataFrame, text_of: dict[str, str], skip: dict[str, int
     return texts.with_columns(n_skipped=pl.Series([skip[doc] for doc in rows["doc_id"]], dtype=pl.Int64))
 
 
+OF_A_DOCUMENT = (
+    Column("language", pl.String, "Language.", ("corpus.language",)),
+    Column("source", pl.String, "Path, address or row in the pool.", ("corpus.source",)),
+    Column("n_tokens", pl.Int64, "Tokens ℓ(x).", ("corpus.n_tokens",)),
+    Column("text", pl.String, "The document, without a skipped header.", ("corpus.text", "headers.n_chars")),
+    Column(
+        "n_skipped",
+        pl.Int64,
+        "Characters of its header that are skipped. Only with settings/embedding.skip_header.",
+        ("headers.n_chars",),
+        added=True,
+    ),
+)
 TABLES = (
     Table(
         "probe_set",
@@ -108,17 +121,7 @@ TABLES = (
             Column("doc_id", pl.String, "Document.", ("corpus.doc_id",)),
             Column("cluster_id", pl.Int32, "Cluster.", ("clusters.cluster_id",)),
             Column("rank", pl.Int64, "Place in the draw of its cluster, from 0.", ("clusters.doc_id",)),
-            Column("language", pl.String, "Language.", ("corpus.language",)),
-            Column("source", pl.String, "Path, address or row in the pool.", ("corpus.source",)),
-            Column("n_tokens", pl.Int64, "Tokens ℓ(x).", ("corpus.n_tokens",)),
-            Column("text", pl.String, "The document, without a skipped header.", ("corpus.text", "headers.n_chars")),
-            Column(
-                "n_skipped",
-                pl.Int64,
-                "Characters of its header that are skipped. Only with settings/embedding.skip_header.",
-                ("headers.n_chars",),
-                added=True,
-            ),
+            *OF_A_DOCUMENT,
         ),
     ),
     Table(
@@ -132,17 +135,7 @@ TABLES = (
                 "Place in the draw of its cluster, from 0. Documents of the probe set come first.",
                 ("clusters.doc_id",),
             ),
-            Column("language", pl.String, "Language.", ("corpus.language",)),
-            Column("source", pl.String, "Path, address or row in the pool.", ("corpus.source",)),
-            Column("n_tokens", pl.Int64, "Tokens ℓ(x).", ("corpus.n_tokens",)),
-            Column("text", pl.String, "The document, without a skipped header.", ("corpus.text", "headers.n_chars")),
-            Column(
-                "n_skipped",
-                pl.Int64,
-                "Characters of its header that are skipped. Only with settings/embedding.skip_header.",
-                ("headers.n_chars",),
-                added=True,
-            ),
+            *OF_A_DOCUMENT,
         ),
     ),
 )
