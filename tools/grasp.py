@@ -75,7 +75,7 @@ class Scale(NamedTuple):
 
 
 FULL = Scale(
-    {"candidates": ["unigram", "embedding", "hidden", "head", "blocks", "full"]}, (SCRATCH, CONTINUED), 3, 400_000
+    {"candidates": ["unigram", "cross_entropy", "embedding", "hidden", "head", "full"]}, (CONTINUED,), 3, 400_000
 )
 QUICK = Scale(
     {
@@ -151,12 +151,13 @@ def write_aimed(root: Path) -> dict[str, Path]:
 def attribution(scale: Scale, targets: Mapping[str, Path], **values: Any) -> dict[str, Any]:
     sets = [f"{name}={path}" for name, path in targets.items()]
     common = {"targets": ["benchmarks"], "target_sets": sets, "target_weights": [], "normalize": "auto", "gamma": None}
+    common["start"] = CONTINUED  # a run names every field that another run sets
     return common | scale.settings | values
 
 
 def chosen(scale: Scale, targets: Mapping[str, Path], **values: Any) -> dict[str, Any]:
     """Settings with which trials choose source, normalisation and gamma."""
-    return attribution(scale, targets, **{"source": "auto", "choose": "bootstrap", "start": "continued"} | values)
+    return attribution(scale, targets, **{"source": "auto", "choose": "bootstrap"} | values)
 
 
 def greedy(scale: Scale, of_attribution: Mapping[str, Any]) -> Changes:
