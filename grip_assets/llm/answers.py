@@ -7,9 +7,11 @@ row per batch job that was not collected yet.
 """
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,8 @@ class Answers:
         if path.exists() and not path.stat().st_size and not path.with_name(path.name + "-wal").exists():
             raise unusable(path, "it has 0 bytes")  # SQLite would take it for a new file, and everything be paid again
         try:
+            if not path.exists():
+                _create(path)
             self.db, self.writer = _connect(path), _connect(path)  # each for one thread
             self.db.executescript(TABLES)
             _migrate(self.db)
@@ -187,6 +191,18 @@ def _connect(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     return db
+
+
+def _create(path: Path) -> None:
+    """Make the file beside its place and link it there, so that no other process ever sees it empty."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{time.monotonic_ns()}")
+    try:
+        with closing(_connect(beside)) as db:
+            db.executescript(TABLES)
+        with suppress(OSError):  # another process was first, or the file system has no links
+            os.link(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _migrate(db: sqlite3.Connection) -> None:
