@@ -73,11 +73,18 @@ def test_the_largest_folder_of_held_out_projects_is_a_target_and_the_others_are_
     assert {json.loads(line)["text"][0] for line in found["elsewhere"]} == {"a", "c"}
 
 
-@pytest.mark.parametrize("projects", [None, ["a/1", "a/2"]])
-def test_without_two_folders_of_held_out_projects_it_says_how_to_get_them(tmp_path, connected, projects):
+def test_a_pool_of_one_folder_is_split_by_projects(tmp_path, connected):
+    held_out(tmp_path, ["a/1", "a/3", "a/2", "a/3"])
+    found = {name: path.read_text().splitlines() for name, path in grasp.write_targets(tmp_path).items()}
+    assert {json.loads(line)["text"][:3] for line in found["project"]} == {"a/3"}
+    assert {json.loads(line)["text"][:3] for line in found["elsewhere"]} == {"a/1", "a/2"}
+
+
+@pytest.mark.parametrize("projects", [None, ["a/1", "a/1"]])
+def test_without_two_held_out_projects_it_says_how_to_get_them(tmp_path, connected, projects):
     if projects:
         held_out(tmp_path, projects)
-    with pytest.raises(GripError, match=r"no held-out projects in two folders.*held_out=0.05"):
+    with pytest.raises(GripError, match=r"fewer than two held-out projects.*held_out=0.05"):
         grasp.write_targets(tmp_path)
 
 

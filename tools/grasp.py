@@ -5,8 +5,9 @@ of GRIP, which put settings in force. So give it a data folder of its own. It ca
 command goes on, and no model is trained twice.
 
 Which pool it is comes from settings/corpus in force: run `grip curate` on the pool first, with corpus.held_out above 0.
-There are three targets: a benchmark, the held-out projects of the folder that has most of them (``project``), and the
-other held-out projects (``elsewhere``). Documents are selected for the first two in turn. The third is measured only.
+There are three targets: a benchmark, the held-out projects of the folder that has most of them (``project``; in a pool
+of one folder, the largest held-out project), and the other held-out projects (``elsewhere``). Documents are selected
+for the first two in turn. The third is measured only.
 
 1. Fidelity: all sources, the trials of settings/attribution, and the choice, for both kinds of start.
 2. Selections of a tenth of the tokens for each of the two targets: greedy and additive, by the chosen source, by token
@@ -112,16 +113,20 @@ class Strategy:
 
 
 def write_targets(root: Path) -> dict[str, Path]:
-    """The held-out projects in force as two target sets: the same files for the same documents."""
+    """The held-out projects in force as two target sets: the same files for the same documents.
+
+    A pool of one folder, as that of the quickstart, is split by projects: the largest one, and the others."""
     with connect(root) as connection:
         try:
             found = connection.sql("SELECT doc_id, project, text, n_bytes FROM held_out ORDER BY hash(doc_id)").pl()
         except duckdb.CatalogException:
             found = pl.DataFrame(schema={"project": pl.String})
     found = found.with_columns(folder=pl.col("project").str.split("/").list.first())
+    if found["folder"].n_unique() == 1:
+        found = found.with_columns(folder="project")
     if found["folder"].n_unique() < 2:
         raise GripError(
-            f"{root} has no held-out projects in two folders. Run `grip curate --set corpus.held_out=0.05` on your pool"
+            f"{root} has fewer than two held-out projects. Run `grip curate --set corpus.held_out=0.05` on your pool"
             " first."
         )
     sizes = found.group_by("folder").agg(pl.col("n_bytes").clip(0, PASSAGES * LENGTH).sum()).sort("n_bytes", "folder")
