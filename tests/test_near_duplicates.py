@@ -66,13 +66,14 @@ class Folder:
     def __post_init__(self):
         self.store, self.said = ArtifactStore(self.root), list[str]()
 
-    def plant(self, corpus: pl.DataFrame, version: str = "planted") -> None:
+    def plant(self, corpus: pl.DataFrame, version: str = "planted", held_out: pl.DataFrame | None = None) -> None:
         manifest = {"version": version, "stage": "corpus", "inputs": {}, "computed_at": 0, "seconds": 0, "run_id": ""}
         with self.store.publish("corpus", manifest | {"settings": {}, "metrics": {"tokens": 0}}) as draft:
             draft.write("corpus", corpus)
+            draft.write("held_out", corpus.head(0) if held_out is None else held_out)
 
-    def make(self, corpus: str = "planted", **values) -> Made:
-        settings = settings_with(**values)
+    def make(self, corpus: str = "planted", held_out: float = 0, **values) -> Made:
+        settings = settings_with(**values) | {"corpus": validate("corpus", {"held_out": held_out})}
         chain = Chain(STAGES, self.store, self.said.append, "run", inspect)
         made = chain.make(STAGES["near_duplicates"], settings, {"corpus": corpus})
         assert not [check for check in made.manifest["checks"] if check["violations"]]
@@ -180,6 +181,40 @@ def test_what_follows_reads_only_documents_that_stand_for_themselves(folder, poo
     metrics = made.manifest["metrics"]
     assert metrics["documents"] + metrics["near_copies"] == len(pool)
     assert metrics["tokens"] + metrics["tokens_left_out"] == pool["n_tokens"].sum()
+
+
+def test_a_near_copy_of_a_held_out_document_is_left_out_and_so_no_model_trains_on_it(folder):
+    rng = np.random.default_rng(11)
+    held = [text_of(rng) for _ in range(3)]
+    copy, twin = edited(rng, held[0], 0.01), edited(rng, held[0], 0.012)
+    other = [" ".join(text_of(rng)) for _ in range(8)]
+    corpus = corpus_of([" ".join(copy) + " and more of it", " ".join(twin), *other])
+    folder.plant(corpus, held_out=corpus_of([" ".join(words) for words in held]))
+    made = folder.make(held_out=0.1)
+    by = dict(folder.table(made).select("doc_id", "stands_for").iter_rows())
+    held_id, (copy_id, twin_id, *others) = corpus_of([" ".join(held[0])])["doc_id"][0], corpus["doc_id"].to_list()
+    assert by[copy_id] == by[twin_id] == held_id, "though the copy is longer, and though the two are like each other"
+    assert all(by[doc] == doc for doc in others) and len(by) == len(corpus), "the table has the corpus and no more"
+    assert folder.table(made, "distinct_documents")["doc_id"].to_list() == others
+    metrics = made.manifest["metrics"]
+    assert metrics["near_copies_of_held_out"] == metrics["near_copies"] == 2 and metrics["documents"] == len(other)
+    assert metrics["documents_with_copies"] == 0 and "2 documents are near copies of held-out ones" in str(folder.said)
+    folder.plant(corpus[:2], "all", corpus_of([" ".join(held[0])]))
+    with pytest.raises(GripError, match="Every document of the pool is a near copy of a held-out one"):
+        folder.make("all", held_out=0.1)
+
+
+def test_without_held_out_documents_the_recipe_and_the_version_are_what_they_were(folder, pool, tmp_path):
+    stage, off, on = (
+        STAGES["near_duplicates"],
+        settings_with(),
+        settings_with() | {"corpus": validate("corpus", {"held_out": 0.1})},
+    )
+    without = replace(stage, facts=lambda settings, root: {})
+    assert stage.recipe(off, {"corpus": "v"}, tmp_path) == without.recipe(off, {"corpus": "v"}, tmp_path)
+    assert stage.recipe(on, {"corpus": "v"}, tmp_path) != without.recipe(on, {"corpus": "v"}, tmp_path)
+    folder.plant(pool)
+    assert folder.make().version == folder.make(held_out=0.1).version, "nothing is held out, so nothing follows anew"
 
 
 def test_every_stage_that_reads_the_corpus_reads_the_rest_of_it():
@@ -342,8 +377,11 @@ def test_a_near_copy_is_explained():
         "detail": "Jaccard 0.93",
         "stands_for": "12",
         "stands_for_source": "b",
+        "of_held_out": False,
     }
     assert explain._rejected(row) == "a.py is out: near copy of b (12), which stands for it (Jaccard 0.93)"
+    said = explain._rejected(row | {"of_held_out": True})
+    assert said == "a.py is out: near copy of b (12), which is held out for the evaluation (Jaccard 0.93)"
 
 
 @pytest.mark.run

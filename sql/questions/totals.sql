@@ -12,6 +12,7 @@ SELECT
     (SELECT count(*) FROM rejected WHERE reason = 'contaminated') AS contaminated,
     (SELECT count(*) FROM held_out) AS held_out,
     (SELECT count(*) FROM near_duplicates WHERE doc_id <> stands_for) AS near_copies,
+    (SELECT count(*) FROM near_duplicates WHERE stands_for IN (SELECT doc_id FROM held_out)) AS near_copies_of_held_out,
     (SELECT count(*) FROM distinct_or_all) AS documents,
     (SELECT sum(n_tokens) FROM distinct_or_all)::BIGINT AS tokens,
     (SELECT count(*) FROM centroids) AS clusters,

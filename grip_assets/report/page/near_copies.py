@@ -14,16 +14,23 @@ COLUMNS = [
 
 def blocks(context: Context) -> list[Block]:
     """One sentence and a table; nothing if no near copies are left out."""
-    rows = context.ask("questions/near_copies").to_dicts() if "near_duplicates" in context.views else []
-    if not rows:
+    if "near_duplicates" not in context.views:
         return []
-    version = context.ask("report/run").filter(asset="near_duplicates")["version"][0]
-    metrics = context.store.manifest("near_duplicates", version)["metrics"]
+    found = context.ask("report/run").filter(asset="near_duplicates")["version"]
+    metrics = context.store.manifest("near_duplicates", found[0])["metrics"] if len(found) else {}
+    if not metrics.get("near_copies"):
+        return []
+    of_held_out = metrics.get("near_copies_of_held_out", 0)
     words = say(
-        "{copies} near copies with {tokens} tokens are left out. {standing} documents stand for them. The search {finds}.",
+        "{copies} near copies with {tokens} tokens are left out. {standing} documents stand for them.{leaks} The search"
+        " {finds}.",
         copies=f"{metrics['near_copies']:,}",
         tokens=f"{metrics['tokens_left_out']:,}",
         standing=f"{metrics['documents_with_copies']:,}",
+        leaks=f" {of_held_out:,} are near copies of held-out documents." if of_held_out else "",
         finds=metrics["finds"],
     )
-    return [words, Table("Documents that stand for the most near copies", COLUMNS, rows, folded=True)]
+    rows = context.ask("questions/near_copies").to_dicts()
+    return (
+        [words, Table("Documents that stand for the most near copies", COLUMNS, rows, folded=True)] if rows else [words]
+    )

@@ -93,7 +93,8 @@ def _rejected(row: dict[str, Any]) -> str:
     kept = f"\n  {row['stands_for_source']} ({row['stands_for']}) is kept instead" if row["stands_for"] else ""
     if row["reason"] == "near copy":
         by = f"{row['stands_for_source']} ({row['stands_for']})"
-        return f"{row['source']} is out: near copy of {by}, which stands for it ({row['detail']})"
+        what = "which is held out for the evaluation" if row["of_held_out"] else "which stands for it"
+        return f"{row['source']} is out: near copy of {by}, {what} ({row['detail']})"
     how = "set aside" if row["reason"] == "held out" else "rejected"
     return f"{row['source']} is out: {how} before anything was computed ({row['reason']}: {row['detail']}){kept}"
 

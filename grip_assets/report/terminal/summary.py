@@ -117,7 +117,7 @@ def _totals(t: dict[str, Any], copies: list[dict[str, Any]]) -> list[str]:
         f"in        {title}{t['read']:,} documents read{sampled}; {t['rejected']:,} rejected ({t['duplicates']:,} duplicates,"
         f" {t['contaminated']:,} contaminated); {t['held_out']:,} held out;"
         f" {t['documents']:,} documents with {t['tokens']:,} tokens",
-        *_near_copies(t["near_copies"], copies),
+        *_near_copies(t["near_copies"], t["near_copies_of_held_out"], copies),
         f"clusters  {t['clusters']:,}, {probed_with(t['probe_documents'])}{_embedded(t)}",
         f"probe     {how_sure(t['draw_to_draw'], t['with_unigram']) if t['drops_measured'] else 'not used'}",
         f"budget    {t['budget']:,} {t['unit']}{_background(t)}",
@@ -126,15 +126,19 @@ def _totals(t: dict[str, Any], copies: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _near_copies(n: int, families: list[dict[str, Any]]) -> list[str]:
+def _near_copies(n: int, of_held_out: int, families: list[dict[str, Any]]) -> list[str]:
     """The number of near copies that are left out, and an example. ``families``: rows of questions/near_copies."""
     if not n:
         return []
-    most = families[0]
-    return [
-        f"copies    {n:,} near copies are left out; {visible(most['source'])} stands for {most['near_copies']:,} of them,"
+    leaks = f", {of_held_out:,} of them near copies of held-out documents" if of_held_out else ""
+    most = families[0] if families else None
+    example = (
+        f"; {visible(most['source'])} stands for {most['near_copies']:,} of them,"
         f" such as {visible(most['example'])} (Jaccard {most['least']:.2f})"
-    ]
+        if most
+        else ""
+    )
+    return [f"copies    {n:,} near copies are left out{leaks}{example}"]
 
 
 def _background(t: dict[str, Any]) -> str:

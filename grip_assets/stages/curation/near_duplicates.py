@@ -6,6 +6,9 @@
 3. Documents that share a band with another are read once more, for their sets of shingles, which are kept in a file.
 4. Documents are taken in the order of the rule in force. Which of them stand: method/near_copies.py.
 
+Held-out documents take part in the search, and stand before all others. So a document of the pool that is a near copy
+of one is left out, and no model is trained on what it is evaluated on.
+
 The table ``distinct_documents`` has the rest of the corpus. Stages that come after this one read it where they ask for
 ``corpus`` (``Stage.narrows``). Parts of the corpus without near copies are the same files, by hard links.
 """
@@ -13,12 +16,13 @@ The table ``distinct_documents`` has the rest of the corpus. Stages that come af
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -32,7 +36,7 @@ from grip_assets.method.banding import Bands, choose_bands
 from grip_assets.runtime.executors import ToDo
 from grip_assets.runtime.progress import Progress, worked
 from grip_assets.runtime.threads import each
-from grip_assets.settings import NearDuplicates, digest
+from grip_assets.settings import Corpus, NearDuplicates, digest
 from grip_assets.stages.curation.corpus import TABLES as OF_THE_CORPUS
 from grip_assets.stages.curation.partition import column_values
 from grip_assets.store.artifacts import parquet_files
@@ -90,6 +94,13 @@ class SignDocuments:
         )
 
 
+class Searched(NamedTuple):
+    """A table of documents that takes part in the search. ``documents``: doc_id, n_bytes and n_tokens of its rows."""
+
+    files: str
+    documents: pl.DataFrame
+
+
 def bands_of(settings: NearDuplicates) -> Bands:
     """The bands in force. GripError if ``bands`` does not divide ``permutations``."""
     if settings.bands is None:
@@ -116,23 +127,35 @@ def compute(work: Work) -> Result:
     settings = NearDuplicates.of(work.settings)
     bands = bands_of(settings)
     work.log(recall_in_words(settings))
-    corpus = work.files("corpus")
-    documents = _documents(corpus, ["doc_id", "n_bytes", "n_tokens"])
-    placed = _signed(work, settings, documents["doc_id"])
+    corpus, *held_out = searched = _searched(work)
+    documents, n = corpus.documents, len(corpus.documents)
+    signed = [_signed(work, settings, table) for table in searched]
     order = order_of(work, settings, documents)
+    for table in held_out:
+        order = _after(table.documents["doc_id"], order)
     with work.store.scratch() as scratch:
-        shared = _shared(placed, bands, order.place_N, scratch)
-        found = _standing(work, settings, documents["n_bytes"].to_numpy(), order, shared, scratch)
-    n_copies = np.bincount(found.by_N, minlength=len(documents)) - 1
-    out_N = found.by_N != np.arange(len(documents))
-    named = _write(work, documents["doc_id"], found)
-    _write_distinct(work, corpus, ~out_N)
+        shared = _shared(signed, bands, order.place_N, scratch)
+        found = _standing(work, settings, searched, order, shared, scratch)
+    by_N = found.by_N[:n]
+    out_N, like_held_out_N = by_N != np.arange(n), by_N >= n
+    if out_N.all():
+        raise GripError(
+            "Every document of the pool is a near copy of a held-out one, so nothing is left to select from. Check the"
+            " pool for copies, or set settings/near_duplicates.threshold to 0."
+        )
+    n_copies = np.bincount(by_N, minlength=n)[:n] - 1
+    names = pl.concat([table.documents["doc_id"] for table in searched])
+    named = _write(work, names, by_N, found.similarity_N)
+    _write_distinct(work, corpus.files, ~out_N)
     tokens_N = documents["n_tokens"].to_numpy()
+    if like_held_out_N.any():
+        work.log(f"{like_held_out_N.sum():,} documents are near copies of held-out ones, and are left out")
     metrics = {
-        "documents_signed_now": placed.new,
+        "documents_signed_now": sum(of.new for of in signed),
         "documents_compared": len(shared.candidates),
         "pairs_compared": found.compared,
         "near_copies": int(out_N.sum()),
+        **({"near_copies_of_held_out": int(like_held_out_N.sum())} if held_out else {}),
         "documents_with_copies": int((n_copies > 0).sum()),
         "most_copies_of_one": int(n_copies.max()),
         "documents": int((~out_N).sum()),
@@ -146,6 +169,23 @@ def compute(work: Work) -> Result:
     return Result(metrics, named)
 
 
+def holds_out(settings: Settings) -> bool:
+    """Whether there may be held-out documents to compare with."""
+    return "corpus" in settings and Corpus.of(settings).held_out > 0
+
+
+def facts(settings: Settings, root: Path) -> dict[str, Any]:
+    """That held-out documents are compared with. Without them, the recipe is what it was before they were."""
+    return {"held_out": "compared"} if holds_out(settings) else {}
+
+
+def _searched(work: Work) -> list[Searched]:
+    """The corpus, and the held-out documents if there are any."""
+    tables = ["corpus", "held_out"] if holds_out(work.settings) else ["corpus"]
+    found = [Searched(work.files(t), _documents(work.files(t), ["doc_id", "n_bytes", "n_tokens"])) for t in tables]
+    return [table for table in found if len(table.documents)]
+
+
 def _documents(corpus: str, columns: list[str]) -> pl.DataFrame:
     return pl.concat([pl.read_parquet(part, columns=columns, glob=False) for part in parts(corpus)])
 
@@ -157,20 +197,20 @@ class Signed(NamedTuple):
     new: int
 
 
-def _signed(work: Work, settings: NearDuplicates, names: pl.Series) -> Signed:
+def _signed(work: Work, settings: NearDuplicates, table: Searched) -> Signed:
     from grip_assets.method.shingles import MADE_BY  # numba: not needed to load the definitions
 
-    corpus, how = work.files("corpus"), (settings.unit, settings.shingle, settings.permutations, settings.seed)
+    how = (settings.unit, settings.shingle, settings.permutations, settings.seed)
     new = 0
 
     def to_sign(missing: pl.Series) -> ToDo:
         nonlocal new
         new = len(missing)
-        there = ranges_of(corpus, missing, AT_ONCE, BYTES_AT_ONCE)
-        return ToDo(SignDocuments(corpus, *how), there, "signatures", new, "documents", 16 * BYTES_AT_ONCE)
+        there = ranges_of(table.files, missing, AT_ONCE, BYTES_AT_ONCE)
+        return ToDo(SignDocuments(table.files, *how), there, "signatures", new, "documents", 16 * BYTES_AT_ONCE)
 
     shards = Shards(work.store, stage.name, digest([SIGNATURES, MADE_BY, *how]))
-    return Signed(shards.ready(names, to_sign, work.executor, work.log), new)
+    return Signed(shards.ready(table.documents["doc_id"], to_sign, work.executor, work.log), new)
 
 
 class Order(NamedTuple):
@@ -192,6 +232,16 @@ def order_of(work: Work, settings: NearDuplicates, documents: pl.DataFrame) -> O
     place_N = np.empty(len(documents), np.int64)
     place_N[by["row"].to_numpy()] = np.arange(len(documents))
     return Order(place_N, always_N)
+
+
+def _after(held_out: pl.Series, order: Order) -> Order:
+    """The order with held-out documents before all others, by their ids. Their rows come after those of the corpus."""
+    place_H = held_out.rank("ordinal").to_numpy().astype(np.int64) - 1
+    always_H = np.ones(len(held_out), bool)
+    return Order(
+        np.append(order.place_N + len(held_out), place_H),
+        np.append(order.always_N, always_H),
+    )
 
 
 def _always(corpus: str, n: int) -> np.ndarray:
@@ -233,22 +283,29 @@ class Shared(NamedTuple):
     bucket_start_C: np.ndarray
 
 
-def _shared(signed: Signed, bands: Bands, place_N: np.ndarray, scratch: Path) -> Shared:
-    from grip_assets.method.near_copies import buckets  # numba: not needed to load the definitions
-
-    folder = scratch / "bands"
+def _shared(signed: Sequence[Signed], bands: Bands, place_N: np.ndarray, scratch: Path) -> Shared:
+    folder, first = scratch / "bands", 0
     folder.mkdir()
     with TableWriter(folder / "bands.parquet", BANDS) as writer:
-        for start in range(0, len(place_N), BLOCK):
-            rows = signed.at.read(start, start + BLOCK, ["signature", "n_shingles"])
-            some_B = rows["n_shingles"].to_numpy() > 0  # documents without a word are near copies of nothing
-            bucket_Bb = buckets(matrix(rows["signature"])[some_B], bands)
-            place_B = place_N[start : start + BLOCK][some_B].astype(np.uint32)
-            writer.write(pa.table({"bucket": bucket_Bb.reshape(-1), "place": np.repeat(place_B, bands.n)}))
+        for of in signed:
+            end = first + len(of.at.at)
+            _write_bands(writer, of.at, bands, place_N[first:end])
+            first = end
     found = query_on_disk("stages/near_buckets", {"bands": parquet_files(folder)}, scratch)
     shutil.rmtree(folder)
-    candidates, first = np.unique(found["place"].to_numpy(), return_index=True)
-    return Shared(candidates.astype(np.int64), found["bucket"].to_numpy(), np.append(first, len(found)))
+    candidates, first_C = np.unique(found["place"].to_numpy(), return_index=True)
+    return Shared(candidates.astype(np.int64), found["bucket"].to_numpy(), np.append(first_C, len(found)))
+
+
+def _write_bands(writer: TableWriter, placed: Placed, bands: Bands, place_N: np.ndarray) -> None:
+    from grip_assets.method.near_copies import buckets  # numba: not needed to load the definitions
+
+    for start in range(0, len(place_N), BLOCK):
+        rows = placed.read(start, start + BLOCK, ["signature", "n_shingles"])
+        some_B = rows["n_shingles"].to_numpy() > 0  # documents without a word are near copies of nothing
+        bucket_Bb = buckets(matrix(rows["signature"])[some_B], bands)
+        place_B = place_N[start : start + BLOCK][some_B].astype(np.uint32)
+        writer.write(pa.table({"bucket": bucket_Bb.reshape(-1), "place": np.repeat(place_B, bands.n)}))
 
 
 class Found(NamedTuple):
@@ -260,17 +317,18 @@ class Found(NamedTuple):
 
 
 def _standing(
-    work: Work, settings: NearDuplicates, bytes_N: np.ndarray, order: Order, shared: Shared, scratch: Path
+    work: Work, settings: NearDuplicates, searched: Sequence[Searched], order: Order, shared: Shared, scratch: Path
 ) -> Found:
     from grip_assets.method.near_copies import stand  # numba: not needed to load the definitions
 
-    by_N, similarity_N = np.arange(len(bytes_N)), np.ones(len(bytes_N))
+    n = len(order.place_N)
+    by_N, similarity_N = np.arange(n), np.ones(n)
     if not len(shared.candidates):
         return Found(by_N, similarity_N, 0)
-    row_N = np.empty(len(bytes_N), np.int64)
-    row_N[order.place_N] = np.arange(len(bytes_N))
+    row_N = np.empty(n, np.int64)
+    row_N[order.place_N] = np.arange(n)
     row_C = row_N[shared.candidates]
-    file, start_C = _write_sets(work, settings, bytes_N, row_C, scratch)
+    file, start_C = _write_sets(work, settings, searched, row_C, scratch)
     sets = np.memmap(file, np.uint64, "r").view(np.ndarray)
     always_C = order.always_N[row_C]
     found = stand(sets, start_C, shared.bucket_R, shared.bucket_start_C, settings.threshold, always_C)
@@ -280,49 +338,54 @@ def _standing(
 
 
 def _write_sets(
-    work: Work, settings: NearDuplicates, bytes_N: np.ndarray, row_C: np.ndarray, scratch: Path
+    work: Work, settings: NearDuplicates, searched: Sequence[Searched], row_C: np.ndarray, scratch: Path
 ) -> tuple[Path, np.ndarray]:
-    """Write the sets of shingles of the candidates into a file, in the order of the corpus, as they are streamed.
+    """Write the sets of shingles of the candidates into a file, in the order of their rows, as they are streamed.
 
     Returns the file, and the (C, 2) places at which the set of each candidate begins and ends.
     """
     from grip_assets.method import shingles  # numba: not needed to load the definitions
 
-    how, corpus = shingles.shingling(settings.unit, settings.shingle, settings.seed), work.files("corpus")
+    how = shingles.shingling(settings.unit, settings.shingle, settings.seed)
 
-    def sets_of(rows: RowRange) -> list[np.ndarray]:
-        found, end_B = shingles.shingles(*utf8(read_range(corpus, ["text"], rows)["text"]), how)
+    def sets_of(table: Searched, rows: RowRange) -> list[np.ndarray]:
+        found, end_B = shingles.shingles(*utf8(read_range(table.files, ["text"], rows)["text"]), how)
         return [np.unique(found[start:end]) for start, end in pairwise(end_B)]
 
-    chosen_N = np.zeros(len(bytes_N), bool)
-    chosen_N[row_C] = True
     sizes: list[np.ndarray] = []
-    file = scratch / "sets"
+    file, first = scratch / "sets", 0
     progress = Progress("shingles of possible copies", len(row_C), "documents", work.log)
     with file.open("wb") as out:
-        there = ranges(bytes_N, AT_ONCE, BYTES_AT_ONCE, chosen_N)
-        for sets in each(sets_of, there, bytes_each=16 * BYTES_AT_ONCE):
-            out.writelines(of.data for of in sets)
-            sizes.append(np.array([len(of) for of in sets]))
-            progress.advance(len(sets))
+        for table in searched:
+            bytes_N = table.documents["n_bytes"].to_numpy()
+            chosen_N = np.isin(np.arange(first, first + len(bytes_N)), row_C)
+            there = ranges(bytes_N, AT_ONCE, BYTES_AT_ONCE, chosen_N)
+            for sets in each(partial(sets_of, table), there, bytes_each=16 * BYTES_AT_ONCE):
+                out.writelines(of.data for of in sets)
+                sizes.append(np.array([len(of) for of in sets]))
+                progress.advance(len(sets))
+            first += len(bytes_N)
     progress.finish()
     end_C = np.cumsum(np.concatenate(sizes))
-    in_order = np.argsort(np.argsort(row_C))  # the number of each candidate in the order of the corpus
+    in_order = np.argsort(np.argsort(row_C))  # the number of each candidate in the order of the rows
     return file, np.stack([end_C - np.concatenate(sizes), end_C], axis=1)[in_order]
 
 
-def _write(work: Work, names: pl.Series, found: Found) -> str:
-    """Write the table ``near_duplicates``. Returns a hash of the documents that are left out."""
+def _write(work: Work, names: pl.Series, by_N: np.ndarray, similarity_N: np.ndarray) -> str:
+    """Write the table ``near_duplicates``. Returns a hash of the documents that are left out.
+
+    ``names``: of the corpus, then of what is held out.
+    """
     hashed = hashlib.sha256()
 
     def rows() -> Iterator[pa.Table]:
-        for start in range(0, len(names), BLOCK):
-            by_B = found.by_N[start : start + BLOCK]
+        for start in range(0, len(by_N), BLOCK):
+            by_B = by_N[start : start + BLOCK]
             block = pl.DataFrame(
                 {
-                    "doc_id": names[start : start + BLOCK],
+                    "doc_id": names[start : start + len(by_B)],
                     "stands_for": names.gather(by_B),
-                    "similarity": found.similarity_N[start : start + BLOCK],
+                    "similarity": similarity_N[start : start + len(by_B)],
                 }
             )
             hashed.update(repr(block.filter(pl.col("doc_id") != pl.col("stands_for")).rows()).encode())
@@ -369,9 +432,9 @@ TABLES = (
             Column(
                 "stands_for",
                 pl.String,
-                "The document that stands for it: itself, or the one of which it is a near copy. Only documents that"
-                " stand for themselves are read by what follows.",
-                ("corpus.text",),
+                "The document that stands for it: itself, or the one of which it is a near copy, which may be held out."
+                " Only documents that stand for themselves are read by what follows.",
+                ("corpus.text", "held_out.text"),
             ),
             Column(
                 "similarity",
@@ -391,7 +454,7 @@ TABLES = (
 )
 CHECKS = (
     Check("every_document", True, "Every document of the corpus has one row."),
-    Check("stand_for_themselves", True, "A document that stands for another one stands for itself."),
+    Check("stand_for_themselves", True, "A document that stands for another one stands for itself, or is held out."),
     Check("similar_enough", True, "A near copy has at least the threshold's similarity with what stands for it."),
     Check("nothing_lost", True, "Documents of the corpus = documents that go on + near copies."),
     Check("few_left_out", False, "At most half of the documents are near copies. More: the threshold may be too low."),
@@ -412,5 +475,6 @@ stage = Stage(
     expensive=True,
     unused=not_asked_for,
     narrows=("corpus", "distinct_documents"),
+    facts=facts,
     otherwise="the pool changed",
 )
