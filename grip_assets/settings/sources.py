@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from grip_assets.errors import UsageMistake
 from grip_assets.settings.fields import size
@@ -24,8 +24,9 @@ class PoolSource(BaseModel):
     """One source of a pool.
 
     ``role``: select, to be curated to a budget; or keep, the fixed background, whose documents are all in the subset
-    and in no budget. ``cap``: most tokens of a source that is kept; its documents are then drawn by a hash. ``keep``:
-    columns that the export should have. The others are fields of settings/corpus.
+    and in no budget. ``weight``: of a source to select from; its share of the budget is multiplied by it. ``cap``: most
+    tokens of a source that is kept; its documents are then drawn by a hash. ``keep``: columns that the export should
+    have. The others are fields of settings/corpus.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,6 +34,7 @@ class PoolSource(BaseModel):
     name: str
     path: str
     role: Literal["select", "keep"] = "select"
+    weight: float = Field(1.0, gt=0, allow_inf_nan=False)
     cap: int | None = Field(None, gt=0)
     format: str | None = None
     text_field: str | None = None
@@ -56,9 +58,15 @@ class PoolSource(BaseModel):
             raise ValueError(f"the name of a source is of letters, digits, '-', '_' and '.', and '{value}' is not")
         return value
 
+    @model_serializer(mode="wrap")
+    def as_before(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a weight of 1: pools that were read before sources had weights keep their recipes."""
+        values: dict[str, Any] = serialize(self)
+        return {name: value for name, value in values.items() if name != "weight" or value != 1}
+
 
 def consistent(sources: Iterable[PoolSource], path: str | None) -> None:
-    """ValueError if two sources share a name, if none is to be selected from, or if a cap has no effect."""
+    """ValueError if two sources share a name, if none is to be selected from, or if a cap or weight has no effect."""
     found = list(sources)
     names = [source.name for source in found]
     if found and path:
@@ -70,8 +78,13 @@ def consistent(sources: Iterable[PoolSource], path: str | None) -> None:
     for source in found:
         if source.cap is not None and source.role == "select":
             raise ValueError(
-                f"the source '{source.name}' has a cap and the role select. A cap is for the role keep. What is taken"
-                " of others follows budgets: clustering.method=column, clustering.column=pool and budget.base=given"
+                f"the source '{source.name}' has a cap and the role select. A cap is for the role keep. Give it a"
+                " weight, or budgets by source: clustering.method=column, clustering.column=pool and budget.base=given"
+            )
+        if source.weight != 1 and source.role == "keep":
+            raise ValueError(
+                f"the source '{source.name}' has a weight and the role keep. All of it is in the subset, so no budget"
+                " has a share of it. A cap takes a part of it"
             )
 
 

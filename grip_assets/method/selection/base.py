@@ -28,7 +28,7 @@ class Documents:
     """N documents, cluster after cluster.
 
     ``size_K``: number of documents of each cluster. ``unit``: unit of the budgets, tokens or documents. Documents
-    longer than ``max_tokens`` are not taken.
+    longer than ``max_tokens`` are not taken. ``weight_N``: weights of their sources; None if all are 1.
     """
 
     ids: pl.Series
@@ -36,6 +36,7 @@ class Documents:
     size_K: np.ndarray
     unit: str = "tokens"
     max_tokens: int | None = None
+    weight_N: np.ndarray | None = None
 
     @cached_property
     def cost_N(self) -> np.ndarray:

@@ -20,19 +20,22 @@ from grip_assets.method.selection.base import (
     take_equally,
     take_from_pool,
 )
-from grip_assets.method.selection.draw import draw_one
+from grip_assets.method.selection.draw import draw_one, keys
 
 DEDUPLICATED = 0.75  # share of the tokens that D4's first step, SemDeDup, keeps: R_dedup in the paper
 ROWS = 1024  # rows and columns of a block of cosines
 
 
 def random(documents: Documents, budgets: Budgets, features: Features, settings: Parameters) -> Selected:
-    """Uniform from the whole pool.
+    """Uniform from the whole pool, or by the weights of sources.
 
     Drawing cluster by cluster (profile ``proportional``) never takes a document longer than its cluster's budget
     [A17b], so that is a poor baseline.
     """
-    return take_from_pool(documents, budgets, documents.uniform(settings.seed))
+    key_N = documents.uniform(settings.seed)
+    if documents.weight_N is not None:
+        key_N = keys(key_N, documents.weight_N)
+    return take_from_pool(documents, budgets, key_N)
 
 
 def by_cluster(documents: Documents, budgets: Budgets, features: Features, settings: Parameters) -> Selected:

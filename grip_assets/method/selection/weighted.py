@@ -10,8 +10,13 @@ from grip_assets.method.selection.base import Budgets, Documents, Features, Para
 
 
 def select(documents: Documents, budgets: Budgets, features: Features, settings: Parameters) -> Selected:
-    """``settings.weight`` gives P(x) inside the cluster: ∝ ρ(x)⁻¹ (ℓ(x)/ℓ_avg)^β, the length term alone, or uniform."""
+    """``settings.weight`` gives P(x) inside the cluster: ∝ ρ(x)⁻¹ (ℓ(x)/ℓ_avg)^β, the length term alone, or uniform.
+
+    Weights of sources multiply it.
+    """
     length_N, weight_N = weights(documents, features, settings)
+    if documents.weight_N is not None:
+        weight_N = weight_N * documents.weight_N
     key_N = draw.keys(documents.uniform(settings.seed), weight_N)
     return replace(take_in_clusters(documents, budgets, key_N), length_weight_N=length_N, selection_weight_N=weight_N)
 

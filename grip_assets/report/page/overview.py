@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from grip_assets.report import attention
-from grip_assets.report.page import near_copies
+from grip_assets.report.page import near_copies, sources
 from grip_assets.report.page.context import Context
 from grip_assets.report.page.parts import Block, Section, Special, say
 from grip_assets.report.terminal.summary import probed_with
@@ -52,7 +52,7 @@ def section(context: Context) -> Section:
             bottom_subset=f"{bottom['subset_share']:.1%}",
         ),
     ]
-    return Section("overview", "What this run did", [*blocks, *near_copies.blocks(context)])
+    return Section("overview", "What this run did", [*blocks, *sources.blocks(context), *near_copies.blocks(context)])
 
 
 def _left_out(t: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import duckdb
 from grip_assets.engine.in_force import Run
 from grip_assets.report import attention
 from grip_assets.report.page.inert import visible
-from grip_assets.report.terminal import attribution, mixing
+from grip_assets.report.terminal import attribution, mixing, sources
 from grip_assets.report.terminal.next_steps import next_steps
 from grip_assets.stages.curation.adaptation_deltas import how_sure
 from grip_assets.store import attributed, cluster_names, learned_mixture
@@ -42,6 +42,7 @@ def summary(root: Path, run: Run) -> str:
     with connect(root) as connection:
         totals = connection.sql(sql_text("questions/totals")).pl().to_dicts()[0]
         copies = connection.sql(sql_text("questions/near_copies")).pl().to_dicts()
+        by_source = connection.sql(sql_text("questions/by_source")).pl().to_dicts()
         shares = connection.sql(sql_text("questions/share_by_cluster")).pl().to_dicts()
         names = cluster_names.in_force(connection, root)
         described = names.described(connection)
@@ -55,7 +56,7 @@ def summary(root: Path, run: Run) -> str:
     return "\n".join(
         [
             "",
-            *_totals(totals, copies),
+            *_totals(totals, copies, by_source),
             "",
             f"Clusters that gained most of the {totals['unit']}, in points of their share:",
             *_clusters(grew, width, names, described),
@@ -110,13 +111,14 @@ def as_data(root: Path, run: Run) -> dict[str, Any]:
     return {**made, "mixture": learned, "attribution": scored}
 
 
-def _totals(t: dict[str, Any], copies: list[dict[str, Any]]) -> list[str]:
+def _totals(t: dict[str, Any], copies: list[dict[str, Any]], by_source: list[dict[str, Any]]) -> list[str]:
     sampled = f" (a sample of {t['listed']:,})" if t["listed"] > t["read"] else ""
     title = f"{t['title']}: " if t["title"] else ""
     return [
         f"in        {title}{t['read']:,} documents read{sampled}; {t['rejected']:,} rejected ({t['duplicates']:,} duplicates,"
         f" {t['contaminated']:,} contaminated); {t['held_out']:,} held out;"
         f" {t['documents']:,} documents with {t['tokens']:,} tokens",
+        *sources.found(by_source),
         *_near_copies(t["near_copies"], t["near_copies_of_held_out"], copies),
         f"clusters  {t['clusters']:,}, {probed_with(t['probe_documents'])}{_embedded(t)}",
         f"probe     {how_sure(t['draw_to_draw'], t['with_unigram']) if t['drops_measured'] else 'not used'}",

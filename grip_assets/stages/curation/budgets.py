@@ -1,7 +1,7 @@
 """budgets: how much of each cluster goes into the subset [G4, G6, G7, A3, A17].
 
-Base budgets are in method/budget/registry.py, replay is in sql/equations/budgets.sql, caps and rounding are in
-method/budget/allocation.py.
+Base budgets are in method/budget/registry.py, the weights of sources that multiply them in source_weights.py. Replay is
+in sql/equations/budgets.sql, caps and rounding are in method/budget/allocation.py.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,9 +17,10 @@ from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.attribution.objective import Aim
 from grip_assets.method.budget.allocation import allocate, capacities, resolve_total
-from grip_assets.method.budget.base import Domains
+from grip_assets.method.budget.base import Domains, normalised
 from grip_assets.method.budget.registry import base_shares
 from grip_assets.settings import Adaptation, Budget
+from grip_assets.stages.curation import source_weights
 from grip_assets.stages.curation.aims import aim_of
 from grip_assets.stages.curation.needed import no_grasp_budget, no_mixture
 from grip_assets.stages.curation.weights_file import content_of, read_weights
@@ -33,8 +34,8 @@ LEFT_OUT = {"mixture": no_mixture, "attribution": no_grasp_budget}  # ``Stage.le
 def budgets_under(tables: Mapping[str, pl.DataFrame], settings: Budget, delta: str) -> pl.DataFrame:
     """The table ``budgets`` under ``settings``: budgets as real numbers and as whole numbers, one row per cluster.
 
-    ``tables``: those in ``MEASURED``; of learned budgets only those that these settings need. ``delta``:
-    settings/adaptation.delta.
+    ``tables``: those in ``MEASURED``; of learned budgets only those that these settings need; and ``source_weights``,
+    if sources have weights. ``delta``: settings/adaptation.delta.
     GripError if the settings need a table that was not measured.
     """
     _must_be_measured(tables, settings)
@@ -43,7 +44,10 @@ def budgets_under(tables: Mapping[str, pl.DataFrame], settings: Budget, delta: s
     total = resolve_total(settings.total, int(sizes.sum()))
     parameters = settings.effective().model_dump() | {"total": total, "delta": delta}
     domains = _domains(tables, settings, sizes, total, lambda name: query(name, tables, **parameters))
-    shares = pl.DataFrame({"cluster_id": domains.ids_K, "share": base_shares(settings.base, domains)})
+    share_K = base_shares(settings.base, domains)
+    if "source_weights" in tables:
+        share_K = normalised(share_K * _weights_of_sources(tables["source_weights"], domains.ids_K))
+    shares = pl.DataFrame({"cluster_id": domains.ids_K, "share": share_K})
     real = query("equations/budgets", {**tables, "shares": shares}, **parameters)
     capacity = capacities(sizes, total, settings.overflow, settings.max_repeats)
     allocated = allocate(real["utility"].to_numpy(), capacity, total, settings.overflow)
@@ -79,6 +83,12 @@ def _domains(
         *(_aim(tables) if settings.base == "grasp" else (None, None)),
         _most(settings) * sizes / total,
     )
+
+
+def _weights_of_sources(found: pl.DataFrame, ids_K: np.ndarray) -> np.ndarray:
+    """The mean weight of each cluster; 1 for a cluster that is all background."""
+    rows = pl.DataFrame({"cluster_id": ids_K}).join(found, on="cluster_id", how="left", maintain_order="left")
+    return rows["weight"].fill_null(1.0).to_numpy()
 
 
 def _most(settings: Budget) -> int:
@@ -143,21 +153,25 @@ def _must_be_measured(tables: Mapping[str, pl.DataFrame], settings: Budget) -> N
 
 
 def measured(work: Work) -> dict[str, pl.DataFrame]:
-    """The tables in ``MEASURED`` that the settings in force need."""
-    return {table: work.frame(table) for table in MEASURED if work.owners[table] in work.inputs}
+    """The tables in ``MEASURED`` that the settings in force need, and the weights of sources."""
+    found = {table: work.frame(table) for table in MEASURED if work.owners[table] in work.inputs}
+    return found | source_weights.of_clusters(work.files("clusters"), work.settings)
 
 
 def measured_under(work: Work, settings: Settings) -> dict[str, pl.DataFrame]:
     """The tables in ``MEASURED`` under other budget settings. Tables that those settings need are made if missing."""
     versions = versions_under(settings, work)
     owner = {table: work.owners[table] for table in MEASURED if work.owners[table] in versions}
-    return {t: pl.read_parquet(work.store.parquet(name, versions[name], t)) for t, name in owner.items()}
+    found = {t: pl.read_parquet(work.store.parquet(name, versions[name], t)) for t, name in owner.items()}
+    clusters = work.store.parquet("clusters", versions["clusters"], "clusters")
+    return found | source_weights.of_clusters(clusters, settings)
 
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
-    """The content of the file of weights, if the budget uses one."""
+    """The content of the file of weights, if the budget uses one, and the weights of sources."""
     budget = Budget.of(settings)
-    return {"weights": content_of(budget)} if budget.base == "given" else {}
+    given = {"weights": content_of(budget)} if budget.base == "given" else {}
+    return given | source_weights.facts(settings)
 
 
 def compute(work: Work) -> dict[str, Any]:
@@ -199,7 +213,8 @@ TABLES = (
             Column(
                 "base_budget",
                 pl.Float64,
-                "Base budget. For base=neyman it is n_base ∝ (N_k σ_k)^τ exp(Q_k/T).",
+                "Base budget. For base=neyman it is n_base ∝ (N_k σ_k)^τ exp(Q_k/T). Times the mean weight of its"
+                " sources, if sources have weights.",
                 (
                     *("sigma_k.n_tokens", "sigma_k.n_docs", "sigma_k.sigma", "cluster_quality.quality"),
                     *("mixture.weight", "attribution_clusters.sketch", "attribution_aims.sketch"),
@@ -265,4 +280,5 @@ stage = Stage(
     reads={"budget": None, "adaptation": ("delta",)},
     left_out=LEFT_OUT,
     facts=facts,
+    otherwise="code, a file of weights, or the weight of a source changed",
 )

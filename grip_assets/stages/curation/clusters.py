@@ -20,13 +20,13 @@ import polars as pl
 import pyarrow as pa
 
 from grip_assets.engine.declarations import VECTOR16, VECTOR32, Check, Column, Table
-from grip_assets.engine.stage import Stage, Work
+from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.partition.base import LABELLED_BY, NO_LABEL, Assigned, Fitted
 from grip_assets.runtime import opened
 from grip_assets.runtime.executors import Executor
 from grip_assets.runtime.memory import need
-from grip_assets.settings import Clustering
+from grip_assets.settings import Clustering, Corpus
 from grip_assets.stages.curation.partition import column_values, with_vectors, write_values
 from grip_assets.store.artifacts import parquet_files
 from grip_assets.store.tables import (
@@ -205,7 +205,7 @@ def compute(work: Work) -> dict[str, Any]:
     cosine_N[table["row"].is_not_null().to_numpy()] = cosine_M
     table = table.with_columns(cosine=pl.Series(cosine_N).fill_nan(None))
     columns = ["doc_id", "cluster_id", "cosine", "confidence", "labelled_by", "generative_id", "n_tokens"]
-    work.draft.write("clusters", _with_roles(work, table.select(columns)))
+    work.draft.write("clusters", _with_sources(work, table.select(columns)))
     _write_centroids(work, table, found, centroids_KD)
     fit_metrics = work.store.manifest("partition", work.inputs["partition"])["metrics"]
     return {
@@ -221,12 +221,17 @@ def compute(work: Work) -> dict[str, Any]:
     }
 
 
-def _with_roles(work: Work, table: pl.DataFrame) -> pl.DataFrame:
-    """The table with the role of each document's source. The same table for a pool at one path."""
+def _with_sources(work: Work, table: pl.DataFrame) -> pl.DataFrame:
+    """The table with the source of each document and its role. The same table for a pool at one path."""
     corpus = pl.scan_parquet(work.files("corpus"))
     if "role" not in corpus.collect_schema().names():
         return table
-    return table.join(corpus.select("doc_id", "role").collect(), on="doc_id", how="left", maintain_order="left")
+    return table.join(corpus.select("doc_id", "role", "pool").collect(), on="doc_id", how="left", maintain_order="left")
+
+
+def facts(settings: Settings, root: Path) -> dict[str, Any]:
+    """That the table names sources, if the pool has any. For a pool at one path the recipe is what it was before."""
+    return {"sources": "named"} if "corpus" in settings and Corpus.of(settings).sources else {}
 
 
 def _moved(found: "Finished") -> dict[str, float]:
@@ -388,6 +393,13 @@ TABLES = (
                 ("corpus.role",),
                 added=True,
             ),
+            Column(
+                "pool",
+                pl.String,
+                "Name of its source in settings/corpus.sources. Null for a pool at one path.",
+                ("corpus.pool",),
+                added=True,
+            ),
         ),
     ),
     Table(
@@ -429,4 +441,5 @@ stage = Stage(
     checks=CHECKS,
     inputs=("corpus", "embeddings", "partition", "student"),
     reads={"clustering": ("min_cluster_docs",)},
+    facts=facts,
 )

@@ -31,6 +31,7 @@ from grip_assets.method.selection.draw import keys
 from grip_assets.method.selection.registry import SELECTIONS
 from grip_assets.runtime import threads
 from grip_assets.settings import Adaptation, Budget, Selection
+from grip_assets.stages.curation import source_weights
 from grip_assets.stages.curation.budgets import budgets_under
 from grip_assets.stages.curation.densities import with_densities
 from grip_assets.stages.curation.features import PoolFeatures, feature_facts, must_be_ready
@@ -124,7 +125,8 @@ def background_of(documents: pl.DataFrame) -> pl.Expr:
 def as_documents(documents: pl.DataFrame, budgets: pl.DataFrame, settings: Selection) -> Documents:
     """``documents``: doc_id and n_tokens, in the order of the table ``clusters``. ``budgets``: the table."""
     lengths_N, sizes_K = documents["n_tokens"].to_numpy(), budgets["n_docs"].to_numpy()
-    return Documents(documents["doc_id"], lengths_N, sizes_K, budgets["unit"][0], settings.max_tokens)
+    weight_N = documents[source_weights.COLUMN].to_numpy() if source_weights.COLUMN in documents.columns else None
+    return Documents(documents["doc_id"], lengths_N, sizes_K, budgets["unit"][0], settings.max_tokens, weight_N)
 
 
 def as_budgets(budgets: pl.DataFrame) -> Budgets:
@@ -213,7 +215,8 @@ def inside_clusters(diversity: pl.DataFrame) -> dict[str, float]:
 
 
 def compute(work: Work) -> dict[str, Any]:
-    settings, budgets, documents = Selection.of(work.settings), work.frame("budgets"), documents_of(work)
+    settings, budgets = Selection.of(work.settings), work.frame("budgets")
+    documents = source_weights.weighted(documents_of(work), work.settings)
     must_be_ready(SELECTIONS[settings.rule].features, work.settings)
     found = selected(budgets, documents, settings, PoolFeatures(work, documents))
     everything = documents.with_columns(
@@ -222,7 +225,9 @@ def compute(work: Work) -> dict[str, Any]:
         key=pl.Series(found.key_N),
         repeats=pl.Series(found.repeats_N),
         **_steps(found.steps),
-    ).select(COLUMNS + (STEPS if found.steps else []) + (["role"] if "role" in documents.columns else []))
+    )
+    of_sources = [name for name in ("role", source_weights.COLUMN) if name in documents.columns]
+    everything = everything.select(COLUMNS + (STEPS if found.steps else []) + of_sources)
     chosen, kept_N = everything.filter(pl.col("repeats") > 0), background(everything)
     if len(chosen) == kept_N.sum():
         raise _nothing_fits(budgets, everything, settings)
@@ -235,6 +240,8 @@ def compute(work: Work) -> dict[str, Any]:
     work.draft.write("diversity", compared)
     if short := _short(thresholds, budgets):
         work.log(short)
+    if source_weights.COLUMN in documents.columns and settings.rule not in source_weights.FOLLOWED_BY:
+        work.log(f"selection.rule={settings.rule} takes documents in its own order, and follows no weights of sources")
     if found.steps and as_budgets(budgets).max_repeats > 1:
         work.log("the greedy selection takes each document once, so budget.overflow=repeat repeats none")
     return {
@@ -353,8 +360,8 @@ def clusters_of(work: Work, documents: pl.DataFrame) -> Iterator[Cluster]:
 
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
-    """What the features of the rule depend on outside of the input tables."""
-    return feature_facts(SELECTIONS[Selection.of(settings).rule].features, settings)
+    """What the features of the rule depend on outside of the input tables, and the weights of sources."""
+    return feature_facts(SELECTIONS[Selection.of(settings).rule].features, settings) | source_weights.facts(settings)
 
 
 GREEDY = ("sketches.sketch", "attribution_aims.sketch", "clusters.n_tokens")
@@ -423,6 +430,13 @@ DRAWN = (
         pl.String,
         "Role of its source: select, or keep (taken once, beside the budgets). Null for a pool at one path.",
         ("clusters.role",),
+        added=True,
+    ),
+    Column(
+        "source_weight",
+        pl.Float64,
+        "Weight of its source, which is a factor of selection_weight. Null if no source has a weight.",
+        ("clusters.pool",),
         added=True,
     ),
 )
@@ -530,5 +544,6 @@ stage = Stage(
     left_out=dict.fromkeys(("sketches", "attribution"), no_greedy),
     reads={"selection": READS},
     facts=facts,
-    otherwise="code changed, or a feature of the selection: its target, its package, or how it is computed",
+    otherwise="code or the weight of a source changed, or a feature of the selection: its target, its package, or how"
+    " it is computed",
 )

@@ -16,6 +16,7 @@ from grip_assets.engine.make import missing_under
 from grip_assets.engine.stage import Stage, Work
 from grip_assets.method.statistics import Estimate, mean, rank_agreement, verdict
 from grip_assets.settings import Adaptation, Budget, Mixing
+from grip_assets.stages.curation import source_weights
 from grip_assets.stages.curation.budgets import budgets_under, measured_under
 from grip_assets.stages.curation.headers import no_header
 from grip_assets.stages.curation.needed import no_mixture
@@ -233,4 +234,5 @@ stage = Stage(
     unused=no_mixture,
     unused_by=("budget", "embedding"),
     left_out={"headers": no_header},
+    facts=lambda settings, root: source_weights.facts(settings),
 )

@@ -39,7 +39,7 @@ from grip_assets.stages.attribution import (
     reference_model,
     sketches,
 )
-from grip_assets.stages.curation import partition
+from grip_assets.stages.curation import partition, source_weights
 from grip_assets.stages.curation.budgets import measured_under
 from grip_assets.stages.curation.densities import densities_under
 from grip_assets.stages.curation.features import PoolFeatures, feature_facts, must_be_ready
@@ -197,6 +197,7 @@ def take(work: Work, s: Strategy, seeds: range) -> Taken:
     )
     if "densities" in s.needs:
         documents, versions["densities"] = densities_under(work, s.settings)
+    documents = source_weights.weighted(documents, s.settings)
     features = PoolFeatures(work, documents, versions)
     taken = Taken(versions)
     for seed in seeds:
@@ -268,7 +269,7 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
     learned |= {"attribution": _attribution_facts(chosen, root)} if not no_attributed_strategy(settings) else {}
     features = tuple(dict.fromkeys(name for s in chosen for name in s.features))
     profiles = {s.name: _counted(read_profile(s.name)) for s in chosen if s.name != IN_FORCE}
-    return {"profiles": profiles, **feature_facts(features, settings), **learned}
+    return {"profiles": profiles, **feature_facts(features, settings), **learned, **source_weights.facts(settings)}
 
 
 def _attribution_facts(chosen: Sequence[Strategy], root: Path) -> list[dict[str, Any]]:
