@@ -68,7 +68,12 @@ def reads(monkeypatch):
 
 
 def test_a_pool_of_five_sources(tmp_path, new_lab, models, reads):
+    from grip_assets.engine.in_force import Run
     from grip_assets.export import export
+    from grip_assets.report.page import sources as by_source
+    from grip_assets.report.page.context import Context
+    from grip_assets.report.terminal import summary
+    from grip_assets.store.query import sql_text
 
     sources = write_five(tmp_path / "pool")
     lab = new_lab(first=False)
@@ -104,6 +109,39 @@ def test_a_pool_of_five_sources(tmp_path, new_lab, models, reads):
         export(lab.data, tmp_path / name, format)
     exported = {json.loads(line)["doc_id"] for line in (tmp_path / "out.jsonl").read_text().splitlines()}
     assert exported == set(subset["doc_id"]) == set(pl.read_parquet(tmp_path / "out.parquet")["doc_id"])
+
+    came = {r["source"]: r for r in lab.sql(sql_text("questions/by_source")).to_dicts()}
+    assert {name: (r["n_read"], r["n_rejected"], r["near_copies"], r["reasons"]) for name, r in came.items() if name != "code"} == {
+        "background": (14, 0, 0, ""), "lines": (23, 3, 1, "2 duplicate, 1 bad json"),
+        "warc": (16, 1, 0, "1 unknown kind"), "wet": (16, 1, 0, "1 duplicate"),
+    }  # fmt: skip
+    assert sum(r["n_read"] for r in came.values()) == intake["read"]
+    assert sum(r["tokens_selected"] for r in came.values()) == subset["n_tokens"].sum()
+    told = summary.summary(lab.data, Run("", [], []))
+    assert "  lines: 23 read; 3 rejected (2 duplicate, 1 bad json); 1 near copies; 19 documents with " in told
+    with Context(lab.data) as context:
+        (table,) = by_source.blocks(context)
+    assert [row["source"] for row in table.rows] == list(came)
+
+    # models of the evaluation are trained on the background and on what a strategy selects
+    lab.make("strategies", evaluation={"strategies": ["random"], "seeds": 1})
+    trained_on = lab.sql("SELECT doc_id, repeats FROM strategies")
+    assert background < set(trained_on["doc_id"]) and set(trained_on["repeats"]) == {1}
+
+    # budgets by source, with a weight
+    heavy = [source | ({"weight": 3} if source["name"] == "wet" else {}) for source in sources]
+    lab.make(
+        "corpus", "near_duplicates", "embeddings", "partition", "student", "clusters", "sigma_k", "budgets",
+        corpus={"sources": heavy}, clustering={"method": "column", "column": "pool", "min_cluster_docs": 5},
+        budget={"base": "proportional", "replay": "none", "total": 0.1},
+    )  # fmt: skip
+    shares = lab.sql(
+        "SELECT value, budget / sum(budget) OVER () AS share, budgets.n_tokens AS size FROM budgets JOIN centroids USING (cluster_id)"
+    )
+    wanted = {value: size * (3 if value == "wet" else 1) for value, _, size in shares.rows()}
+    assert len(wanted) == 5 and wanted["background"] == 0
+    for value, share, _ in shares.rows():
+        assert share == pytest.approx(wanted[value] / sum(wanted.values()))
 
     # a new source reads only itself, and so does a changed one
     reads.clear()

@@ -208,7 +208,6 @@ def test_many_may_open_a_new_file_at_once(tmp_path):
     assert sorted(f.suffix for f in tmp_path.iterdir()) == [".sqlite"] * 20
 
 
-
 def test_several_processes_may_open_an_earlier_file_at_once(old_file):
     code = "import sys; from pathlib import Path; from grip_assets.llm.answers import Answers; a = Answers(Path(sys.argv[1])); print(sum(1 for _ in a.find(sys.argv[2:])))"
     words = [sys.executable, "-c", code, str(old_file), *OLD_KEYS]

@@ -1,5 +1,6 @@
 """A pool of several named sources: counts, roles, caps, and what a new source reads."""
 
+import gzip
 import json
 
 import pytest
@@ -106,6 +107,37 @@ def test_the_command_line_takes_a_file_of_sources(tmp_path):
     assert found == {"corpus": {"path": None, "sources": [{"name": "a", "path": str(tmp_path / "data")}]}}
     with pytest.raises(UsageMistake, match="corpus.sources name a pool each"):
         _changes([str(tmp_path)], None, [f"corpus.sources={tmp_path / 'pool.yaml'}"])
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("mbpp.jsonl", {"text": "PROMPT", "code": "CODE", "task_id": 601, "test_setup_code": "", "test_list": ["TEST"], "challenge_test_list": []}),
+        ("sanitized-mbpp.json", {"source_file": "Questions V2.ipynb", "task_id": 2, "prompt": "PROMPT", "code": "CODE", "test_imports": [], "test_list": ["TEST"]}),
+        ("HumanEvalPlus.jsonl.gz", {"task_id": "HumanEval/0", "prompt": "PROMPT", "entry_point": "f", "canonical_solution": "CODE", "contract": "", "base_input": [[[1.0, 2.0], 0.3]], "plus_input": [[[], 2.0]], "atol": 0}),
+        ("MbppPlus.jsonl.gz", {"task_id": "Mbpp/2", "prompt": "PROMPT", "entry_point": "f", "canonical_solution": "CODE", "base_input": [[[3, 4], [5]]], "plus_input": [], "assertion": "TEST"}),
+    ],
+)  # fmt: skip
+def test_the_files_of_benchmarks_are_test_sets_as_their_publishers_ship_them(tmp_path, name, row):
+    """The layouts, with problems of our own."""
+    from grip_assets.sources.documents import Reason
+    from grip_assets.sources.steps import in_any_order, steps_of
+
+    said = {
+        "PROMPT": "Write a function to find the pairs of trees that stand nearest to each other along a winding river",
+        "CODE": "def nearest_pairs(trees, river):\n    ordered = sorted(trees, key=lambda tree: river.place_of(tree))\n    return list(zip(ordered, ordered[1:]))\n",
+        "TEST": "assert nearest_pairs([oak, ash, elm, lime, birch], winding_river) == [(oak, elm), (elm, lime), (lime, ash)]",
+    }
+    text = json.dumps(row)
+    for word, means in said.items():
+        text = text.replace(f'"{word}"', json.dumps(means))
+    content = (f"[{text}]" if name.endswith(".json") else text + "\n").encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    texts = [f"# {means}\n" for word, means in said.items() if f'"{word}"' in json.dumps(row)]
+    texts += ["x = 1\n"]
+    documents = [RawDocument(t, None, str(i), len(t), str(i)) for i, t in enumerate(texts)]
+    found = in_any_order(steps_of(corpus(benchmarks=[], test_sets=[f"b={tmp_path / name}"])), documents)
+    assert [getattr(d, "reason", None) for d in found] == [Reason.CONTAMINATED] * (len(texts) - 1) + [None]
 
 
 def test_a_users_test_set_is_kept_out_by_the_rules_of_benchmarks(tmp_path):
