@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -105,12 +106,14 @@ def test_who_may_only_read_reads(lab):
         (["sql", "SELECT count(*) AS n FROM corpus"], "120"),
         (["history"], "in force since"),
     )
-    refused = ["curate", "--set", "selection.beta=0.9"]
-    done = as_user(23456, *several(*(command for command, _ in reads), refused), **env)
-    *printed, last = done.stdout.split("command: ")[1:]
+    refused = ["curate", "--set", "selection.beta=0.9"], ["export", str(lab.home / "out.jsonl")]
+    done = as_user(23456, *several(*(command for command, _ in reads), *refused), **env)
+    *printed, last, exported = done.stdout.split("command: ")[1:]
     for (_, says), part in zip(reads, printed, strict=True):
         assert says in part and "ended with 0" in part, done.stdout + done.stderr
     assert "ended with 1" in last and f"grip: This user may read {lab.data} and not write to it" in done.stderr
+    assert "ended with 1" in exported and "Traceback" not in done.stderr
+    assert re.search(rf"grip: [^\n]*{lab.home}[^\n]*write", done.stderr.split("command: export")[1]), done.stderr
     assert sorted((p, p.stat().st_mtime_ns) for p in lab.home.rglob("*")) == before
 
 

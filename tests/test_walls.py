@@ -195,3 +195,16 @@ def test_no_stage_hides_the_package_of_its_name():
     for folder in (PACKAGE / "stages").iterdir():
         if (folder / "__init__.py").exists():
             assert hasattr(getattr(stages, folder.name), "__path__"), folder.name
+
+
+def test_texts_are_read_and_written_in_utf8_and_not_in_the_encoding_of_the_locale():
+    """Under LC_ALL=C that is ASCII."""
+    without = [
+        f"{file.relative_to(ROOT)}:{call.lineno}"
+        for file in sorted(PACKAGE.rglob("*.py"))
+        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call)
+        and getattr(call.func, "attr", "") in ("read_text", "write_text")
+        and not any(keyword.arg == "encoding" for keyword in call.keywords)
+    ]
+    assert without == []

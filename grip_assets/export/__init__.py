@@ -153,4 +153,4 @@ def _describe(
         marked = manifest | {"files": contents(work.target())}
         (work.target() / MANIFEST).write_text(json.dumps(marked, indent=1), encoding="utf-8")
     else:
-        work.card().write_text(sealed(text, name, work.target()))
+        work.card().write_text(sealed(text, name, work.target()), encoding="utf-8")

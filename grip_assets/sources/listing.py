@@ -305,7 +305,7 @@ class _Ignored:
         from pathspec import GitIgnoreSpec
 
         try:
-            lines = (Path(folder) / ".gitignore").read_text(errors="replace").splitlines()
+            lines = (Path(folder) / ".gitignore").read_text(encoding="utf-8", errors="replace").splitlines()
             return _Ignored(((prefix, GitIgnoreSpec.from_lines(lines)), *here.rules), True)
         except (OSError, ValueError):
             return here

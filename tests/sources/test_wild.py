@@ -6,6 +6,8 @@ import json
 import lzma
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from decimal import Decimal
 from pathlib import Path
@@ -265,6 +267,28 @@ def test_a_file_may_say_its_encoding_itself(tmp_path):
     text = "# -*- coding: koi8-r -*-\n# да\n"
     assert decode(text.encode("koi8-r")) == (text, "koi8_r")
     assert decode(b"# coding: unicode_escape \\x41 \xe9\n")[1] == "latin_1"  # no character set
+
+
+def test_files_are_read_as_utf8_whatever_the_locale_says(tmp_path):
+    """Under LC_ALL=C, a Python that does not coerce it takes files for ASCII where no encoding is named."""
+    text = "größe = 'žluťoučký 文'\n"
+    put(tmp_path / "code" / "ž.py", text)
+    put(tmp_path / "code" / ".gitignore", "é.py\n")
+    (tmp_path / "code" / ".git").mkdir()
+    put(tmp_path / "code" / "é.py")
+    put(tmp_path / "rows.jsonl", json.dumps({"text": text}, ensure_ascii=False) + "\n")
+    put(tmp_path / "rows.csv", f'text\n"{text}"\n')
+    put(tmp_path / "rows.json", json.dumps([{"text": text}], ensure_ascii=False))
+    put(tmp_path / "pool.yaml", "- {name: a, path: code}  # ž\n")
+    code = (
+        "import sys; from grip_assets.settings import Corpus; from grip_assets.sources.pool import open_pool;"
+        "from grip_assets.settings.sources import read_pool_file;"
+        "paths = [read_pool_file(sys.argv[1] + '/pool.yaml')[0]['path']] + [f'{sys.argv[1]}/rows.{e}' for e in ('jsonl', 'csv', 'json')];"
+        "print([ascii(d.text) for p in paths for d in open_pool(Corpus(path=p)).read()])"
+    )
+    env = os.environ | {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=env, capture_output=True, text=True)
+    assert done.stdout == f"{[ascii(text)] * 4}\n", done.stderr
 
 
 def test_bytes_that_are_no_text_are_rejected_and_broken_utf8_is_not_guessed_at(tmp_path):
