@@ -200,7 +200,7 @@ def test_no_stage_hides_the_package_of_its_name():
 def test_texts_are_read_and_written_in_utf8_and_not_in_the_encoding_of_the_locale():
     """Under LC_ALL=C that is ASCII."""
     without = [
-        f"{file.relative_to(ROOT)}:{call.lineno}"
+        f"{file.relative_to(PACKAGE)}:{call.lineno}"
         for file in sorted(PACKAGE.rglob("*.py"))
         for call in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(call, ast.Call)

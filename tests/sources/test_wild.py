@@ -273,9 +273,9 @@ def test_files_are_read_as_utf8_whatever_the_locale_says(tmp_path):
     """Under LC_ALL=C, a Python that does not coerce it takes files for ASCII where no encoding is named."""
     text = "größe = 'žluťoučký 文'\n"
     put(tmp_path / "code" / "ž.py", text)
-    put(tmp_path / "code" / ".gitignore", "é.py\n")
     (tmp_path / "code" / ".git").mkdir()
-    put(tmp_path / "code" / "é.py")
+    put(tmp_path / "code" / ".gitignore", "# ž\nbuild.py\n")
+    put(tmp_path / "code" / "build.py")
     put(tmp_path / "rows.jsonl", json.dumps({"text": text}, ensure_ascii=False) + "\n")
     put(tmp_path / "rows.csv", f'text\n"{text}"\n')
     put(tmp_path / "rows.json", json.dumps([{"text": text}], ensure_ascii=False))
