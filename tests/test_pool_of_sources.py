@@ -124,7 +124,7 @@ def test_a_pool_of_five_sources(tmp_path, new_lab, models, reads):
     assert [row["source"] for row in table.rows] == list(came)
 
     # models of the evaluation are trained on the background and on what a strategy selects
-    lab.make("strategies", evaluation={"strategies": ["random"], "seeds": 1})
+    lab.make("strategies", evaluation={"strategies": ["random"], "seeds": 2})
     trained_on = lab.sql("SELECT doc_id, repeats FROM strategies")
     assert background < set(trained_on["doc_id"]) and set(trained_on["repeats"]) == {1}
 

@@ -20,7 +20,9 @@ from grip_assets.runtime import opened
 from grip_assets.runtime.executors import Local
 from grip_assets.settings import Corpus
 from grip_assets.sources.documents import RawDocument
+from grip_assets.sources.listing import Entry, list_files
 from grip_assets.sources.pool import open_pool
+from grip_assets.sources.readers.warc import Warc
 from grip_assets.stages.curation.corpus import read_rows
 from grip_assets.store.artifacts import data_root
 
@@ -67,7 +69,10 @@ def reading(quick: bool) -> Iterator[Result]:
 
 
 def _archives(folder: Path, texts: list[str]) -> Iterator[Result]:
-    """Pages of a web archive: ours finds and decodes them; warcio does too. Texts are taken out by the same library."""
+    """Pages of a web archive: ours finds and decodes them; warcio does too. Texts are taken out by the same library.
+
+    First only the records are read, without texts.
+    """
     try:
         from resiliparse.extract.html2text import extract_plain_text
         from warcio.archiveiterator import ArchiveIterator
@@ -88,10 +93,60 @@ def _archives(folder: Path, texts: list[str]) -> Iterator[Result]:
                     n += bool(extract_plain_text(html, main_content=True, alt_texts=False).strip())
         return n
 
+    yield from _records(path, mb)
     same = float(ours() == theirs())
     taken = interleaved(ours, theirs, 3)
     speed = f"{mb / taken.ours_s:.1f} / {mb / taken.theirs_s:.1f} MB/s unpacked"
     yield taken.result("reading", "warcio", same, f"a web archive, {speed}; both extract by resiliparse")
+
+
+def _records(path: Path, mb: float) -> Iterator[Result]:
+    """The bodies of all responses, by our reader's own way through an archive and by warcio's."""
+    from warcio.archiveiterator import ArchiveIterator
+
+    (entry,) = list_files(str(path))
+
+    def ours() -> int:
+        return Bodies(Corpus(path=str(path))).n_bytes(entry)
+
+    def theirs() -> int:
+        with path.open("rb") as file:
+            return sum(len(r.content_stream().read()) for r in ArchiveIterator(file) if r.rec_type == "response")
+
+    same = float(ours() == theirs())
+    taken = interleaved(ours, theirs, 3)
+    speed = f"{mb / taken.ours_s:.1f} / {mb / taken.theirs_s:.1f} MB/s unpacked"
+    yield taken.result("reading", "warcio, records alone", same, f"a web archive without taking out texts, {speed}")
+
+
+class Bodies(Warc):
+    """The reader of web archives, which takes out no text."""
+
+    def n_bytes(self, entry: Entry) -> int:
+        """The bytes of the bodies of all pages."""
+        self.read_so_far = 0
+        for _ in self._rows(entry):
+            pass
+        return self.read_so_far
+
+    def _text(self, body: bytes, content_type: str, charset: str | None, headers: Any) -> tuple[str, str | None]:
+        self.read_so_far += len(body)
+        return "", None
+
+
+def _page(number: int, text: str) -> bytes:
+    """A page as sites have them: scripts, a menu, links, a side bar, a list of comments, and the text in paragraphs."""
+    links = "".join(f'<li class="item"><a href="/topic/{i}" title="Topic {i}">Topic {i}</a></li>' for i in range(40))
+    script = "".join(f"window.dataLayer.push({{event:'e{i}',page:{number}}});" for i in range(60))
+    style = "".join(f".c{i}{{margin:{i}px;color:#3{i:02}}}" for i in range(60))
+    body = "".join(f"<p>{escape(part)}</p>" for part in text.split("\n\n"))
+    comments = "".join(f'<div class="comment"><b>user{i}</b><p>I agree, {i} times.</p></div>' for i in range(10))
+    return (
+        f"<!DOCTYPE html><html><head><meta charset='utf-8'><title>Page {number}</title><style>{style}</style>"
+        f"<script>{script}</script></head><body><nav><ul>{links}</ul></nav><div id='main'><article><h1>Page</h1>"
+        f"{body}</article></div><aside><ul>{links}</ul></aside><section id='comments'>{comments}</section>"
+        "<footer><a href='/imprint'>Imprint</a></footer></body></html>"
+    ).encode()
 
 
 def _write_archive(path: Path, texts: list[str]) -> int:
@@ -99,8 +154,7 @@ def _write_archive(path: Path, texts: list[str]) -> int:
     n_bytes = 0
     with path.open("wb") as file:
         for number, text in enumerate(texts):
-            body = f"<html><body><nav>menu</nav><article><p>{escape(text)}</p></article></body></html>".encode()
-            answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n\r\n" + body
+            answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n\r\n" + _page(number, text)
             head = f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: http://bench/{number}\r\n"
             head += f"Content-Type: application/http; msgtype=response\r\nContent-Length: {len(answer)}\r\n\r\n"
             file.write(gzip.compress(head.encode() + answer + b"\r\n\r\n", 6))
