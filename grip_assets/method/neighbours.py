@@ -5,7 +5,7 @@ codes, by a half or more. With r = x - mean and s = y - mean, ||x - y||^2 = ||r|
 the score in brackets, the nearer. The scores of a row with a block of columns are scanned once. Columns that may be
 among the k nearest, by the error bound of the format, are compared in float32; those that still may be, in float64.
 Memory: one block of rows times columns per thread, whatever the size of the cluster. Cost: N^2 d operations in the
-cheap format.
+cheap format. On a GPU a row is compared with all columns at once (on_device.py), and the comparison is the same.
 Shapes: N documents, B rows of a block, J columns of a block, k neighbours, d dimensions.
 """
 
@@ -52,6 +52,8 @@ def nearest(cluster: Cluster, start: int, stop: int, k: int, columns: int = COLU
     differences in float64, since 2 - 2cos would cancel for near-duplicates.
     """
     x_ND, codes = cluster.x_ND, cluster.codes
+    if codes.on_device:
+        return _nearest_on_device(cluster, start, stop, k)
     distance_Bk = np.empty((stop - start, k))
 
     def search(first: int, last: int) -> None:
@@ -76,6 +78,21 @@ def nearest(cluster: Cluster, start: int, stop: int, k: int, columns: int = COLU
 
     in_blocks(stop - start if k else 0, ROWS, search, "search of neighbours")
     return distance_Bk
+
+
+def _nearest_on_device(cluster: Cluster, start: int, stop: int, k: int) -> np.ndarray:
+    from grip_assets.method import on_device  # torch
+
+    assert isinstance(cluster.codes, on_device.OnDevice)
+    square_Bk = np.full((stop - start, k), np.inf)
+
+    def use(some: slice, pairs: on_device.Pairs) -> None:
+        square_Bk[some] = np.inf
+        _compare(*pairs, start + some.start, cluster.x_ND, square_Bk[some])
+
+    if k:
+        on_device.neighbours(cluster.codes[start:stop], cluster.codes, start, k, use)
+    return np.sqrt(square_Bk)
 
 
 def split(x_ND: np.ndarray, most: int, seed: int) -> list[np.ndarray]:
@@ -124,6 +141,19 @@ def _scan(product_BJ, scale_J, norm_J, scale_B, norm_B, slack_B, first, left, x_
                     continue
                 if _square32(x_D, x_ND[left + j]) * (1 - error) <= square_k[k - 1]:
                     _insert(square_k, _square(x_D, x_ND[left + j]))
+
+
+@compiled
+def _compare(end_B, column_M, first, x_ND, square_Bk):
+    """The k smallest squared distances of each row to a few columns."""
+    left, k, error = 0, square_Bk.shape[1], rounding(x_ND.shape[1])
+    for b in range(end_B.shape[0]):
+        x_D, square_k = x_ND[first + b], square_Bk[b]
+        for position in range(left, end_B[b]):
+            j = column_M[position]
+            if j != first + b and _square32(x_D, x_ND[j]) * (1 - error) <= square_k[k - 1]:
+                _insert(square_k, _square(x_D, x_ND[j]))
+        left = end_B[b]
 
 
 @compiled

@@ -4,7 +4,8 @@ Rows are rounded to int8 with one scale per row, x = s q + e, and ||e|| is kept.
     |x.x' - s s' q.q'| <= ||e|| ||s'q'|| + ||x|| ||e'||            (Cauchy-Schwarz)
 So a candidate whose score is lower than the best by more than twice that bound cannot be the best. The few candidates
 that are left are compared exactly: in float32 and, if they are within its rounding bound, in float64. The answer does
-not depend on the format that screens. The fastest format of a machine is measured, and changes only the time.
+not depend on the format that screens. The fastest format of a machine is measured, and changes only the time. Where
+this process has a GPU, products are computed there (on_device.py), and the candidates are still compared here.
 
 An int8 product runs 4 times as fast as a float32 one with AVX512-VNNI, more with AMX. Shapes: B rows, N or K columns,
 d dimensions. Loops over products are compiled: in numpy each pass would cost as much as the product.
@@ -20,9 +21,10 @@ from typing import Any, Literal
 import numba
 import numpy as np
 
-from grip_assets.runtime import variables
+from grip_assets.runtime import device, variables
 
-Format = Literal["int8", "float32"]
+Format = Literal["int8", "float32", "cuda/float16", "cuda/bfloat16", "cpu/float16", "cpu/bfloat16", "cpu/float32"]
+"""Of products. One with a slash is a device of torch and a format there; those of the device cpu are for tests."""
 LANES = 64  # columns j, j + 64, ... share a maximum, so that a pass is vectorised without a reduction
 
 # Vectors are finite: unit_rows has checked it.
@@ -31,12 +33,15 @@ compiled: Any = numba.njit(nogil=True, fastmath=True, cache=True)
 
 @dataclass(frozen=True)
 class Codes:
-    """Rows in a format. ``codes_ND``: int8 or float32. ``slack_N``: ||x - scale codes||. ``norm_N``: ||x||."""
+    """Rows in a format. ``codes_ND``: int8 or float32. ``slack_N``: ||x - scale codes||. ``norm_N``: ||x||.
 
-    codes_ND: np.ndarray
-    scale_N: np.ndarray
-    slack_N: np.ndarray
-    norm_N: np.ndarray
+    In a format of a device all of them are tensors there (``on_device.OnDevice``).
+    """
+
+    codes_ND: Any
+    scale_N: Any
+    slack_N: Any
+    norm_N: Any
 
     def __getitem__(self, rows: Any) -> "Codes":
         return Codes(self.codes_ND[rows], self.scale_N[rows], self.slack_N[rows], self.norm_N[rows])
@@ -45,12 +50,21 @@ class Codes:
         return len(self.codes_ND)
 
     @property
+    def on_device(self) -> bool:
+        """Whether these are tensors on a device."""
+        return not isinstance(self.codes_ND, np.ndarray)
+
+    @property
     def format(self) -> Format:
         return "int8" if self.codes_ND.dtype == np.int8 else "float32"
 
 
 def encode(x_ND: np.ndarray, format: Format) -> Codes:
     """The codes of float32 rows, which must be finite."""
+    if "/" in format:
+        from grip_assets.method import on_device  # torch
+
+        return on_device.encode(x_ND, format)
     codes = empty_codes(x_ND, format)
     encode_into(x_ND, codes, 0, len(x_ND))
     return codes
@@ -108,9 +122,22 @@ def bound(a: Codes, b: Codes) -> np.ndarray:
     return error * np.float32(1.001)  # the rounding of slacks and norms themselves
 
 
-@functools.cache
 def fastest() -> tuple[Format, dict[str, float]]:
-    """The format that screens fastest on this machine, and the measured speeds in GFLOP/s on one thread.
+    """The format that screens fastest in this process, and the measured speeds in GFLOP/s: none on a GPU."""
+    return ("cuda/float16", {}) if device.best() == device.CUDA else fastest_of_the_processor()
+
+
+def here(format: Format) -> Format:
+    """``format``, if this process has the device that it names; else the fastest one of this process.
+
+    A job may run on another machine than the one that has chosen its format. No format changes a result.
+    """
+    return fastest()[0] if format.startswith(device.CUDA) else format
+
+
+@functools.cache
+def fastest_of_the_processor() -> tuple[Format, dict[str, float]]:
+    """The format that screens fastest on the processor, and the measured speeds in GFLOP/s on one thread.
 
     It is int8 if that is at least 1.5 times as fast, otherwise float32. ``GRIP_SCREEN`` overrides the measurement.
     """

@@ -2,38 +2,59 @@
 
 A number format is a setting (settings/embedding.dtype, settings/evaluation.dtype), since it changes results. A device
 changes them within rounding only. The manifest of an artifact says where it was computed.
+
+``GRIP_DEVICE`` names the device of a process: ``auto``, ``cpu`` or ``cuda``. The result of the processor is the
+reference. On a GPU labels, neighbours and densities are the same to the last bit, since a GPU only leaves
+out what cannot be the answer (method/on_device.py). Vectors of the encoder, drops of the probe and trained models differ by rounding.
 """
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from grip_assets.errors import GripError
+from grip_assets.errors import GripError, Unfinished
+from grip_assets.runtime import variables
 
-CPU, CUDA = "cpu", "cuda"
+CPU, CUDA, AUTO = "cpu", "cuda", "auto"
 
 _gpu = threading.Lock()
 _watching: list[set[str]] = []
 
 
 def best() -> str:
-    """CUDA if torch sees a GPU, otherwise the CPU."""
-    import torch  # heavy
+    """The device of this process: the one that ``GRIP_DEVICE`` names; by default CUDA if torch sees a GPU.
 
-    return note(CUDA if torch.cuda.is_available() else CPU)
+    It is recorded (``note``). Unfinished if ``GRIP_DEVICE`` is cuda and there is no GPU.
+    """
+    asked = variables.value("GRIP_DEVICE") or AUTO
+    if asked == CPU:
+        return note(CPU)
+    why = _no_gpu()
+    if why and asked == CUDA:
+        raise Unfinished(f"GRIP_DEVICE is 'cuda', and {why}. Set it to auto or cpu, or install a build of torch for CUDA.")
+    return note(CPU if why else CUDA)
+
+
+def for_training(stated: str) -> str:
+    """The device on which a model is trained: the one that ``GRIP_DEVICE`` names; with auto that of the setting."""
+    asked = variables.value("GRIP_DEVICE") or AUTO
+    return stated if asked == AUTO else asked
 
 
 def must_be_there(device: str, setting: str) -> None:
-    """GripError if ``setting`` names a device that this machine does not have."""
-    if device != CUDA:
+    """GripError if ``device`` is not on this machine. ``setting``: the setting that names it, unless GRIP_DEVICE does."""
+    if device != CUDA or not (why := _no_gpu()):
         return
+    if variables.value("GRIP_DEVICE") == CUDA:
+        best()  # raises
+    raise GripError(f"{setting} is 'cuda', and {why}. Set it to 'cpu', or install a build of torch for CUDA.")
+
+
+def _no_gpu() -> str:
+    """Why there is no GPU, as a part of a sentence; "" if there is one."""
     import torch  # heavy
 
-    if not torch.cuda.is_available():
-        raise GripError(
-            f"{setting} is 'cuda', and torch {torch.__version__} sees no GPU. Set it to 'cpu', or install a build of"
-            " torch for CUDA."
-        )
+    return "" if torch.cuda.is_available() else f"torch {torch.__version__} sees no GPU"
 
 
 def note(device: str) -> str:

@@ -189,8 +189,16 @@ VARIABLES = {
         share,
         "a number above 0 and at most 1",
     ),
+    "GRIP_DEVICE": Variable(
+        "Device of models, of searches and of trainings: `cpu`, `cuda`, or `auto`: a GPU if PyTorch finds one, and for"
+        " trainings their own setting `device`.",
+        "`auto`",
+        "cpu",
+        one_of("auto", "cpu", "cuda"),
+        "auto, cpu or cuda",
+    ),
     "GRIP_SCREEN": Variable(
-        "Number format in which exact searches screen candidates, `int8` or `float32`.",
+        "Number format in which exact searches on the processor screen candidates, `int8` or `float32`.",
         "measured",
         "float32",
         one_of("int8", "float32"),

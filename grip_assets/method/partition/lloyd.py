@@ -12,7 +12,8 @@ A centroid that moved by m changes a distance by at most m (triangle inequality)
 The movers are chosen in each iteration, so that the cost is lowest. Labels are those of an exhaustive search in
 float64, with ties to the lowest id. So the centroids do not depend on what was skipped, on the format or on the number
 of threads. Sums are kept in float64, and only rows that change cluster are moved. Memory beside the rows: d + 88 bytes
-per row. Shapes: N rows, K centroids, M movers, L near, d dimensions. exhaustive.py is the same algorithm in 20 lines.
+per row. On a GPU all products are computed in each iteration, and only rows that they do not decide are compared here.
+Shapes: N rows, K centroids, M movers, L near, d dimensions. exhaustive.py is the same algorithm in 20 lines.
 """
 
 from collections.abc import Callable
@@ -81,7 +82,10 @@ class Centroids:
 
 def prepare(x_ND: np.ndarray, format: Format | None = None) -> Rows:
     """Rows to cluster, encoded once for all initialisations. ``x_ND``: unit rows, float32, C-contiguous."""
-    codes = empty_codes(x_ND, format or fastest()[0])
+    format = format or fastest()[0]
+    if "/" in format:
+        return Rows(x_ND, encode(x_ND, format))
+    codes = empty_codes(x_ND, format)
     for _ in threads.each(lambda s: encode_into(x_ND, codes, s, s + CHUNK), range(0, len(x_ND), CHUNK)):
         pass
     return Rows(x_ND, codes)
@@ -133,10 +137,40 @@ def lloyd(
 
 
 def assign_rows(rows: Rows, state: State, c_KD: np.ndarray, moved_K: np.ndarray) -> None:
-    """Update labels and bounds of all rows for the centroids ``c_KD``."""
+    """Update labels and bounds of all rows for the centroids ``c_KD``. On a device there are no bounds."""
+    if rows.codes.on_device:
+        _assign_on_device(rows, state, c_KD)
+        return
     centroids = _centroids(rows, state, c_KD, moved_K)
     for _ in threads.each(lambda s: _assign_chunk(rows, state, centroids, s), range(0, len(rows.x_ND), CHUNK)):
         pass
+
+
+def _assign_on_device(rows: Rows, state: State, c_KD: np.ndarray) -> None:
+    from grip_assets.method import on_device  # torch
+
+    assert isinstance(rows.codes, on_device.OnDevice)
+
+    def use(some: slice, pairs: on_device.Pairs) -> None:
+        _best_of(*pairs, rows.x_ND[some], c_KD, state.label_N[some])
+
+    on_device.nearest(rows.codes, on_device.encode(c_KD, rows.codes.format), use)
+
+
+@compiled
+def _best_of(end_B, column_M, x_BD, c_KD, label_B):
+    """Write the nearest of a few centroids of each row, ascending, as in float64. A single one needs no comparison."""
+    left = 0
+    for b in range(end_B.shape[0]):
+        best = column_M[left]
+        if end_B[b] > left + 1:
+            highest = dot64(x_BD[b], c_KD[best])
+            for position in range(left + 1, end_B[b]):
+                cosine = dot64(x_BD[b], c_KD[column_M[position]])
+                if cosine > highest:
+                    best, highest = column_M[position], cosine
+        label_B[b] = best
+        left = end_B[b]
 
 
 def _assign_chunk(rows: Rows, state: State, centroids: Centroids, start: int) -> None:

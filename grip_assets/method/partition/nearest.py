@@ -39,6 +39,9 @@ def two_nearest(x_BD: np.ndarray, c_KD: np.ndarray, codes: Codes) -> Two:
     """The two nearest of the centroids ``c_KD``, for unit rows, float32, on one thread. ``codes``: of the centroids."""
     n = len(x_BD)
     found = Two(np.empty(n, np.int32), np.empty(n), np.empty(n))
+    if codes.on_device:
+        _on_device(x_BD, c_KD, codes, found)
+        return found
     for start in range(0, n, BLOCK):
         some = slice(start, start + BLOCK)
         coded = encode(x_BD[some], codes.format)
@@ -52,6 +55,18 @@ def two_nearest(x_BD: np.ndarray, c_KD: np.ndarray, codes: Codes) -> Two:
             *(column[some] for column in found),
         )
     return found
+
+
+def _on_device(x_BD: np.ndarray, c_KD: np.ndarray, codes: Codes, found: Two) -> None:
+    """Write the two nearest. The device leaves over a few centroids of each row, which are compared here."""
+    from grip_assets.method import on_device  # torch
+
+    assert isinstance(codes, on_device.OnDevice)
+
+    def use(some: slice, pairs: on_device.Pairs) -> None:
+        _two_of(*pairs, x_BD[some], c_KD, *(column[some] for column in found))
+
+    on_device.two_nearest(on_device.encode(x_BD, codes.format), codes, use)
 
 
 def silhouette(first_B: np.ndarray, second_B: np.ndarray) -> np.ndarray:
@@ -88,6 +103,23 @@ def _two_nearest(product_BK, scale_K, slack_B, scale_B, x_BD, c_KD, label_B, fir
                 elif cosine > second:
                     second = cosine
         label_B[b], first_B[b], second_B[b] = best, first, second
+
+
+@compiled
+def _two_of(end_B, column_M, x_BD, c_KD, label_B, first_B, second_B):
+    """``_two_nearest`` among a few columns of each row."""
+    left = 0
+    for b in range(end_B.shape[0]):
+        best, first, second = -1, NONE, NONE
+        for position in range(left, end_B[b]):
+            j = column_M[position]
+            cosine = dot64(x_BD[b], c_KD[j])
+            if cosine > first or (cosine == first and j < best):
+                best, first, second = j, cosine, first
+            elif cosine > second:
+                second = cosine
+        label_B[b], first_B[b], second_B[b] = best, first, second
+        left = end_B[b]
 
 
 @compiled

@@ -57,13 +57,35 @@ def kept(x_BD: np.ndarray, coded: Codes, linear: Linear, cut: float = CUT) -> Ke
 
     ``coded``: codes of the rows.
     """
+    if coded.on_device:
+        return _kept_on_device(x_BD, coded, linear, cut)
     starts = range(0, max(len(x_BD), 1), BLOCK)
     parts = [_kept_block(x_BD[s : s + BLOCK], coded[s : s + BLOCK], linear, cut) for s in starts]
+    return _joined(parts)
+
+
+def _joined(parts: list[Kept]) -> Kept:
     if len(parts) == 1:
         return parts[0]
     before = np.cumsum([0, *(part.n for part in parts)])
     ends = [part.end_B + start for part, start in zip(parts, before[:-1], strict=True)]
     return Kept(np.concatenate(ends), *(np.concatenate([part[i] for part in parts]) for i in (1, 2)))
+
+
+def _kept_on_device(x_BD: np.ndarray, coded: Codes, linear: Linear, cut: float) -> Kept:
+    """The device leaves over a few pairs of each row, whose logits are computed here."""
+    from grip_assets.method import on_device  # torch
+
+    assert isinstance(coded, on_device.OnDevice) and isinstance(linear.codes, on_device.OnDevice)
+    parts = {0: Kept(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0))}
+
+    def use(some: slice, pairs: on_device.Pairs) -> None:
+        end_B, logit_M = np.empty(len(pairs.end_B), np.int64), np.empty(len(pairs.column_M))
+        n = _keep_some(*pairs, x_BD[some], linear.c_KD, linear.bias_K, np.float64(cut), end_B, logit_M)
+        parts[some.start] = Kept(end_B, pairs.column_M[:n].copy(), logit_M[:n].copy())
+
+    on_device.likely(coded, linear.codes, linear.bias_K - linear.bias_K.max(), cut, use)
+    return _joined([parts[start] for start in sorted(parts)])
 
 
 def _kept_block(x_BD: np.ndarray, coded: Codes, linear: Linear, cut: float) -> Kept:
@@ -116,6 +138,28 @@ def _keep(
             component_M[m], logit_M[m] = j, total
             best = max(best, total)
             m += 1
+        m = _pairs_above(component_M, logit_M, first, m, best - cut)
+        end_B[b] = m
+    return m
+
+
+@compiled
+def _keep_some(last_B, component_M, x_BD, c_KD, bias64_K, cut, end_B, logit_M):
+    """``_keep`` among a few components of each row, which end at ``last_B``. The pairs that are left move to the front
+    of ``component_M``."""
+    m = left = 0
+    for b in range(last_B.shape[0]):
+        first, best = m, -1e300
+        for position in range(left, last_B[b]):
+            j = component_M[position]
+            total = 0.0
+            for i in range(x_BD.shape[1]):
+                total += np.float64(x_BD[b, i]) * c_KD[j, i]
+            total += bias64_K[j]
+            component_M[m], logit_M[m] = j, total
+            best = max(best, total)
+            m += 1
+        left = last_B[b]
         m = _pairs_above(component_M, logit_M, first, m, best - cut)
         end_B[b] = m
     return m

@@ -13,6 +13,8 @@ Memory beside the rows: the codes of the sample, and at most MOST products. Shap
 of a block, K starts, d dimensions.
 """
 
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -61,15 +63,25 @@ def _proposed(distance_S: np.ndarray, seed: int, draws: range) -> tuple[np.ndarr
     return proposed_B, keyed_uniform(seed, "seeding: accepted", ids) * distance_S[proposed_B]
 
 
-def _for_products(codes: Codes) -> np.ndarray:
-    """The codes in the type whose products are fastest here. All types give the same products."""
-    if fastest()[0] == "int8":
+def _for_products(codes: Codes) -> Any:
+    """The codes in the type whose products are fastest here: on a GPU a tensor. All types give the same products."""
+    format = fastest()[0]
+    if format == "int8":
         return codes.codes_ND
+    if "/" in format and codes.codes_ND.shape[1] <= EXACT:
+        import torch  # heavy
+
+        return torch.from_numpy(codes.codes_ND).to(format.partition("/")[0], torch.float32)
     return codes.codes_ND.astype(np.float32 if codes.codes_ND.shape[1] <= EXACT else np.float64)
 
 
-def _products(codes: Codes, code_SD: np.ndarray, rows_B: np.ndarray, product_BS: np.ndarray) -> None:
+def _products(codes: Codes, code_SD: Any, rows_B: np.ndarray, product_BS: np.ndarray) -> None:
     """Write the products of the codes of some rows with those of all rows to the first rows of ``product_BS``."""
+    if not isinstance(code_SD, np.ndarray):
+        from grip_assets.method import on_device  # torch
+
+        product_BS[: len(rows_B)] = on_device.whole_products(code_SD[rows_B], code_SD)
+        return
     some, some_BD, n = codes[rows_B], code_SD[rows_B], len(rows_B)
 
     def part(start: int) -> None:

@@ -9,7 +9,7 @@ seed reads this table and searches nothing. The weights and the draw are in subs
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +84,11 @@ class Search:
     format: "Format"
 
     def run(self, part: Part) -> pa.Table:
+        from grip_assets.method.screening import here  # compiled
+
+        return replace(self, format=here(self.format))._searched(part)
+
+    def _searched(self, part: Part) -> pa.Table:
         if part.first is None or part.last is None:
             rows_N = np.arange(part.bounds[0], part.bounds[-1])
             return self._table(rows_N, np.concatenate(list(self._small(part.bounds))))
