@@ -193,7 +193,7 @@ def evaluate(
     needed = dg.AssetSelection.groups("settings", "curation", "mixing", "attribution")
     wanted = needed | dg.AssetSelection.assets(*only).upstream()
     assets = wanted.resolve(defs.resolve_asset_graph())
-    device.must_be_there(Evaluation.of(settings).device, DEVICE)
+    device.must_be_there(device.for_training(Evaluation.of(settings).device), DEVICE)
     if dg.AssetKey("evaluation_set") in assets and not Corpus.of(settings).held_out:
         raise GripError(
             "settings/corpus.held_out is 0, so the evaluation has no held-out documents to measure the loss on. Add"

@@ -52,8 +52,9 @@ def real_embeddings(n: int) -> np.ndarray:
     found = []
     with torch.inference_mode():
         for start in range(0, len(rows), 64):
-            hidden_WLD = encoder.model(input_ids=torch.tensor(rows[start : start + 64])).last_hidden_state
-            found.append(hidden_WLD.float().mean(1).numpy())
+            ids_WL = torch.tensor(rows[start : start + 64], device=encoder.model.device)
+            hidden_WLD = encoder.model(input_ids=ids_WL).last_hidden_state
+            found.append(hidden_WLD.float().mean(1).cpu().numpy())
     return unit_rows(np.concatenate(found))
 
 

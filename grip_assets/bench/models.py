@@ -77,12 +77,13 @@ def _plain(proxy: Proxy, windows: list[list[int]], depth: int, steps: int) -> fl
     """The plain loop: a full forward pass each step, torch's cross entropy, AdamW on the layers that were reset."""
     generator = torch.Generator().manual_seed(0)
     head = torch.empty(proxy.vocabulary, proxy.hidden).normal_(0, STD, generator=generator).requires_grad_()
+    head = head.detach().to(proxy.device).requires_grad_()
     blocks = proxy.retrained(depth, STD, generator)
     kept = [proxy.blocks[len(proxy.blocks) - depth + i] for i in range(depth)]
     for i, block in enumerate(blocks):
         proxy.blocks[len(proxy.blocks) - depth + i] = block
     optimizer = torch.optim.AdamW([*blocks.parameters(), head], lr=LEARNING_RATE)
-    ids = torch.tensor(windows)
+    ids = torch.tensor(windows, device=proxy.device)
     losses = []
     for step in range(steps + 1):
         hidden = proxy.body(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]

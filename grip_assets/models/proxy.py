@@ -69,12 +69,12 @@ def load_proxy(
 def proxy_of(files: ModelFiles, setting: str) -> "Proxy":
     """Load the model from files that ``converted`` returned."""
     device.one_thread()
-    device.note(device.CPU)
+    where = device.best()
     tokenizer = from_pretrained(transformers.AutoTokenizer, files, setting)
     model = from_pretrained(
         transformers.AutoModelForCausalLM, files, setting, dtype=torch.float32, use_safetensors=True
     )
-    return Proxy(tokenizer, model.eval())
+    return Proxy(tokenizer, model.eval().to(where))
 
 
 class Proxy:
@@ -92,20 +92,27 @@ class Proxy:
         self.hidden = int(model.config.hidden_size)
         self.context = int(getattr(model.config, "max_position_embeddings", None) or 2048)
 
+    @property
+    def device(self) -> str:
+        return str(self.model.device.type)
+
+    def _ids(self, windows: list[list[int]]) -> torch.Tensor:
+        return torch.tensor(windows, device=self.model.device)
+
     def tokenize(self, text: str) -> list[int]:
         return tokenize(self.tokenizer, text)
 
     @torch.no_grad()
     def loss(self, window: list[int]) -> float:
         """Loss of the model with its own head, in nats per predicted token. The window has two tokens or more."""
-        ids = torch.tensor([window])
+        ids = self._ids([window])
         logits_LV = self.model(input_ids=ids, use_cache=False).logits[0, :-1]
         return float(torch.nn.functional.cross_entropy(logits_LV.float(), ids[0, 1:]))
 
     @torch.no_grad()
     def states(self, windows: list[list[int]]) -> np.ndarray:
         """States that enter the head, float32 (B, L, h), for B windows of the same length."""
-        return self.body(input_ids=torch.tensor(windows), use_cache=False).last_hidden_state.float().numpy()
+        return self.body(input_ids=self._ids(windows), use_cache=False).last_hidden_state.float().cpu().numpy()
 
     def boundary(self, window: list[int], depth: int) -> Boundary:
         """States that enter the last ``depth`` blocks; for depth 0 those that enter the head. GripError if the model
@@ -114,7 +121,7 @@ class Proxy:
             raise GripError(
                 f"settings/adaptation.reset_depth is {depth}; the proxy has {len(self.blocks)} blocks. Lower it."
             )
-        ids = torch.tensor([window])
+        ids = self._ids([window])
         with torch.no_grad():
             if depth == 0:
                 return Boundary(self.body(input_ids=ids, use_cache=False).last_hidden_state[0])
@@ -138,12 +145,15 @@ class Proxy:
         raise AssertionError("a forward pass calls every block")
 
     def retrained(self, depth: int, std: float, generator: torch.Generator) -> torch.nn.ModuleList:
-        """Copies of the last ``depth`` blocks, reset: weights from N(0, std²), biases 0, norms 1."""
+        """Copies of the last ``depth`` blocks, reset: weights from N(0, std²), biases 0, norms 1.
+
+        ``generator`` is of the processor, so the weights are the same on every device.
+        """
         blocks = torch.nn.ModuleList(copy.deepcopy(block) for block in list(self.blocks)[len(self.blocks) - depth :])
         with torch.no_grad():
             for name, parameter in blocks.named_parameters():
                 if parameter.dim() > 1:
-                    parameter.normal_(0, std, generator=generator)
+                    parameter.copy_(torch.empty(parameter.shape).normal_(0, std, generator=generator))
                 else:
                     parameter.fill_(0 if name.endswith("bias") else 1)
         return blocks.requires_grad_(True)

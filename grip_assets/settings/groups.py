@@ -288,7 +288,11 @@ class Embedding(Group):
     )
     dtype: Literal["float32", "bfloat16"] = knob("float32", "Number format of the forward pass.", when=ENCODED)
     batch_windows: int = knob(
-        1, "Windows per forward pass. More than 1 is faster on a GPU.", hashed=False, when=ENCODED, gt=0
+        1,
+        "Windows of a document per forward pass on the processor. A GPU reads those of many documents together.",
+        hashed=False,
+        when=ENCODED,
+        gt=0,
     )
     sample: float | None = knob(
         None,

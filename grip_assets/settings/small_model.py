@@ -30,7 +30,7 @@ TRAINING: dict[str, dict[str, Any]] = {
     },
     "dtype": {"description": "Number format of matrix products. Weights are float32."},
     "device": {
-        "description": "Device on which models are trained. Results differ by rounding.",
+        "description": "Device on which models are trained, unless GRIP_DEVICE names one. Results differ by rounding.",
         "hashed_as": "cpu",
     },
 }

@@ -17,11 +17,13 @@ import torch
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.models.proxy import Boundary, Proxy
+from grip_assets.runtime import device
 from grip_assets.runtime.memory import in_blocks
 from grip_assets.training.closed_form import Passages, in_batches
 
 HELD_OUT = 5  # one document in five
-BATCH_TOKENS = 512  # of one forward pass; more is not faster on a CPU
+BATCH_TOKENS = {device.CPU: 512, device.CUDA: 32_768}  # of one forward pass; more is not faster on a CPU
+MICRO_BATCH = 4096  # least tokens of a block of logits on a GPU: its cache is not what limits a block
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,9 @@ def hidden_states(proxy: Proxy, windows: list[list[int]], done: Callable[[int], 
     Each window takes one forward pass. ``done`` is called with the number of tokens of each batch.
     """
     found: dict[int, np.ndarray] = {}
-    for batch in in_batches(windows, BATCH_TOKENS):
-        states_BLH = proxy.states([windows[i] for i in batch])
+    for batch in in_batches(windows, BATCH_TOKENS[proxy.device]):
+        with device.turn(proxy.device):
+            states_BLH = proxy.states([windows[i] for i in batch])
         found.update((i, states_LH[:-1]) for i, states_LH in zip(batch, states_BLH, strict=True))
         done(sum(len(windows[i]) for i in batch))
     return np.concatenate([found[i] for i in range(len(windows))])
@@ -144,35 +147,44 @@ def adapt(
     micro_batch: int = 256,
     done: Callable[[], None] = lambda: None,
 ) -> Curve:
-    """Loss curve of one cluster, from an initialisation that depends only on ``seed``.
+    """Loss curve of one cluster, from an initialisation that depends only on ``seed``, on the device of the proxy.
 
     AdamW with torch's defaults (betas 0.9 and 0.999, weight decay 0.01). ``done`` is called after each step. GripError
     if the loss is not finite.
     """
-    generator = torch.Generator().manual_seed(seed)
-    head_VH = torch.empty(proxy.vocabulary, proxy.hidden).normal_(0, init_std, generator=generator)
-    same = batch.evaluate is batch.train
-    train = [proxy.boundary(w, depth) for w in batch.train]
-    held = train if same else [proxy.boundary(w, depth) for w in batch.evaluate]
-    if depth == 0:
-        curve = _adapt_head(head_VH, _pairs(train, batch.train), None if same else _pairs(held, batch.evaluate),
-                            learning_rate, _counted(steps, done), micro_batch)  # fmt: skip
-    else:
-        blocks = proxy.retrained(depth, init_std, generator)
-        learner = _Learner(proxy, blocks, torch.nn.Parameter(head_VH), micro_batch)
-        curve = _adapt_blocks(
-            learner,
-            (train, batch.train),
-            None if same else (held, batch.evaluate),
-            learning_rate,
-            _counted(steps, done),
-        )
+    with device.turn(proxy.device):
+        curve = _curve(proxy, batch, depth, learning_rate, _counted(steps, done), init_std, seed, micro_batch)
     if not np.isfinite(curve.train + curve.evaluate).all():
         raise GripError(
             "The probe's loss is not finite. Lower settings/adaptation.learning_rate, or try another"
             " settings/adaptation.proxy."
         )
     return curve
+
+
+def _curve(
+    proxy: Proxy,
+    batch: Batch,
+    depth: int,
+    learning_rate: float,
+    steps: Iterator[int],
+    init_std: float,
+    seed: int,
+    micro_batch: int,
+) -> Curve:
+    generator = torch.Generator().manual_seed(seed)
+    head_VH = torch.empty(proxy.vocabulary, proxy.hidden).normal_(0, init_std, generator=generator).to(proxy.device)
+    micro_batch = micro_batch if proxy.device == device.CPU else max(micro_batch, MICRO_BATCH)
+    same = batch.evaluate is batch.train
+    train = [proxy.boundary(w, depth) for w in batch.train]
+    held = train if same else [proxy.boundary(w, depth) for w in batch.evaluate]
+    if depth == 0:
+        there = None if same else _pairs(held, batch.evaluate)
+        return _adapt_head(head_VH, _pairs(train, batch.train), there, learning_rate, steps, micro_batch)
+    blocks = proxy.retrained(depth, init_std, generator)
+    learner = _Learner(proxy, blocks, torch.nn.Parameter(head_VH), micro_batch)
+    kept = None if same else (held, batch.evaluate)
+    return _adapt_blocks(learner, (train, batch.train), kept, learning_rate, steps)
 
 
 def _counted(steps: int, done: Callable[[], None]) -> Iterator[int]:
@@ -184,7 +196,7 @@ def _counted(steps: int, done: Callable[[], None]) -> Iterator[int]:
 def _pairs(states: list[Boundary], windows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     """(T, h) states and the (T,) tokens that follow them."""
     hidden_TH = torch.cat([s.hidden_LH[:-1] for s in states])
-    next_T = torch.tensor([token for window in windows for token in window[1:]])
+    next_T = torch.tensor([token for window in windows for token in window[1:]], device=hidden_TH.device)
     return hidden_TH, next_T
 
 
@@ -230,7 +242,7 @@ def head_loss(
     dL/dW = (E' (H / Z) - onehot' H) / n and dL/dH = (E W / Z - onehot W) / n. The softmax is not normalised. The rows
     of H are scaled instead, which saves a pass over the logits; such a pass costs more than the products.
     """
-    n, losses = of or len(next_T), torch.empty(len(next_T), dtype=torch.float64)
+    n, losses = of or len(next_T), torch.empty(len(next_T), dtype=torch.float64, device=hidden_TH.device)
 
     def part(start: int, stop: int) -> None:
         hidden_CH, next_C = hidden_TH[start:stop], next_T[start:stop]
@@ -271,7 +283,8 @@ class _Learner:
         for state, window in zip(states, windows, strict=True):
             with torch.set_grad_enabled(learn):
                 hidden_LH = self.proxy.through(self.blocks, state)[:-1]
-            known_LH, next_L = hidden_LH.detach(), torch.tensor(window[1:])
+            known_LH = hidden_LH.detach()
+            next_L = torch.tensor(window[1:], device=known_LH.device)
             grad_LH = torch.empty_like(known_LH) if learn else None
             grad_VH = self.head_VH.grad if learn else None
             total += head_loss(self.head_VH.data, known_LH, next_L, self.micro_batch, grad_VH, grad_LH, n)

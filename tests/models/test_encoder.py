@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from grip_assets.errors import GripError
-from grip_assets.models.encoder import load_encoder
+from grip_assets.models.encoder import batches_of, load_encoder
 from grip_assets.models.files import ModelFiles, content_hash, locate
 
 TEXT = "def f(x):\n    return x + 1\n"
@@ -139,3 +139,27 @@ def test_the_packaged_encoder_puts_like_near_like(tmp_path):
         )
     )
     assert sort @ order > 0.5 > sort @ poem + 0.2
+
+
+def test_documents_that_share_padded_batches_have_the_same_vectors(models):
+    """What a GPU does, on the processor: batches of many documents by their tokens."""
+    encoder = load(models, max_windows=3)
+    texts = ["x", TEXT, "".join(f"value_{i} = compute({i})\n" for i in range(60)), TEXT * 9, "", "y = 2\n" * 25]
+    for batch_tokens in (1, 200, 100_000):
+        together = encoder.embed_together(texts, batch_tokens)
+        for text, found in zip(texts, together, strict=True):
+            alone = encoder.embed(text)
+            np.testing.assert_allclose(found.vector.astype(float), alone.vector.astype(float), atol=1e-3)
+            assert (found.n_encoder_tokens, found.n_windows, found.n_windows_embedded) == (
+                alone.n_encoder_tokens,
+                alone.n_windows,
+                alone.n_windows_embedded,
+            )
+
+
+def test_a_batch_has_at_most_its_tokens_or_one_window():
+    lengths = [3, 3, 4, 9, 50, 50, 80]
+    found = list(batches_of(lengths, 100))
+    assert [i for first, last in found for i in range(first, last)] == list(range(len(lengths)))
+    assert all((last - first) * lengths[last - 1] <= 100 or last - first == 1 for first, last in found)
+    assert list(batches_of([], 100)) == []

@@ -32,7 +32,7 @@ from grip_assets.runtime.memory import limit_bytes
 if TYPE_CHECKING:
     from grip_assets.runtime.executors.ray import Mapping
 
-SENT = ("GRIP_CACHE", "GRIP_MEMORY", "GRIP_SCREEN", "HF_HUB_OFFLINE")  # no key, no address with a password
+SENT = ("GRIP_CACHE", "GRIP_DEVICE", "GRIP_MEMORY", "GRIP_SCREEN", "HF_HUB_OFFLINE")  # no key, no address with a password
 STARTS = 3  # attempts to start a worker, if none has started meanwhile
 PATIENCE = 10.0  # seconds until a head node that does not answer is an error
 IDLE = 60.0  # seconds after which workers that have nothing to do are ended
@@ -328,8 +328,10 @@ NUMBERS = itertools.count()
 
 def pool_for(gpu: bool) -> Pool:
     """The pool of workers of this process, with a GPU if the job can use one and the cluster has one."""
-    share = variables.value("GRIP_RAY_GPU_SHARE") or 0.5
-    has_gpu = gpu and ray_module().cluster_resources().get("GPU", 0) > 0
+    share, asked = variables.value("GRIP_RAY_GPU_SHARE") or 0.5, variables.value("GRIP_DEVICE")
+    has_gpu = gpu and asked != "cpu" and ray_module().cluster_resources().get("GPU", 0) > 0
+    if gpu and asked == "cuda" and not has_gpu:
+        raise Unfinished("GRIP_DEVICE is 'cuda', and no node of the Ray cluster has a GPU. Set it to auto or cpu.")
     key = (share if has_gpu else 0.0, variables.value("GRIP_WORKERS"))
     return _pools.setdefault(key, Pool(*key))
 

@@ -117,7 +117,7 @@ class Worker:
     def __init__(self, given: Given):
         os.environ.update(given.variables)
         if not given.gpu:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+            os.environ |= {"CUDA_VISIBLE_DEVICES": "", "GRIP_DEVICE": device.CPU}
         with suppress(OSError):
             os.chdir(given.folder)
         self.jobs: dict[int, tuple[Job[Any], ExitStack]] = {}

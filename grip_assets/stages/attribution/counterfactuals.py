@@ -260,8 +260,8 @@ class Retrainings:
 
     def _starting(self, missing: int, of: int, tokens: int) -> None:
         self.made_now, self.tokens_now = missing, tokens
-        device.must_be_there(self.settings.device, DEVICE)
-        device.note(self.settings.device)  # the models may be trained in other processes
+        device.must_be_there(self.recipe.device, DEVICE)
+        device.note(self.recipe.device)  # the models may be trained in other processes
         self.work.log(f"retraining {missing:,} models on subsets, {tokens:,} tokens; {of - missing:,} were kept")
 
     def utilities(self, units: pl.DataFrame) -> pl.DataFrame:

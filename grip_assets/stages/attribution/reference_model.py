@@ -53,8 +53,8 @@ def compute(work: Work) -> dict[str, Any]:
 
     def missing_one(missing: pl.Series) -> Any:
         made_now.append(True)
-        device.must_be_there(settings.device, DEVICE)
-        device.note(settings.device)  # the model may be trained in another process
+        device.must_be_there(recipe.device, DEVICE)
+        device.note(recipe.device)  # the model may be trained in another process
         work.log(f"training the reference on {len(documents):,} documents, {settings.tokens:,} tokens")
         return to_train(job, {run.key: run}, missing, settings.tokens, "training the reference")
 
@@ -104,7 +104,8 @@ def _documents(work: Work, settings: Attribution) -> pl.DataFrame:
 
 def recipe_of(settings: Attribution, tokens: int) -> TrainingRecipe:
     """How models are trained on ``tokens``."""
-    return TrainingRecipe(tokens, **settings.model_dump(include=set(TRAINING)))
+    values = settings.model_dump(include=set(TRAINING)) | {"device": device.for_training(settings.device)}
+    return TrainingRecipe(tokens, **values)
 
 
 def new_small_model(work: Work, settings: Attribution) -> SmallModel:

@@ -69,10 +69,8 @@ class EmbedDocuments:
         encoder = self.open()
         rows = read_range(self.corpus, ["doc_id", "text"], shard)
         skip = read_range(self.headers, ["n_chars"], shard)["n_chars"].to_pylist() if self.headers else [0] * len(rows)
-        embedded = []
-        for text, start in zip(rows["text"], skip, strict=True):
-            embedded.append(encoder.embed(text.as_py()[start:], self.batch_windows))
-            worked(1)
+        texts = [text.as_py()[start:] for text, start in zip(rows["text"], skip, strict=True)]
+        embedded = encoder.embed_shard(texts, self.batch_windows, worked)
         keys = [_key(doc, start) for doc, start in zip(rows["doc_id"].to_pylist(), skip, strict=True)]
         counts = {name: pa.array([getattr(e, name) for e in embedded], pa.int64()) for name in COUNTS}
         return pa.table({"key": keys, "embedding": vectors(np.stack([e.vector for e in embedded])), **counts})

@@ -50,9 +50,10 @@ def compute(work: Work) -> dict[str, Any]:
     def missing_ones(missing: pl.Series) -> ToDo:
         nonlocal fresh
         fresh = len(missing)
-        device.must_be_there(settings.device, DEVICE)
-        device.note(settings.device)  # the models may be trained in other processes
-        return to_train(_job(work, settings), list(runs.values()), missing)
+        job = _job(work, settings)
+        device.must_be_there(job.recipe.device, DEVICE)
+        device.note(job.recipe.device)  # the models may be trained in other processes
+        return to_train(job, list(runs.values()), missing)
 
     rows = pl.DataFrame(shards.completed(different, missing_ones, work.executor, work.log))
     keys = pl.DataFrame(
@@ -75,7 +76,8 @@ def _job(work: Work, settings: Evaluation) -> TrainModels:
 
 def _shape_and_recipe(settings: Evaluation, tokenizer: "Tokenizer") -> tuple[Shape, TrainingRecipe]:
     values = settings.model_dump(include=set(MODEL)) | {"vocabulary": tokenizer.get_vocab_size()}
-    return Shape(**values), TrainingRecipe(**settings.model_dump(include=set(TRAINING)))
+    recipe = settings.model_dump(include=set(TRAINING)) | {"device": device.for_training(settings.device)}
+    return Shape(**values), TrainingRecipe(**recipe)
 
 
 def proxy_of_our_own(work: Work) -> Path:
@@ -97,7 +99,7 @@ def proxy_of_our_own(work: Work) -> Path:
     u = pl.Series("u", keyed_uniform(settings.seed, "own proxy", documents["doc_id"]))
     enough = pl.col("n_tokens").cum_sum().shift(1, fill_value=0) < settings.tokens
     selected = documents.with_columns(u, repeats=1).sort("u").filter(enough)
-    device.must_be_there(settings.device, DEVICE)
+    device.must_be_there(device.for_training(settings.device), DEVICE)
     progress = Progress("training a proxy", settings.tokens, "tokens", work.log)
     how = _shape_and_recipe(settings, tokenizer)
     with reported_to(progress.advance):

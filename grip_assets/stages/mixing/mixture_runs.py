@@ -205,8 +205,8 @@ class Trainings:
 
     def _starting(self, missing: int, of: int, what: str) -> None:
         self.made_now += missing
-        device.must_be_there(self.settings.device, DEVICE)
-        device.note(self.settings.device)  # the models may be trained in other processes
+        device.must_be_there(self.recipe.device, DEVICE)
+        device.note(self.recipe.device)  # the models may be trained in other processes
         self.work.log(f"training {missing:,} {what}, {self.tokens_each:,} tokens each; {of - missing:,} were kept")
 
     def losses(self, units: pl.DataFrame) -> pl.DataFrame:
@@ -275,7 +275,8 @@ class Trainings:
 def _shape_and_recipe(work: Work, settings: Mixing) -> tuple[Shape, TrainingRecipe]:
     tokenizer = tokenizer_in(work.files("mixture_tokenizer"))
     values = settings.model_dump(include=set(MODEL)) | {"vocabulary": tokenizer.get_vocab_size()}
-    return Shape(**values), TrainingRecipe(**settings.model_dump(include=set(RECIPE)))
+    recipe = settings.model_dump(include=set(RECIPE)) | {"device": device.for_training(settings.device)}
+    return Shape(**values), TrainingRecipe(**recipe)
 
 
 def _must_be_enough(units: pl.DataFrame, settings: Mixing) -> None:

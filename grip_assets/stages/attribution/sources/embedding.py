@@ -52,10 +52,8 @@ class EmbedItems:
         return self.encoder.open()
 
     def run(self, shard: tuple[tuple[str, str], ...]) -> pa.Table:
-        encoder, started, found = self.open(), time.thread_time(), []
-        for _, text in shard:
-            found.append(encoder.embed(text, self.batch_windows))
-            worked(1)
+        encoder, started = self.open(), time.thread_time()
+        found = encoder.embed_shard([text for _, text in shard], self.batch_windows, worked)
         return pa.table(
             {
                 "key": [key for key, _ in shard],

@@ -237,10 +237,11 @@ class Moments:
 def measure(asked: Asked) -> Measured:
     """The features of one of these sources. GripError if a gradient is not finite."""
     work, settings = asked.work, asked.settings
-    device.must_be_there(settings.device, "settings/attribution.device")
+    where = device.for_training(settings.device)
+    device.must_be_there(where, "settings/attribution.device")
     reference = reference_of(work)
     job = Sketching(
-        work.files("corpus"), reference, asked.source, settings.sketch, settings.dim, settings.seed, settings.device
+        work.files("corpus"), reference, asked.source, settings.sketch, settings.dim, settings.seed, where
     )
     how: list[Any] = [VERSION, asked.source, reference.name, settings.sketch, settings.dim, settings.seed]
     if settings.precondition == "adam_diag" and asked.source in SCALED:
