@@ -85,6 +85,8 @@ OPTIONAL = set(
         "bz2",
         "traceback",
         "importlib",
+        "flash_kmeans",
+        "cuvs",
     ]
 )
 SLOW_OR_OPTIONAL = SLOW | OPTIONAL
@@ -92,6 +94,34 @@ SLOW_OR_OPTIONAL = SLOW | OPTIONAL
 WITHIN_COMMANDS = "cli"
 """Light imports inside of functions that are there today, and the area that ends them. This list only shrinks."""
 LIGHT: dict[tuple[str, str], str] = {}
+
+
+# Who imports torch as soon as it is imported. These modules are imported inside of functions only.
+TORCH_AT_ONCE = set(
+    [
+        "bench.attribution",
+        "bench.models",
+        "method.on_device",
+        "models.encoder",
+        "models.proxy",
+        "training.adaptation",
+        "training.gradients",
+        "training.projecting",
+        "training.small",
+    ]
+)
+# Who imports it inside of a function.
+TORCH_INSIDE = set(
+    [
+        "bench.data",
+        "bench.gpu",
+        "method.partition.seeding",
+        "method.screening",
+        "runtime.device",
+        "stages.attribution.sources.gradients",
+        "training.retraining",
+    ]
+)
 
 
 def module_of(file: Path) -> str:
@@ -159,6 +189,17 @@ def test_no_modules_import_each_other_in_a_circle():
 
     for module in FILES:
         follow(module, [])
+
+
+def test_only_these_modules_import_torch_and_only_these_at_once():
+    """So all code for devices is in few places, and loading the definitions does not load torch."""
+    found: dict[bool, set[str]] = {False: set(), True: set()}
+    for module in FILES:
+        for name, inside, _ in imports(module):
+            if name.partition(".")[0] == "torch":
+                found[inside].add(module.removeprefix(ROOT + "."))
+    assert found[False] == TORCH_AT_ONCE
+    assert found[True] - TORCH_AT_ONCE == TORCH_INSIDE
 
 
 @cache

@@ -1,14 +1,14 @@
 """Products of vectors on a device of torch, and what they leave over for an exact comparison on the processor.
 
-This is the proof of screening.py in half precision on tensor cores. Rows are scaled and rounded to 16 bits, x = s q + e,
-and ||e|| is kept. By Cauchy-Schwarz a score is wrong by at most a known bound. A function here returns, for each row, all
-columns that can still be the answer. They are few: the bound is about 0.0005 for unit rows in float16. The processor
-compares them exactly, by the same loops as without a GPU (nearest.py, lloyd.py, posterior.py, neighbours.py). So results
-are the same to the last bit, whatever the device rounds.
+This is the proof of screening.py in half precision on tensor cores. Rows are scaled and rounded to 16 bits,
+x = s q + e, and ||e|| is kept. By Cauchy-Schwarz a score is wrong by at most a known bound. A function here finds, for
+each row, all columns that can still be the answer. They are few: the bound is about 0.0005 for unit rows in float16.
+The processor compares them exactly, by the same arithmetic as without a GPU (nearest.py, lloyd.py, posterior.py,
+neighbours.py). So results are the same to the last bit, whatever the device rounds.
 
-All functions take the device from their tensors. Tests run them with tensors of the processor. One thread at a time uses
-a GPU, so that its memory is bounded by CELLS. Shapes: N rows, B rows of a block, K or J columns, d dimensions. M counts
-the (row, column) pairs that are left.
+All functions take the device from their tensors. Tests run them with tensors of the processor. One thread at a time
+uses a GPU, so its memory is bounded by CELLS. Shapes: N rows, B rows of a block, K or J columns, d dimensions. M
+counts the (row, column) pairs that are left.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ class OnDevice(Codes):
 
     @property
     def format(self) -> Format:
-        return cast(Format, f"{self.device}/{str(self.codes_ND.dtype).removeprefix('torch.')}")
+        return cast("Format", f"{self.device}/{str(self.codes_ND.dtype).removeprefix('torch.')}")
 
     @property
     def device(self) -> str:
@@ -75,7 +75,7 @@ def encode(x_ND: np.ndarray, format: Format) -> OnDevice:
 
 
 def _encoded(x_BD: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
-    """Codes, scale, slack and norm. A row is scaled so that its largest number is 1: 16 bits hold it without overflow."""
+    """Codes, scale, slack and norm. The largest number of a scaled row is 1, so 16 bits hold it without overflow."""
     top_B = x_BD.abs().amax(1)
     scale_B = torch.where(top_B > 0, top_B, 1.0)
     codes_BD = (x_BD / scale_B[:, None]).to(dtype)
@@ -128,7 +128,7 @@ def _each_block(rows: OnDevice, k: int, mask: Callable[[OnDevice, int], torch.Te
     def part(start: int, stop: int) -> None:
         with device.turn(rows.device):
             places = _pairs(mask(rows[start:stop], start))
-            some = next(places)
+            some = next(places, None)
         while some is not None:
             where, pairs = some
             use(slice(start + where.start, start + where.stop), pairs)
@@ -139,7 +139,7 @@ def _each_block(rows: OnDevice, k: int, mask: Callable[[OnDevice, int], torch.Te
 
 
 def two_nearest(rows: OnDevice, columns: OnDevice, use: Use) -> None:
-    """For each row the columns that can be one of the two with the highest cosine. All of them, if there are only two."""
+    """For each row the columns that can be one of the two with the highest cosine; all, if there are only two."""
     k = len(columns)
 
     def mask(some: OnDevice, start: int) -> torch.Tensor:

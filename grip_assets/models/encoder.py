@@ -13,6 +13,7 @@ vector then differ by up to 1e-3 from those of the processor, which are the refe
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -165,12 +166,13 @@ class Encoder:
         special = len(self.before) + len(self.after)
         found: dict[int, np.ndarray] = {}
 
-        def batch(start: int, stop: int) -> None:
+        def forward(start: int, stop: int) -> None:
+            some = order[start:stop]
             with device.turn(str(self.model.device.type)):
-                found.update(zip(order[start:stop], self._forward([windows[i] for i in order[start:stop]]), strict=True))
+                found.update(zip(some, self._forward([windows[i] for i in some]), strict=True))
 
         for first, last in batches_of([len(windows[i]) + special for i in order], batch_tokens):
-            in_blocks(last - first, last - first, lambda i, j, at=first: batch(at + i, at + j), "windows of the encoder")
+            in_blocks(last - first, last - first, partial(_within, forward, first), "windows of the encoder")
         return np.stack([found[i] for i in range(len(windows))])
 
     def windows(self, text: str) -> list[list[int]]:
@@ -200,8 +202,12 @@ class Encoder:
         return pooled_WD / np.linalg.norm(pooled_WD, axis=1, keepdims=True)
 
 
+def _within(work: Callable[[int, int], None], first: int, start: int, stop: int) -> None:
+    work(first + start, first + stop)
+
+
 def batches_of(lengths: Sequence[int], batch_tokens: int) -> Iterator[tuple[int, int]]:
-    """Ranges of the ascending ``lengths``, each padded to its longest at most ``batch_tokens`` together, or one alone."""
+    """Ranges of the ascending ``lengths``: padded to the longest, at most ``batch_tokens`` together, or one alone."""
     start = 0
     for stop in range(1, len(lengths) + 1):
         if stop == len(lengths) or (stop - start + 1) * lengths[stop] > batch_tokens:

@@ -4,8 +4,8 @@ A number format is a setting (settings/embedding.dtype, settings/evaluation.dtyp
 changes them within rounding only. The manifest of an artifact says where it was computed.
 
 ``GRIP_DEVICE`` names the device of a process: ``auto``, ``cpu`` or ``cuda``. The result of the processor is the
-reference. On a GPU labels, neighbours and densities are the same to the last bit, since a GPU only leaves
-out what cannot be the answer (method/on_device.py). Vectors of the encoder, drops of the probe and trained models differ by rounding.
+reference. On a GPU labels, neighbours and densities are the same to the last bit, since a GPU only leaves out what
+cannot be the answer (method/on_device.py). Vectors, drops of the probe and trained models differ by rounding.
 """
 
 import threading
@@ -31,7 +31,9 @@ def best() -> str:
         return note(CPU)
     why = _no_gpu()
     if why and asked == CUDA:
-        raise Unfinished(f"GRIP_DEVICE is 'cuda', and {why}. Set it to auto or cpu, or install a build of torch for CUDA.")
+        raise Unfinished(
+            f"GRIP_DEVICE is 'cuda', and {why}. Set it to auto or cpu, or install a build of torch for CUDA."
+        )
     return note(CPU if why else CUDA)
 
 
@@ -42,7 +44,7 @@ def for_training(stated: str) -> str:
 
 
 def must_be_there(device: str, setting: str) -> None:
-    """GripError if ``device`` is not on this machine. ``setting``: the setting that names it, unless GRIP_DEVICE does."""
+    """GripError if ``device`` is not on this machine. ``setting``: what names it, unless GRIP_DEVICE does."""
     if device != CUDA or not (why := _no_gpu()):
         return
     if variables.value("GRIP_DEVICE") == CUDA:

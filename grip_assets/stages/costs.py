@@ -16,6 +16,7 @@ from grip_assets.engine.in_force import Record
 from grip_assets.engine.plan import Step
 from grip_assets.engine.stage import Settings, Stage, setting_changes
 from grip_assets.errors import GripError
+from grip_assets.runtime import device
 from grip_assets.settings import (
     OF_A_MODEL,
     Adaptation,
@@ -372,7 +373,7 @@ def _rate(stage: Stage, settings: Settings) -> Rate:
         return _sketching(Attribution.of(settings).effective())
     rate = RATES.get(stage.name, OTHER)
     trainer = Mixing.of(settings) if rate.driver == "trained" else Attribution.of(settings)
-    if rate.driver in TRAINED and trainer.device == "cuda":
+    if rate.driver in TRAINED and device.for_training(trainer.device) == device.CUDA:
         return replace(rate, fixed=30, each=ON_A_GPU)
     return rate
 

@@ -32,7 +32,13 @@ from grip_assets.runtime.memory import limit_bytes
 if TYPE_CHECKING:
     from grip_assets.runtime.executors.ray import Mapping
 
-SENT = ("GRIP_CACHE", "GRIP_DEVICE", "GRIP_MEMORY", "GRIP_SCREEN", "HF_HUB_OFFLINE")  # no key, no address with a password
+SENT = (
+    "GRIP_CACHE",
+    "GRIP_DEVICE",
+    "GRIP_MEMORY",
+    "GRIP_SCREEN",
+    "HF_HUB_OFFLINE",
+)  # no key, no address with a password
 STARTS = 3  # attempts to start a worker, if none has started meanwhile
 PATIENCE = 10.0  # seconds until a head node that does not answer is an error
 IDLE = 60.0  # seconds after which workers that have nothing to do are ended

@@ -240,9 +240,7 @@ def measure(asked: Asked) -> Measured:
     where = device.for_training(settings.device)
     device.must_be_there(where, "settings/attribution.device")
     reference = reference_of(work)
-    job = Sketching(
-        work.files("corpus"), reference, asked.source, settings.sketch, settings.dim, settings.seed, where
-    )
+    job = Sketching(work.files("corpus"), reference, asked.source, settings.sketch, settings.dim, settings.seed, where)
     how: list[Any] = [VERSION, asked.source, reference.name, settings.sketch, settings.dim, settings.seed]
     if settings.precondition == "adam_diag" and asked.source in SCALED:
         job, how = _scaled(asked, job, how)
