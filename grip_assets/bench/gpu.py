@@ -6,8 +6,8 @@
 Each row first compares the result on the device with that of the processor of the same machine, and then its time with
 what a user would run on a GPU instead: faiss-gpu, cuVS, flash-kmeans and sentence-transformers where they can be
 imported, and a plain loop in torch. Inputs are planted mixtures, words and models that are made here by seed, so
-nothing is read from a disk or a network. One JSON object a line is written as soon as it is there. Rows that would begin after
-``--minutes`` are left out, by name. Without a GPU every row says so.
+nothing is read from a disk or a network. A row is written, as one JSON object a line, as soon as it is there. Rows that
+would begin after ``--minutes`` are left out, by name. Without a GPU every row says so.
 
 Numbers of ``check``: see RULES. A row that breaks its rule, or fails, makes the exit status 1.
 """
