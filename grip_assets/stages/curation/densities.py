@@ -21,7 +21,7 @@ from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.selection import draw as selection
-from grip_assets.runtime import opened
+from grip_assets.runtime import device, opened
 from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Selection
 from grip_assets.store.tables import vector_rows, width
@@ -276,6 +276,7 @@ def _format(sizes: list[int]) -> tuple["Format", dict[str, float]]:
     Small clusters take float32 without measuring: loading torch would take longer than the search.
     """
     if sum(n * n for n in sizes) < 3e8:
+        device.note(device.CPU)
         return "float32", {}
     from grip_assets.method.screening import fastest  # compiled
 
