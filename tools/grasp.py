@@ -57,7 +57,10 @@ from tools.mixing import LENGTH, passages
 BENCHMARK, PROJECT, ELSEWHERE = "humaneval", "project", "elsewhere"
 AIMS = (BENCHMARK, PROJECT)
 CONTINUED, SCRATCH = "continued", "scratch"
-RANDOM, GRIP, DSIR, CHOSEN = "random", "GRIP", "DSIR", "chosen"
+RANDOM, ANY_LENGTH, GRIP, DSIR, CHOSEN = "random", "random, any length", "GRIP", "DSIR", "chosen"
+LONGEST = (
+    0.01  # of the selected tokens, in a document that is selected at random: one table fills a selection otherwise
+)
 KEPT = ("attribution_choice", "attribution_fidelity", "sketch_sources")  # tables of a run that are kept
 READ = ("corpus", "attribution_items", "attribution_tokenizer", "reference")  # tables that trainings read
 PASSAGES, TEXTS = 24, 120  # most passages of a document, and of a target
@@ -177,10 +180,18 @@ def by_profile(scale: Scale, name: str, **groups: Mapping[str, Any]) -> Changes:
     return {**{group: dict(values) for group, values in groups.items()}, **changes}
 
 
-def aimless(scale: Scale) -> Iterator[Strategy]:
-    for seed in range(scale.seeds):
-        yield Strategy(RANDOM, None, by_profile(scale, "random", selection={"seed": seed}), seed)
+def aimless(scale: Scale, pool_tokens: int) -> Iterator[Strategy]:
+    longest = int(LONGEST * scale.total * pool_tokens)
+    for name, limit in ((RANDOM, longest), (ANY_LENGTH, None)):
+        for seed in range(scale.seeds):
+            changes = by_profile(scale, "random", selection={"seed": seed, "max_tokens": limit})
+            yield Strategy(name, None, changes, seed)
     yield Strategy(GRIP, None, by_profile(scale, "grip"))
+
+
+def tokens_of_pool(root: Path) -> int:
+    with connect(root) as connection:
+        return connection.sql("SELECT sum(n_tokens) FROM distinct_documents").fetchall()[0][0]
 
 
 def weighted(aim: str) -> dict[str, Any]:
@@ -311,7 +322,7 @@ def measured(root: Path, scale: Scale, selections: Sequence[pl.DataFrame]) -> pl
     for one in selections:
         documents = tuple(one.select("doc_id", "repeats").sort("doc_id").iter_rows())
         head = one.row(0, named=True)
-        seeds = [head["seed"]] if head["strategy"] == RANDOM else range(scale.seeds)
+        seeds = [head["seed"]] if head["strategy"] in (RANDOM, ANY_LENGTH) else range(scale.seeds)
         for start, seed in ((start, seed) for start in scale.starts for seed in seeds):
             key = digest([start, seed, documents])
             trainings.append(Training(key, start, seed, documents))
@@ -412,7 +423,7 @@ def measure(scale: Scale) -> None:
     for aim in AIMS:
         selections.append(select(root, by_choice(scale, targets, aim), again=True))
         selections += [select(root, strategy) for strategy in aimed(scale, targets, halves, aim, choice(root))]
-    selections += [select(root, strategy) for strategy in aimless(scale)]
+    selections += [select(root, strategy) for strategy in aimless(scale, tokens_of_pool(root))]
     _run(by_choice(scale, targets, AIMS[-1]))  # the tables of attribution are in force again
     _write(root, "grasp_selection", compared(measured(root, scale, selections)))
 
