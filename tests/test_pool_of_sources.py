@@ -131,7 +131,8 @@ def test_a_pool_of_five_sources(tmp_path, new_lab, models, reads):
     # budgets by source, with a weight
     heavy = [source | ({"weight": 3} if source["name"] == "wet" else {}) for source in sources]
     lab.make(
-        "corpus", "near_duplicates", "embeddings", "partition", "student", "clusters", "sigma_k", "budgets",
+        "corpus", "near_duplicates", "embeddings", "partition", "student", "clusters", "sigma_k",
+        "probe_set", "quality_scores", "adaptation_deltas", "budgets",
         corpus={"sources": heavy}, clustering={"method": "column", "column": "pool", "min_cluster_docs": 5},
         budget={"base": "proportional", "replay": "none", "total": 0.1},
     )  # fmt: skip
