@@ -121,12 +121,6 @@ def test_a_blocking_check_stops_what_follows(lab, monkeypatch):
     assert "subset" not in {e.asset_materialization.asset_key.to_user_string() for e in made}
 
 
-# Settings of the budget say whether these are used at all. They are asked for, and reused.
-MAYBE_USED = {"probe_set", "quality_scores", "adaptation_deltas", "judge_report", "redundancy"} | {
-    stage.name for stage in STAGES.values() if stage.group in ("mixing", "attribution")
-}
-
-
 @pytest.mark.run
 def test_automation_asks_for_the_unsynced_stages_and_then_rests(lab):
     def tick(cursor=None):
@@ -137,7 +131,7 @@ def test_automation_asks_for_the_unsynced_stages_and_then_rests(lab):
     assert requested == set()
     lab.change("budget", tau=0.8)
     requested, cursor = tick(cursor)
-    assert requested == AFTER_BUDGET | MAYBE_USED | {"report"}
+    assert requested == AFTER_BUDGET | {"report"}
     assert lab.curate() == AFTER_BUDGET
     assert tick(cursor)[0] == set()
 
@@ -162,7 +156,7 @@ def test_a_stage_that_failed_waits_for_a_change(lab):
         object.__setattr__(STAGES["budgets"], "compute", real)
     assert asked() == set(), "it failed, and nothing has changed since"
     lab.change("budget", total=0.5)
-    assert asked() == AFTER_BUDGET | MAYBE_USED | {"report"}
+    assert asked() == AFTER_BUDGET | {"report"}
 
 
 def test_the_definitions_are_valid():

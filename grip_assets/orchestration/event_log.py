@@ -31,7 +31,18 @@ class Look:
 
     def __init__(self, instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]):
         rows = instance.get_asset_records(list(dict.fromkeys(keys)))
-        self.events = {row.asset_entry.asset_key: e for row in rows if (e := row.asset_entry.last_materialization)}
+        entries = [row.asset_entry for row in rows if row.asset_entry.last_materialization]
+        self.events = {entry.asset_key: e for entry in entries if (e := entry.last_materialization)}
+        self.storage_ids = {entry.asset_key: entry.last_materialization_storage_id for entry in entries}
+
+    @property
+    def versions(self) -> dict[dg.AssetKey, str]:
+        return {key: self.tags(key).get(DATA_VERSION, "") for key in self.events}
+
+    def tags(self, key: dg.AssetKey) -> dict[str, str]:
+        """Tags of the latest materialization: its version, and the versions of its inputs."""
+        made = self.events[key].asset_materialization
+        return dict(made.tags or {}) if made else {}
 
     def record(self, key: dg.AssetKey) -> Record | None:
         event = self.events.get(key)

@@ -14,7 +14,10 @@ import dagster as dg
 from grip_assets.engine.in_force import Record
 from grip_assets.errors import GripError
 from grip_assets.orchestration.event_log import DATA_VERSION, settings_key
+from grip_assets.orchestration.unaffected import unaffected
 from grip_assets.settings import GROUPS, Corpus, pool_fields, validate, version
+from grip_assets.stages import STAGES
+from grip_assets.store.artifacts import ArtifactStore, data_root
 
 TAKES_BACK = "takes_back"  # metadata of a materialization that takes back a run's change: the run's id
 PROFILE = "grip/profile"  # tag of a run: the profile that it set
@@ -145,6 +148,8 @@ def _restore(instance: dg.DagsterInstance, turn: Turn, run_id: str, why: str) ->
             tags={DATA_VERSION: version(after)},
         )
     )
+    for made in unaffected(instance, settings_key(turn.group), STAGES, ArtifactStore(data_root())):
+        instance.report_runless_asset_event(made)
 
 
 def described(turned: Iterable[Turn]) -> list[str]:

@@ -24,6 +24,7 @@ from grip_assets.orchestration.event_log import Look, settings_key
 from grip_assets.orchestration.launch import LOCATION
 from grip_assets.orchestration.past import for_pool, is_refused
 from grip_assets.orchestration.stage_assets import code_references, with_refusal_first
+from grip_assets.orchestration.unaffected import stay
 from grip_assets.settings import (
     GROUPS,
     Clustering,
@@ -38,6 +39,7 @@ from grip_assets.settings import (
     validate,
     version,
 )
+from grip_assets.stages import STAGES
 
 
 def settings_asset(group: str) -> dg.AssetsDefinition:
@@ -77,6 +79,7 @@ def settings_asset(group: str) -> dg.AssetsDefinition:
         else:
             data.mark()
             yield dg.MaterializeResult(data_version=dg.DataVersion(version(after)), metadata=said)
+            stay(context, STAGES, data.store())
 
     return _asset
 

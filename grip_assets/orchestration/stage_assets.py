@@ -17,7 +17,7 @@ from grip_assets.engine.inspect import inspect
 from grip_assets.engine.make import Chain
 from grip_assets.engine.stage import Settings, Stage, owners
 from grip_assets.errors import GripError
-from grip_assets.orchestration import checks, event_log, events, requested
+from grip_assets.orchestration import checks, event_log, events, requested, unaffected
 from grip_assets.orchestration.artifact_changes import causes, changes_since
 from grip_assets.orchestration.automation import on_change
 from grip_assets.orchestration.columns import column_lineage
@@ -49,7 +49,7 @@ PAGES_OF_GROUPS = {"evaluation": "evidence", "reports": "report", "mixing": "mix
 
 def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinition:
     """The asset of ``stage``. Its data version is the artifact's version, so the UI knows what is unsynced and why."""
-    deps = [dg.AssetKey(name) for name in stage.inputs] + [event_log.settings_key(group) for group in stage.groups]
+    deps = unaffected.dependencies(stage)
 
     @dg.asset(
         name=stage.name,
@@ -99,6 +99,7 @@ def stage_asset(stage: Stage, stages: Mapping[str, Stage]) -> dg.AssetsDefinitio
             data.mark()
             version = dg.DataVersion(made.version)
             yield dg.MaterializeResult(data_version=version, metadata=said, check_results=found)
+            unaffected.stay(context, stages, store)
 
     return _asset
 
