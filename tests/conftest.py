@@ -213,6 +213,36 @@ def nothing_is_read_from_the_event_log_twice():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def the_plan_of_a_run_is_written_as_text_once():
+    """Dagster names a plan by its text, and stores it in each home. The labs of all tests have the same few plans."""
+    import zlib
+
+    from dagster._core.snap import execution_plan_snapshot
+    from dagster._core.storage.runs import sql_run_storage
+
+    name, texts, last = execution_plan_snapshot.create_execution_plan_snapshot_id, dict[str, bytes](), [None, ""]
+
+    def named(plan):
+        if last[0] is not plan:
+            last[:] = plan, name(plan)
+        return last[1]
+
+    def add(storage, snapshot_id, snapshot_obj, snapshot_type):
+        if snapshot_id not in texts:
+            texts[snapshot_id] = zlib.compress(sql_run_storage.serialize_value(snapshot_obj).encode())
+        row = {"snapshot_id": snapshot_id, "snapshot_body": texts[snapshot_id], "snapshot_type": snapshot_type.value}
+        with storage.connect() as connection:
+            connection.execute(sql_run_storage.SnapshotsTable.insert().prefix_with("OR IGNORE").values(**row))
+        return snapshot_id
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (execution_plan_snapshot, sql_run_storage):
+            patch.setattr(module, "create_execution_plan_snapshot_id", named)
+        patch.setattr(sql_run_storage.SqlRunStorage, "_add_snapshot", add)
+        yield
+
+
 def draw(on: bool) -> None:
     """Whether runs of this process draw pictures and write the page, or an empty one in its place."""
     from grip_assets.orchestration import stage_assets
@@ -235,6 +265,17 @@ def _empty_page(store, in_force, settings, code_version):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f'<meta name="grip-digest" content="{name}"></html>')
     return Written(path, name, reused, 0, path.stat().st_size)
+
+
+@cache
+def job_of(keys: frozenset):
+    """The job that materializes these assets. To build it takes half of the time of a run of one asset."""
+    import dagster as dg
+
+    from grip_assets.definitions import defs
+
+    chosen = dg.define_asset_job("chosen", selection=list(keys))
+    return dg.Definitions(assets=defs.assets, jobs=[chosen], resources=defs.resources).resolve_job_def("chosen")
 
 
 class Lab:
@@ -261,17 +302,12 @@ class Lab:
         """Change settings and materialize these stages, which takes a fraction of a whole run; those computed."""
         import dagster as dg
 
-        from grip_assets.definitions import defs
         from grip_assets.orchestration.event_log import settings_key
 
         ops = {f"settings__{group}": {"config": values} for group, values in changes.items()}
-        result = dg.materialize(
-            list(defs.assets),
-            selection=[*map(settings_key, changes), *map(dg.AssetKey, stages)],
-            instance=self.instance,
-            resources=defs.resources,
-            run_config={"ops": ops, "loggers": {"console": {"config": {"log_level": "ERROR"}}}},
-        )
+        config = {"ops": ops, "loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+        keys = [*map(settings_key, changes), *map(dg.AssetKey, stages)]
+        result = job_of(frozenset(keys)).execute_in_process(config, self.instance)
         made = [e.step_materialization_data.materialization for e in result.get_asset_materialization_events()]
         return {m.asset_key.to_user_string() for m in made if "reused" in m.metadata and not m.metadata["reused"].value}
 

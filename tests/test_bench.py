@@ -19,11 +19,22 @@ def test_every_stage_that_users_compare_has_a_bench():
     )
 
 
-@pytest.mark.parametrize("stage", ["draw", "assignment"])
-def test_a_bench_prints_a_json_object_a_line(stage):
+def by_command(stage, capsys):
     done = subprocess.run([GRIP, "bench", stage, "--quick", "--json"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for line in done.stdout.splitlines():
+    return done.stdout
+
+
+def in_this_process(stage, capsys):
+    assert cli.run(["bench", stage, "--quick", "--json"]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("stage", "run"), [("draw", by_command), ("assignment", in_this_process)])
+def test_a_bench_prints_a_json_object_a_line(stage, run, capsys):
+    lines = run(stage, capsys).splitlines()
+    assert lines
+    for line in lines:
         row = json.loads(line)
         assert {"stage", "against", "ratio", "ours_s", "theirs_s", "quality", "peak_mb"} <= set(row)
         assert row["ratio"] == pytest.approx(row["theirs_s"] / row["ours_s"])

@@ -56,6 +56,19 @@ def test_another_instance_reads_what_was_written_and_a_closed_one_holds_no_file(
     assert len(lab.instance.get_runs()) == 1 and opened["ours"].total() == before + 1, "it is opened anew"
 
 
+def test_a_plan_that_is_stored_already_is_not_read_to_learn_that(tmp_path, monkeypatch):
+    lab, read = Lab(tmp_path, monkeypatch), []
+    stored = lab.instance.run_storage
+    get = stored.get_execution_plan_snapshot
+    monkeypatch.setattr(stored, "get_execution_plan_snapshot", lambda name: read.append(name) or get(name))
+    for tau in (0.6, 0.7):
+        lab.change("budget", tau=tau)
+    plans = {run.execution_plan_snapshot_id for run in lab.instance.get_runs()}
+    assert len(plans) == 1 and stored.has_execution_plan_snapshot(*plans)
+    assert not stored.has_execution_plan_snapshot("another")
+    assert len(read) <= 2, "at most the two runs themselves read it"
+
+
 def test_what_a_file_of_events_has_is_asked_once(tmp_path, monkeypatch):
     lab, asked = Lab(tmp_path, monkeypatch), []
     lab.change("budget", tau=0.6)

@@ -293,7 +293,7 @@ NOT_IMPORTED = {
 @cache
 def imported_packages(folder: Path) -> dict[str, str]:
     """Name of each package that a module of the folder imports, and one such module."""
-    owners = metadata.packages_distributions()
+    owners, ours = metadata.packages_distributions(), declared([*PROJECT["optional-dependencies"]])
     found = {}
     for file in sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -301,7 +301,7 @@ def imported_packages(folder: Path) -> dict[str, str]:
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for top in {name.partition(".")[0] for name in names} - {"", "grip_assets", *sys.stdlib_module_names}:
                 named = {canonicalize_name(owner) for owner in owners.get(top, [top])}
-                for owner in named & declared([*PROJECT["optional-dependencies"]]) or named:  # several share backports
+                for owner in named & ours or named:  # several share backports
                     found[owner] = str(file.relative_to(folder.parent))
     return found
 

@@ -54,9 +54,24 @@ class Planted:
         return self.settings | {group: validate(group, self.settings[group].model_dump() | values)}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_plan_asks_how_long_a_stage_took():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("grip_assets.engine.plan._last_seconds", lambda stage, store: None)
+        yield
+
+
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory, models, pool) -> Planted:
-    changes = small(models, pool)
+def listed(tmp_path_factory):
+    """A pool of one file: each plan lists the pool, and none reads it."""
+    folder = tmp_path_factory.mktemp("listed")
+    (folder / "one.py").write_text("x = 1")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory, models, listed) -> Planted:
+    changes = small(models, listed)
     settings = {group: validate(group, changes.get(group, {})) for group in GROUPS}
     return Planted(tmp_path_factory.mktemp("planted"), settings)
 
@@ -147,8 +162,8 @@ def test_a_field_that_a_stage_does_not_read_leaves_it_alone(planted):
     assert "sigma_k" in computed and not computed & {"corpus", "embeddings", "clusters", "corpus_map"}
 
 
-def test_a_setting_of_the_student_labels_again_and_embeds_nothing(tmp_path, models, pool):
-    changes = small(models, pool, embedding={"sample": 0.5})
+def test_a_setting_of_the_student_labels_again_and_embeds_nothing(tmp_path, models, listed):
+    changes = small(models, listed, embedding={"sample": 0.5})
     sampled = Planted(tmp_path, {group: validate(group, changes.get(group, {})) for group in GROUPS})
     for name in GROUPS["student"].model_fields:
         for settings in variants(sampled, "student", name):

@@ -4,7 +4,8 @@ Dagster's storages create an engine for each event that they write or read. A ne
 statement again, and checkpoints the file when it closes. Together this takes a third of the time of a short run.
 
 The event log also asks, with each event, whether its file has a table, a column or an index. Files are migrated when an
-instance opens them, so here an answer that was yes is kept.
+instance opens them, so here an answer that was yes is kept. And to learn whether the plan of a run is stored already,
+it reads that plan whole. Here it asks for its name.
 
 This module changes only how the storages connect and what they ask, and only in the process that calls it. It uses
 private parts of Dagster, and a test fails when they move.
@@ -39,6 +40,7 @@ def keep(instance: dg.DagsterInstance) -> None:
             setattr(events, question, _once_yes_always_yes(getattr(events, question)))
     if isinstance(runs, SqliteRunStorage):
         runs.connect = _of_runs(runs, engine)  # type: ignore[method-assign]
+        runs.has_execution_plan_snapshot = runs._has_snapshot_id  # type: ignore[method-assign]
     close = instance.dispose
 
     def dispose() -> None:
