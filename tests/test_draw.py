@@ -78,7 +78,9 @@ def test_explain_says_of_every_document_what_the_tables_say(measured, case):
     explained = {row["doc_id"]: row for row in query("commands/explain", tables, doc=None).to_dicts()}
     assert len(explained) == N
     not_taken = {
-        cluster: [row["n_tokens"] for row in tables["selection_weights"].filter(cluster_id=cluster, repeats=0).to_dicts()]
+        cluster: [
+            row["n_tokens"] for row in tables["selection_weights"].filter(cluster_id=cluster, repeats=0).to_dicts()
+        ]
         for cluster in clusters
     }
     for row in tables["selection_weights"].to_dicts():

@@ -89,10 +89,10 @@ def others(value: Any, annotation: Any) -> Iterator[Any]:
 
 
 def variants(planted: Planted, group: str, name: str) -> Iterator[Settings]:
-    """Settings in which the field has another value: each choice, or two other numbers."""
+    """Settings in which the field has another value: each choice, or another number."""
     before = getattr(planted.settings[group], name)
     found = _variants(planted, group, name)
-    yield from islice(found, 2) if isinstance(before, int | float) else found
+    yield from islice(found, 1) if isinstance(before, int | float) else found
 
 
 def _variants(planted: Planted, group: str, name: str) -> Iterator[Settings]:

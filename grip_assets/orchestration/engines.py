@@ -40,7 +40,7 @@ def keep(instance: dg.DagsterInstance) -> None:
             setattr(events, question, _once_yes_always_yes(getattr(events, question)))
     if isinstance(runs, SqliteRunStorage):
         runs.connect = _of_runs(runs, engine)  # type: ignore[method-assign]
-        runs.has_execution_plan_snapshot = runs._has_snapshot_id  # type: ignore[method-assign]
+        runs.has_execution_plan_snapshot = runs._has_snapshot_id  # type: ignore[assignment, method-assign]
     close = instance.dispose
 
     def dispose() -> None:

@@ -28,7 +28,7 @@ NOBODY: Collection[dg.AssetKey] = ()
 
 
 def dependencies(stage: Stage) -> list[dg.AssetKey]:
-    """The assets that the stage's asset depends on: its inputs, and the groups of settings that it reads or looks at."""
+    """What the asset of a stage depends on: its inputs, and the groups of settings that it reads or looks at."""
     return [*map(dg.AssetKey, stage.inputs), *map(settings_key, stage.groups)]
 
 

@@ -95,7 +95,9 @@ def test_an_unused_asset_is_never_unsynced(stubs_in_dagster):
     stubs_in_dagster.stubs.pool, stubs_in_dagster.stubs.listing = 2, "another pool"
     assert run("pool") == {"cut", "pick"}, "its input is another, and it does not read it"
     record = event_log.records(instance, ["sketch"])["sketch"]
-    assert record.version == before and record.metadata["changed"] == "nothing" and record.metadata["not used"] == UNIFORM
+    assert (
+        record.version == before and record.metadata["changed"] == "nothing" and record.metadata["not used"] == UNIFORM
+    )
 
 
 def test_an_asset_that_is_used_as_before_does_not_mind_what_it_only_looks_at(stubs_in_dagster):

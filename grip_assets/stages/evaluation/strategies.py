@@ -268,7 +268,7 @@ def facts(settings: Settings, root: Path) -> dict[str, Any]:
     learned: dict[str, Any] = {} if no_learned_budget(settings) else {"mixing": mixture_domains.facts(settings, root)}
     learned |= {"attribution": _attribution_facts(chosen, root)} if not no_attributed_strategy(settings) else {}
     features = tuple(dict.fromkeys(name for s in chosen for name in s.features))
-    profiles = {s.name: _counted(read_profile(s.name)) for s in chosen if s.name != IN_FORCE}
+    profiles = {s.name: _counted(s.name) for s in chosen if s.name != IN_FORCE}
     return {"profiles": profiles, **feature_facts(features, settings), **learned, **source_weights.facts(settings)}
 
 
@@ -278,16 +278,17 @@ def _attribution_facts(chosen: Sequence[Strategy], root: Path) -> list[dict[str,
     return [{m.stage.name: m.stage.facts(settings, root) for m in ATTRIBUTED} for settings in some]
 
 
-def _counted(profile: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+@cache
+def _counted(name: str) -> dict[str, dict[str, Any]]:
     """A profile without fields that were added later and do not apply in it, so that a new field renames nothing."""
-    settings = {group: validate(group, values) for group, values in profile.items()}
+    settings = _of_profile(name)
     return {
         group: {
             name: value
             for name, value in values.items()
             if settings[group].applies(name) or not trait(type(settings[group]).model_fields[name], "added")
         }
-        for group, values in profile.items()
+        for group, values in read_profile(name).items()
     }
 
 
