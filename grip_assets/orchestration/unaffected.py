@@ -65,12 +65,12 @@ def unaffected(
             version, said = look.versions[key], _as_said(look, key)
         else:
             continue
-        tags = look.tags(key) | {DATA_VERSION: version}
-        for dep in touched:
-            tags[get_input_data_version_tag(dep)] = moved.get(dep, look.versions[dep])
-            tags[get_input_event_pointer_tag(dep)] = str(look.storage_ids[dep])
-        if tags != look.tags(key):
-            yield dg.AssetMaterialization(key, metadata=said, tags=tags)
+        before = look.tags(key)
+        after = {get_input_data_version_tag(dep): moved.get(dep, look.versions[dep]) for dep in touched}
+        after[DATA_VERSION] = version
+        if not after.items() <= before.items():
+            seen = {get_input_event_pointer_tag(dep): str(look.storage_ids[dep]) for dep in touched}
+            yield dg.AssetMaterialization(key, metadata=said, tags=before | after | seen)
 
 
 def _may_stay(stage: Stage, changed: dg.AssetKey) -> bool:

@@ -120,6 +120,15 @@ def test_an_asset_that_is_needed_again_is_unsynced(stubs_in_dagster):
     assert run() == set()
 
 
+def test_an_input_that_is_made_again_and_is_the_same_touches_nothing(stubs_in_dagster):
+    run, instance = stubs_in_dagster.run, stubs_in_dagster.instance
+    run(selection={"weight": "uniform"})
+    run()
+    before = len(list(past.events(instance, dg.AssetKey("sketch"))))
+    run("pool", selection={"weight": "uniform"})
+    assert len(list(past.events(instance, dg.AssetKey("sketch")))) == before
+
+
 def test_a_run_of_all_assets_puts_each_in_force_once(stubs_in_dagster):
     run, instance = stubs_in_dagster.run, stubs_in_dagster.instance
     run()
