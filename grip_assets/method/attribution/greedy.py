@@ -16,14 +16,14 @@ could then add less than nothing only because it changes the divisor. ``Greedy.u
 How it is made fast. A round keeps the documents with the largest gains, twice as many as it takes. Among these it takes
 step by step, with gains that are computed again after each step. With few documents a step is one document, and the
 result is the plain greedy selection. Sketches stay in memory if they fit (``held``), in float32, so that they are
-converted once. A float32 product screens documents, with a bound of its rounding. For R5, a gain that is known from an
-earlier round bounds the gain of today: it has risen by at most lam ||phi|| ||Δv|| since then. So a document that cannot
-be among the best by this bound is not looked at. All that may be among the best is computed again in float64, in an
-order that depends on nothing else. So the result is that of computing all gains again in every step, bit for bit, on
-any number of threads.
+converted once. A float32 product screens documents, with a bound of its rounding. For R5, products of earlier rounds
+bound the gains of today (``_Products``). So a document that cannot be among the best is not looked at, and only some
+rounds multiply all documents. All that may be among the best is computed again in float64, in an order that depends on
+nothing else. The documents of a step are taken together: their order is known, so the sums before each of them are too.
+So the result is that of computing all gains again in every step, bit for bit, on any number of threads.
 
 For ``maxmin`` the gain is that of a smooth minimum: the goals' gains by weights, the largest for the goal that is worst
-at the time. These weights move gains in ways that have no such bound, so every round looks at all documents.
+at the time.
 
 ``bound`` certifies a result: no selection within the same budgets has a larger utility than the bound.
 Shapes: N documents, F numbers of a sketch, J goals, K groups with budgets of their own, C candidates, R documents of a
@@ -37,7 +37,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from grip_assets.errors import GripError
-from grip_assets.method.attribution.objective import Aim, Objective, View
+from grip_assets.method.attribution.objective import Aim, Objective, View, dots
 from grip_assets.method.attribution.surrogate import finite_squares
 from grip_assets.runtime import threads
 from grip_assets.runtime.memory import limit_bytes
@@ -51,10 +51,11 @@ FEW = 1024  # candidates of a round at least
 BYTES = 256 << 20  # of candidates at most
 WORK = 3e7  # multiplications of a round among its candidates, which decide the number of its steps
 STEPS = 16  # of a round at least
-EPSILON, EPSILON64 = 2.0**-24, 2.0**-53  # of float32 and float64
+EPSILON = 2.0**-24  # of float32
 LOWEST = -float(np.finfo(np.float64).max)
 BATCH = 64  # candidates that are computed again in a step at least
-MANY = 4  # of so many documents of a part one is looked at: then all are multiplied
+MANY = 4  # of so many documents one is looked at: then all are multiplied
+EARLIER = 16  # products of all documents that are kept at most
 
 
 @dataclass(frozen=True)
@@ -174,8 +175,7 @@ def select(
 
 class _Taking:
     """The state of a selection. ``v_F``: Σ w phi / budget. ``room_K``: what is left of each group's budget.
-
-    ``lazy``: whether gains of earlier rounds bound those of today.
+    ``value_J``: what was gained for each goal. ``steps``: the columns of ``Greedy``, step by step.
     """
 
     def __init__(self, pool: Pool, room_K: np.ndarray, aim: Aim):
@@ -189,14 +189,12 @@ class _Taking:
         self.budget = int(self.room_K.sum())
         self.aim, self.objective = aim, aim.objective(self.budget / max(int(self.tokens_N.sum()), 1))
         self.pool = held(pool, self.objective.width)
-        self.lazy = self.objective.goals == 1
+        self.earlier = _Products(len(self.tokens_N))
         self.v_F = np.zeros(self.objective.width)
         self.value_J = np.zeros(self.objective.goals)
         self.rows: list[int] = []
-        self.steps: list[tuple[float, float, float, float, int]] = []
+        self.steps: list[tuple[np.ndarray, ...]] = []
         self.square_N = np.zeros(n)
-        # Upper bounds of the scores, as of the round ``when_N``, in which v was ``past[when]``.
-        self.upper_N, self.when_N, self.past = np.full(n, np.inf), np.zeros(n, np.int32), [self.v_F]
 
     @property
     def tokens(self) -> int:
@@ -237,13 +235,12 @@ class _Taking:
         """||phi||² of the features as they are used."""
         return np.where(self.square_N[rows] > 0, 1.0, 0.0) if self.pool.unit else self.square_N[rows]
 
-    @property
-    def weight_J(self) -> np.ndarray:
-        """The weight of each goal now, float64 (J,), their sum is 1: the slope of a smooth minimum
+    def weight_J(self, value_J: np.ndarray, v_F: np.ndarray, filled: float) -> np.ndarray:
+        """The weight of each goal at ``value_J``, float64 (J,), their sum is 1: the slope of a smooth minimum
         -τ log Σ exp(-U_j / τ). The worst goal has the largest weight; goals that are even have the same."""
-        if len(self.value_J) == 1:
+        if len(value_J) == 1:
             return np.ones(1)
-        value_J = self.objective.standing(self.value_J, self.v_F, self.tokens / max(self.budget, 1))
+        value_J = self.objective.standing(value_J, v_F, filled)
         height = self.aim.temperature * float(np.abs(value_J).max())
         weight_J = np.exp((value_J.min() - value_J) / height) if height > 0 else np.ones(len(value_J))
         return weight_J / weight_J.sum()
@@ -251,7 +248,8 @@ class _Taking:
     @property
     def view(self) -> View:
         """The objective as it is now."""
-        return self.objective.view(self.v_F, self.weight_J)
+        filled = self.tokens / max(self.budget, 1)
+        return self.objective.view(self.v_F, self.weight_J(self.value_J, self.v_F, filled))
 
     def exact(self, view: View, rows: np.ndarray, x_CF: np.ndarray) -> np.ndarray:
         """What documents are ranked by, float64 (C,): the gain per token."""
@@ -264,9 +262,12 @@ class _Taking:
 
     def screened(self, view: View, rows: np.ndarray, dot_C: np.ndarray) -> np.ndarray:
         """Upper bounds of the scores, float64 (C,), from products in float32."""
-        own_C = (self.tokens_N[rows] / self.budget) * self.square(rows) * view.own
         linear_C = dot_C / self.divisor(rows)
-        return linear_C - own_C + self.rounding(view.direction_F, linear_C, rows)
+        return linear_C - self.own(view, rows) + self.rounding(view.direction_F, linear_C, rows)
+
+    def own(self, view: View, rows: np.ndarray) -> np.ndarray:
+        """What each document takes off its own score by its square, float64 (C,)."""
+        return (self.tokens_N[rows] / self.budget) * self.square(rows) * view.own
 
     def rounding(self, direction_F: np.ndarray, linear_C: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """How far a product in float32 may be below the true one, float64 (C,): the rounding of a sum of F terms in any
@@ -276,11 +277,13 @@ class _Taking:
             return wrong * linear_C
         return wrong * float(np.linalg.norm(direction_F)) * self.reach_N[rows]
 
-    def risen(self, upper: np.ndarray, view: View, distance: np.ndarray | float, rows: np.ndarray) -> np.ndarray:
-        """Upper bounds of the scores now, from those at a v in this ``distance``. Rounding in float64 is added."""
-        wrong, moved = 8 * (len(self.v_F) + 8) * EPSILON64, self.objective.curve * distance
-        size = float(np.linalg.norm(view.direction_F)) + 1
-        return upper + (moved * (1 + wrong) + wrong * size) * self.reach_N[rows] + wrong * size
+    def foreseen(self, view: View, rows: np.ndarray) -> np.ndarray | None:
+        """Upper bounds of the scores, float64 (C,), by products of earlier rounds; None if these do not say enough."""
+        if self.objective.positive or not self.earlier.there:  # the slope of the cross-entropy changes too fast
+            return None
+        dot_N, slack = self.earlier.bound(view.direction_F)
+        linear_C = dot_N[rows].astype(np.float64) / self.divisor(rows)
+        return linear_C - self.own(view, rows) + slack * self.reach_N[rows]
 
     def round(self, quota: int, at_most: bool) -> bool:
         """Take documents of ``quota`` tokens. False if none was taken."""
@@ -327,84 +330,139 @@ class _Taking:
 
     def step(self, rows: np.ndarray, x_CF: np.ndarray, best: Iterator[int], quota: float, at_most: bool) -> list[int]:
         """Take candidates, the best first, until ``quota`` tokens are taken; those that no longer fit are skipped."""
-        taken: list[int] = []
-        end = self.tokens + quota
-        while self.tokens < end and (c := next(best, None)) is not None:
-            row = int(rows[c])
-            if self.tokens_N[row] > self.room_K[self.group_N[row]]:
-                continue
-            if not self.take(row, x_CF[c].astype(np.float64) / self.divisor(rows[c : c + 1])[0], at_most):
-                break
-            taken.append(c)
-        return taken
+        picked, room_K, tokens = list[int](), self.room_K.copy(), self.tokens
+        end = tokens + quota
+        while tokens < end and (c := next(best, None)) is not None:
+            row = rows[c]
+            size, group = self.tokens_N[row], self.group_N[row]
+            if size <= room_K[group]:
+                picked.append(c)
+                room_K[group] -= size
+                tokens += int(size)
+        if not picked:
+            return picked
+        phi_CF = x_CF[picked].astype(np.float64) / self.divisor(rows[picked])[:, None]
+        return picked[: self.take(rows[picked], phi_CF, at_most)]
 
-    def take(self, row: int, phi_F: np.ndarray, at_most: bool) -> bool:
-        """Take one document, and note what it added. False if it adds nothing and that is a reason to stop."""
-        share, weight_J = self.tokens_N[row] / self.budget, self.weight_J
-        gain_J, shown = self.objective.turn(phi_F, share, self.v_F, self.tokens / self.budget, weight_J)
-        gain = float(weight_J @ gain_J)
-        if at_most and gain <= 0:
-            return False
-        self.steps.append((gain, *shown, int(self.value_J.argmin())))
-        self.rows.append(row)
-        self.v_F = self.v_F + share * phi_F
-        self.value_J = self.value_J + gain_J
-        self.room_K[self.group_N[row]] -= self.tokens_N[row]
-        return True
+    def take(self, rows: np.ndarray, phi_CF: np.ndarray, at_most: bool) -> int:
+        """Take documents in this order, and note what each added in its turn. How many were taken: not all if one adds
+        nothing and that is a reason to stop."""
+        tokens_C = self.tokens_N[rows]
+        share_C, filled_C = tokens_C / self.budget, (self.tokens + np.cumsum(tokens_C) - tokens_C) / self.budget
+        v_CF = np.cumsum(np.concatenate([self.v_F[None], share_C[:, None] * phi_CF]), axis=0)
+        gain_CJ = self.objective.gains(phi_CF, share_C, v_CF[:-1])
+        value_CJ = np.cumsum(np.concatenate([self.value_J[None], gain_CJ]), axis=0)
+        weight_CJ = np.array([self.weight_J(*then) for then in zip(value_CJ[:-1], v_CF[:-1], filled_C, strict=True)])
+        gain_C = dots(weight_CJ, gain_CJ)
+        n = int(np.argmax(np.append(gain_C <= 0, True))) if at_most else len(rows)
+        shown = self.objective.in_turn(phi_CF[:n], share_C[:n], v_CF[:n], filled_C[:n], weight_CJ[:n])
+        worst_C = value_CJ[:n].argmin(axis=1)
+        self.steps.append((gain_C[:n], shown.alignment_R, shown.covered_R, shown.gain_R, worst_C))
+        self.rows += rows[:n].tolist()
+        self.v_F, self.value_J = v_CF[n], value_CJ[n]
+        np.subtract.at(self.room_K, self.group_N[rows[:n]], tokens_C[:n])
+        return n
 
     def candidates(self, quota: int) -> tuple[np.ndarray, np.ndarray]:
         """(rows, features (C, F)) of the best documents that fit, of a few times ``quota`` tokens."""
         fits = np.flatnonzero(self.fits_N)
         few = FEW * int(self.tokens_N[fits].sum()) // max(len(fits), 1)
         kept = _Kept(self, max(TIMES * quota, few), few, max(BYTES // (4 * len(self.v_F)), FEW))
-        upper_N = self.bounds_now(fits, kept.view)
-        if isinstance(self.pool.blocks, Held) and np.isfinite(upper_N[fits]).all():
-            first = kept.first(fits, upper_N[fits])  # so that a threshold is known before the others are looked at
-            self._offer(kept, [(first, self.pool.blocks.x_NF[first], np.arange(len(first)))])
-            upper_N[first] = -np.inf
-        self._offer(kept, self._possible(kept, upper_N))
-        self.past.append(self.v_F)
+        if isinstance(self.pool.blocks, Held):
+            self._look(kept, fits, self.pool.blocks.x_NF)
+        else:
+            self._look_once(kept, fits)
         return kept.result()
 
-    def bounds_now(self, fits: np.ndarray, view: View) -> np.ndarray:
-        """Upper bounds of the scores of the documents that fit, float64 (N,); -inf for the others."""
-        upper_N = np.full(len(self.tokens_N), -np.inf)
-        if not self.lazy or self.objective.positive:  # gains by cross-entropy fall too fast for a bound to say much
-            upper_N[fits] = np.inf
-            return upper_N
-        moved = np.linalg.norm(np.array(self.past) - self.v_F, axis=1)
-        upper_N[fits] = self.risen(self.upper_N[fits], view, moved[self.when_N[fits]], fits)
-        return upper_N
+    def _look(self, kept: "_Kept", fits: np.ndarray, x_NF: np.ndarray) -> None:
+        """Offer documents in memory. Those with the largest bounds come first, and set a threshold for the others."""
+        upper_C, loose = self.foreseen(kept.view, fits), True
+        if upper_C is None:
+            upper_C, loose = self.screened(kept.view, fits, self._multiplied(kept.view)[fits]), False
+        first = kept.first(fits, upper_C)
+        kept.offer(fits[first], x_NF, fits[first], upper_C[first])
+        kept.cut()
+        upper_C[first] = -np.inf
+        some = np.flatnonzero(upper_C >= max(kept.least, LOWEST))
+        rows, upper_C = fits[some], upper_C[some]
+        if loose:
+            upper_C = self.screened(kept.view, rows, self._products(kept.view, rows, x_NF))
+        for start in range(0, len(rows), ROWS):
+            here = slice(start, start + ROWS)
+            kept.offer(rows[here], x_NF, rows[here], upper_C[here])
 
-    def _possible(self, kept: "_Kept", upper_N: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """(rows, part, its rows) of the documents whose bounds are not below what is kept, part by part."""
-        for start, part_RF in _numbered(self.pool.blocks()):
-            here = np.flatnonzero(upper_N[start : start + len(part_RF)] >= max(kept.least, LOWEST))
-            if MANY * len(here) > len(part_RF):  # a product of all costs less than a copy of these
-                yield start + here, part_RF, here
-            elif len(here):
-                yield start + here, part_RF[here], np.arange(len(here))
+    def _products(self, view: View, rows: np.ndarray, x_NF: np.ndarray) -> np.ndarray:
+        """Products of documents with the direction, float64 (C,): of these alone if they are few, otherwise of all."""
+        if MANY * len(rows) > len(self.tokens_N):
+            return self._multiplied(view)[rows]
+        direction_F = view.direction_F.astype(np.float32)
+        parts = (rows[start : start + ROWS] for start in range(0, len(rows), ROWS))
+        found = [x_NF[part].astype(np.float32, copy=False) @ direction_F for part in parts]
+        return np.concatenate([np.zeros(0), *found])
 
-    def _offer(self, kept: "_Kept", parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
+    def _multiplied(self, view: View) -> np.ndarray:
+        """Products of all documents with the direction, float64 (N,). They are kept for later rounds."""
+        direction_F = view.direction_F.astype(np.float32)
+        parts = threads.each(lambda part_RF: part_RF.astype(np.float32, copy=False) @ direction_F, self.pool.blocks())
+        dot_N = np.concatenate(list(parts))
+        self.earlier.keep(view.direction_F, dot_N)
+        return dot_N.astype(np.float64)
+
+    def _look_once(self, kept: "_Kept", fits: np.ndarray) -> None:
+        """Offer all documents that fit, part by part, from blocks that are read again."""
+        fits_N = np.zeros(len(self.tokens_N), bool)
+        fits_N[fits] = True
         direction_F = kept.view.direction_F.astype(np.float32)
 
-        def products(job: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[np.ndarray, ...]:
-            rows, part_RF, here = job
-            return rows, part_RF, here, (part_RF.astype(np.float32, copy=False) @ direction_F)[here]
+        def products(job: tuple[int, np.ndarray]) -> tuple[int, np.ndarray, np.ndarray]:
+            return *job, job[1].astype(np.float32, copy=False) @ direction_F
 
-        for rows, part_RF, here, dot_C in threads.each(products, parts):
-            self.upper_N[rows] = self.screened(kept.view, rows, dot_C.astype(np.float64))
-            self.when_N[rows] = len(self.past)
-            kept.offer(rows, part_RF, here, self.upper_N[rows])
+        for start, part_RF, dot_R in threads.each(products, _numbered(self.pool.blocks())):
+            here = np.flatnonzero(fits_N[start : start + len(part_RF)])
+            rows = start + here
+            kept.offer(rows, part_RF, here, self.screened(kept.view, rows, dot_R[here].astype(np.float64)))
 
     def result(self) -> Greedy:
-        columns = zip(*self.steps, strict=True) if self.steps else ((),) * 5
-        gain, alignment, covered, worth, goal = (np.array(column) for column in columns)
+        columns = zip(*self.steps, strict=True) if self.steps else ([np.zeros(0)],) * 5
+        gain, alignment, covered, worth, goal = (np.concatenate(column) for column in columns)
         utility_J = self.objective.values(self.v_F, self.tokens / self.budget if self.budget else 0.0)
         return Greedy(
             np.array(self.rows, np.int64), gain, alignment, covered, worth, goal.astype(np.int64),
             utility_J, self.tokens, self.budget, self.v_F,
         )  # fmt: skip
+
+
+class _Products:
+    """Products of all N documents with directions of earlier rounds. They bound those with another direction d:
+
+        <phi, d> <= Σ_r c_r <phi, d_r> + ||phi|| ||d - Σ_r c_r d_r||        for any c; least squares makes the norm small
+    """
+
+    def __init__(self, documents: int):
+        self.documents = documents
+        self.directions: list[np.ndarray] = []
+        self.products: list[np.ndarray] = []
+
+    @property
+    def there(self) -> bool:
+        return bool(self.directions)
+
+    def keep(self, direction_F: np.ndarray, dot_N: np.ndarray) -> None:
+        """``dot_N``: float32, with an error of at most the rounding of a sum of F terms."""
+        self.directions, self.products = self.directions[-EARLIER + 1 :], self.products[-EARLIER + 1 :]
+        self.directions.append(direction_F)
+        self.products.append(dot_N)
+
+    def bound(self, direction_F: np.ndarray) -> tuple[np.ndarray, float]:
+        """(dot float32 (N,), slack): a product is at most its dot + slack ||phi||. Rounding is in the slack."""
+        known_DF = np.array(self.directions)
+        weight_D = np.linalg.lstsq(known_DF.T, direction_F, rcond=1e-3)[0].astype(np.float32)
+        dot_N = np.zeros(self.documents, np.float32)
+        for weight, product_N in zip(weight_D, self.products, strict=True):
+            dot_N += weight * product_N
+        sizes = np.abs(weight_D) @ np.linalg.norm(known_DF, axis=1) + np.linalg.norm(direction_F)
+        wrong = 2 * (len(direction_F) + 2 * len(known_DF) + 2) * EPSILON
+        return dot_N, float(np.linalg.norm(direction_F - weight_D @ known_DF) + wrong * sizes)
 
 
 class _Kept:
@@ -424,16 +482,16 @@ class _Kept:
         self.n_new = 0
 
     def first(self, rows: np.ndarray, upper_C: np.ndarray) -> np.ndarray:
-        """Of ``rows``, those that would be kept if their bounds were their scores."""
-        n = max(4 * FEW, 2 * len(self.taking.rows) // max(len(self.taking.past) - 1, 1))
+        """The places in ``rows`` of those that would be kept if their bounds were their scores."""
+        n = 4 * FEW
         while n < len(rows):
             some = np.argpartition(-upper_C, n)[:n]
             order = some[np.argsort(-upper_C[some], kind="stable")]
             kept_C, end = self._best(rows[order])
             if end < len(order):
-                return np.sort(rows[order[kept_C]])
+                return np.sort(order[kept_C])
             n *= 4
-        return rows
+        return np.arange(len(rows))
 
     def offer(self, rows: np.ndarray, part_RF: np.ndarray, here: np.ndarray, upper_C: np.ndarray) -> None:
         """Documents ``rows``, which are the rows ``here`` of a part, and upper bounds of their scores."""
@@ -442,18 +500,17 @@ class _Kept:
             return
         x_CF = part_RF[here[maybe]].astype(np.float32, copy=False)
         score_C = self.taking.exact(self.view, rows[maybe], x_CF)
-        self.taking.upper_N[rows[maybe]] = score_C
         good = np.flatnonzero(score_C >= self.least)
         self.new.append((rows[maybe[good]], score_C[good], x_CF[good]))
         self.n_new += len(good)
         if self.n_new > max(len(self.rows) // 2, FEW):
-            self._cut()
+            self.cut()
 
     def result(self) -> tuple[np.ndarray, np.ndarray]:
-        self._cut()
+        self.cut()
         return self.rows, self.features
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
         rows = np.concatenate([self.rows, *(new[0] for new in self.new)])
         scores = np.concatenate([self.scores, *(new[1] for new in self.new)])
         order = np.lexsort((self.taking.order_N[rows], -scores))

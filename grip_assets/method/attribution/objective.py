@@ -55,11 +55,10 @@ class Columns:
 
 
 class Objective(Protocol):
-    """``goals``: J. ``width``: F. ``curve``: a document's score rises by at most ``curve`` ||phi|| ||Δv|| when v moves
-    by Δv, for one goal. ``positive``: whether no feature and no direction has a number below 0."""
+    """``goals``: J. ``width``: F. ``positive``: whether no feature and no direction has a number below 0.
 
-    @property
-    def curve(self) -> float: ...
+    Where C documents are taken in turn, row c of ``v_CF`` and ``filled_C`` is what was there before document c."""
+
     @property
     def positive(self) -> bool: ...
     @property
@@ -77,15 +76,22 @@ class Objective(Protocol):
         ...
 
     def view(self, v_F: np.ndarray, weight_J: np.ndarray) -> View: ...
-    def turn(
-        self, phi_F: np.ndarray, share: float, v_F: np.ndarray, filled: float, weight_J: np.ndarray
-    ) -> tuple[np.ndarray, tuple[float, float, float]]:
-        """What one document adds to each goal, float64 (J,), and alignment, covered and gain of ``Columns``."""
+    def gains(self, phi_CF: np.ndarray, share_C: np.ndarray, v_CF: np.ndarray) -> np.ndarray:
+        """What each document adds to each goal in its turn, float64 (C, J)."""
+        ...
+
+    def in_turn(
+        self, phi_CF: np.ndarray, share_C: np.ndarray, v_CF: np.ndarray, filled_C: np.ndarray, weight_CJ: np.ndarray
+    ) -> Columns:
+        """Columns of documents in their turn."""
         ...
 
     def shown(
         self, phi_RF: np.ndarray, share_R: np.ndarray, v_F: np.ndarray, filled: float, weight_J: np.ndarray
-    ) -> Columns: ...
+    ) -> Columns:
+        """Columns of documents, all at the same v."""
+        ...
+
     def weighed(self, weight_J: np.ndarray) -> "Objective":
         """One goal: the mean of all by these weights."""
         ...
@@ -96,8 +102,19 @@ class Objective(Protocol):
 
 
 def row_sums(x_RF: np.ndarray, direction_F: np.ndarray) -> np.ndarray:
-    """<x, direction> of each row, summed in an order that depends on nothing but F."""
-    return np.einsum("rf,f->r", x_RF, direction_F)
+    """<x, direction> of each row, summed in an order that depends on nothing but F. Rows may have directions (R, F) of
+    their own."""
+    return np.einsum("rf,f->r" if direction_F.ndim == 1 else "rf,rf->r", x_RF, direction_F)
+
+
+def dots(x_CF: np.ndarray, y_CF: np.ndarray) -> np.ndarray:
+    """<x, y> of each row, float64 (C,), to the same bits as ``x @ y`` of two vectors."""
+    return np.matmul(x_CF[:, None, :], y_CF[:, :, None])[:, 0, 0]
+
+
+def products(goal_JF: np.ndarray, x_CF: np.ndarray) -> np.ndarray:
+    """<goal, x>, float64 (C, J), to the same bits as ``goal_JF @ x`` of one vector."""
+    return np.matmul(goal_JF, x_CF[:, :, None])[:, :, 0]
 
 
 @dataclass(frozen=True)
@@ -129,10 +146,6 @@ class Quadratic(_Goals):
     curve_J: np.ndarray
     positive: bool = False
 
-    @property
-    def curve(self) -> float:
-        return float(self.curve_J.max(initial=0))
-
     def values(self, v_F: np.ndarray, filled: float = 1.0) -> np.ndarray:
         full_F = v_F / filled if filled else v_F
         return self.goal_JF @ full_F - self.curve_J / 2 * float(full_F @ full_F)
@@ -144,13 +157,21 @@ class Quadratic(_Goals):
         curve = float(weight_J @ self.curve_J)
         return _QuadraticView(weight_J @ self.goal_JF - curve * v_F, curve / 2)
 
-    def turn(
-        self, phi_F: np.ndarray, share: float, v_F: np.ndarray, filled: float, weight_J: np.ndarray
-    ) -> tuple[np.ndarray, tuple[float, float, float]]:
-        alignment_J, covered_J = self.goal_JF @ phi_F, self.curve_J * float(phi_F @ v_F)
-        gain_J = share * (alignment_J - covered_J - self.curve_J / 2 * share * float(phi_F @ phi_F))
-        shown = float(weight_J @ alignment_J), float(weight_J @ covered_J), float(weight_J @ gain_J) / share
-        return gain_J, shown
+    def gains(self, phi_CF: np.ndarray, share_C: np.ndarray, v_CF: np.ndarray) -> np.ndarray:
+        alignment_CJ, covered_CJ = self._parts(phi_CF, v_CF)
+        own_CJ = self.curve_J / 2 * share_C[:, None] * dots(phi_CF, phi_CF)[:, None]
+        return share_C[:, None] * (alignment_CJ - covered_CJ - own_CJ)
+
+    def _parts(self, phi_CF: np.ndarray, v_CF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Alignment with each goal, and what is covered of it, float64 (C, J)."""
+        return products(self.goal_JF, phi_CF), self.curve_J * dots(phi_CF, v_CF)[:, None]
+
+    def in_turn(
+        self, phi_CF: np.ndarray, share_C: np.ndarray, v_CF: np.ndarray, filled_C: np.ndarray, weight_CJ: np.ndarray
+    ) -> Columns:
+        alignment_CJ, covered_CJ = self._parts(phi_CF, v_CF)
+        gain_C = dots(weight_CJ, self.gains(phi_CF, share_C, v_CF)) / share_C
+        return Columns(dots(weight_CJ, alignment_CJ), dots(weight_CJ, covered_CJ), gain_C)
 
     def shown(
         self, phi_RF: np.ndarray, share_R: np.ndarray, v_F: np.ndarray, filled: float, weight_J: np.ndarray
@@ -193,7 +214,6 @@ class CrossEntropy(_Goals):
 
     pool_F: np.ndarray
     prior: float
-    curve: float = 0.0
     positive: bool = True
 
     @cached_property
@@ -212,25 +232,32 @@ class CrossEntropy(_Goals):
     def view(self, v_F: np.ndarray, weight_J: np.ndarray) -> View:
         return _CrossEntropyView(weight_J @ self.goal_JF, v_F + self.smooth_F)
 
-    def turn(
-        self, phi_F: np.ndarray, share: float, v_F: np.ndarray, filled: float, weight_J: np.ndarray
-    ) -> tuple[np.ndarray, tuple[float, float, float]]:
-        gain_J = self.goal_JF @ np.log1p(share * phi_F / (v_F + self.smooth_F))
-        shown = self.shown(phi_F[None], np.array([share]), v_F, filled, weight_J)
-        return gain_J, (float(shown.alignment_R[0]), float(shown.covered_R[0]), float(shown.gain_R[0]))
+    def gains(self, phi_CF: np.ndarray, share_C: np.ndarray, v_CF: np.ndarray) -> np.ndarray:
+        return products(self.goal_JF, np.log1p(share_C[:, None] * phi_CF / (v_CF + self.smooth_F)))
+
+    def in_turn(
+        self, phi_CF: np.ndarray, share_C: np.ndarray, v_CF: np.ndarray, filled_C: np.ndarray, weight_CJ: np.ndarray
+    ) -> Columns:
+        goal_CF = np.matmul(weight_CJ[:, None, :], self.goal_JF)[:, 0, :]
+        return self._columns(phi_CF, share_C, v_CF, filled_C, goal_CF)
 
     def shown(
         self, phi_RF: np.ndarray, share_R: np.ndarray, v_F: np.ndarray, filled: float, weight_J: np.ndarray
     ) -> Columns:
+        return self._columns(phi_RF, share_R, v_F, np.array(filled), weight_J @ self.goal_JF)
+
+    def _columns(
+        self, phi_RF: np.ndarray, share_R: np.ndarray, v_F: np.ndarray, filled: np.ndarray, goal_F: np.ndarray
+    ) -> Columns:
         """Against an average token of the pool, and by the unigram model of the documents that were taken so far: so
-        the first document finds nothing covered, and what is above 0 is better than the average."""
-        goal_F = weight_J @ self.goal_JF
-        model_F = (v_F + self.smooth_F) / (filled + self.prior)
-        alignment_R = row_sums(phi_RF, goal_F / np.where(self.pool_F > 0, self.pool_F, 1.0)) - goal_F.sum()
-        linear_R = row_sums(phi_RF, goal_F / model_F) - goal_F.sum()
+        the first document finds nothing covered, and what is above 0 is better than the average. Rows may have v,
+        ``filled`` and goals of their own: (R, F), (R,) and (R, F)."""
+        model_F, least = (v_F + self.smooth_F) / (filled + self.prior)[..., None], goal_F.sum(axis=-1)
+        alignment_R = row_sums(phi_RF, goal_F / np.where(self.pool_F > 0, self.pool_F, 1.0)) - least
+        linear_R = row_sums(phi_RF, goal_F / model_F) - least
         view, ones_R = _CrossEntropyView(goal_F, model_F), np.ones(len(share_R))
         exact_R = view.scores(phi_RF, ones_R, share_R / (filled + self.prior), ones_R)
-        return Columns(alignment_R, alignment_R - linear_R, exact_R - goal_F.sum())
+        return Columns(alignment_R, alignment_R - linear_R, exact_R - least)
 
     def weighed(self, weight_J: np.ndarray) -> "CrossEntropy":
         return CrossEntropy((weight_J @ self.goal_JF)[None], self.pool_F, self.prior)
