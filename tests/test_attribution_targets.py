@@ -123,7 +123,36 @@ def test_weights_of_targets_are_ones_unless_they_are_set_and_a_wrong_name_is_ref
         validate("attribution", {"target_weights": ["humanevil=2"]})
     with pytest.raises(GripError, match="there is no target 'held_out:go'. Choose one of: humaneval"):
         validate("attribution", {"target_weights": ["held_out:go=2"]})
-    assert validate("attribution", {"targets": ["held_out"], "target_weights": ["held_out:go=2"]}).weights
+
+
+@pytest.mark.parametrize(
+    ("by", "name", "said"),
+    [
+        ("none", "held_out", ""),
+        ("none", "held_out:go", "held_out_by is none, so all held-out projects are one target, 'held_out'"),
+        ("language", "held_out:go", ""),
+        ("language", "held_out", "each target is 'held_out:' with its language"),
+        ("cluster", "held_out:", "each target is 'held_out:' with its cluster"),
+        ("cluster", "held_outs", "there is no target 'held_outs'"),
+    ],
+)
+def test_a_weight_of_held_out_projects_names_them_as_the_settings_divide_them(by, name, said):
+    asked = {"targets": ["held_out"], "held_out_by": by, "target_weights": [f"{name}=2"]}
+    if said:
+        with pytest.raises(GripError, match=said):
+            validate("attribution", asked)
+    else:
+        assert validate("attribution", asked).weights == {name: 2}
+
+
+def test_a_value_that_no_held_out_project_has_is_refused_before_anything_is_sketched_or_trained(tmp_path):
+    folder = Folder(tmp_path, held=held_out(40), held_out_by="language", target_weights=["held_out:pyhton=2"])
+    with pytest.raises(GripError, match=r"'held_out:pyhton', and there is no such target. There are: held_out:python"):
+        folder.make()
+    folder.turn(target_weights=["held_out:python=2"])
+    version = folder.make().made.version
+    folder.turn(target_weights=[])
+    assert folder.make().made.version == version, "weights are in no recipe of this stage"
 
 
 def test_a_weight_that_no_target_can_have_is_refused_before_anything_runs(tmp_path):

@@ -1119,6 +1119,20 @@ TRAINED_HERE = {"reference": None}
 NAMED = re.compile(r"[A-Za-z0-9_.-]+")
 
 
+def _must_be_held_out_by(by: str, name: str) -> None:
+    """ValueError if no target of held-out projects can have this name. Its value is looked up when the pool is read."""
+    if by == "none" and name != "held_out":
+        raise ValueError(
+            f"there is no target '{name}': held_out_by is none, so all held-out projects are one target, 'held_out'."
+            " Name that, or set held_out_by to language or cluster"
+        )
+    if by != "none" and not name.partition(":")[2]:
+        raise ValueError(
+            f"there is no target '{name}': held_out_by is {by}, so each target is 'held_out:' with its {by}. Name one of"
+            " these, or set held_out_by to none"
+        )
+
+
 class Attribution(Group):
     """What a subset of documents is worth to a target, predicted from sketches of documents, and checked by retraining.
 
@@ -1356,10 +1370,13 @@ class Attribution(Group):
     @classmethod
     def named_weights(cls, value: list[str], info: ValidationInfo) -> list[str]:
         sets = [_named(text)[0] for text in info.data.get("target_sets", [])]
-        wanted = {"benchmarks": BENCHMARKS, "held_out": ("held_out",)}
-        known = [*sets, *(name for target in info.data.get("targets", []) for name in wanted[target])]
+        targets, by = info.data.get("targets", []), info.data.get("held_out_by", "none")
+        wanted = {"benchmarks": BENCHMARKS, "held_out": ("held_out",) if by == "none" else ()}
+        known = [*sets, *(name for target in targets for name in wanted[target])]
         for name, weight in map(_named, value):
-            if name not in known and not (name.startswith("held_out:") and "held_out" in known):
+            if "held_out" in targets and name.partition(":")[0] == "held_out":
+                _must_be_held_out_by(by, name)
+            elif name not in known:
                 raise ValueError(f"there is no target '{name}'. {nearest(name, dict.fromkeys(known))}")
             try:
                 fine = 0 <= float(weight) < float("inf")

@@ -45,9 +45,11 @@ SETTING = "attribution.target_sets"
 def compute(work: Work) -> dict[str, Any]:
     settings = Attribution.of(work.settings)
     items = _with_halves(_items(work, settings), settings.seed)
+    weights_of(_targets(items), settings)  # so that a wrong name is found before sketches and trainings
     items = items.with_columns(in_pool=_copied(work, items))
     _must_be_usable(items, settings)
     items = _without_useless_values(work, items)
+    weights_of(_targets(items), settings)
     work.draft.write("attribution_items", items.select(stage.schema("attribution_items").names()))
     write_tokenizer(work, "attribution_tokenizer", settings.vocabulary, settings.seed)
     return {
@@ -55,6 +57,10 @@ def compute(work: Work) -> dict[str, Any]:
         "items": len(items),
         "left_out_as_copies": int((items["in_pool"] > COPIED).sum()),
     }
+
+
+def _targets(items: pl.DataFrame) -> list[str]:
+    return items["target"].unique(maintain_order=True).to_list()
 
 
 def usable(items: pl.DataFrame) -> pl.DataFrame:
@@ -164,7 +170,7 @@ def _must_be_usable(items: pl.DataFrame, settings: Attribution) -> None:
 def _without_useless_values(work: Work, items: pl.DataFrame) -> pl.DataFrame:
     """Items without the targets held_out:VALUE that have no usable item in one of the halves. The log names these."""
     halves = dict(usable(items).group_by("target").agg(pl.col("half").n_unique()).iter_rows())
-    useless = [name for name in items["target"].unique(maintain_order=True) if halves.get(name, 0) < 2]
+    useless = [name for name in _targets(items) if halves.get(name, 0) < 2]
     for name in useless:
         work.log(f"'{name}' is no target: too few of its items have no copy in the pool")
     return items.filter(~pl.col("target").is_in(useless))
