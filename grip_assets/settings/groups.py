@@ -1128,8 +1128,8 @@ def _must_be_held_out_by(by: str, name: str) -> None:
         )
     if by != "none" and not name.partition(":")[2]:
         raise ValueError(
-            f"there is no target '{name}': held_out_by is {by}, so each target is 'held_out:' with its {by}. Name one of"
-            " these, or set held_out_by to none"
+            f"there is no target '{name}': held_out_by is {by}, so each target is 'held_out:' with its {by}. Name one"
+            " of these, or set held_out_by to none"
         )
 
 

@@ -433,9 +433,12 @@ class _Taking:
 
 
 class _Products:
-    """Products of all N documents with directions of earlier rounds. They bound those with another direction d:
+    """Products of all N documents with directions of earlier rounds. They bound those with another direction d, for any
+    weights c:
 
-        <phi, d> <= Σ_r c_r <phi, d_r> + ||phi|| ||d - Σ_r c_r d_r||        for any c; least squares makes the norm small
+        <phi, d> <= Σ_r c_r <phi, d_r> + ||phi|| ||d - Σ_r c_r d_r||
+
+    Least squares makes the last norm small.
     """
 
     def __init__(self, documents: int):
