@@ -41,6 +41,7 @@ def test_by_cross_entropy_a_document_is_compared_with_an_average_one_of_the_pool
 
 def test_the_turn_of_a_document_is_read_from_the_selection_in_force(tmp_path):
     with connect(Attributed().write(tmp_path / "greedy")) as connection:
+        connection.execute("CREATE TEMP TABLE selection_thresholds AS SELECT NULL::INTEGER AS cluster_id")
         taken, covered = (greedy.of_document(connection, doc(i)) for i in (0, 1))
         assert (taken["rank"], taken["taken"], taken["source"]) == (1, TAKEN, "unigram")
         assert covered["rank"] is None and COPIES > 1 and greedy.why(covered).startswith("what it has was covered")

@@ -1371,7 +1371,7 @@ class Attribution(Group):
     def named_weights(cls, value: list[str], info: ValidationInfo) -> list[str]:
         sets = [_named(text)[0] for text in info.data.get("target_sets", [])]
         targets, by = info.data.get("targets", []), info.data.get("held_out_by", "none")
-        wanted = {"benchmarks": BENCHMARKS, "held_out": ("held_out",) if by == "none" else ()}
+        wanted = {"benchmarks": BENCHMARKS, "held_out": ("held_out" if by == "none" else f"held_out:{by.upper()}",)}
         known = [*sets, *(name for target in targets for name in wanted[target])]
         for name, weight in map(_named, value):
             if "held_out" in targets and name.partition(":")[0] == "held_out":
