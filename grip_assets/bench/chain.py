@@ -4,22 +4,34 @@ The pools have no texts, and the results of judge and proxy are planted. So this
 selection and storage. ``python -m grip_assets.bench.chain docs/scale.png`` draws the curve over the size of the pool.
 ``python -m grip_assets.bench.chain beta 100000`` compares a selection with its search of neighbours to one with another
 beta, which reuses the densities.
+``python -m grip_assets.bench.chain curve --documents 10000 100000 1000000 --memory 3GB`` measures the stages under a
+hard limit of memory, on a mixture of von Mises-Fisher distributions, up to ten million documents. It prints one JSON
+object per stage and size, and then the fitted exponents (curve.py).
 """
 
+import argparse
+import json
+import os
+import resource
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from grip_assets.bench import Peak, Result
-from grip_assets.bench.data import mixture
+from grip_assets.bench import Peak, Result, curve
+from grip_assets.bench.data import VonMisesFisherMixture, mixture
 from grip_assets.engine.make import Chain
+from grip_assets.errors import GripError
 from grip_assets.method import neighbours
 from grip_assets.method.geometry import unit_rows
 from grip_assets.method.partition.base import choose_k
@@ -29,6 +41,7 @@ from grip_assets.method.sampling import keyed_order
 from grip_assets.method.screening import encode, fastest
 from grip_assets.method.selection import draw as selection
 from grip_assets.runtime import threads
+from grip_assets.runtime.memory import limit_bytes
 from grip_assets.runtime.threads import default_workers
 from grip_assets.settings import GROUPS, Clustering, NearDuplicates, Selection
 from grip_assets.stages import STAGES
@@ -36,6 +49,7 @@ from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.tables import blocks, matrix, vectors
 
 D, SEED = 384, 0
+BLOCK = 16_384  # documents that are made at a time
 MEASURED = ("partition", "clusters", "sigma_k", "probe_set", "budgets", "densities", "subset")
 
 
@@ -48,23 +62,37 @@ class Cost:
 class Synthetic:
     """A pool of n documents in its own data folder. Corpus and embeddings are planted; later stages are computed.
 
-    ``lengths_N``: tokens of the documents; None: lognormal.
+    ``lengths_N``: tokens of the documents; None: lognormal. ``rows(n, block)``: unit vectors of a block of documents;
+    None: ``data.mixture``. One block is in memory at a time, beside the lengths and a permutation.
     """
 
-    def __init__(self, root: Path, n: int, text_bytes: int = 0, lengths_N: np.ndarray | None = None):
+    def __init__(
+        self,
+        root: Path,
+        n: int,
+        text_bytes: int = 0,
+        lengths_N: np.ndarray | None = None,
+        rows: Callable[[int, int], np.ndarray] | None = None,
+    ):
         self.store = ArtifactStore(root)
         self.versions: dict[str, str] = {}
         self.settings = {name: group() for name, group in GROUPS.items()}
         self.settings["near_duplicates"] = NearDuplicates(threshold=0)  # there are vectors and no texts to compare
         rng = np.random.default_rng(SEED)
-        ids = [f"{i:032x}" for i in rng.permutation(n)]
-        lengths = np.minimum(rng.lognormal(7, 1.2, n).astype(np.int64) + 1, 200_000)
-        documents = pl.DataFrame({"doc_id": ids, "n_tokens": lengths if lengths_N is None else lengths_N})
-        parts = [documents[i : i + 16_384] for i in range(0, n, 16_384)]
+        self.rows = rows or (lambda n, block: mixture(n, D, 2000, SEED, rows_seed=block))
+        number_N = rng.permutation(n)
+        drawn_N = np.minimum(rng.lognormal(7, 1.2, n).astype(np.int64) + 1, 200_000)
+        tokens_N = drawn_N if lengths_N is None else lengths_N
+
+        def parts() -> Iterator[pl.DataFrame]:
+            for i in range(0, n, BLOCK):
+                ids = [f"{number:032x}" for number in number_N[i : i + BLOCK]]
+                yield pl.DataFrame({"doc_id": ids, "n_tokens": tokens_N[i : i + BLOCK]})
+
         with self.store.publish("corpus", self._manifest("corpus")) as draft:
-            draft.write_blocks("corpus", (self._texts(part, text_bytes) for part in parts))
+            draft.write_blocks("corpus", (self._texts(part, text_bytes) for part in parts()))
         with self.store.publish("embeddings", self._manifest("embeddings", ("corpus",))) as draft:
-            draft.write_blocks("embeddings", (self._vectors(part, i) for i, part in enumerate(parts)))
+            draft.write_blocks("embeddings", (self._vectors(part, i) for i, part in enumerate(parts())))
 
     def _texts(self, part: pl.DataFrame, n_bytes: int) -> pa.Table:
         rng = np.random.default_rng(SEED)
@@ -74,7 +102,7 @@ class Synthetic:
         return columns.to_arrow(compat_level=pl.CompatLevel.oldest())
 
     def _vectors(self, part: pl.DataFrame, i: int) -> pa.Table:
-        x_BD = mixture(len(part), D, 2000, SEED, rows_seed=i)
+        x_BD = self.rows(len(part), i)
         return part.to_arrow(compat_level=pl.CompatLevel.oldest()).append_column("embedding", vectors(x_BD))
 
     def run(self, name: str) -> Cost:
@@ -238,13 +266,136 @@ def another_beta(n: int) -> tuple[float, float]:
         return sum(costs[-2:]), sum(pool.run(stage).seconds for stage in MEASURED[-2:])
 
 
-if __name__ == "__main__":
-    if sys.argv[1] == "beta":
-        with_search, without = another_beta(int(sys.argv[2]))
+class Resident:
+    """The most memory of this process during the block, in MB: private pages (what must be there), and all pages
+    (``all_mb``), which include those of files that the system can drop at any time. ``cores_s``: processor time of all threads in the
+    block, in seconds."""
+
+    EVERY = 0.02  # seconds
+
+    def __enter__(self) -> "Resident":
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+        self.private_mb, self.ended, self.began = 0.0, threading.Event(), time.process_time()
+        self.watch = threading.Thread(target=self._watch, daemon=True)
+        self.watch.start()
+        return self
+
+    def _watch(self) -> None:
+        while True:
+            self.private_mb = max(self.private_mb, _status("RssAnon"))
+            if self.ended.wait(self.EVERY):
+                return
+
+    def __exit__(self, *error: object) -> None:
+        self.ended.set()
+        self.watch.join()
+        self.all_mb, self.cores_s = _status("VmHWM"), time.process_time() - self.began
+
+
+def _status(name: str) -> float:
+    """A line of /proc/self/status, in MB."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name + ":"))
+
+
+def limit(n_bytes: int) -> None:
+    """Let this process have at most so many bytes of private memory. More is a MemoryError."""
+    resource.setrlimit(resource.RLIMIT_DATA, (n_bytes, resource.RLIM_INFINITY))
+
+
+def measured(n: int, folder: Path) -> Iterator[dict[str, Any]]:
+    """One row per stage for a pool of ``n`` documents: seconds, processor seconds, memory, and what drives the cost.
+
+    ``pairs``: distances that the search for neighbours looks at. ``written``: bytes of the artifact.
+    """
+    small = Synthetic(folder / "small", 10_000)
+    for stage in MEASURED:  # compiles the kernels and measures the machine
+        small.run(stage)
+    started = time.perf_counter()
+    with Resident() as memory:
+        pool = Synthetic(folder / "pool", n, rows=VonMisesFisherMixture(D, 2000, SEED).rows)
+    yield _row("planting", n, time.perf_counter() - started, memory, {})
+    for stage in MEASURED:
+        with Resident() as memory:
+            seconds = pool.run(stage).seconds
+        manifest = pool.store.manifest(stage, pool.versions[stage])
+        about = {"written": sum(table["bytes"] for table in manifest["tables"].values())}
+        if stage == "clusters":
+            sizes_K = pl.read_parquet(pool.store.parquet(stage, pool.versions[stage], "centroids"))["n_docs"].to_numpy()
+            split = pool.settings["selection"].split
+            about |= {"clusters": len(sizes_K), "largest": int(sizes_K.max())}
+            about["pairs"] = int((sizes_K * np.minimum(sizes_K, split)).sum())
+        yield _row(stage, n, seconds, memory, about)
+
+
+def _row(stage: str, n: int, seconds: float, memory: Resident, about: dict[str, Any]) -> dict[str, Any]:
+    spent = {"seconds": round(seconds, 3), "cores_s": round(memory.cores_s, 3)}
+    taken = spent | {"private_mb": round(memory.private_mb), "all_mb": round(memory.all_mb)}
+    return {"stage": stage, "documents": n, **taken, **about}
+
+
+def curve_of(sizes: list[int], memory: str, folder: Path | None, to: Path | None) -> Iterator[dict[str, Any]]:
+    """The rows of all sizes, each measured in a process of its own, then one row per fitted law."""
+    rows: list[dict[str, Any]] = []
+    header = {"date": str(date.today()), "limit": memory, "dimensions": D, "workers": default_workers()}
+    for row in _with(header, sizes, memory, folder, rows):
+        if to:
+            with to.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        yield row
+    yield from ({"law": law.stage} | asdict(law) for law in curve.fitted(rows))
+
+
+def _with(
+    header: dict[str, Any], sizes: list[int], memory: str, folder: Path | None, rows: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    yield header
+    for n in sizes:
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            words = [sys.executable, "-m", "grip_assets.bench.chain", "one", str(n), "--memory", memory, "--folder", own]
+            with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+                assert process.stdout is not None
+                for line in process.stdout:
+                    rows.append(json.loads(line))
+                    yield rows[-1]
+            if process.returncode:
+                raise GripError(f"The chain of {n:,} documents did not finish within {memory}; see the lines above.")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m grip_assets.bench.chain", description=__doc__)
+    parser.add_argument("what", help="curve, one, beta, or the file of a picture")
+    parser.add_argument("size", nargs="?", type=int, help="documents, for one and beta")
+    parser.add_argument("--documents", nargs="+", type=int, default=[10_000, 30_000, 100_000, 300_000, 1_000_000])
+    parser.add_argument("--memory", default="3GB", help="hard limit of private memory; the stages get half of it")
+    parser.add_argument("--folder", type=Path, help="where the pools are made; 2.4 kB a document are needed")
+    parser.add_argument("--to", type=Path, help="a file to which the rows are appended")
+    return parser.parse_args()
+
+
+def _main(given: argparse.Namespace) -> None:
+    if given.what == "one":
+        os.environ["GRIP_MEMORY"] = given.memory
+        n_bytes = limit_bytes()
+        os.environ["GRIP_MEMORY"] = str(n_bytes // 2)
+        limit(n_bytes)
+        for row in measured(given.size, given.folder):
+            print(json.dumps(row), flush=True)
+    elif given.what == "curve":
+        for row in curve_of(given.documents, given.memory, given.folder, given.to):
+            print(json.dumps(row), flush=True)
+    elif given.what == "beta":
+        with_search, without = another_beta(given.size)
         print(f"with the search {with_search:.2f} s, another beta {without:.2f} s: {with_search / without:.1f} times")
-        sys.exit()
-    SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
-    scale((10_000,), lambda line: None)  # compiles the kernels
-    found = scale(SIZES)
-    print({stage: round(slope, 2) for stage, slope in exponents(SIZES, found).items()})
-    picture(Path(sys.argv[1]), SIZES, found)
+    else:
+        sizes = tuple(given.documents)
+        scale((10_000,), lambda line: None)  # compiles the kernels
+        found = scale(sizes)
+        print({stage: round(slope, 2) for stage, slope in exponents(sizes, found).items()})
+        picture(Path(given.what), sizes, found)
+
+
+if __name__ == "__main__":
+    _main(_arguments())
+    sys.stdout.flush()
+    os._exit(0)  # DuckDB's bindings print a page of leak warnings at exit

@@ -35,6 +35,59 @@ def mixture(n: int, d: int, components: int, seed: int, rows_seed: int = 0) -> n
     return _unit(x_ND)
 
 
+class VonMisesFisherMixture:
+    """A planted pool: documents of von Mises-Fisher distributions around centres, which lie around 64 topics.
+
+    Sizes of the components are heavy-tailed (Pareto), so there are a few huge clusters. The mean cosine of a document
+    to its centre is from 0.6 to 0.9, of a centre to its topic 0.6. ``rows(n, block)`` are unit rows, float32 (n, d),
+    the same for the same ``block`` in any order, so a pool of any size needs the memory of one block.
+    """
+
+    TOPICS = 64
+
+    def __init__(self, d: int, components: int, seed: int):
+        rng = np.random.default_rng(seed)
+        self.seed = seed
+        topics_TD = _unit(rng.standard_normal((self.TOPICS, d)))[rng.integers(0, self.TOPICS, components)]
+        around_K = np.full(components, concentration(0.6, d))
+        self.centres_KD = von_mises_fisher(topics_TD.astype(np.float32), around_K, rng)
+        share_K = rng.pareto(1.1, components) + 0.05
+        self.share_K = share_K / share_K.sum()
+        self.kappa_K = concentration(rng.uniform(0.6, 0.9, components), d)
+
+    def rows(self, n: int, block: int) -> np.ndarray:
+        rng = np.random.default_rng([self.seed, 1, block])
+        component_N = rng.choice(len(self.share_K), n, p=self.share_K)
+        return von_mises_fisher(self.centres_KD[component_N], self.kappa_K[component_N], rng)
+
+
+def concentration(cosine: np.ndarray | float, d: int) -> np.ndarray:
+    """κ of the distribution in d dimensions whose mean cosine to its centre is about this (Banerjee et al. 2005)."""
+    r = np.asarray(cosine, np.float64)
+    return r * (d - r * r) / (1 - r * r)
+
+
+def von_mises_fisher(centre_ND: np.ndarray, kappa_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One draw of vMF(centre, κ) for each row, float32 (N, d): Wood's rejection (1994) for the cosine, and a uniform
+    direction orthogonal to the centre."""
+    n, d = centre_ND.shape
+    b_N = (d - 1) / (2 * kappa_N + np.sqrt(4 * kappa_N**2 + (d - 1) ** 2))
+    x_N = (1 - b_N) / (1 + b_N)
+    c_N = kappa_N * x_N + (d - 1) * np.log1p(-x_N * x_N)
+    w_N, left = np.empty(n), np.arange(n)
+    while len(left):
+        z = rng.beta((d - 1) / 2, (d - 1) / 2, len(left))
+        w = (1 - (1 + b_N[left]) * z) / (1 - (1 - b_N[left]) * z)
+        above = kappa_N[left] * w + (d - 1) * np.log1p(-x_N[left] * w) - c_N[left]
+        taken = above >= np.log(rng.random(len(left)))
+        w_N[left[taken]] = w[taken]
+        left = left[~taken]
+    tangent_ND = rng.standard_normal((n, d), np.float32)
+    tangent_ND -= np.einsum("nd,nd->n", tangent_ND, centre_ND)[:, None] * centre_ND
+    tangent_ND *= (np.sqrt(1 - w_N * w_N) / np.linalg.norm(tangent_ND, axis=1))[:, None].astype(np.float32)
+    return tangent_ND + w_N[:, None].astype(np.float32) * centre_ND
+
+
 def _unit(x_ND: np.ndarray) -> np.ndarray:
     return x_ND / np.linalg.norm(x_ND, axis=1, keepdims=True)
 
