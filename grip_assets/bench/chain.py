@@ -267,9 +267,11 @@ def another_beta(n: int) -> tuple[float, float]:
 
 
 class Resident:
-    """The most memory of this process during the block, in MB: private pages (what must be there), and all pages
-    (``all_mb``), which include those of files that the system can drop at any time. ``cores_s``: processor time of all threads in the
-    block, in seconds."""
+    """The most memory of this process during the block, in MB, and its processor time.
+
+    ``private_mb``: what must be there. ``all_mb``: also pages of files, which the system can drop at any time.
+    ``cores_s``: processor time of all threads, in seconds.
+    """
 
     EVERY = 0.02  # seconds
 
@@ -352,7 +354,17 @@ def _with(
     yield header
     for n in sizes:
         with tempfile.TemporaryDirectory(dir=folder) as own:
-            words = [sys.executable, "-m", "grip_assets.bench.chain", "one", str(n), "--memory", memory, "--folder", own]
+            words = [
+                sys.executable,
+                "-m",
+                "grip_assets.bench.chain",
+                "one",
+                str(n),
+                "--memory",
+                memory,
+                "--folder",
+                own,
+            ]
             with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
                 assert process.stdout is not None
                 for line in process.stdout:

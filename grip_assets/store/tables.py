@@ -5,7 +5,7 @@ stream. Vectors are not compressed, since floats do not compress well.
 """
 
 import glob
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -107,6 +107,25 @@ def row_groups(files: str) -> list[RowGroup]:
             found.append(RowGroup(file, number, start, stop))
             start = stop
     return found
+
+
+def n_rows(files: str) -> int:
+    """The number of rows of a table, from the footers of its files."""
+    return sum(pq.ParquetFile(file).metadata.num_rows for file in parts(files))
+
+
+def runs(files: str, columns: list[str], sizes: Iterable[int]) -> Iterator[pl.DataFrame]:
+    """Consecutive rows of a table in runs of these sizes, for example cluster by cluster. Memory holds one run."""
+    rest, held = blocks(files, columns), pl.DataFrame()
+    for size in sizes:
+        found = [held]
+        while sum(map(len, found)) < size:
+            block = pl.from_arrow(next(rest))
+            assert isinstance(block, pl.DataFrame)
+            found.append(block)
+        table = pl.concat(found[not len(held) and len(found) > 1 :])
+        held = table[size:]
+        yield table[:size]
 
 
 def rows_between(files: str, columns: list[str], start: int, stop: int, rows: int = 16_384) -> Iterator[pa.Table]:

@@ -1,7 +1,7 @@
 """clusters: assigns every document to one cluster, with the components of the stage partition [G1, A18, A18b].
 
 The mathematics is in method/partition/finish.py. Here it runs over files: labels, sums and cosines are jobs over row
-groups. The vectors are rewritten sorted by cluster, so that a cluster is a range of rows.
+groups. The vectors are rewritten sorted by cluster (by_cluster.py), so that a cluster is a range of rows.
 
 With settings/embedding.sample only some documents have a vector. They decide which components are small: each cluster
 has at least settings/clustering.min_cluster_docs documents with a vector. The others join the clusters that are left,
@@ -11,6 +11,7 @@ of the ids. They have no cosine, no row in ``cluster_embeddings`` and no part in
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,16 +28,17 @@ from grip_assets.runtime import opened
 from grip_assets.runtime.executors import Executor
 from grip_assets.runtime.memory import need
 from grip_assets.settings import Clustering, Corpus
+from grip_assets.stages.curation import by_cluster
 from grip_assets.stages.curation.partition import column_values, with_vectors, write_values
 from grip_assets.store.artifacts import parquet_files
 from grip_assets.store.tables import (
     TableWriter,
+    arrow,
     blocks,
     matrix,
     row_groups,
     rows_between,
     rows_of,
-    vector_blocks,
     vectors,
     width,
 )
@@ -189,24 +191,11 @@ def compute(work: Work) -> dict[str, Any]:
     assigned, live = teacher(work)
     others, labelled = _without_vectors(work, live)
     found = numbered(Assigned(*joined([assigned, labelled])) if len(others) else assigned, live)
-    embedded = pl.read_parquet(work.files("embeddings"), columns=["doc_id", "n_tokens"]).with_row_index("row")
-    table = pl.concat([embedded, others], how="diagonal").with_columns(
-        cluster_id=pl.Series(found.cluster_N, dtype=pl.Int32),
-        confidence=pl.Series(found.confidence_N),
-        labelled_by=pl.Series(LABELLED_BY)[found.by_N],
-        generative_id=pl.Series(found.generative_N, dtype=pl.Int32).replace(NO_LABEL, None),
-    )
-    table = table.sort("cluster_id", "doc_id")
-    placed = table.filter(pl.col("row").is_not_null())
-    _write_sorted(work, work.files("embeddings"), placed)
-    counts_K = np.bincount(placed["cluster_id"].to_numpy(), minlength=len(live))
-    centroids_KD, cosine_M = _centred(work, counts_K)
-    cosine_N = np.full(len(table), np.nan)
-    cosine_N[table["row"].is_not_null().to_numpy()] = cosine_M
-    table = table.with_columns(cosine=pl.Series(cosine_N).fill_nan(None))
-    columns = ["doc_id", "cluster_id", "cosine", "confidence", "labelled_by", "generative_id", "n_tokens"]
-    work.draft.write("clusters", _with_sources(work, table.select(columns)))
-    _write_centroids(work, table, found, centroids_KD)
+    with tempfile.TemporaryDirectory(dir=work.draft.folder) as scratch:
+        sorted_ = _sorted(work, found, others, Path(scratch))
+        centroids_KD, cosine_M = _centred(work, sorted_.embedded_K)
+        _write_clusters(work, sorted_.files, cosine_M)
+    _write_centroids(work, sorted_.counts, found, centroids_KD)
     fit_metrics = work.store.manifest("partition", work.inputs["partition"])["metrics"]
     return {
         "clusters": len(found.component_K),
@@ -221,17 +210,108 @@ def compute(work: Work) -> dict[str, Any]:
     }
 
 
-def _with_sources(work: Work, table: pl.DataFrame) -> pl.DataFrame:
-    """The table with the source of each document and its role. The same table for a pool at one path."""
-    corpus = pl.scan_parquet(work.files("corpus"))
-    if "role" not in corpus.collect_schema().names():
-        return table
-    return table.join(corpus.select("doc_id", "role", "pool").collect(), on="doc_id", how="left", maintain_order="left")
-
-
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
     """That the table names sources, if the pool has any. For a pool at one path the recipe is what it was before."""
     return {"sources": "named"} if "corpus" in settings and Corpus.of(settings).sources else {}
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """Documents by (cluster_id, doc_id). ``files``: glob of their columns, without the cosine. ``counts``: n_docs and
+    n_tokens of each cluster. ``embedded_K``: its documents with a vector."""
+
+    files: str
+    counts: pl.DataFrame
+    embedded_K: np.ndarray
+
+
+def _sorted(work: Work, found: "Finished", others: pl.DataFrame, scratch: Path) -> Sorted:
+    """Write ``cluster_embeddings``, and into ``scratch`` the other columns, in the order of the table ``clusters``."""
+    (dealing := scratch / "dealt").mkdir()
+    d = width(work.files("embeddings"))
+    dealt = by_cluster.Dealt(dealing, by_cluster.buckets_of(found.counts_K), d)
+    for rows, x_BD in _labelled(work, found, others):
+        dealt.add(rows, x_BD)
+    schema = pa.schema([("doc_id", pa.string()), ("embedding", pa.list_(pa.float16(), d))])
+    counts = []
+    with work.draft.writer("cluster_embeddings", schema) as vectors_of, ExitStack() as stack:
+        narrow: TableWriter | None = None
+        for rows, x_BDs in dealt.sorted():
+            placed, start = rows.filter(pl.col("embedded"))["doc_id"], 0
+            for x_BD in x_BDs:
+                ids = placed[start : start + len(x_BD)].to_arrow(compat_level=pl.CompatLevel.oldest())
+                vectors_of.write(pa.table({"doc_id": ids, "embedding": vectors(x_BD)}))
+                start += len(x_BD)
+            of = (pl.len().cast(pl.Int64).alias("n_docs"), pl.sum("n_tokens"), pl.sum("embedded"))
+            counts.append(rows.group_by("cluster_id", maintain_order=True).agg(*of))
+            table = arrow(rows)
+            narrow = narrow or stack.enter_context(TableWriter(scratch / "rows.parquet", table.schema))
+            narrow.write(table)
+    counted = pl.concat(counts).sort("cluster_id")
+    return Sorted(parquet_files(scratch), counted.drop("embedded"), counted["embedded"].to_numpy().astype(np.int64))
+
+
+def _labelled(work: Work, found: "Finished", others: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, np.ndarray | None]]:
+    """Blocks of all documents with their labels: those of ``embeddings`` with their vectors, then ``others``."""
+    source, start = _sources(work), 0
+    for rows, x_BD in by_cluster.embedded_rows(work.files("embeddings"), ["doc_id", "n_tokens"]):
+        yield _with_labels(rows, found, start, True, source), x_BD
+        start += len(rows)
+    for rows in others.iter_slices(BLOCK):
+        yield _with_labels(rows, found, start, False, source), None
+        start += len(rows)
+
+
+def _with_labels(
+    rows: pl.DataFrame, found: "Finished", start: int, embedded: bool, source: pl.DataFrame | None
+) -> pl.DataFrame:
+    """The rows from ``start`` of ``found`` with their labels. ``source``: of all rows; None for a pool at one path."""
+    here = slice(start, start + len(rows))
+    return rows.select(
+        "doc_id",
+        cluster_id=pl.Series(found.cluster_N[here], dtype=pl.Int32),
+        confidence=pl.Series(found.confidence_N[here]),
+        by=pl.Series(found.by_N[here]),
+        generative_id=pl.Series(found.generative_N[here], dtype=pl.Int32).replace(NO_LABEL, None),
+        n_tokens="n_tokens",
+        embedded=pl.lit(embedded),
+        **({} if source is None else source[here].to_dict()),
+    )
+
+
+def _sources(work: Work) -> pl.DataFrame | None:
+    """Role and name of each document's source: of those with a vector in their order, then of the others. None for a
+    pool at one path."""
+    corpus = pl.scan_parquet(work.files("corpus"))
+    if "role" not in corpus.collect_schema().names():
+        return None
+    source, embedded = corpus.select(OF_SOURCE).collect(), pl.Series(with_vectors(work))
+    return pl.concat([source.filter(embedded), source.filter(~embedded)])
+
+
+def _write_clusters(work: Work, files: str, cosine_M: np.ndarray) -> None:
+    """Write the table ``clusters``: the rows of ``files`` with their cosines. ``cosine_M``: of the documents with a
+    vector, in their order."""
+
+    def rows() -> Iterator[pa.Table]:
+        start = 0
+        for block in blocks(files, pl.scan_parquet(files).collect_schema().names(), BLOCK):
+            part = pl.from_arrow(block)
+            assert isinstance(part, pl.DataFrame)
+            embedded_B = part["embedded"].to_numpy()
+            cosine_B = np.full(len(part), np.nan)
+            cosine_B[embedded_B] = cosine_M[start : start + embedded_B.sum()]
+            start += int(embedded_B.sum())
+            named = part.with_columns(
+                cosine=pl.Series(cosine_B).fill_nan(None), labelled_by=pl.Series(LABELLED_BY)[part["by"].to_numpy()]
+            )
+            yield arrow(named.select(*COLUMNS, *(name for name in OF_SOURCE if name in part.columns)))
+
+    work.draft.write_blocks("clusters", rows())
+
+
+COLUMNS = ("doc_id", "cluster_id", "cosine", "confidence", "labelled_by", "generative_id", "n_tokens")
+OF_SOURCE = ("role", "pool")  # of pools of several sources
 
 
 def _moved(found: "Finished") -> dict[str, float]:
@@ -262,9 +342,10 @@ def column_of(components: str) -> str | None:
 
 def _without_vectors(work: Work, live: np.ndarray) -> tuple[pl.DataFrame, Assigned]:
     """Documents that were not embedded, as (doc_id, n_tokens), and their labels as places in ``live``."""
-    others = pl.read_parquet(work.files("corpus"), columns=["doc_id", "n_tokens"])
     outside_N = ~with_vectors(work)
-    others = others.filter(pl.Series(outside_N))
+    others = pl.DataFrame(schema={"doc_id": pl.String, "n_tokens": pl.Int64})
+    if outside_N.any():
+        others = pl.read_parquet(work.files("corpus"), columns=["doc_id", "n_tokens"]).filter(pl.Series(outside_N))
     none_N = np.full(len(others), NO_LABEL, np.int32)
     if not len(others):
         return others, Assigned(none_N, np.zeros(0, np.float32), np.zeros(0, np.int8), none_N)
@@ -316,38 +397,13 @@ def _centred(work: Work, counts_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return centroids_KD, np.concatenate(cosines)
 
 
-def _write_centroids(work: Work, table: pl.DataFrame, found: "Finished", centroids_KD: np.ndarray) -> None:
-    counts = table.group_by("cluster_id").agg(n_docs=pl.len().cast(pl.Int64), n_tokens=pl.sum("n_tokens"))
+def _write_centroids(work: Work, counts: pl.DataFrame, found: "Finished", centroids_KD: np.ndarray) -> None:
     values = pl.read_parquet(work.files("components"), columns=["value"])["value"]
-    named = counts.sort("cluster_id").with_columns(
-        component=pl.Series(found.component_K, dtype=pl.Int32), value=values[found.component_K]
-    )
+    named = counts.with_columns(component=pl.Series(found.component_K, dtype=pl.Int32), value=values[found.component_K])
     flat = pa.array(centroids_KD.astype(np.float32).reshape(-1))
     centroid = pa.FixedSizeListArray.from_arrays(flat, centroids_KD.shape[1])
     rows = named.to_arrow(compat_level=pl.CompatLevel.oldest())
     work.draft.write("centroids", rows.append_column("centroid", centroid))
-
-
-def _write_sorted(work: Work, files: str, table: pl.DataFrame) -> None:
-    """Write all vectors in the order of ``table``. They are sorted in a scratch file, so memory holds only a block."""
-    place_N = np.empty(len(table), np.int64)
-    place_N[table["row"].to_numpy()] = np.arange(len(table))
-    doc_ids, start = table["doc_id"], 0
-    with tempfile.TemporaryFile(dir=work.draft.folder) as file:
-        x_ND: np.ndarray | None = None
-        for block_BD in vector_blocks(files):
-            if x_ND is None:
-                x_ND = np.memmap(file, np.float16, "w+", shape=(len(table), block_BD.shape[1]))
-            place_B = place_N[start : start + len(block_BD)]
-            order_B = np.argsort(place_B)
-            x_ND[place_B[order_B]] = block_BD[order_B]
-            start += len(block_BD)
-        assert x_ND is not None
-        schema = pa.schema([("doc_id", pa.string()), ("embedding", pa.list_(pa.float16(), x_ND.shape[1]))])
-        with work.draft.writer("cluster_embeddings", schema) as writer:
-            for start in range(0, len(table), BLOCK):
-                ids = doc_ids[start : start + BLOCK].to_arrow(compat_level=pl.CompatLevel.oldest())
-                writer.write(pa.table({"doc_id": ids, "embedding": vectors(x_ND[start : start + BLOCK])}))
 
 
 SOURCES = ("embeddings.embedding", "components.centroid")

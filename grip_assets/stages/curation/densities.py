@@ -24,7 +24,7 @@ from grip_assets.method.selection import draw as selection
 from grip_assets.runtime import device, opened
 from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Selection
-from grip_assets.store.tables import vector_rows, width
+from grip_assets.store.tables import runs, vector_rows, width
 
 if TYPE_CHECKING:
     from grip_assets.method.neighbours import Cluster
@@ -204,24 +204,26 @@ def with_densities(clusters: pl.DataFrame, density: pl.Series) -> pl.DataFrame:
 
 
 def compute(work: Work) -> dict[str, Any]:
-    settings, documents = Selection.of(work.settings), embedded_of(work).select("doc_id", "cluster_id")
-    sizes = documents.group_by("cluster_id", maintain_order=True).len()["len"].to_list()
+    settings, clusters = Selection.of(work.settings), work.files("clusters")
+    embedded = pl.scan_parquet(clusters).filter(pl.col("cosine").is_not_null()).select("cluster_id").collect()
+    counts = embedded["cluster_id"].rle().struct.unnest()  # the table is sorted by cluster
+    sizes, n = counts["len"].to_list(), len(embedded)
     format, speed = _format(sizes)
     files = work.files("cluster_embeddings")
     search = Search(files, settings.neighbours, settings.split, format)
     # vectors in float16, in float32 as they are and without their mean, and in int8
     bytes_each = min(max(sizes), LARGE) * width(files) * 11
-    progress = Progress("searching neighbours", len(documents), "documents", work.log)
+    progress = Progress("searching neighbours", n, "documents", work.log)
     found = work.executor.map(search, parts(sizes), bytes_each)
-    start, copies = 0, 0
+    names, copies = runs(files, ["doc_id"], sizes), 0
     with work.draft.writer(
         "densities", stage.tables[0].empty().to_arrow(compat_level=pl.CompatLevel.oldest()).schema
     ) as writer:
-        for distance_NK in _clusters(found, sizes, settings.neighbours):
-            here = documents.slice(start, len(distance_NK)).with_columns(**described(distance_NK, settings))
+        for cluster_id, distance_NK in zip(counts["value"], _clusters(found, sizes, settings.neighbours), strict=True):
+            cluster = next(names).with_columns(cluster_id=pl.lit(cluster_id, pl.Int32))
+            here = cluster.with_columns(**described(distance_NK, settings))
             copies += int((here["nearest"] < math.sqrt(2 * (1 - NEAR_COPY))).sum())
             writer.write(here.to_arrow(compat_level=pl.CompatLevel.oldest()))
-            start += len(here)
             progress.advance(len(here))
     progress.finish()
     return {

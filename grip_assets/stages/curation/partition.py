@@ -6,7 +6,7 @@ clusters.py assigns every document to a cluster.
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from grip_assets.settings import Clustering, Corpus, Embedding, field_names
 from grip_assets.settings.changes import profiles, read_profile
 from grip_assets.store.artifacts import ArtifactStore, parquet_files
 from grip_assets.store.query import query
-from grip_assets.store.tables import TableWriter, blocks, rows_between, rows_of, width
+from grip_assets.store.tables import TableWriter, blocks, n_rows, rows_between, rows_of, width
 
 LEAST = 2  # documents; with fewer there is nothing to choose between
 OF_THE_POOL = ("language", "source", "pool")  # columns of the table ``corpus`` that can be a partition
@@ -67,12 +67,12 @@ def compute(work: Work) -> Result | dict[str, Any]:
         return _kept(work, settings.keep)
     from grip_assets.method.partition.registry import PARTITIONS  # compiled
 
-    documents = pl.read_parquet(work.files("embeddings"), columns=["doc_id"])["doc_id"]
-    settings = settings.model_copy(update={"k": enough_documents(len(documents), work)})
-    place_S = sample(documents, settings)
-    sample_ND = sampled(work.files("embeddings"), place_S, len(documents))
+    n = n_rows(work.files("embeddings"))
+    settings = settings.model_copy(update={"k": enough_documents(n, work)})
+    place_S = _first(settings, _names(work.files("embeddings")))
+    sample_ND = sampled(work.files("embeddings"), place_S, n)
     with tempfile.TemporaryDirectory(dir=work.draft.folder) as scratch:
-        facts = _facts(work, settings, place_S, len(documents), Path(scratch))
+        facts = _facts(work, settings, place_S, n, Path(scratch))
         fitted = PARTITIONS[settings.method].fit(sample_ND, settings, work.log, facts)
     tables = fitted.tables()
     for table in TABLES:
@@ -80,7 +80,7 @@ def compute(work: Work) -> Result | dict[str, Any]:
     components = len(tables["components"])
     return {
         "components": components,
-        "components_at_first": _at_first(len(documents), settings) or components,
+        "components_at_first": _at_first(n, settings) or components,
         "sampled_documents": len(sample_ND),
         "objective": tables["fit_trace"]["objective"][-1],
     }
@@ -98,7 +98,12 @@ def sample(documents: pl.Series, settings: Clustering) -> np.ndarray:
 
     So the same documents give the same fit, in whatever order the pool has them.
     """
-    u_N = keyed_uniform(settings.seed, "clusters", documents)
+    return _first(settings, [documents])
+
+
+def _first(settings: Clustering, names: Iterable[pl.Series]) -> np.ndarray:
+    """``sample`` of documents whose ids come block by block."""
+    u_N = np.concatenate([keyed_uniform(settings.seed, "clusters", ids_B) for ids_B in names])
     return np.argsort(u_N, kind="stable")[: settings.fit_sample]
 
 
@@ -132,12 +137,31 @@ def _facts(work: Work, settings: Clustering, place_S: np.ndarray, n: int, scratc
 
 
 def with_vectors(work: Work) -> np.ndarray:
-    """Which documents of ``corpus`` are in ``embeddings``, as a mask (N,). Both tables have the same order."""
-    files = (work.files(name) for name in ("corpus", "embeddings"))
-    corpus, embedded = (pl.read_parquet(file, columns=["doc_id"])["doc_id"] for file in files)
-    if len(corpus) == len(embedded):
-        return np.ones(len(corpus), bool)
-    return corpus.is_in(embedded.implode()).to_numpy()
+    """Which documents of ``corpus`` are in ``embeddings``, as a mask (N,). Both tables have the same order, so they are
+    read side by side, and memory holds a block of names. GripError if the orders differ."""
+    corpus, embedded = work.files("corpus"), work.files("embeddings")
+    n, n_embedded = (n_rows(files) for files in (corpus, embedded))
+    found_N = np.zeros(n, bool)
+    if n == n_embedded:
+        return ~found_N
+    rest, names, start, waiting = n_embedded, _names(embedded), 0, pl.Series("doc_id", [], pl.String)
+    for ids_B in _names(corpus):
+        while len(waiting) < min(len(ids_B), rest):
+            waiting = pl.concat([waiting, next(names)])
+        here_B = ids_B.is_in(waiting[: len(ids_B)].implode())
+        found_N[start : start + len(ids_B)] = here_B.to_numpy()
+        taken, start = int(here_B.sum()), start + len(ids_B)
+        rest, waiting = rest - taken, waiting[taken:]
+    if rest:
+        raise GripError(f"{rest:,} documents of {embedded} are not in the order of {corpus}. Make embeddings again.")
+    return found_N
+
+
+def _names(files: str) -> Iterator[pl.Series]:
+    for block in blocks(files, ["doc_id"]):
+        names = pl.from_arrow(block)
+        assert isinstance(names, pl.DataFrame)
+        yield names["doc_id"]
 
 
 def write_values(

@@ -12,7 +12,7 @@ from grip_assets.settings import Probe
 from grip_assets.stages.curation.headers import after_headers, no_header, skips
 from grip_assets.stages.curation.needed import no_quality
 from grip_assets.store.query import query
-from grip_assets.store.tables import arrow, texts
+from grip_assets.store.tables import arrow, runs, texts
 
 BLOCK = 1024  # rows of texts that are written at a time
 
@@ -26,16 +26,8 @@ def compute(work: Work) -> dict[str, Any]:
     allocation = target.with_columns(
         n_probe=pl.Series(n_probe), floor_binds=pl.Series(n_probe) > target["target"].ceil()
     )
-    documents = work.frame("clusters").select("doc_id", "cluster_id", "n_tokens")
-    u = pl.Series("u", keyed_uniform(settings.seed, "probe_set", documents["doc_id"]))
-    in_order = (
-        documents.with_columns(u)
-        .sort("cluster_id", "u", "doc_id")
-        .with_columns(rank=pl.int_range(pl.len()).over("cluster_id"))
-        .join(allocation.select("cluster_id", "n_probe"), on="cluster_id", maintain_order="left")
-    )
     # The judge and the proxy take documents in the same order, so both measure the same documents of a cluster.
-    read = in_order.filter(pl.col("rank") < pl.max_horizontal("n_probe", pl.lit(settings.min_for_adaptation)))
+    read = _first(work.files("clusters"), allocation, settings)
     drawn = read.filter(pl.col("rank") < pl.col("n_probe")).select("doc_id", "cluster_id", "rank")
     work.draft.write("probe_allocation", allocation)
     work.draft.write("probe_set", drawn)
@@ -46,6 +38,21 @@ def compute(work: Work) -> dict[str, Any]:
         f" {settings.min_per_cluster}; the proxy reads {len(read):,} documents"
     )
     return {"probe_documents": len(drawn), "clusters_at_the_floor": bound, "adaptation_documents": len(read)}
+
+
+def _first(clusters: str, allocation: pl.DataFrame, settings: Probe) -> pl.DataFrame:
+    """The documents that the judge or the proxy reads, by (cluster_id, rank), with the cluster's ``n_probe``.
+
+    Each cluster's come first in the order of (u, doc_id). ``clusters`` is read cluster by cluster.
+    """
+    ids = pl.scan_parquet(clusters).select(pl.col("cluster_id").rle().struct.unnest()).collect()
+    most = allocation.select("cluster_id", "n_probe")
+    found = []
+    for here in runs(clusters, ["doc_id", "cluster_id", "n_tokens"], ids["len"]):
+        of = here.with_columns(pl.Series("u", keyed_uniform(settings.seed, "probe_set", here["doc_id"])))
+        of = of.sort("u", "doc_id").with_columns(rank=pl.int_range(pl.len())).join(most, on="cluster_id")
+        found.append(of.filter(pl.col("rank") < pl.max_horizontal("n_probe", pl.lit(settings.min_for_adaptation))))
+    return pl.concat(found).sort("cluster_id", "rank")
 
 
 def _write_texts(work: Work, read: pl.DataFrame, drawn: pl.DataFrame) -> None:

@@ -16,7 +16,9 @@ from grip_assets.store.query import query
 def compute(work: Work) -> dict[str, Any]:
     settings = Clustering.of(work.settings)
     spread = query("equations/sigma_k", {"clusters": work.files("clusters")}, center=settings.sigma_center)
-    spread = without_background(spread, work.frame("clusters"))
+    clusters = pl.scan_parquet(work.files("clusters"))
+    if "role" in clusters.collect_schema().names():
+        spread = without_background(spread, clusters.select("cluster_id", "n_tokens", "role").collect())
     work.draft.write("sigma_k", spread)
     return {
         "mean_sigma": spread["sigma"].mean(),

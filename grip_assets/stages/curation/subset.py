@@ -36,7 +36,7 @@ from grip_assets.stages.curation.budgets import budgets_under
 from grip_assets.stages.curation.densities import with_densities
 from grip_assets.stages.curation.features import PoolFeatures, feature_facts, must_be_ready
 from grip_assets.stages.curation.needed import no_greedy
-from grip_assets.store.tables import vector_blocks, width
+from grip_assets.store.tables import GROUP_ROWS, arrow, vector_blocks, width
 
 COLUMNS = [
     "doc_id",
@@ -48,6 +48,7 @@ COLUMNS = [
     "key",
     "repeats",
 ]
+OF_CLUSTERS = ("doc_id", "cluster_id", "cosine", "n_tokens", "role")  # the columns of clusters that are read
 KEEP = "keep"  # of the column role
 STEPS = ["rank", "gain", "covered", "alignment"]
 WORDS = {"corpus": "the_corpus", "subset": "the_subset", "random": "a_random_subset"}
@@ -234,8 +235,8 @@ def compute(work: Work) -> dict[str, Any]:
     thresholds = thresholds_of(found, budgets, everything, settings.max_tokens)
     followed, embedded = _followed(found, budgets, everything), documents["cosine"].is_not_null()
     compared = diversity(work, everything, embedded, followed, settings)
-    work.draft.write("selection_weights", everything)
-    work.draft.write("subset", chosen)
+    work.draft.write_blocks("selection_weights", map(arrow, everything.iter_slices(GROUP_ROWS)))
+    work.draft.write_blocks("subset", map(arrow, chosen.iter_slices(GROUP_ROWS)))
     work.draft.write("selection_thresholds", thresholds)
     work.draft.write("diversity", compared)
     if short := _short(thresholds, budgets):
@@ -268,7 +269,10 @@ def _steps(steps: Steps | None) -> dict[str, pl.Series]:
 
 def documents_of(work: Work) -> pl.DataFrame:
     """Documents in the order of ``clusters`` with their densities; all 1 if the selection in force needs none."""
-    documents, density = work.frame("clusters"), work.frame("densities")["density"]
+    clusters = pl.scan_parquet(work.files("clusters"))
+    of = [name for name in OF_CLUSTERS if name in clusters.collect_schema().names()]
+    documents = clusters.select(of).collect()
+    density = pl.read_parquet(work.files("densities"), columns=["density"])["density"]
     return with_densities(documents, density) if len(density) else documents.with_columns(density=pl.lit(1.0))
 
 
