@@ -210,9 +210,34 @@ def curate(corpus: Corpus = None, profile: Profile = None, set: Set = None, as_j
 
 
 @app.command(epilog="Example: grip plan --set budget.tau=0.7")
-def plan(corpus: Corpus = None, profile: Profile = None, set: Set = None, as_json: Json = False) -> None:
+def plan(
+    corpus: Corpus = None,
+    profile: Profile = None,
+    set: Set = None,
+    as_json: Json = False,
+    documents: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Cost of a pool of so many documents (100e6), which need not exist."),
+    ] = None,
+    tokens_per_document: Annotated[float, typer.Option(min=1, help="With --documents.")] = 1_000,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines. With --documents.")] = 1,
+    cores: Annotated[
+        int | None, typer.Option(min=1, help="Cores of each machine; those of this one when left out.")
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs of all machines together. With --documents.")] = 0,
+    dollars_per_node_hour: Annotated[float | None, typer.Option(min=0, help="With --documents.")] = None,
+    dollars_per_gpu_hour: Annotated[float | None, typer.Option(min=0, help="With --documents.")] = None,
+    network_gbps: Annotated[
+        float | None, typer.Option(min=0.001, help="Gigabits a second of each machine. With --documents.")
+    ] = None,
+    coefficients: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Output of the bench (chain curve or gpu). With --documents.")
+    ] = None,
+) -> None:
     """List what would be computed and what reused, with about the time and the disk space that it takes, the cost
-    of a paid judge, and the models that would be trained. Nothing is changed."""
+    of a paid judge, and the models that would be trained. Nothing is changed.
+
+    With --documents: time, disk, network, memory and money of a pool of any size on a cluster, stage by stage."""
     from grip_assets import operations
     from grip_assets.report.terminal import sources
     from grip_assets.report.terminal.forecast import as_text
@@ -222,6 +247,10 @@ def plan(corpus: Corpus = None, profile: Profile = None, set: Set = None, as_jso
     from grip_assets.store.artifacts import ArtifactStore, data_root
 
     changes = _changes(corpus, profile, set)
+    if documents is not None:
+        prices = (dollars_per_node_hour, dollars_per_gpu_hour, network_gbps)
+        _plan_at_scale(changes, (documents, tokens_per_document), (nodes, cores, gpus, *prices), coefficients, as_json)
+        return
     with operations.open_instance() as instance:
         settings = operations.settings_after(instance, changes)
         _warn_of_unused(settings, set)
@@ -235,6 +264,39 @@ def plan(corpus: Corpus = None, profile: Profile = None, set: Set = None, as_jso
         _print_json({"steps": costs, "pool": pool, **total, "judge": judge, "trainings": models})
         return
     for line in [*sources.lines(Corpora.of(settings)), *as_text(forecast), *models, *judge]:
+        print(line)
+
+
+def _plan_at_scale(
+    changes: dict,
+    pool: tuple[str, float],
+    machines: tuple[int, int | None, int, float | None, float | None, float | None],
+    coefficients: Path | None,
+    as_json: bool,
+) -> None:
+    """Print the cost of a pool that need not exist. ``pool``: documents, and tokens of each."""
+    from grip_assets import operations
+    from grip_assets.report.terminal.at_scale import as_text
+    from grip_assets.runtime.threads import default_workers
+    from grip_assets.stages import cost_model
+
+    try:
+        n = float(pool[0].replace("_", "").replace(",", ""))
+    except ValueError:
+        n = 0.0
+    if not 1 <= n < float("inf"):
+        raise UsageMistake(f"--documents is '{pool[0]}': it must be a number of at least 1, for example 100e6.")
+    nodes, cores, *others = machines
+    cluster = cost_model.Machines(nodes, cores or default_workers(), *others)
+    with operations.open_instance() as instance:
+        settings = operations.settings_after(instance, changes)
+    model = cost_model.with_coefficients(coefficients)
+    asked = cost_model.pool_of(settings, n, pool[1])
+    costs = model.plan(asked, cluster)
+    if as_json:
+        _print_json({"pool": vars(asked), "machines": vars(cluster), "stages": [vars(cost) for cost in costs]})
+        return
+    for line in as_text(costs, asked, cluster, model):
         print(line)
 
 
@@ -402,6 +464,7 @@ def clean(
         int, typer.Option(min=0, help="How many of the latest subsets to keep, with all their inputs.")
     ] = 0,
     yes: Annotated[bool, typer.Option("--yes", help="Remove them. Without it they are only listed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them, as without --yes.")] = False,
     as_json: Json = False,
 ) -> None:
     """List the artifacts that nothing in force needs, and remove them with --yes. Answers that were paid for always
@@ -409,6 +472,8 @@ def clean(
     from grip_assets import operations
     from grip_assets.report.terminal.leftovers import as_text
 
+    if yes and dry_run:
+        raise UsageMistake("--yes removes and --dry-run only lists. Give one of them.")
     with operations.open_instance() as instance:
         found = operations.clean(instance, keep, yes)
     if as_json:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from grip_assets.engine import room
 from grip_assets.engine.declarations import DeclaredDraft, verify
 from grip_assets.engine.stage import LOCAL, Log, Made, Result, Settings, Stage, Work, known_version
 from grip_assets.errors import Unfinished
@@ -77,6 +78,7 @@ class Chain:
 
     def _computed(self, stage: Stage, settings: Settings, inputs: Mapping[str, str], recipe: str) -> Made:
         _must_be_there(stage, inputs, self.store)
+        room.must_fit(stage, inputs, self.store, self.log)
         started = time.monotonic()
         manifest = self._begun(stage, inputs, stage.values(settings))
         with device.watched() as devices, self.store.publish(stage.name, manifest) as draft:

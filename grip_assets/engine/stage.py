@@ -55,6 +55,8 @@ class Stage:
     If that was made from the same inputs, it keeps its version. For other inputs ``compute`` makes a new artifact.
     ``compute``: fills the draft and returns metrics, numbers that are plotted over time. A stage that is
     ``named_by_content`` returns a ``Result``, which also has the content.
+    ``disk``: bytes that the stage needs at least at its widest moment, from rows and bytes of the tables of its inputs.
+    It is not begun with less. None: only what earlier artifacts took is known, and logged (engine/room.py).
     ``otherwise``: the reason that a plan gives if neither settings nor inputs explain why the stage is computed.
     """
 
@@ -78,6 +80,7 @@ class Stage:
     narrowed_by: "Stage | None" = None
     earlier: Callable[[Settings, Path], str | None] = lambda settings, root: None
     otherwise: str = "code, model or files changed"
+    disk: Callable[[Mapping[str, Mapping[str, Any]]], int] | None = None
 
     @property
     def table_names(self) -> tuple[str, ...]:

@@ -51,6 +51,16 @@ def full(folders: list[Path], needed: int | None = None) -> DiskFull:
     )
 
 
+def too_small(folder: Path, stage: str, needed: int) -> DiskFull:
+    """The error of a stage that was not begun, because it needs more bytes than are free."""
+    usage = shutil.disk_usage(existing(folder))
+    return DiskFull(
+        f"The disk of {folder} is too small for {stage}: about {size(needed)} are needed, and {size(usage.free)} of"
+        f" {size(usage.total)} are free. {stage} was not begun, and nothing that was computed is lost. Make room (`grip"
+        " clean` lists what can go), and the same command goes on."
+    )
+
+
 def existing(folder: Path) -> Path:
     return next(f for f in (folder, *folder.parents) if f.exists())
 

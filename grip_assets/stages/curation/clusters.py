@@ -498,4 +498,5 @@ stage = Stage(
     inputs=("corpus", "embeddings", "partition", "student"),
     reads={"clustering": ("min_cluster_docs",)},
     facts=facts,
+    disk=lambda tables: tables["embeddings"]["bytes"] + 16 * tables["embeddings"]["rows"],  # dealt out, or sorted
 )

@@ -298,4 +298,5 @@ stage = Stage(
     inputs=("clusters",),
     reads={"selection": ("neighbours", "bandwidth", "bandwidth_scale", "split")},
     unused=unused,
+    disk=lambda tables: 24 * tables["cluster_embeddings"]["rows"],
 )

@@ -48,7 +48,7 @@ COLUMNS = [
     "key",
     "repeats",
 ]
-OF_CLUSTERS = ("doc_id", "cluster_id", "cosine", "n_tokens", "role")  # the columns of clusters that are read
+OF_CLUSTERS = ("doc_id", "cluster_id", "cosine", "n_tokens", "role", "pool")  # the columns of clusters that are read
 KEEP = "keep"  # of the column role
 STEPS = ["rank", "gain", "covered", "alignment"]
 WORDS = {"corpus": "the_corpus", "subset": "the_subset", "random": "a_random_subset"}
@@ -548,6 +548,7 @@ stage = Stage(
     left_out=dict.fromkeys(("sketches", "attribution"), no_greedy),
     reads={"selection": READS},
     facts=facts,
+    disk=lambda tables: 24 * tables["clusters"]["rows"],
     otherwise="code or the weight of a source changed, or a feature of the selection: its target, its package, or how"
     " it is computed",
 )
