@@ -305,7 +305,7 @@ def limit(n_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (n_bytes, resource.RLIM_INFINITY))
 
 
-def measured(n: int, folder: Path) -> Iterator[dict[str, Any]]:
+def measured(n: int, folder: Path, d: int = D) -> Iterator[dict[str, Any]]:
     """One row per stage for a pool of ``n`` documents: seconds, processor seconds, memory, and what drives the cost.
 
     ``pairs``: distances that the search for neighbours looks at. ``written``: bytes of the artifact.
@@ -315,7 +315,7 @@ def measured(n: int, folder: Path) -> Iterator[dict[str, Any]]:
         small.run(stage)
     started = time.perf_counter()
     with Resident() as memory:
-        pool = Synthetic(folder / "pool", n, rows=VonMisesFisherMixture(D, 2000, SEED).rows)
+        pool = Synthetic(folder / "pool", n, rows=VonMisesFisherMixture(d, 2000, SEED).rows)
     yield _row("planting", n, time.perf_counter() - started, memory, {})
     for stage in MEASURED:
         with Resident() as memory:
@@ -336,10 +336,12 @@ def _row(stage: str, n: int, seconds: float, memory: Resident, about: dict[str, 
     return {"stage": stage, "documents": n, **taken, **about}
 
 
-def curve_of(sizes: list[int], memory: str, folder: Path | None, to: Path | None) -> Iterator[dict[str, Any]]:
+def curve_of(
+    sizes: list[int], memory: str, folder: Path | None, to: Path | None, d: int = D
+) -> Iterator[dict[str, Any]]:
     """The rows of all sizes, each measured in a process of its own, then one row per fitted law."""
     rows: list[dict[str, Any]] = []
-    header = {"date": str(date.today()), "limit": memory, "dimensions": D, "workers": default_workers()}
+    header = {"date": str(date.today()), "limit": memory, "dimensions": d, "workers": default_workers()}
     for row in _with(header, sizes, memory, folder, rows):
         if to:
             with to.open("a", encoding="utf-8") as file:
@@ -382,6 +384,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--memory", default="3GB", help="hard limit of private memory; the stages get half of it")
     parser.add_argument("--folder", type=Path, help="where the pools are made; 2.4 kB a document are needed")
     parser.add_argument("--to", type=Path, help="a file to which the rows are appended")
+    parser.add_argument("--dimensions", type=int, default=D, help="of the vectors, for curve and one")
     return parser.parse_args()
 
 
@@ -391,10 +394,10 @@ def _main(given: argparse.Namespace) -> None:
         n_bytes = limit_bytes()
         os.environ["GRIP_MEMORY"] = str(n_bytes // 2)
         limit(n_bytes)
-        for row in measured(given.size, given.folder):
+        for row in measured(given.size, given.folder, given.dimensions):
             print(json.dumps(row), flush=True)
     elif given.what == "curve":
-        for row in curve_of(given.documents, given.memory, given.folder, given.to):
+        for row in curve_of(given.documents, given.memory, given.folder, given.to, given.dimensions):
             print(json.dumps(row), flush=True)
     elif given.what == "beta":
         with_search, without = another_beta(given.size)

@@ -23,7 +23,7 @@ def files(root) -> dict[str, bytes]:
 
 def test_a_stage_that_needs_more_than_is_free_is_not_begun_and_says_what_to_do(tmp_path, monkeypatch):
     stubs, said = Stubs(tmp_path), list[str]()
-    stubs.make("pool")
+    pool = stubs.make("pool").version
     before, computed = files(tmp_path), list(stubs.computed)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(10_000_000, 9_000_000, 1_000_000))
     cut = replace(stubs.stages["cut"], disk=lambda tables: 5_000_000 * tables["pool"]["rows"])
@@ -31,7 +31,7 @@ def test_a_stage_that_needs_more_than_is_free_is_not_begun_and_says_what_to_do(t
     with pytest.raises(
         DiskFull, match=r"too small for cut: about .* are needed, and 1.0 MB of 10.0 MB are free.*clean"
     ):
-        chain.make(cut, stubs.settings, {"pool": stubs.versions["pool"]})
+        chain.make(cut, stubs.settings, {"pool": pool})
     assert files(tmp_path) == before and stubs.computed == computed
     assert said and "of disk, 1.0 MB are free" in said[0]
 
@@ -55,7 +55,7 @@ def test_a_disk_that_fills_up_in_a_stage_leaves_every_file_as_it_was(tmp_path):
         pytest.skip("no disk can be mounted here")
     try:
         stubs = Stubs(disk / "data")
-        stubs.make("pool")
+        pool = stubs.make("pool").version
         before = files(disk)
 
         def much(work):
@@ -65,10 +65,10 @@ def test_a_disk_that_fills_up_in_a_stage_leaves_every_file_as_it_was(tmp_path):
 
         cut = replace(stubs.stages["cut"], compute=much)
         with pytest.raises(DiskFull, match="is full.*the same command goes on"):
-            Chain(stubs.stages, stubs.store, print).make(cut, stubs.settings, {"pool": stubs.versions["pool"]})
+            Chain(stubs.stages, stubs.store, print).make(cut, stubs.settings, {"pool": pool})
         assert {name for name in files(disk)} == set(before) and files(disk) == before
         subprocess.run(["mount", "-o", "remount,size=40m", disk], check=True)
-        made = Chain(stubs.stages, stubs.store, print).make(cut, stubs.settings, {"pool": stubs.versions["pool"]})
+        made = Chain(stubs.stages, stubs.store, print).make(cut, stubs.settings, {"pool": pool})
         assert not made.reused and stubs.store.has("cut", made.version), "with room, the same call goes on"
     finally:
         subprocess.run(["umount", disk], check=True)
