@@ -356,17 +356,8 @@ def _with(
     yield header
     for n in sizes:
         with tempfile.TemporaryDirectory(dir=folder) as own:
-            words = [
-                sys.executable,
-                "-m",
-                "grip_assets.bench.chain",
-                "one",
-                str(n),
-                "--memory",
-                memory,
-                "--folder",
-                own,
-            ]
+            given = ["--memory", memory, "--folder", own, "--dimensions", str(header["dimensions"])]
+            words = [sys.executable, "-m", "grip_assets.bench.chain", "one", str(n), *given]
             with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
                 assert process.stdout is not None
                 for line in process.stdout:
