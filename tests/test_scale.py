@@ -1,6 +1,7 @@
 """Pools too large to try: the laws of the curve, the model of cost, and what reads a pool block by block."""
 
 import json
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from grip_assets import cli
 from grip_assets.bench import curve
 from grip_assets.bench.data import VonMisesFisherMixture, concentration, von_mises_fisher
 from grip_assets.errors import GripError
+from grip_assets.sources.steps.copies import Sources
 from grip_assets.stages import cost_model
 from grip_assets.stages.cost_model import Machines, Model, Pool
 from grip_assets.stages.curation import by_cluster
@@ -191,3 +193,13 @@ def test_planted_documents_have_unit_length_and_the_mean_cosine_of_their_concent
     planted = VonMisesFisherMixture(32, 50, 0)
     assert (planted.rows(100, 7) == VonMisesFisherMixture(32, 50, 0).rows(100, 7)).all()
     assert not (planted.rows(100, 7) == planted.rows(100, 8)).any()
+
+
+def test_the_first_source_of_a_name_is_remembered_however_many_there_are():
+    rng = np.random.default_rng(0)
+    seen, expected = Sources(slots=8), dict[bytes, str]()
+    for i, key in enumerate(map(bytes, rng.integers(0, 256, (3_000, 16), np.uint8)[rng.integers(0, 3_000, 9_000)])):
+        source = f"quelle-{i}-é" if i % 2 else os.fsdecode(b"latin-\xe9.txt")
+        assert seen.first(key, source) == expected.get(key)
+        expected.setdefault(key, source)
+    assert seen.n == len(expected) > 2_000

@@ -25,7 +25,8 @@ relative error, none below 0). r₁ to r₅ were measured once (``RATES``).
 
 Seconds: processor seconds / the cores that can work on it: those of all nodes, of one node, or one core (``SPREAD``).
 If there are several nodes, a stage also reads its inputs and writes its tables over the network, and the slower of the
-two counts. Memory: of the node with the driver, from the fitted rows. Money: node hours and GPU hours at given prices.
+two counts. Memory: of the node with the driver, as measured, and beyond by the bytes of a further document. Money: node
+hours and GPU hours at given prices.
 """
 
 import json
@@ -186,9 +187,15 @@ class Model:
         return next((row for row in self.rows if "stage" not in row), {})
 
     @cached_property
+    def _timed(self) -> list[Mapping[str, Any]]:
+        """The rows whose times count. Rows with other dimensions than the header's were measured for their memory."""
+        d = self.header.get("dimensions")
+        return [row for row in self.rows if "stage" in row and row.get("dimensions", d) == d]
+
+    @cached_property
     def skew(self) -> float:
         """The median of P K / N² over the measured sizes at which no cluster was split."""
-        found = [r["pairs"] * r["clusters"] / r["documents"] ** 2 for r in self.rows if "pairs" in r]
+        found = [r["pairs"] * r["clusters"] / r["documents"] ** 2 for r in self._timed if "pairs" in r]
         return float(np.median(found)) if found else 1.0
 
     @cached_property
@@ -198,8 +205,8 @@ class Model:
     def points(self, stage: str) -> list[tuple[Pool, float]]:
         """(pool, processor seconds) of a stage as measured, with the median of equal sizes."""
         seen: dict[int, list[float]] = {}
-        for row in self.rows:
-            if row.get("stage") == stage:
+        for row in self._timed:
+            if row["stage"] == stage:
                 seen.setdefault(row["documents"], []).append(row["cores_s"])
         return [(self.pool(n), float(np.median(seen[n]))) for n in sorted(seen)]
 
@@ -227,15 +234,19 @@ class Model:
         ]
 
     def memory(self, stage: str, pool: Pool) -> float:
-        """Private bytes of the process of a stage: a fixed part, and a part for each document, at least 0."""
-        points = [(r["documents"], r["private_mb"] * 2**20) for r in self.rows if r.get("stage") == stage]
+        """Private bytes of the process of a stage: as measured, and beyond by the bytes that a further document took.
+
+        Small pools say little: blocks in flight take as much for each. So the slope is that between the largest size
+        and the largest one of at most a tenth of it.
+        """
+        points = sorted({r["documents"]: r["private_mb"] * 2**20 for r in self.rows if r.get("stage") == stage}.items())
         if not points:
             return 0.0
-        n, y = (np.array(column, np.float64) for column in zip(*points, strict=True))
-        x = np.stack([1 / y, n / y], axis=1)
-        norm = np.linalg.norm(x, axis=0)
-        fixed, each = nnls(x / norm, np.ones(len(y)))[0] / norm
-        return float(fixed + each * pool.documents)
+        (n, most), below = points[-1], [point for point in points if point[0] <= points[-1][0] / 10]
+        few, least = below[-1] if below else (0, most)
+        each = max(most - least, 0) / (n - few)
+        at = least if pool.documents < n else most
+        return float(at + each * max(pool.documents - (few if pool.documents < n else n), 0))
 
     def plan(self, pool: Pool, machines: Machines) -> list[StageCost]:
         """The cost of each stage, in the order of the chain."""

@@ -49,7 +49,7 @@ def _notes(costs: Sequence[StageCost], machines: Machines, model: Model) -> Iter
     if machines.nodes > 1 and machines.gbps is None:
         yield "The network counts as fast enough: --network-gbps says how fast that of a node is."
     header = model.header
-    sizes = sorted({row["documents"] for row in model.rows if "documents" in row})
+    sizes = sorted({round(pool.documents) for stage in model.laws for pool, _ in model.points(stage)})
     yield (
         f"The curve was measured on {header.get('date', 'an unknown day')} on {header.get('machine', 'your machine')}"
         f" with {sizes[0]:,} to {sizes[-1]:,} documents; all beyond is a continuation of its formulas (docs/scale.md)."
