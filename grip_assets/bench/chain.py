@@ -305,10 +305,11 @@ def limit(n_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (n_bytes, resource.RLIM_INFINITY))
 
 
-def measured(n: int, folder: Path, d: int = D) -> Iterator[dict[str, Any]]:
+def measured(n: int, folder: Path, d: int = D, light: bool = False) -> Iterator[dict[str, Any]]:
     """One row per stage for a pool of ``n`` documents: seconds, processor seconds, memory, and what drives the cost.
 
-    ``pairs``: distances that the search for neighbours looks at. ``written``: bytes of the artifact.
+    ``pairs``: distances that the search for neighbours looks at. ``written``: bytes of the artifact. ``light``: a cheap fit and
+    search, for memory alone: what a document takes does not depend on them.
     """
     small = Synthetic(folder / "small", 10_000)
     for stage in MEASURED:  # compiles the kernels and measures the machine
@@ -316,6 +317,9 @@ def measured(n: int, folder: Path, d: int = D) -> Iterator[dict[str, Any]]:
     started = time.perf_counter()
     with Resident() as memory:
         pool = Synthetic(folder / "pool", n, rows=VonMisesFisherMixture(d, 2000, SEED).rows)
+    if light:
+        pool.settings["clustering"] = Clustering(k=256, fit_sample=20_000, iterations=2, seeds=1)
+        pool.settings["selection"] = Selection(split=1_000)
     yield _row("planting", n, time.perf_counter() - started, memory, {})
     for stage in MEASURED:
         with Resident() as memory:
@@ -337,11 +341,11 @@ def _row(stage: str, n: int, seconds: float, memory: Resident, about: dict[str, 
 
 
 def curve_of(
-    sizes: list[int], memory: str, folder: Path | None, to: Path | None, d: int = D
+    sizes: list[int], memory: str, folder: Path | None, to: Path | None, d: int = D, light: bool = False
 ) -> Iterator[dict[str, Any]]:
     """The rows of all sizes, each measured in a process of its own, then one row per fitted law."""
     rows: list[dict[str, Any]] = []
-    header = {"date": str(date.today()), "limit": memory, "dimensions": d, "workers": default_workers()}
+    header = {"date": str(date.today()), "limit": memory, "dimensions": d, "workers": default_workers(), "light": light}
     for row in _with(header, sizes, memory, folder, rows):
         if to:
             with to.open("a", encoding="utf-8") as file:
@@ -357,6 +361,7 @@ def _with(
     for n in sizes:
         with tempfile.TemporaryDirectory(dir=folder) as own:
             given = ["--memory", memory, "--folder", own, "--dimensions", str(header["dimensions"])]
+            given += ["--light"] if header["light"] else []
             words = [sys.executable, "-m", "grip_assets.bench.chain", "one", str(n), *given]
             with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
                 assert process.stdout is not None
@@ -376,6 +381,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="where the pools are made; 2.4 kB a document are needed")
     parser.add_argument("--to", type=Path, help="a file to which the rows are appended")
     parser.add_argument("--dimensions", type=int, default=D, help="of the vectors, for curve and one")
+    parser.add_argument("--light", action="store_true", help="a cheap fit and search: for memory alone")
     return parser.parse_args()
 
 
@@ -385,10 +391,10 @@ def _main(given: argparse.Namespace) -> None:
         n_bytes = limit_bytes()
         os.environ["GRIP_MEMORY"] = str(n_bytes // 2)
         limit(n_bytes)
-        for row in measured(given.size, given.folder, given.dimensions):
+        for row in measured(given.size, given.folder, given.dimensions, given.light):
             print(json.dumps(row), flush=True)
     elif given.what == "curve":
-        for row in curve_of(given.documents, given.memory, given.folder, given.to, given.dimensions):
+        for row in curve_of(given.documents, given.memory, given.folder, given.to, given.dimensions, given.light):
             print(json.dumps(row), flush=True)
     elif given.what == "beta":
         with_search, without = another_beta(given.size)
