@@ -9,6 +9,7 @@ import pytest
 
 from grip_assets import cli
 from grip_assets.bench import BENCHES, Peak
+from grip_assets.bench.chain import MEASURED
 
 GRIP = Path(sys.executable).with_name("grip")
 
@@ -54,3 +55,16 @@ def test_the_peak_of_memory_is_seen_and_forgotten():
 
 def test_an_unknown_bench_is_refused_with_the_nearest_name(capsys):
     assert cli.run(["bench", "kmean"]) == 2 and "Did you mean 'kmeans'?" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_curve_prints_a_row_for_each_stage_and_stays_under_its_hard_limit(tmp_path):
+    words = [sys.executable, "-m", "grip_assets.bench.chain", "curve", "--documents", "3000", "--dimensions", "16"]
+    to = tmp_path / "rows.jsonl"
+    done = subprocess.run([*words, "--light", "--folder", tmp_path, "--to", to], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in to.read_text(encoding="utf-8").splitlines()]
+    stages = {row["stage"]: row for row in rows if "stage" in row}
+    assert {"planting", *MEASURED} == set(stages) and all(row["documents"] == 3000 for row in stages.values())
+    assert all(0 < row["private_mb"] < 3 * 1024 for row in stages.values())
+    assert stages["clusters"]["pairs"] >= 3000

@@ -308,8 +308,8 @@ def limit(n_bytes: int) -> None:
 def measured(n: int, folder: Path, d: int = D, light: bool = False) -> Iterator[dict[str, Any]]:
     """One row per stage for a pool of ``n`` documents: seconds, processor seconds, memory, and what drives the cost.
 
-    ``pairs``: distances that the search for neighbours looks at. ``written``: bytes of the artifact. ``light``: a cheap fit and
-    search, for memory alone: what a document takes does not depend on them.
+    ``pairs``: distances that the search for neighbours looks at. ``written``: bytes of the artifact. ``light``: a cheap
+    fit and search, for memory alone: what a document takes does not depend on them.
     """
     small = Synthetic(folder / "small", 10_000)
     for stage in MEASURED:  # compiles the kernels and measures the machine
@@ -331,7 +331,7 @@ def measured(n: int, folder: Path, d: int = D, light: bool = False) -> Iterator[
             split = pool.settings["selection"].split
             about |= {"clusters": len(sizes_K), "largest": int(sizes_K.max())}
             about["pairs"] = int((sizes_K * np.minimum(sizes_K, split)).sum())
-        yield _row(stage, n, seconds, memory, about)
+        yield _row(stage, n, seconds, memory, about | {"dimensions": d})
 
 
 def _row(stage: str, n: int, seconds: float, memory: Resident, about: dict[str, Any]) -> dict[str, Any]:
