@@ -54,6 +54,6 @@ def _law(stage: str, sizes: Sequence[int], seconds: Sequence[float]) -> Fitted:
     x, y = np.log(sizes), np.log(seconds)
     exponent, constant = np.polyfit(x, y, 1)
     slopes = np.diff(y) / np.diff(x)
-    bends = [sizes[i + 1] for i in np.flatnonzero(np.abs(np.diff(slopes)) > BENDS)]
+    bends = [sizes[int(i) + 1] for i in np.flatnonzero(np.abs(np.diff(slopes)) > BENDS)]
     worst = np.abs(np.exp(constant + exponent * x - y) - 1).max()
     return Fitted(stage, list(sizes), float(exponent), float(constant), [float(s) for s in slopes], bends, float(worst))
