@@ -286,8 +286,8 @@ def _plan_at_scale(
         n = 0.0
     if not 1 <= n < float("inf"):
         raise UsageMistake(f"--documents is '{pool[0]}': it must be a number of at least 1, for example 100e6.")
-    nodes, cores, *others = machines
-    cluster = cost_model.Machines(nodes, cores or default_workers(), *others)
+    nodes, cores, gpus, node_hour, gpu_hour, gbps = machines
+    cluster = cost_model.Machines(nodes, cores or default_workers(), gpus, node_hour, gpu_hour, gbps)
     with operations.open_instance() as instance:
         settings = operations.settings_after(instance, changes)
     model = cost_model.with_coefficients(coefficients)

@@ -328,7 +328,7 @@ def measured(n: int, folder: Path, d: int = D, light: bool = False) -> Iterator[
         about = {"written": sum(table["bytes"] for table in manifest["tables"].values())}
         if stage == "clusters":
             sizes_K = pl.read_parquet(pool.store.parquet(stage, pool.versions[stage], "centroids"))["n_docs"].to_numpy()
-            split = pool.settings["selection"].split
+            split = Selection.of(pool.settings).split
             about |= {"clusters": len(sizes_K), "largest": int(sizes_K.max())}
             about["pairs"] = int((sizes_K * np.minimum(sizes_K, split)).sum())
         yield _row(stage, n, seconds, memory, about | {"dimensions": d})
