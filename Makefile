@@ -43,9 +43,11 @@ ui: install
 	$(BIN)/grip report --no-open --wait --port $(GRIP_REPORT_PORT) & report=$$!; trap "kill $$report" EXIT INT TERM; \
 	DAGSTER_HOME="$$(realpath -m -- "$(DAGSTER_HOME)")" $(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
 
-# Trains about sixty small models on what each strategy selects; stopped, it goes on where it was.
+# Trains about fifty small models on what each strategy selects, and says which profile to use: less than an hour on two
+# cores. Stopped, it goes on where it was. PROFILE=evaluate_long: all methods, half a day.
+PROFILE ?= evaluate_short
 evaluate: $(VENV)/.installed-all
-	$(BIN)/grip evaluate evaluation --profile evaluate_cpu --set corpus.held_out=0.1 --set budget.total=0.1
+	$(BIN)/grip evaluate evaluation --profile $(PROFILE) --set corpus.held_out=0.1 --set budget.total=0.1
 
 test: $(VENV)/.installed-all
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder --durations=20

@@ -308,18 +308,34 @@ def evaluate(
     corpus: Corpus = None,
     profile: Profile = None,
     set: Set = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only say how many seeds a difference of 1% needs, and the time it takes.")
+    ] = False,
+    as_json: Json = False,
 ) -> None:
-    """Train small models on the subset of each strategy, and say whether the strategies differ. After a stop, the same
-    command continues. Trained models are reused."""
+    """Train small models on the subset of each strategy, and say which profile to use. After a stop, the same command
+    continues. Trained models are reused."""
     from grip_assets import operations
+    from grip_assets.report.terminal import recommended
     from grip_assets.report.terminal.ladder import ladder
+    from grip_assets.stages.evaluation import forecast
     from grip_assets.store.artifacts import data_root
 
     changes = _changes(corpus, profile, set)
     with operations.open_instance() as instance:
         _warn_of_unused(operations.settings_after(instance, changes), set)
+        if plan:
+            planned = operations.forecast_of_evaluation(instance, changes)
+            if as_json:
+                _print_json(forecast.as_data(*planned))
+            else:
+                print("\n".join(forecast.as_lines(*planned)))
+            return
         run = operations.evaluate(instance, changes, assets or ["evaluation"], _tags(profile))
-        print(ladder(data_root(), run))
+        if as_json and "evaluation" in run.computed + run.reused:
+            _print_json(recommended.as_data(data_root()))
+        else:
+            print(ladder(data_root(), run))
 
 
 def _changes(corpus: list[str] | None, profile: list[str] | None, assignments: list[str] | None) -> dict:

@@ -3,6 +3,7 @@
 The command line calls them. The UI does the same with its jobs.
 """
 
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -29,12 +30,15 @@ from grip_assets.orchestration.data_folder import Data
 from grip_assets.orchestration.home import belong_together, bind, make_home, may_write, must_write, readers_copy
 from grip_assets.orchestration.launch import launch
 from grip_assets.orchestration.triggers import GOING_ON
+from grip_assets.profiles import IN_FORCE
 from grip_assets.runtime import device
 from grip_assets.settings import GROUPS, Budget, Clustering, Corpus, Evaluation, Group, Quality, nearest
 from grip_assets.settings.assignments import read_assignments as read_assignments
 from grip_assets.settings.changes import Changes, changed, run_config
 from grip_assets.settings.places import placed
 from grip_assets.stages import CURATED, STAGES, costs
+from grip_assets.stages.evaluation import forecast as evaluation_forecast
+from grip_assets.stages.evaluation.strategies import strategy
 from grip_assets.stages.evaluation.trainings import DEVICE
 from grip_assets.stages.reports.balance import Sweep, sweep
 from grip_assets.store import catalog, cleaning
@@ -108,6 +112,28 @@ def forecast(instance: dg.DagsterInstance, changes: Changes) -> tuple[list[Step]
     steps = _steps(instance, settings)
     records = event_log.records(instance, ["report"])
     return steps, costs.forecast(steps, CURATED, settings, ArtifactStore(data_root()), records)
+
+
+def forecast_of_evaluation(
+    instance: dg.DagsterInstance, changes: Changes
+) -> tuple[evaluation_forecast.Spread, evaluation_forecast.Trainings, float, dict[str, Group]]:
+    """What an evaluation with ``changes`` would take: the spread seen, the trainings, and the seconds before them."""
+    settings, store = settings_after(instance, changes), ArtifactStore(data_root())
+    evaluation = Evaluation.of(settings)
+    versions = event_log.versions_in_force(instance, CURATED)
+    everything = [settings, *(strategy(name, settings).settings for name in evaluation.selecting if name != IN_FORCE)]
+    seconds: dict[tuple[str, str], float] = {}
+    for some in everything:
+        steps = planning.plan(CURATED, some, versions, store)
+        for cost in costs.forecast(steps, CURATED, some, store, {}).to_compute:
+            known = cost.asset in CURATED and some is not settings
+            if known and CURATED[cost.asset].group == "reports":
+                continue  # only the settings in force are reported
+            of = json.dumps(CURATED[cost.asset].values(some), default=str) if cost.asset in CURATED else ""
+            seconds[cost.asset, of] = cost.seconds
+    before = sum(seconds.values()) + evaluation_forecast.SELECTING * len(everything)
+    models = evaluation_forecast.trainings_of(evaluation, store)
+    return evaluation_forecast.spread_seen(store), models, before, settings
 
 
 def balance(instance: dg.DagsterInstance, lambdas: list[float], log: Callable[[str], None]) -> Sweep:
@@ -200,7 +226,20 @@ def evaluate(
             " --set corpus.held_out=0.05: a twentieth of the projects is set aside, and the pool is curated without"
             " them."
         )
-    return _run(instance, evaluate_job, changes, list(assets), tags)
+    run = _run(instance, evaluate_job, changes, list(assets), tags)
+    _show_on_the_page(instance)
+    return run
+
+
+def _show_on_the_page(instance: dg.DagsterInstance) -> None:
+    """Write the report again if there is one: it shows the evaluation too, and no curation followed."""
+    from grip_assets.orchestration.page_asset import CODE_VERSION
+    from grip_assets.report.page.write import page_path, write  # plotly
+
+    store = ArtifactStore(data_root())
+    if page_path(store.root).is_file():
+        records, settings = event_log.in_force(instance, CURATED)
+        write(store, {name: record.version for name, record in records.items()}, settings, CODE_VERSION)
 
 
 def _run(

@@ -13,12 +13,10 @@ import yaml
 
 PROFILES = Path(__file__).parent / "settings" / "profiles"
 STRATEGY = {"budget", "selection"}  # groups that a strategy of the evaluation takes from a profile
-METHOD = {
-    *STRATEGY,
-    "mixing",
-    "attribution",
-}  # and those that it may take: how a budget is learned, and targets are met
-IN_FORCE = "in_force"  # the only strategy without a profile: your own settings
+# And those that it may take: how the pool is parted, how clusters are probed, how a budget is learned, targets are met.
+METHOD = {*STRATEGY, "clustering", "adaptation", "mixing", "attribution"}
+IN_FORCE = "in_force"  # a strategy without a profile: your own settings
+ROUNDS = "grip_rounds"  # the other one: the budget of grip, measured again with the model's own checkpoints
 OP = "settings__"  # what Dagster calls the step of the asset settings/<group>, before the group's name
 
 
@@ -48,9 +46,9 @@ def base_of(name: str) -> str | None:
 
 @cache
 def strategies() -> tuple[str, ...]:
-    """The strategies of the evaluation: profiles that set only budget, selection and what is behind these (mixing and
-    attribution), and the settings in force."""
-    return (*(name for name in profiles() if STRATEGY <= fields_of(name).keys() <= METHOD), IN_FORCE)
+    """The strategies of the evaluation: profiles that set only budget, selection and what is behind these (``METHOD``),
+    the settings in force, and the closed loop."""
+    return (*(name for name in profiles() if STRATEGY <= fields_of(name).keys() <= METHOD), IN_FORCE, ROUNDS)
 
 
 @cache

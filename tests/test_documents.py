@@ -40,6 +40,7 @@ ELSEWHERE = {
     "python -m tools.gem": "tests/test_gem_measures.py",
     'grip sql "SELECT * FROM ladder"': "tests/test_planted.py: there is none before an evaluation",
     "python -m tools.evidence": "tests/test_planted.py",
+    "python -m tools.ladders": "tests/test_evaluation_page.py runs its parts",
     "python -m tools.mixing": "tests/test_mixing_measures.py runs its parts",
     "python -m tools.grasp": "tests/test_grasp_measures.py runs its parts",
     **dict.fromkeys((f"grip curate --profile gem_{m}" for m in ("regmix", "doremi", "perf")), "tests of their stages"),

@@ -118,7 +118,7 @@ def planted(tmp_path_factory, models):
                 "budget": {"total": 0.2},
                 "evaluation": {
                     "strategies": ["random", "static", "loss_replay", "grip", "longest"],
-                    "target": str(target),
+                    "target": str(target), "multiples": [0.5],
                     "tokens": 20_000, "vocabulary": 512, "hidden": 64, "layers": 2, "heads": 2, "context": 64,
                     "batch_tokens": 512, "learning_rate": 5e-3, "documents": 30, "dtype": "float32",
                 },
@@ -177,6 +177,21 @@ def test_the_ladder_orders_as_it_must(planted):
     means = [target[rung]["bits_per_byte"] for rung in ("random", "static", "loss_replay", "grip")]
     assert means[0] > means[1] > means[2] and means[3] < means[1]
     assert target["grip"]["to_previous_low"] <= 0, "the last rung is not measurably worse"
+
+
+@pytest.mark.run
+def test_the_recommendation_and_the_worth_are_those_of_the_planted_truth(planted):
+    (found,) = planted.sql("SELECT * FROM recommendation WHERE decides").to_dicts()
+    assert found["set"] == "target" and found["strategy"] in ("grip", "static", "loss_replay")
+    assert f"use profile {found['strategy']}" in found["words"] and found["better_low"] > 0
+    worth = {row["strategy"]: row for row in planted.sql("SELECT * FROM worth WHERE set = 'target'").to_dicts()}
+    assert worth["grip"]["words"].startswith("more than 1") and worth["grip"]["worth_low"] > 0.5
+    assert worth["longest"]["worth"] < 1, "random needs fewer tokens for its loss"
+    half, whole = (
+        planted.sql(f"SELECT avg(bits_per_byte) FROM random_losses WHERE set = 'target' AND multiple = {m}").item()
+        for m in (0.5, 1)
+    )
+    assert half > whole, "fewer tokens, a higher loss"
 
 
 @pytest.mark.slow  # test_jobs.py holds all that is kept by key to the same, on jobs of milliseconds

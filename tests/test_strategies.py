@@ -224,6 +224,8 @@ def test_every_strategy_is_a_profile_and_a_small_one_says_only_what_differs():
     grip, random = read_profile("grip"), read_profile("proportional")
     on_request = {"grip_regmix", "uniform", "tempered", "unimax", "chameleon"}
     on_request |= {"grasp", "grasp_unigram", "grasp_additive", "grasp_budget"}
+    on_request |= {"gem", "gem_paper", "gem_regmix", "gem_doremi", "gem_perf", profiles.ROUNDS}
+    on_request |= {"grip_closed", "grip_steps", "grip_unigram"}
     assert set(Evaluation().strategies) == set(profiles.strategies()) - on_request
     assert read_profile("no_length") == {**grip, "selection": grip["selection"] | {"beta": 0.0}}
     assert read_profile("random") == {**random, "selection": random["selection"] | {"rule": "random"}}
@@ -238,11 +240,7 @@ def test_a_strategy_may_say_how_its_budget_is_learned_and_needs_the_mixture():
     }
     assert (regmix.settings["mixing"].method, regmix.settings["mixing"].tokens) == ("regmix", 5000), "sizes stay yours"
     assert not {"mixture", "quality_scores", "adaptation_deltas"} & {*strategies.strategy("proportional", now).needs}
-    for name in (
-        "gem_regmix",
-        "mixing_gpu",
-        "grasp_stride",
-    ):  # one has a partition, the others neither budget nor selection
+    for name in ("mixing_gpu", "grasp_stride"):  # they have neither budget nor selection
         with pytest.raises(GripError, match=f"there is no strategy '{name}'"):
             validate("evaluation", {"strategies": ["random", name]})
 

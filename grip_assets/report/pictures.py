@@ -311,7 +311,7 @@ def evaluation_picture(tables: Mapping[str, Any]) -> bytes:
     sets = rows["set"].unique(maintain_order=True).to_list()
     rows = rows.filter(pl.col("strategy") != "random")
     names = rows["strategy"].unique(maintain_order=True).to_list()
-    colors = {"rung": CHOSEN, "yours": CHOSEN, "baseline": POOL, "ablation": "#b08800"}
+    colors = {"rung": CHOSEN, "yours": CHOSEN, "baseline": POOL, "ablation": "#b08800", "loop": "#7a4fd0"}
     figure, panels = plt.subplots(
         1,
         len(sets),

@@ -19,7 +19,7 @@ PATHS = {
     ("budget", "weights"),
 }
 SOURCES = ("corpus", "sources")
-NAMED_PATHS = {("attribution", "target_sets"), ("corpus", "test_sets")}  # lists of NAME=PATH
+NAMED_PATHS = {("attribution", "target_sets"), ("corpus", "test_sets"), ("evaluation", "targets")}  # lists of NAME=PATH
 PATH_OR_NAME = {  # a path if there is such a file, otherwise the name of a model or rubric
     ("corpus", "tokenizer"),
     ("embedding", "model"),

@@ -23,8 +23,15 @@ from grip_assets.stages.curation import (
     subset,
     taxonomy,
 )
+from grip_assets.stages.evaluation import (
+    closed_loop,
+    evaluation_set,
+    mixture_check,
+    random_curve,
+    strategies,
+    trainings,
+)
 from grip_assets.stages.evaluation import evaluation as evaluation_itself
-from grip_assets.stages.evaluation import evaluation_set, mixture_check, strategies, trainings
 from grip_assets.stages.mixing import mixture, mixture_domains, mixture_runs
 from grip_assets.stages.reports import (
     balance,
@@ -75,6 +82,8 @@ STAGES = narrowed(
             evaluation_set,
             strategies,
             trainings,
+            random_curve,
+            closed_loop,
             evaluation_itself,
             mixture_check,
             sensitivity,

@@ -35,7 +35,7 @@ class Selected:
     """The rows (doc_id, repeats) of a table of selections whose columns have the values ``where``."""
 
     files: str
-    where: tuple[tuple[str, str | int], ...] = ()
+    where: tuple[tuple[str, str | float], ...] = ()
 
     def frame(self) -> pl.DataFrame:
         rows = pl.scan_parquet(self.files)

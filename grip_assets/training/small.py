@@ -150,10 +150,32 @@ def loop(
     The recipe's ``batch_tokens`` is not read: a batch is as large as it comes. ``advance`` is called with the predicted
     tokens of each step. Diverged if a loss is not finite.
     """
-    parameters = list(model.to(recipe.device).parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+    optimizer = optimizer_of(model, recipe)
     losses_T = torch.zeros(steps, dtype=torch.float64, device=recipe.device)
-    for step, batch in zip(range(steps), batches, strict=True):
+    run_steps(model, optimizer, batches, recipe, steps, range(steps), losses_T, loss, advance)
+    return losses_T.cpu().numpy()
+
+
+def optimizer_of(model: Any, recipe: TrainingRecipe) -> torch.optim.AdamW:
+    """The optimizer of a training. The model is moved to the recipe's device."""
+    parameters = list(model.to(recipe.device).parameters())
+    return torch.optim.AdamW(parameters, lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+
+
+def run_steps(
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterable[Batch],
+    recipe: TrainingRecipe,
+    steps: int,
+    some: range,
+    losses_T: torch.Tensor,
+    loss: Loss = mean_loss,
+    advance: Callable[[int], None] = lambda tokens: None,
+) -> None:
+    """Take ``some`` of the ``steps`` of a training, and write their losses into ``losses_T`` (steps,)."""
+    parameters = list(model.parameters())
+    for step, batch in zip(some, batches, strict=True):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * rate(step, steps)
         tokens_BL = torch.from_numpy(batch.tokens_BL).to(recipe.device)
@@ -165,9 +187,8 @@ def loop(
         optimizer.zero_grad()
         losses_T[step] = value.detach()
         advance(nats_BC.numel())
-        if (step + 1) % LOOKED_AT == 0 or step + 1 == steps:
+        if (step + 1) % LOOKED_AT == 0 or step + 1 == some.stop:
             _must_be_finite(losses_T)
-    return losses_T.cpu().numpy()
 
 
 def _must_be_finite(losses_T: torch.Tensor) -> None:

@@ -1,1 +1,1 @@
-SELECT item_id FROM evaluation_set JOIN corpus ON item_id IN ('held_out:' || doc_id, 'target:' || doc_id)
+SELECT item_id FROM evaluation_set JOIN corpus ON split_part(item_id, ':', 2) = doc_id

@@ -7,13 +7,20 @@ pool AS (
 asked AS (SELECT value::DOUBLE AS total FROM said WHERE name = 'total'),
 budget AS (SELECT CASE WHEN total <= 1 THEN total * tokens ELSE total END AS tokens, longest FROM asked, pool),
 wanted AS (
-    SELECT s.strategy, i.seed
-    FROM (SELECT DISTINCT unnest(value::VARCHAR[]) AS strategy FROM said WHERE name = 'strategies') AS s,
-        (
-            SELECT unnest(range(first::BIGINT, first::BIGINT + n::BIGINT)) AS seed
-            FROM (SELECT value AS first FROM said WHERE name = 'seed'),
-                (SELECT value AS n FROM said WHERE name = 'seeds')
-        ) AS i
+    SELECT s.strategy, unnest(range(first, first + CASE WHEN is_main THEN main_seeds ELSE seeds END)) AS seed
+    FROM (
+        SELECT strategy, list_contains(main, strategy) OR (strategy = 'random' AND len(main) > 0) AS is_main
+        FROM (SELECT DISTINCT unnest(value::VARCHAR[]) AS strategy FROM said WHERE name = 'strategies'),
+            (SELECT coalesce(any_value(value::VARCHAR[]), []) AS main FROM said WHERE name = 'main')
+        WHERE strategy != 'grip_rounds'  -- the closed loop, which selects during the training
+    ) AS s,
+    (
+        SELECT
+            any_value(value::BIGINT) FILTER (name = 'seed') AS first,
+            any_value(value::BIGINT) FILTER (name = 'seeds') AS seeds,
+            any_value(value::BIGINT) FILTER (name = 'main_seeds') AS main_seeds
+        FROM said WHERE name IN ('seed', 'seeds', 'main_seeds')
+    ) AS n
 ),
 taken AS (  -- without the background, which is in no budget
     SELECT strategy, seed, sum(repeats * n_tokens) AS tokens

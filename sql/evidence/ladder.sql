@@ -2,7 +2,8 @@
 -- in: ladder   out: one row per set and strategy
 SELECT
     "set", strategy, kind,
-    printf('%.4f ± %.4f', bits_per_byte, (high - low) / 2) AS bits_per_byte,
+    printf('%.4f ± %.4f', bits_per_byte, (high - low) / 2)
+        || CASE WHEN seeds < max(seeds) OVER () THEN printf(' (%d seeds)', seeds) ELSE '' END AS bits_per_byte,
     coalesce(printf('%+.4f ± %.4f', to_random, (to_random_high - to_random_low) / 2), '') AS to_random,
     coalesce(verdict, '') AS verdict,
     coalesce(compared_with, '') AS compared_with,

@@ -48,16 +48,17 @@ def write(store: ArtifactStore, in_force: Mapping[str, str], settings: Settings,
 def named(store: ArtifactStore, in_force: Mapping[str, str], settings: Settings, code_version: str) -> str:
     """A digest of all that the page shows: tables in force, the subsets and probes to compare with, names, settings.
 
-    No curation makes mixture_check, so it is not in ``in_force``; the catalog says which one is.
+    No curation makes mixture_check or evaluation, so they are not in ``in_force``; the catalog says which ones are.
     """
     from grip_assets.report.page.runs import MOST
 
     subsets = [m["version"] for m in latest(store, MOST)]
     probes = sorted(m["version"] for m in store.manifests("adaptation_deltas"))
     names = cluster_names.versions(store)
-    checked = shown_in_force(store.root).get("mixture_check")
+    made = shown_in_force(store.root)
+    checked = [made[name] for name in ("mixture_check", "evaluation") if name in made]
     shown = [code_version, dict(in_force), subsets, probes, names, flat(settings)]
-    return digest([*shown, checked] if checked else shown)
+    return digest([*shown, *checked])
 
 
 def digest_of_page(path: Path) -> str | None:

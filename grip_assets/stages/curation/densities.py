@@ -172,15 +172,18 @@ def unused(settings: Settings) -> str:
     return "" if selection.weight == "density" else f"settings/selection.weight is {selection.weight}"
 
 
-def densities_under(work: Work, settings: Settings) -> tuple[pl.DataFrame, str]:
+def densities_under(work: Work, settings: Settings, clusters: str | None = None) -> tuple[pl.DataFrame, str]:
     """Documents in the order of ``clusters`` with their densities under ``settings``, and the version of ``densities``.
 
-    The densities are made now if no run made them before. Only for stages that compare settings.
+    The densities are made now if no run made them before. Only for stages that compare settings. ``clusters``: the
+    version, if it is another than the input of ``work``.
     """
+    clusters = clusters or work.inputs["clusters"]
     dense = Selection.of(settings).model_copy(update={"rule": "draw", "weight": "density"})
-    made = work.make(stage, {**settings, "selection": dense}, {"clusters": work.inputs["clusters"]})
+    made = work.make(stage, {**settings, "selection": dense}, {"clusters": clusters})
     density = pl.read_parquet(work.store.parquet(stage.name, made.version, "densities"), columns=["density"])
-    return with_densities(work.frame("clusters"), density["density"]), made.version
+    documents = pl.read_parquet(work.store.parquet("clusters", clusters, "clusters"))
+    return with_densities(documents, density["density"]), made.version
 
 
 def embedded_of(work: Work) -> pl.DataFrame:

@@ -1,9 +1,9 @@
 """evaluation_set: the items that the models of the evaluation must predict, and the tokenizer that they share.
 
 There are three sets: solutions of benchmarks after their prompts, passages of projects that were set aside before
-curation (settings/corpus.held_out), and passages of the user's target set. A blocking check makes sure that no
-predicted held-out document is in the pool. Near copies may be there: ``in_pool`` says how much of a passage one
-document of the pool has.
+curation (settings/corpus.held_out), and passages of the user's target set. settings/evaluation.targets adds others: one
+language, prose, or further test sets. A blocking check makes sure that no predicted document is in the pool.
+Near copies may be there: ``in_pool`` says how much of a passage one document of the pool has.
 """
 
 from pathlib import Path
@@ -15,6 +15,8 @@ from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.settings import Corpus, Evaluation
+from grip_assets.settings.groups import target_name
+from grip_assets.sources.languages import is_prose
 from grip_assets.stages.curation.features import target_set_facts
 from grip_assets.stages.curation.predicted import (
     COPIED,
@@ -29,6 +31,7 @@ from grip_assets.stages.curation.predicted import (
 )
 
 BANDS = ("low", "middle", "high")
+WRITTEN = {"text", "markdown", "rst", "latex"}  # kinds of files that are prose
 LENGTHS = {"short": 0, "medium": 500, "long": 2000}  # least tokens of each band
 
 
@@ -41,6 +44,7 @@ def compute(work: Work) -> dict[str, Any]:
             *map(benchmark_items, corpus.benchmarks),
             held_out,
             *_target(settings, corpus),
+            *(_further(work, target, settings, corpus) for target in settings.targets),
         ],
         how="diagonal_relaxed",
     ).with_columns(prompt=pl.col("prompt").fill_null(""), n_bytes=pl.col("text").str.len_bytes().cast(pl.Int64))
@@ -106,8 +110,41 @@ def _target(settings: Evaluation, corpus: Corpus) -> list[pl.DataFrame]:
     return [target_items(named, settings.target, corpus, settings.passage, settings.seed, most)]
 
 
+def _further(work: Work, target: str, settings: Evaluation, corpus: Corpus) -> pl.DataFrame:
+    """The items of one of settings/evaluation.targets. GripError if there is none."""
+    name, path = target_name(target), target.partition("=")[2]
+    if path:
+        return target_items(
+            "evaluation.targets", path, corpus, settings.passage, settings.seed, settings.documents, name
+        )
+    documents = work.frame("held_out")
+    languages = documents["language"].fill_null("").to_list()
+    wanted = [
+        language in WRITTEN or is_prose(language) if target == "prose" else language == name for language in languages
+    ]
+    found = by_project(documents.filter(pl.Series(wanted, dtype=pl.Boolean)), settings.seed).head(settings.documents)
+    if found.is_empty():
+        there = ", ".join(sorted({language for language in languages if language}))
+        raise GripError(
+            f"settings/evaluation.targets has '{target}', and no document that was set aside is of that kind."
+            f" There are: {there or 'none with a language'}. Name one of these, or raise settings/corpus.held_out."
+        )
+    passages = [passage(text, settings.passage, place) for text, place in found.select("text", "place").iter_rows()]
+    return found.select(
+        pl.format("{}:{}", pl.lit(name), "doc_id").alias("item_id"),
+        pl.lit(name).alias("set"),
+        "source",
+        "project",
+        "language",
+        pl.Series("text", passages),
+    )
+
+
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
-    return target_set_facts(Evaluation.of(settings).target, Corpus.of(settings))
+    evaluation, corpus = Evaluation.of(settings), Corpus.of(settings)
+    paths = {target_name(target): target.partition("=")[2] for target in evaluation.targets if "=" in target}
+    further = {name: target_set_facts(path, corpus) for name, path in paths.items()}
+    return target_set_facts(evaluation.target, corpus) | ({"targets": further} if further else {})
 
 
 TABLES = (
@@ -115,7 +152,9 @@ TABLES = (
         "evaluation_set",
         (
             Column("item_id", pl.String, "Name of the item: its set, then the problem or document."),
-            Column("set", pl.String, "Set of items: humaneval, held_out or target."),
+            Column(
+                "set", pl.String, "Set of items: humaneval, held_out, target, or one of settings/evaluation.targets."
+            ),
             Column("source", pl.String, "Name of the problem, or path of the document."),
             Column("project", pl.String, "Project of a held-out document.", ("held_out.project",)),
             Column("language", pl.String, "Language.", ("held_out.language",)),
@@ -170,7 +209,7 @@ stage = Stage(
     reads={
         "corpus": ("benchmarks",),
         "embedding": None,
-        "evaluation": ("documents", "passage", "target", "vocabulary", "seed"),
+        "evaluation": ("documents", "passage", "target", "targets", "vocabulary", "seed"),
     },
     facts=facts,
     group="evaluation",

@@ -1,12 +1,13 @@
 """strategies: the documents that each strategy selects, all to the same number of tokens, and the cost of selecting.
 
-A strategy is a profile: its budget and its selection replace those in force, and so do the mixing behind a learned
-budget and the attribution behind a greedy selection. The same code selects for a strategy and for a curation with that
-profile. There are three kinds:
+A strategy is a profile: its budget and its selection replace those in force, and so does what is behind them (the
+partition, the probe, the mixing behind a learned budget, the attribution behind a greedy selection). The same code
+selects for a strategy and for a curation with that profile. There are three kinds:
 - Rungs are the rows of the paper's Panel B. One differs: `random` draws from the whole pool. The paper draws in every
   cluster in proportion to its size, which is `proportional` here.
-- Ablations are the last rung without one part.
+- Ablations are the last rung without one part, or with another one in its place.
 - Baselines are all other profiles.
+The closed loop, which selects during the training, is in closed_loop.py.
 
 Under one seed, all strategies draw with the same random numbers, so that luck adds little to their differences.
 """
@@ -28,9 +29,10 @@ from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.budget.allocation import capacities, resolve_total
 from grip_assets.method.selection.registry import SELECTIONS
+from grip_assets.models.files import UNIGRAM
 from grip_assets.profiles import IN_FORCE, base_of
 from grip_assets.runtime.progress import Progress
-from grip_assets.settings import Adaptation, Budget, Evaluation, Selection, trait, validate
+from grip_assets.settings import Adaptation, Attribution, Budget, Evaluation, Mixing, Selection, trait, validate
 from grip_assets.settings.changes import read_profile
 from grip_assets.stages.attribution import (
     attribution,
@@ -75,6 +77,7 @@ COSTS = pl.Schema(
         "proxy_tokens": WHOLE,
         "judged_documents": WHOLE,
         "seconds": REAL,
+        "trained_tokens": WHOLE,
     }
 )
 
@@ -98,11 +101,13 @@ class Strategy:
 class Taken:
     """The selection of one strategy.
 
-    ``draws``: seed to the copies of each document, int64 (N,). ``seconds``: time of the selection itself, without the
-    stages before it. ``versions``: versions of those stages.
+    ``draws``: seed to the copies of each document, int64 (N,). ``documents``: their table, in the order of the clusters
+    of this strategy. ``seconds``: time of the selection itself, without the stages before it. ``versions``: versions of
+    those stages.
     """
 
     versions: Mapping[str, str]
+    documents: pl.DataFrame
     draws: dict[int, np.ndarray] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -155,20 +160,19 @@ def _needs(budget: Budget, selection: Selection) -> tuple[str, ...]:
 def compute(work: Work) -> dict[str, Any]:
     work.must_be_in_force()
     settings = Evaluation.of(work.settings)
-    chosen = [strategy(name, work.settings) for name in settings.strategies]
+    chosen = [strategy(name, work.settings) for name in settings.selecting]
     for s in chosen:
         must_be_ready(s.features, work.settings)
     documents = work.frame("clusters")
     total = budget_of_all(work.settings, int(documents["n_tokens"].to_numpy()[~background(documents)].sum()))
-    seeds = range(settings.seed, settings.seed + settings.seeds)
     progress = Progress("selecting", len(chosen), "strategies", work.log)
     costs = []
     with work.draft.writer("strategies", _rows("", 0, documents.head(0), np.zeros(0, np.int64)).schema) as writer:
         for s in chosen:
-            taken = take(work, s, seeds)
+            taken = take(work, s, settings.seeds_of(s.name))
             for seed, repeats_N in taken.draws.items():
-                writer.write(_rows(s.name, seed, documents, repeats_N))
-            costs.append(_cost(work, s, [c.name for c in chosen], documents, taken))
+                writer.write(_rows(s.name, seed, taken.documents, repeats_N))
+            costs.append(cost(work, s, [c.name for c in chosen], taken))
             progress.advance(1)
     progress.finish()
     work.draft.write("strategy_costs", pl.DataFrame(costs, COSTS))
@@ -190,16 +194,13 @@ def budget_of_all(settings: Settings, available: int) -> int:
 
 def take(work: Work, s: Strategy, seeds: range) -> Taken:
     """The selection that a curation with the strategy's settings would make, under each seed of the draw."""
-    documents, versions, measured = (
-        work.frame("clusters"),
-        versions_under(s.settings, work),
-        measured_under(work, s.settings),
-    )
+    versions, measured = versions_under(s.settings, work), measured_under(work, s.settings)
+    documents = pl.read_parquet(work.store.parquet("clusters", versions["clusters"], "clusters"))
     if "densities" in s.needs:
-        documents, versions["densities"] = densities_under(work, s.settings)
+        documents, versions["densities"] = densities_under(work, s.settings, versions["clusters"])
     documents = source_weights.weighted(documents, s.settings)
     features = PoolFeatures(work, documents, versions)
-    taken = Taken(versions)
+    taken = Taken(versions, documents)
     for seed in seeds:
         started = time.monotonic()
         selection = Selection.of(s.settings).model_copy(update={"seed": seed})
@@ -220,12 +221,12 @@ def _rows(name: str, seed: int, documents: pl.DataFrame, repeats_N: np.ndarray) 
     return rows.select(CHOSEN).to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
-def _cost(work: Work, s: Strategy, names: list[str], documents: pl.DataFrame, taken: Taken) -> dict[str, Any]:
+def cost(work: Work, s: Strategy, names: list[str], taken: Taken) -> dict[str, Any]:
     """One row of ``strategy_costs``. Documents and tokens are means over the seeds.
 
     ``seconds``: the strategy's own time plus the recorded times of the stages that it needs.
     """
-    lengths_N = documents["n_tokens"].to_numpy()
+    lengths_N = taken.documents["n_tokens"].to_numpy()
     copies = float(np.mean([repeats_N.sum() for repeats_N in taken.draws.values()]))
     tokens = float(np.mean([(repeats_N * lengths_N).sum() for repeats_N in taken.draws.values()]))
     stages = sum(work.store.manifest(name, taken.versions[name])["seconds"] for name in s.needs)
@@ -236,8 +237,9 @@ def _cost(work: Work, s: Strategy, names: list[str], documents: pl.DataFrame, ta
         "n_docs": copies,
         "n_tokens": tokens,
         "mean_tokens": tokens / max(copies, 1),
-        **_read(work, s, len(documents)),
+        **_read(work, s, taken),
         "seconds": taken.seconds + stages,
+        "trained_tokens": _trained(work, s, taken.versions),
     }
 
 
@@ -247,28 +249,45 @@ def _previous(s: Strategy, names: list[str]) -> str | None:
     return before[-1] if before else None
 
 
-def _read(work: Work, s: Strategy, n_documents: int) -> dict[str, int]:
+def _read(work: Work, s: Strategy, taken: Taken) -> dict[str, int]:
     """Tokens that encoder and proxy read for a strategy, and documents that were judged for it."""
-    passes = Adaptation.of(work.settings).passes
-    judged = len(work.frame("quality_scores")) if "quality_scores" in s.needs else 0
+
+    def table(name: str, column: str) -> pl.Series:
+        owner = work.owners[name]
+        return pl.read_parquet(work.store.parquet(owner, taken.versions[owner], name), columns=[column])[column]
+
+    adaptation = Adaptation.of(s.settings)
+    probed = "adaptation_deltas" in s.needs and adaptation.proxy != UNIGRAM
+    judged = len(table("quality_scores", "doc_id")) if "quality_scores" in s.needs else 0
     return {
-        "encoder_tokens": _sum(work, "embeddings", "n_encoder_tokens") if "embeddings" in s.needs else 0,
-        "proxy_tokens": _sum(work, "adaptation_deltas", "n_tokens") * passes if "adaptation_deltas" in s.needs else 0,
-        "judged_documents": n_documents if "quality" in s.features else judged,
+        "encoder_tokens": int(table("embeddings", "n_encoder_tokens").sum()) if "embeddings" in s.needs else 0,
+        "proxy_tokens": int(table("adaptation_deltas", "n_tokens").sum()) * adaptation.passes if probed else 0,
+        "judged_documents": len(taken.documents) if "quality" in s.features else judged,
     }
 
 
-def _sum(work: Work, table: str, column: str) -> int:
-    return int(pl.read_parquet(work.files(table), columns=[column])[column].sum())
+def _trained(work: Work, s: Strategy, versions: Mapping[str, str]) -> int:
+    """Tokens on which small models were trained for a strategy: for its mixture, for its attribution."""
+    found = 0
+    if MIXING[0] in s.needs:
+        found += work.store.manifest("mixture_runs", versions["mixture_runs"])["metrics"]["trainings"] * (
+            Mixing.of(s.settings).tokens
+        )
+    if ATTRIBUTION[0] in s.needs:
+        attribution = Attribution.of(s.settings)
+        used = {m.stage.name for m in (reference_model, counterfactuals) if not m.stage.why_unused(s.settings)}
+        found += attribution.tokens if "reference_model" in used and attribution.reference is None else 0
+        found += counterfactuals.tokens_to_train(attribution) if "counterfactuals" in used else 0
+    return found
 
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
     """The content of the profiles that are compared, and the facts behind the features of their selections."""
-    chosen = [strategy(name, settings) for name in Evaluation.of(settings).strategies]
+    chosen = [strategy(name, settings) for name in Evaluation.of(settings).selecting]
     learned: dict[str, Any] = {} if no_learned_budget(settings) else {"mixing": mixture_domains.facts(settings, root)}
     learned |= {"attribution": _attribution_facts(chosen, root)} if not no_attributed_strategy(settings) else {}
     features = tuple(dict.fromkeys(name for s in chosen for name in s.features))
-    profiles = {s.name: _counted(s.name) for s in chosen if s.name != IN_FORCE}
+    profiles = {s.name: counted(s.name) for s in chosen if s.name != IN_FORCE}
     return {"profiles": profiles, **feature_facts(features, settings), **learned, **source_weights.facts(settings)}
 
 
@@ -279,7 +298,7 @@ def _attribution_facts(chosen: Sequence[Strategy], root: Path) -> list[dict[str,
 
 
 @cache
-def _counted(name: str) -> dict[str, dict[str, Any]]:
+def counted(name: str) -> dict[str, dict[str, Any]]:
     """A profile without fields that were added later and do not apply in it, so that a new field renames nothing."""
     settings = _of_profile(name)
     return {
@@ -294,14 +313,14 @@ def _counted(name: str) -> dict[str, dict[str, Any]]:
 
 def no_learned_budget(settings: Settings) -> str:
     """Why no strategy needs a mixture; "" if one does."""
-    groups = (settings if name == IN_FORCE else _of_profile(name) for name in Evaluation.of(settings).strategies)
+    groups = (settings if name == IN_FORCE else _of_profile(name) for name in Evaluation.of(settings).selecting)
     bases = {Budget.of(of_strategy).base for of_strategy in groups}
     return "" if "mixture" in bases else "settings/evaluation.strategies has no strategy with a learned budget"
 
 
 def no_attributed_strategy(settings: Settings) -> str:
     """Why no strategy needs attribution; "" if one does."""
-    for name in Evaluation.of(settings).strategies:
+    for name in Evaluation.of(settings).selecting:
         if _attributes(settings) if name == IN_FORCE else _profile_attributes(name):
             return ""
     return "settings/evaluation.strategies has no strategy that attributes documents to targets"
@@ -396,6 +415,13 @@ TABLES = (
                 pl.Float64,
                 "Time of the selection, plus the recorded times of the stages that it needs.",
             ),
+            Column(
+                "trained_tokens",
+                pl.Int64,
+                "Tokens on which small models were trained for it: for a mixture, or for attribution (at most).",
+                ("mixture_losses.loss", "utilities.tokens"),
+                added=True,
+            ),
         ),
     ),
 )
@@ -441,7 +467,7 @@ stage = Stage(
         "attribution": _fields(ATTRIBUTED, "attribution"),
         "budget": None,  # of the strategy in force
         "selection": None,
-        "evaluation": ("strategies", "seeds", "seed", "target"),
+        "evaluation": ("strategies", "seeds", "main", "main_seeds", "seed", "target"),
     },
     facts=facts,
     group="evaluation",

@@ -5,6 +5,7 @@ training, adding a strategy trains only its own models, and two strategies that 
 The training loop is in training/.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from grip_assets.stages.curation.predicted import learned_tokenizer
 from grip_assets.store.shards import Shards
 from grip_assets.store.writing import put_once
 from grip_assets.training.recipe import Shape, TrainingRecipe
-from grip_assets.training.runs import Selected, TrainModels, run_on, to_train, tokenizer_in, trained_on
+from grip_assets.training.runs import Run, Selected, TrainModels, run_on, to_train, tokenizer_in, trained_on
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -32,30 +33,12 @@ MODEL, TRAINING = field_names(Evaluation, "model"), field_names(Evaluation, "tra
 
 def compute(work: Work) -> dict[str, Any]:
     settings = Evaluation.of(work.settings)
-    items = work.frame("evaluation_set").select("item_id", "prompt", "text").rows()
-    predicted = digest([work.frame("tokenizer")["json"][0], items])
-    shards = Shards(
-        work.store,
-        stage.name,
-        digest([stage.code_version, hashed_values(settings, stage.reads["evaluation"]), predicted]),
-    )
     files = work.files("strategies")
     runs = {
         (strategy, seed): run_on(Selected(files, (("strategy", strategy), ("seed", seed))), rows, seed)
         for (strategy, seed), rows in work.frame("strategies").group_by("strategy", "seed", maintain_order=True)
     }
-    different = list(dict.fromkeys(run.key for run in runs.values()))
-    fresh = 0
-
-    def missing_ones(missing: pl.Series) -> ToDo:
-        nonlocal fresh
-        fresh = len(missing)
-        job = _job(work, settings)
-        device.must_be_there(job.recipe.device, DEVICE)
-        device.note(job.recipe.device)  # the models may be trained in other processes
-        return to_train(job, list(runs.values()), missing)
-
-    rows = pl.DataFrame(shards.completed(different, missing_ones, work.executor, work.log))
+    rows, fresh = trained(work, settings, job_of(work, settings), list(runs.values()))
     keys = pl.DataFrame(
         [(strategy, seed, run.key) for (strategy, seed), run in runs.items()],
         {"strategy": pl.String, "seed": pl.Int64, "key": pl.String},
@@ -65,10 +48,37 @@ def compute(work: Work) -> dict[str, Any]:
     curves = found.filter(pl.col("item_id").is_null())
     work.draft.write("trainings", found.filter(pl.col("item_id").is_not_null()).drop("key", "part", "loss"))
     work.draft.write("training_curves", curves.select("strategy", "seed", "part", "loss"))
-    return {"models_trained_now": fresh, "models": len(different)}
+    return {"models_trained_now": fresh, "models": len({run.key for run in runs.values()})}
 
 
-def _job(work: Work, settings: Evaluation) -> TrainModels:
+def trained(work: Work, settings: Evaluation, job: TrainModels, runs: Sequence[Run]) -> tuple[pl.DataFrame, int]:
+    """The rows of these trainings, each of which is made once, and how many were made now.
+
+    ``settings``: those of ``job``. Each training is a shard of the stage `trainings`, so all stages share them.
+    """
+    fresh = 0
+
+    def missing_ones(missing: pl.Series) -> ToDo:
+        nonlocal fresh
+        fresh = len(missing)
+        device.must_be_there(job.recipe.device, DEVICE)
+        device.note(job.recipe.device)  # the models may be trained in other processes
+        return to_train(job, runs, missing)
+
+    different = list(dict.fromkeys(run.key for run in runs))
+    shards = Shards(work.store, stage.name, shards_of(work, settings))
+    return pl.DataFrame(shards.completed(different, missing_ones, work.executor, work.log)), fresh
+
+
+def shards_of(work: Work, settings: Evaluation) -> str:
+    """The name of the shards: what a training depends on beside its documents and its seed."""
+    items = work.frame("evaluation_set").select("item_id", "prompt", "text").rows()
+    predicted = digest([work.frame("tokenizer")["json"][0], items])
+    return digest([stage.code_version, hashed_values(settings, stage.reads["evaluation"]), predicted])
+
+
+def job_of(work: Work, settings: Evaluation) -> TrainModels:
+    """The job that trains models on selected documents, and measures them on the evaluation set."""
     tokenizer = tokenizer_in(work.files("tokenizer"))
     tables = (work.files("corpus"), work.files("tokenizer"), work.files("evaluation_set"))
     return TrainModels(*tables, *_shape_and_recipe(settings, tokenizer), settings.pass_at_1)
