@@ -415,12 +415,13 @@ def status(as_json: Json = False) -> None:
     from grip_assets import operations
     from grip_assets.orchestration import event_log
     from grip_assets.report.terminal import sources
+    from grip_assets.runtime.folders import data_address
     from grip_assets.settings import GROUPS, applies_with, flat
     from grip_assets.settings import Corpus as Corpora
     from grip_assets.store.artifacts import data_root
 
     with operations.open_instance() as instance:
-        if not data_root().exists():
+        if not data_address() and not data_root().exists():
             raise GripError(
                 f"There is no data folder {data_root()}: nothing was curated there. `grip curate` creates it."
             )

@@ -419,7 +419,7 @@ def _unsynced(
     """Why an asset is unsynced: changed settings and inputs, or Dagster's words ``why`` if none has changed."""
     version = in_force[stage.name]
     if not store.has(stage.name, version):
-        return [f"{store.folder(stage.name, version)} is not there"]
+        return [f"{store.shown(store.folder(stage.name, version))} is not there"]
     made = store.manifest(stage.name, version)
     was_unused, is_unused = "unused" in made, bool(stage.why_unused(settings))
     if was_unused and is_unused:

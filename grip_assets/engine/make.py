@@ -17,6 +17,7 @@ from grip_assets.runtime.executors import Executor
 from grip_assets.settings import digest, effective
 from grip_assets.store import disk
 from grip_assets.store.artifacts import ArtifactStore
+from grip_assets.store.behind import in_use
 
 Inspect = Callable[[Work], dict[str, Any]]
 
@@ -49,7 +50,7 @@ class Chain:
         """
         variables.check(["run"])
         started, settings = time.monotonic(), effective(settings)
-        with disk.room(self.store.root, lambda: _last_bytes(stage.name, self.store)):
+        with in_use(), disk.room(self.store.root, lambda: _last_bytes(stage.name, self.store)):
             if reason := stage.why_unused(settings):
                 made = self._empty(stage, reason, settings)
             else:
@@ -73,7 +74,8 @@ class Chain:
             self.store.keep(manifest)
             return Made(version, True, 0.0, manifest)
         if why := self.store.damaged(stage.name, version):
-            self.log(f"warning: {self.store.folder(stage.name, version)} is damaged ({why}) and is made again")
+            folder = self.store.shown(self.store.folder(stage.name, version))
+            self.log(f"warning: {folder} is damaged ({why}) and is made again")
         return None
 
     def _computed(self, stage: Stage, settings: Settings, inputs: Mapping[str, str], recipe: str) -> Made:
@@ -151,9 +153,10 @@ def _must_be_there(stage: Stage, inputs: Mapping[str, str], store: ArtifactStore
     gone = [name for name, version in inputs.items() if not store.has(name, version)]
     if gone:
         what = "is damaged" if store.damaged(gone[0], inputs[gone[0]]) else "was removed"
+        folder = store.shown(store.folder(gone[0], inputs[gone[0]]))
         raise Unfinished(
-            f"{stage.name} cannot be made: {store.folder(gone[0], inputs[gone[0]])} {what}. Materialize {gone[0]}"
-            " first, or run `grip curate`. Either computes it again, under the same name."
+            f"{stage.name} cannot be made: {folder} {what}. Materialize {gone[0]} first, or run"
+            " `grip curate`. Either computes it again, under the same name."
         )
 
 

@@ -218,7 +218,14 @@ class Work:
 
     def tables(self) -> dict[str, str]:
         """Globs of all tables of the inputs and of the draft, by name, for queries."""
-        return {t: self.files(t) for t, owner in self.owners.items() if owner in (self.stage.name, *self.inputs)}
+        return {t: self._glob(t) for t, owner in self.owners.items() if owner in (self.stage.name, *self.inputs)}
+
+    def _glob(self, table: str) -> str:
+        """As ``files``, for readers that may leave the table unread."""
+        owner, table = self._narrow(table)
+        if owner == self.stage.name:
+            return self.draft.parquet(table)
+        return self.store.glob(owner, self.inputs[owner], table)
 
     def must_be_in_force(self) -> None:
         """Unfinished if an input was made with other settings than those in force.

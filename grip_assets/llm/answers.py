@@ -18,6 +18,7 @@ from typing import Any
 
 from grip_assets.errors import GripError
 from grip_assets.runtime import variables
+from grip_assets.runtime.folders import data_address, data_root, home_folder
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -232,5 +233,7 @@ def _outdated(db: sqlite3.Connection) -> list[str]:
 
 
 def answers_path(root: Path) -> Path:
-    """``GRIP_JUDGE_STORE``, so that several data folders can share paid answers; else a file in the data folder."""
-    return variables.value("GRIP_JUDGE_STORE") or root / ".judge" / "answers.sqlite"
+    """``GRIP_JUDGE_STORE``, so that several data folders can share paid answers; else a file in the data folder. If an
+    object store is behind that, a file in Dagster's home, since the folder is a cache and answers are paid for."""
+    folder = home_folder() if data_address() and root == data_root() else root
+    return variables.value("GRIP_JUDGE_STORE") or folder / ".judge" / "answers.sqlite"

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grip_assets.errors import GripError, Unfinished
-from grip_assets.runtime.folders import data_root, home_folder, shipped
+from grip_assets.runtime.folders import data_root, home_folder, shipped, shown_data
+from grip_assets.store.behind import behind
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -40,17 +41,17 @@ def make_home() -> Path:
 
 def belong_together(instance: "dg.DagsterInstance", home: Path) -> None:
     """GripError if the data folder or the home belongs to another one."""
-    data, mark = data_root(), _read(data_root() / MARK)
+    data, mark = shown_data(), _mark()
     if mark:
         if mark["id"] != _identity(instance, home):
             raise GripError(
                 f"The data folder {data} belongs to DAGSTER_HOME {mark['home']}, and DAGSTER_HOME is {home}, which has"
                 f" the settings and history of another data folder. Set DAGSTER_HOME={mark['home']}, or name another"
-                f" GRIP_DATA. (If that home is lost for good, remove {data / MARK}.)"
+                f" GRIP_DATA. (If that home is lost for good, remove {data}/{MARK}.)"
             )
         return
-    other = Path(_read(home / OF_HOME).get("data", data))
-    if other != data and _read(other / MARK).get("id") == _identity(instance, home):
+    other = _read(home / OF_HOME).get("data", data)
+    if other != data and _mark_of(other).get("id") == _identity(instance, home):
         raise GripError(
             f"DAGSTER_HOME {home} belongs to the data folder {other}, and GRIP_DATA is {data}. Set GRIP_DATA={other},"
             " or unset DAGSTER_HOME: each data folder then has its own home."
@@ -62,11 +63,31 @@ def bind(instance: "dg.DagsterInstance", home: Path) -> None:
     data = data_root()
     data.mkdir(parents=True, exist_ok=True)
     mark = {"id": _identity(instance, home), "home": str(home)}
-    for file, content in ((data / MARK, mark), (home / OF_HOME, {"data": str(data)})):
+    if (store := behind(data)) and _mark() != mark:
+        store.set_text(MARK, json.dumps(mark))
+    for file, content in ((data / MARK, mark), (home / OF_HOME, {"data": shown_data()})):
         if _read(file) != content:
             beside = file.with_suffix(".new")
             beside.write_text(json.dumps(content), encoding="utf-8")
             beside.replace(file)
+
+
+def _mark() -> dict[str, str]:
+    """The mark of the data folder; of an object store, the one that lies there, for all machines."""
+    store = behind(data_root())
+    return _parsed(store.text(MARK) or "") if store else _read(data_root() / MARK)
+
+
+def _mark_of(data: str) -> dict[str, str]:
+    """The mark of another data folder; of another object store, only that a home says it belongs to it."""
+    return _read(Path(data) / MARK) if "://" not in data else {}
+
+
+def _parsed(text: str) -> dict[str, str]:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {}
 
 
 def _identity(instance: "dg.DagsterInstance", home: Path) -> str:

@@ -31,7 +31,7 @@ def metadata(made: Made, stage: Stage, store: ArtifactStore) -> dict[str, Any]:
         "seconds": round(made.seconds, 3),
         "seconds_when_computed": round(manifest["seconds"], 3),
         **({"not used": manifest["unused"]} if "unused" in manifest else {}),
-        "path": dg.MetadataValue.path(str(folder)),
+        "path": dg.MetadataValue.path(store.shown(folder)),
         "dagster/row_count": main["rows"],
         "dagster/column_schema": schema(stage, main["columns"]),
         **{name: rounded(value) for name, value in manifest["metrics"].items()},
@@ -41,6 +41,7 @@ def metadata(made: Made, stage: Stage, store: ArtifactStore) -> dict[str, Any]:
     if manifest["extremes"]:
         names = cluster_names.of_artifact(store, manifest["stage"], made.version)
         values["extremes"] = dg.MetadataValue.md(markdown_table(labelled(manifest["extremes"], names)))
+    store.bring_file(folder / "picture.png")
     if (folder / "picture.png").exists():
         values["picture"] = _picture(folder / "picture.png")
     return values

@@ -14,6 +14,7 @@ from grip_assets.report import attribution, mixing
 from grip_assets.stages.reports.balance import NAMES
 from grip_assets.store.cluster_names import NONE, ClusterNames, cut
 from grip_assets.store.query import query
+from grip_assets.store.tables import parts
 
 matplotlib.use("Agg")
 
@@ -529,7 +530,7 @@ def _ticks(axes: Any, clusters: pl.Series, names: ClusterNames) -> None:
 
 
 def _table(tables: Mapping[str, Any], name: str) -> pl.DataFrame:
-    return pl.read_parquet(tables[name])
+    return pl.read_parquet(parts(tables[name]), glob=False)
 
 
 def png(figure: plt.Figure) -> bytes:

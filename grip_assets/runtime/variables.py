@@ -19,6 +19,7 @@ from grip_assets.runtime.notices import warn_once
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 LEAST_MEMORY = 10**6
+NOT_STORES = ("file", "ftp", "git", "github", "hf", "http", "https", "local", "zip")  # nothing can be stored there
 
 
 class Unreadable(UsageMistake, Unfinished):
@@ -65,6 +66,14 @@ def memory(text: str) -> int | float:
     return int(float(size[1]) * UNITS[size[2]])
 
 
+def size(text: str) -> int:
+    """A number of bytes."""
+    found = memory(text)
+    if isinstance(found, float):
+        raise ValueError
+    return found
+
+
 def port(text: str) -> int:
     if not 0 < int(text) < 65536:
         raise ValueError
@@ -101,6 +110,21 @@ def folder(text: str) -> Path:
     return path
 
 
+def data_place(text: str) -> Path | str:
+    """A folder; or an address of an object store, as text without a slash at its end.
+
+    A key in an address is refused, since addresses are logged.
+    """
+    if "://" not in text:
+        return folder(text)
+    scheme, _, rest = text.partition("://")
+    if scheme in NOT_STORES or not re.fullmatch(r"[a-z][a-z0-9+.\-]*", scheme):
+        raise ValueError
+    if not re.fullmatch(r"/*[\w.\-]+(/[\w.=\-]+)*/*", rest):
+        raise ValueError
+    return text.rstrip("/")
+
+
 def cron(text: str) -> str:
     import dagster as dg  # slow to import, and only Dagster's own parser knows which lines it takes
 
@@ -133,10 +157,25 @@ OTHERS: dict[str, Any] = {"used_by": "others"}
 
 VARIABLES = {
     "GRIP_DATA": Variable(
-        "Folder of artifacts and catalog. Relative to the repository in a checkout, else to the working directory.",
+        "Folder of artifacts and catalog. Relative to the repository in a checkout, else to the working directory."
+        " Or an address of an object store (docs/cluster.md).",
         "`data`",
         "/data/grip",
+        data_place,
+        "a folder with no ? and no \\ in its name, or an address such as s3://bucket/folder, without a key in it",
+    ),
+    "GRIP_DATA_CACHE": Variable(
+        "Folder of the copies of tables on this machine, if `GRIP_DATA` is an object store.",
+        "`stores` in `GRIP_CACHE`, or in `grip` in `XDG_CACHE_HOME` or `~/.cache`",
+        "/data/grip-cache",
         **FOLDER,
+    ),
+    "GRIP_DATA_CACHE_SIZE": Variable(
+        "Size of these copies. What was used longest ago goes first, and nothing that is in use.",
+        "`50GB`",
+        "200GB",
+        size,
+        "a size of at least 1MB",
     ),
     "DAGSTER_HOME": Variable(
         "Folder of Dagster's instance. Relative as `GRIP_DATA` is.",
@@ -260,8 +299,9 @@ def value(name: str) -> Any:
     try:
         return variable.read(text)
     except (ValueError, OverflowError):
+        shown = re.sub("//[^/]*@", "//...@", text)  # a key in an address reaches no log
         raise Unreadable(
-            f"{name} is '{text}': it must be {variable.must_be}, for example {name}={variable.example}."
+            f"{name} is '{shown}': it must be {variable.must_be}, for example {name}={variable.example}."
         ) from None
 
 

@@ -12,19 +12,20 @@ A run writes the catalog once, at its end. Before a run puts anything in force, 
 A run that was killed leaves it behind, and the next command that reads the catalog writes the catalog anew.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import duckdb
-import pyarrow.parquet as pq
 
 from grip_assets.errors import GripError
 from grip_assets.runtime.notices import warn_once
 from grip_assets.store import disk
 from grip_assets.store.artifacts import ArtifactStore, main_table
+from grip_assets.store.behind import Behind, behind
 from grip_assets.store.tables import parts
 from grip_assets.store.writing import put
 
@@ -57,7 +58,11 @@ def mark_outdated(root: Path) -> None:
 
 
 def is_outdated(root: Path) -> bool:
-    return _mark(root).exists()
+    """Whether the catalog must be written anew. An object store may have been filled from another machine, or its cache
+    on this machine been removed."""
+    if _mark(root).exists():
+        return True
+    return not catalog_path(root).exists() and (store := behind(root)) is not None and bool(store.text(".home.json"))
 
 
 def _mark(root: Path) -> Path:
@@ -81,15 +86,46 @@ def rebuild(store: ArtifactStore, in_force: Mapping[str, InForce], settings: Seq
 
 def connect(root: Path) -> duckdb.DuckDBPyConnection:
     """The catalog, read-only. If the file cannot be opened, its views are made in memory."""
-    path = catalog_path(root)
+    path, store = catalog_path(root), behind(root)
     if not path.exists():
         raise GripError(f"{path} is not there: nothing was curated in this data folder. Run `grip curate`.")
+    if store and (elsewhere := _not_here(root, store)):
+        return _with_later_tables(_views_of_both(root, store, elsewhere))
     try:
         connection = duckdb.connect(path, read_only=True)
         connection.execute("SELECT 1 FROM artifacts LIMIT 0")
     except duckdb.Error as error:
         connection = _views_in_memory(root, str(error).splitlines()[0])
     return _with_later_tables(connection)
+
+
+FILE = re.compile(r"'((?:[^']|'')*\.parquet)'")
+
+
+def _not_here(root: Path, store: Behind) -> dict[str, str]:
+    """Files of the views that are not in the cache of the object store, with their addresses there."""
+    named = FILE.findall("\n".join(_of_tables(script_path(root))))
+    gone = [name.replace("''", "'") for name in named if not Path(name.replace("''", "'")).exists()]
+    return {name: address for name in gone if (address := store.address_of(Path(name)))}
+
+
+def _of_tables(script: Path) -> list[str]:
+    """The statements that make the views of tables; those of constants name no files."""
+    text = script.read_text(encoding="utf-8") if script.exists() else ""
+    return [line for line in text.split(";\n") if " FROM read_parquet([" in line]
+
+
+def _views_of_both(root: Path, store: Behind, elsewhere: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
+    """The views in memory. DuckDB reads files that are not in the cache from the object store, as far as it needs."""
+    connection = duckdb.connect()
+    connection.register_filesystem(store.place.opened()[0])
+    of_tables = set(_of_tables(script_path(root)))
+    for statement in script_path(root).read_text(encoding="utf-8").split(";\n"):
+        if statement in of_tables:
+            for here, address in elsewhere.items():
+                statement = statement.replace(literal(here), literal(address))
+        connection.execute(statement)
+    return connection
 
 
 def _with_later_tables(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
@@ -141,15 +177,21 @@ def _tables(store: ArtifactStore, in_force: Mapping[str, InForce]) -> Iterable[s
         if store.has(stage, made.version):
             there = store.manifest(stage, made.version)["tables"]
             for table in (t for t in made.tables if t in there):  # an older version of the stage made fewer
-                files = parts(store.parquet(stage, made.version, table))
+                files = _files(store, stage, made.version, table)
                 named = ", ".join(literal(part) for part in files)
-                lacks = _lacking(files[0], made.added.get(table, {}))
+                lacks = _lacking(there[table]["columns"], made.added.get(table, {}))
                 yield f"CREATE VIEW {table} AS SELECT *{lacks} FROM read_parquet([{named}])"
 
 
-def _lacking(file: Path, added: Mapping[str, str]) -> str:
+def _files(store: ArtifactStore, stage: str, version: str, table: str) -> list[Path]:
+    """The files of a table. Those that only an object store has are named as they will be here, and not fetched."""
+    if store.behind is None:
+        return parts(store.parquet(stage, version, table))
+    return store.behind.files_of(store.folder(stage, version) / table)
+
+
+def _lacking(there: Collection[str], added: Mapping[str, str]) -> str:
     """Constants for the ``added`` columns that a table does not have."""
-    there = pq.read_schema(file).names if added else []
     return "".join(f', NULL::{kind} AS "{name}"' for name, kind in added.items() if name not in there)
 
 
@@ -189,7 +231,7 @@ def _artifact(manifest: Mapping[str, Any], store: ArtifactStore, made: InForce |
         manifest["seconds"],
         main["rows"],
         sum(table["bytes"] for table in manifest["tables"].values()),
-        str(store.folder(manifest["stage"], manifest["version"])),
+        store.shown(store.folder(manifest["stage"], manifest["version"])),
         current,
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grip_assets.errors import GripError
-from grip_assets.store.artifacts import ArtifactStore, read_manifest
+from grip_assets.store.artifacts import ArtifactStore
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ def _artifact(store: ArtifactStore, stage: str, version: str) -> Removable:
     folder = store.folder(stage, version)
     kind = "damaged artifact" if store.damaged(stage, version) else "artifact"
     try:
-        seconds = read_manifest(folder / "manifest.json").get("seconds")
+        seconds = store.own_manifest(stage, version).get("seconds")
     except (OSError, ValueError):
         seconds = None
-    return Removable(kind, stage, folder, _bytes(folder), seconds)
+    return Removable(kind, stage, folder, store.bytes_of(folder), seconds)
 
 
 def _shards(store: ArtifactStore, kept: Iterable[tuple[str, str]]) -> Iterator[Removable]:
@@ -84,10 +84,10 @@ def _shards(store: ArtifactStore, kept: Iterable[tuple[str, str]]) -> Iterator[R
     manifests = [store.manifest(stage, version) for stage, version in kept if store.knows(stage, version)]
     used = {name for m in manifests for name in m.get("shards", [])}
     certain = {m["stage"] for m in manifests} - {m["stage"] for m in manifests if "shards" not in m}
-    for folder in sorted(store.root.glob("[!.]*/.shards/*")):
+    for folder in store.shard_folders():
         stage = folder.parent.parent.name
         if stage in certain and folder.name not in used:
-            yield Removable("shards", stage, folder, _bytes(folder))
+            yield Removable("shards", stage, folder, store.bytes_of(folder))
 
 
 def remove(store: ArtifactStore, items: Iterable[Removable]) -> int:
@@ -95,13 +95,7 @@ def remove(store: ArtifactStore, items: Iterable[Removable]) -> int:
     freed = 0
     for item in items:
         if item.kind == "artifact":
-            store.keep(read_manifest(item.path / "manifest.json"))
+            store.keep(store.own_manifest(item.path.parent.name, item.path.name))
         store.discard(item.path)
         freed += item.n_bytes
     return freed
-
-
-def _bytes(folder: Path) -> int:
-    """Bytes on the disk. A file with several hard links (a part that versions share) does not count."""
-    found = [file.stat() for file in folder.rglob("*") if file.is_file()]
-    return sum(stat.st_size for stat in found if stat.st_nlink == 1)

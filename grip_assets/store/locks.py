@@ -31,3 +31,11 @@ def if_free(file: Path, make: bool = True) -> Iterator[bool]:
             yield False
         else:
             yield True
+
+
+@contextmanager
+def shared(file: Path) -> Iterator[None]:
+    """Hold the lock of ``file`` together with others that share it. Who waits for it alone waits for all of them."""
+    with file.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        yield

@@ -8,7 +8,6 @@ in two shards, after two runs at once. That is harmless: the results are the sam
 import hashlib
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from grip_assets.runtime.executors import Executor, Log, ToDo, silent
 from grip_assets.runtime.notices import warn_once
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.tables import TableWriter
-from grip_assets.store.writing import put
 
 SHARD_SECONDS = 5.0
 AT_ONCE = 16_384  # most rows of a shard
@@ -43,7 +41,7 @@ class Shards:
         with self.store.scratch() as scratch:
             with TableWriter(scratch / "shard", table.schema) as writer:
                 writer.write(table)
-            put(scratch / "shard", self.folder / f"{name}.parquet")
+            self.store.put(scratch / "shard", self.folder / f"{name}.parquet")
 
     def keep(self, tables: Iterable[pa.Table], at_once: int = AT_ONCE) -> None:
         """Write tables as they come, a shard every SHARD_SECONDS or ``at_once`` rows. A crash loses at most that much.
@@ -95,7 +93,7 @@ class Shards:
             placed = placed.drop_nulls("file")
         elif placed["file"].null_count():
             raise KeyError(placed.filter(pl.col("file").is_null())["key"][0])
-        return Placed(files, placed.drop("key"))
+        return Placed(files, placed.drop("key"), self.store)
 
     def index(self) -> tuple[list[Path], pl.DataFrame]:
         """(the files, the index). The index has for each key its ``file`` number, ``first`` row and number ``n`` of
@@ -104,8 +102,9 @@ class Shards:
         A shard that cannot be read (0 bytes after a power cut) is removed, with a warning. Its keys are then missing,
         so they are computed again.
         """
+        self.store.bring(self.folder)
         files = sorted(self.folder.glob("*.parquet"))
-        found = [_runs(file, number) for number, file in enumerate(files)]
+        found = [_runs(file, number, self.store) for number, file in enumerate(files)]
         index = pl.concat([pl.DataFrame(schema=INDEX), *found])
         return files, index.unique("key", keep="first", maintain_order=True)
 
@@ -116,12 +115,13 @@ class Placed:
 
     files: list[Path]
     at: pl.DataFrame
+    store: ArtifactStore
 
     def read(self, start: int = 0, stop: int | None = None, columns: list[str] | None = None) -> pa.Table:
         """The rows of the keys number ``start`` to ``stop``, in their order. ``columns``: None for all of them."""
         at = self.at[start:stop].with_row_index("position")
         by_file = at.partition_by("file", maintain_order=True)
-        tables = [_taken(_table(self.files[rows["file"][0]], columns), rows) for rows in by_file]
+        tables = [_taken(_table(self.files[rows["file"][0]], columns, self.store), rows) for rows in by_file]
         return pa.concat_tables(tables).sort_by("position").drop_columns("position")
 
 
@@ -132,12 +132,12 @@ def _taken(table: pa.Table, at: pl.DataFrame) -> pa.Table:
     return taken.append_column("position", rows["position"].to_arrow())
 
 
-def _runs(file: Path, number: int) -> pl.DataFrame:
+def _runs(file: Path, number: int, store: ArtifactStore) -> pl.DataFrame:
     """Rows of the index, one per key of a shard. All rows of a key must be consecutive."""
     try:
         keys = pl.from_arrow(pq.read_table(file, columns=["key"])["key"])
     except DAMAGED as error:
-        _remove(file, error)
+        _remove(file, error, store)
         return pl.DataFrame(schema=INDEX)
     assert isinstance(keys, pl.Series)
     runs = pl.DataFrame({"run": keys.cast(pl.String).rle()}).unnest("run")
@@ -145,19 +145,18 @@ def _runs(file: Path, number: int) -> pl.DataFrame:
     return runs.select(key="value", file=pl.lit(number), first=first, n="len").cast(INDEX)
 
 
-def _table(shard: Path, columns: list[str] | None) -> pa.Table:
+def _table(shard: Path, columns: list[str] | None, store: ArtifactStore) -> pa.Table:
     try:
         return pq.read_table(shard, columns=columns)
     except DAMAGED as error:
-        _remove(shard, error)
+        _remove(shard, error, store)
         raise Unfinished(
             f"{shard} was damaged and is removed. Run the same command again: its documents are computed again."
         ) from None
 
 
-def _remove(shard: Path, error: Exception) -> None:
+def _remove(shard: Path, error: Exception, store: ArtifactStore) -> None:
     if isinstance(error, PermissionError):
         raise error
-    with suppress(FileNotFoundError):
-        shard.unlink()
+    store.remove_shard(shard)
     warn_once(f"{shard} is damaged and removed: what it held is computed again ({str(error).splitlines()[0]}).")

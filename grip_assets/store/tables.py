@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from grip_assets.errors import GripError
 from grip_assets.runtime import opened
+from grip_assets.store.behind import bring_path
 
 GROUP_ROWS = 65_536
 GROUP_BYTES = 32 << 20
@@ -207,6 +208,9 @@ def parts(files: str) -> list[Path]:
     Each result is the name of a file, not a glob. To read it with polars, pass ``glob=False``.
     """
     found = sorted(map(Path, glob.glob(files)))  # noqa: PTH207
+    if not found:
+        bring_path(files)
+        found = sorted(map(Path, glob.glob(files)))  # noqa: PTH207
     if not found:
         raise GripError(f"{files} is not there. Materialize {Path(files).parents[2].name} again.")
     return found

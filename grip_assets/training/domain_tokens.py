@@ -25,7 +25,6 @@ from grip_assets.runtime.executors import Executor, Log, ToDo, silent
 from grip_assets.runtime.progress import worked
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.tables import RowRange, arrow, parts, ranges_of, read_range
-from grip_assets.store.writing import put_once
 from grip_assets.training.runs import tokenizer_in
 
 FORMAT = 1  # of the folder; part of its name
@@ -146,12 +145,13 @@ def ready(
     name = f"tokens-{name_of(documents, tokenizer, most, seed)}"
     folder = store.root / stage / ".shards" / name
     store.shards_used.add(name)
+    store.bring(folder)
     if not folder.exists():
         with store.scratch() as scratch:
             (scratch / "made").mkdir()
             making = _Making(corpus, tokenizer, most, scratch, executor, log)
             making.make(_in_order(corpus, documents, seed), _domains(documents))
-            put_once(scratch / "made", folder)
+            store.put_folder(scratch / "made", folder)
     return DomainTokens(folder)
 
 

@@ -26,7 +26,7 @@ from grip_assets.errors import GripError, Unfinished
 from grip_assets.extras import missing
 from grip_assets.runtime import threads, variables
 from grip_assets.runtime.executors.remote import OURS, About, Given, Place, Worker, versions
-from grip_assets.runtime.folders import data_root
+from grip_assets.runtime.folders import stated_data
 from grip_assets.runtime.memory import limit_bytes
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ def _kill(worker: Hired) -> None:
 
 
 def _given(gpu: bool) -> Given:
-    stated = {name: os.environ[name] for name in SENT if os.environ.get(name)} | {"GRIP_DATA": str(data_root())}
+    stated = {name: os.environ[name] for name in SENT if os.environ.get(name)} | stated_data()
     one = dict.fromkeys(("GRIP_WORKERS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return Given(stated | one, str(Path.cwd()), gpu)
 

@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from grip_assets.errors import Unfinished
 from grip_assets.runtime import device, memory, opened
+from grip_assets.runtime.elsewhere import is_here
 from grip_assets.runtime.executors.base import Job, Opens, Stops
 from grip_assets.runtime.folders import PACKAGE
 from grip_assets.runtime.progress import reported_to
@@ -136,7 +137,7 @@ class Worker:
         self.jobs[number] = job, stack
         try:
             for path in paths:
-                if not os.path.exists(path):  # noqa: PTH110 (a glob of a table is no path)
+                if not is_here(path):
                     raise Unfinished(not_here(path, socket.gethostname()))
             if isinstance(job, Opens):
                 job.open()

@@ -27,7 +27,6 @@ from grip_assets.sources.pools import Part, Pools
 from grip_assets.sources.steps import in_pool_order, steps_of
 from grip_assets.sources.steps.base import Outcome
 from grip_assets.store.tables import TableWriter
-from grip_assets.store.writing import put
 
 VERSION = "1"  # raise it when a reader or a step gives another result for the same files
 FILE = "intake.parquet"
@@ -75,6 +74,7 @@ def _read(work: Work, part: Part, tokenizer: TokenizerFiles, facts: Any) -> Path
     how = f"intake-{digest([VERSION, part.pool.fingerprint(), values, part.pool.reader.vector_column, facts])}"
     work.store.shards_used.add(how)
     file = work.store.root / work.stage.name / ".shards" / how / FILE
+    work.store.bring(file.parent)
     if _is_whole(file):
         work.log(f"source {part.source.name}: as it was read before")
         return file
@@ -83,7 +83,7 @@ def _read(work: Work, part: Part, tokenizer: TokenizerFiles, facts: Any) -> Path
         with TableWriter(scratch / FILE, SCHEMA) as writer:
             for rows in _counted(work, part, tokenizer):
                 writer.write(rows)
-        put(scratch / FILE, file)
+        work.store.put(scratch / FILE, file)
     return file
 
 
