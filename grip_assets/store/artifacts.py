@@ -94,8 +94,8 @@ class ArtifactStore:
             with suppress(FileNotFoundError, ValueError):
                 return read_manifest(file)
         raise GripError(
-            f"{self.shown(self.folder(stage, version))} is not there, though a run recorded it. Materialize {stage} again:"
-            f" it is computed from its inputs and gets the same name."
+            f"{self.shown(self.folder(stage, version))} is not there, though a run recorded it. Materialize {stage}"
+            " again: it is computed from its inputs and gets the same name."
         )
 
     def own_manifest(self, stage: str, version: str) -> dict[str, Any]:

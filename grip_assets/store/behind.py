@@ -87,13 +87,10 @@ class Behind:
                 return _as_manifest(file.read_text(encoding="utf-8"))
         text = self.place.read(f"{name}/{MANIFEST}").decode(errors="replace")
         found = _as_manifest(text)
-        self._keep_here(text, file)
+        if ".shards" not in file.parts:  # a folder of shards is here whole or not at all
+            with scratch(self.root) as aside:
+                put_text(text, file, aside / "file")
         return found
-
-    def _keep_here(self, text: str, file: Path) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with scratch(self.root) as aside:
-            put_text(text, file, aside / "file")
 
     def damage(self, name: str, there: Mapping[str, int] | None = None) -> str:
         """The damage of a folder, in words, by a listing of its objects; "" if it is whole, or if there are none."""
