@@ -283,6 +283,7 @@ NOT_IMPORTED = {
     "lightgbm": "imported by name, since its library may not load: method/mixing/regress.py",
     "lxml-html-clean": "trafilatura cleans pages with it",
     "orjson": "datatrove reads JSON with it",
+    "s3fs": "fsspec opens addresses of S3 with it",
     "psycopg2-binary": "dagster-postgres connects with it",
     "dagster-postgres": "named in dagster_home/postgres.yaml",
     **{f"tree-sitter-{name}": "a grammar, imported by name: judges/reading.py" for name in

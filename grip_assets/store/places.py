@@ -53,7 +53,7 @@ class Place:
     def write(self, name: str, content: bytes) -> None:
         """Write an object. One of this name is replaced."""
         fs, path = self.opened()
-        with self._errors(name):
+        with self._errors(name, writing=True):
             fs.pipe_file(f"{path}/{name}", content)
 
     def write_new(self, name: str, content: bytes) -> bool:
@@ -63,7 +63,7 @@ class Place:
         last writer wins.
         """
         fs, path = self.opened()
-        with self._errors(name):
+        with self._errors(name, writing=True):
             try:
                 fs.pipe_file(f"{path}/{name}", content, mode="create")
             except FileExistsError:
@@ -76,7 +76,7 @@ class Place:
         """Write files as objects, several at a time. ``files``: by the name of the object."""
         fs, path = self.opened()
         if files:
-            with self._errors(next(iter(files))):
+            with self._errors(next(iter(files)), writing=True):
                 fs.put([str(file) for file in files.values()], [f"{path}/{name}" for name in files])
 
     def download(self, files: Mapping[str, Path]) -> None:
@@ -111,11 +111,16 @@ class Place:
                     continue
 
     @contextmanager
-    def _errors(self, name: str) -> Iterator[None]:
+    def _errors(self, name: str, writing: bool = False) -> Iterator[None]:
         """Turn errors of the driver into ours. They name the object, and never a key."""
         try:
             yield
         except FileNotFoundError:
+            if writing:
+                raise Unfinished(
+                    f"{self.url(name)} cannot be written: its bucket is not there. Make the bucket, or name another"
+                    " GRIP_DATA."
+                ) from None
             raise NotThere(self.url(name)) from None
         except PermissionError as error:
             raise Unfinished(
@@ -123,8 +128,6 @@ class Place:
                 " environment, or from the role of the machine (docs/cluster.md)."
             ) from None
         except Exception as error:
-            if isinstance(error, OSError) and not type(error).__module__.startswith(("botocore", "aiobotocore")):
-                raise
             if type(error).__module__.partition(".")[0] not in DRIVERS:
                 raise
             raise Unfinished(

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from grip_assets.errors import GripError
-from grip_assets.runtime import notices, variables
+from grip_assets.runtime import elsewhere, notices, variables
 from grip_assets.runtime.executors import Local, ToDo
 from grip_assets.runtime.folders import data_root, home_folder
 from grip_assets.store import behind, catalog, cleaning
@@ -193,6 +193,23 @@ def test_the_cache_keeps_its_size_and_what_is_in_use(store, monkeypatch):
     here = [version for version in versions if (store.folder("corpus", version) / "corpus").exists()]
     assert versions[0] in here and len(here) < 3
     assert all(len(pl.read_parquet(store.parquet("corpus", version, "corpus"))) == 1 for version in versions)
+
+
+def test_a_worker_finds_what_only_the_driver_has_seen(store):
+    publish(store)
+    Shards(store, "embeddings", "how").write(pa.table({"key": ["a"]}))
+    shutil.rmtree(store.root)
+    folder = store.folder("corpus", V) / "corpus"
+    (shard,) = (name for name in store.behind.place.sizes("embeddings/.shards/how"))
+    assert elsewhere.is_here(str(folder)) and elsewhere.is_here(str(store.root / "embeddings/.shards/how" / shard))
+    shutil.rmtree(store.root)
+    assert len(parts(store.glob("corpus", V, "corpus"))) == 1
+    assert not elsewhere.is_here(str(store.root / "corpus" / V / "no_such_table"))
+
+
+def test_a_bucket_that_is_not_there_is_an_error_that_says_so(store, monkeypatch):
+    with pytest.raises(GripError, match="its bucket is not there"):
+        Place("s3://no-such-bucket-of-ours/folder").upload({"x": Path(__file__)})
 
 
 def test_the_catalog_reads_tables_that_are_not_in_the_cache(store):
