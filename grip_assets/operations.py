@@ -32,6 +32,7 @@ from grip_assets.orchestration.launch import launch
 from grip_assets.orchestration.triggers import GOING_ON
 from grip_assets.profiles import IN_FORCE
 from grip_assets.runtime import device
+from grip_assets.runtime.folders import data_address
 from grip_assets.settings import GROUPS, Budget, Clustering, Corpus, Evaluation, Group, Quality, nearest
 from grip_assets.settings.assignments import read_assignments as read_assignments
 from grip_assets.settings.changes import Changes, changed, run_config
@@ -64,7 +65,8 @@ def bring_catalog_up_to_date() -> None:
 
     For a user who may only read, the catalog stays as the last run wrote it.
     """
-    if catalog.is_outdated(data_root()) and os.access(data_root(), os.W_OK) and may_write(make_home()):
+    can_write = data_address() or os.access(data_root(), os.W_OK)  # a cache is made when it is needed
+    if catalog.is_outdated(data_root()) and can_write and may_write(make_home()):
         with open_instance() as instance:
             Data().show(instance)
 
