@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grip_assets.errors import GripError, Unfinished
-from grip_assets.runtime.folders import data_root, home_folder, shipped, shown_data
+from grip_assets.runtime.folders import data_address, data_root, home_folder, shipped, shown_data
 from grip_assets.store.behind import behind
 
 if TYPE_CHECKING:
@@ -28,8 +28,18 @@ MARK = ".home.json"  # in the data folder
 OF_HOME = "grip_data.json"  # in the home
 
 
+def must_be_a_folder() -> None:
+    """Unfinished if GRIP_DATA is an object store. Its artifacts and shards are tested (store/behind.py), a whole
+    curation on it is not."""
+    if address := data_address():
+        raise Unfinished(
+            f"GRIP_DATA={address}: a curation on an object store is not supported yet; use a local folder."
+        )
+
+
 def make_home() -> Path:
     """The home. If it is missing, it is created, with this project's dagster.yaml."""
+    must_be_a_folder()
     home = home_folder()
     if not home.exists():
         must_write()

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pytest
 
 from grip_assets.errors import GripError
+from grip_assets.orchestration.data_folder import Data
+from grip_assets.orchestration.home import make_home
 from grip_assets.runtime import elsewhere, notices, variables
 from grip_assets.runtime.executors import Local, ToDo
 from grip_assets.runtime.folders import data_root, home_folder
@@ -240,6 +242,15 @@ def test_an_address_with_a_key_or_of_no_store_is_refused_without_the_key(monkeyp
     with pytest.raises(variables.Unreadable, match="must be a folder") as error:
         data_root()
     assert "secret" not in str(error.value)
+
+
+def test_a_curation_there_is_refused_in_words(monkeypatch, tmp_path):
+    monkeypatch.setenv("GRIP_DATA", "s3://bucket/folder")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    for command in (make_home, Data().store):
+        with pytest.raises(GripError, match="not supported yet; use a local folder"):
+            command()
+    assert not (tmp_path / "home").exists()
 
 
 def test_the_home_of_an_object_store_is_no_cache(monkeypatch, tmp_path):
