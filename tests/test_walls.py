@@ -119,6 +119,7 @@ TORCH_INSIDE = set(
         "method.screening",
         "runtime.device",
         "stages.attribution.sources.gradients",
+        "training.closed_loop",
         "training.retraining",
     ]
 )

@@ -123,6 +123,17 @@ class TrainParts:
         return model, kept.getvalue()
 
 
+def model_at(state: bytes, shape: Shape) -> Any:
+    """The model at the end of a part, from its ``state``."""
+    import torch  # heavy
+
+    from grip_assets.training.small import new_model
+
+    model = new_model(shape, 0)
+    model.load_state_dict(torch.load(io.BytesIO(state), weights_only=True, map_location="cpu")["model"])
+    return model
+
+
 def lengths_by(corpus: str, tokenizer: Any, doc_ids: pl.Series, at_once: int = 512) -> pl.Series:
     """Tokens of each document by the models' own tokenizer, Int64, in the order of ``doc_ids``."""
     from grip_assets.store.tables import texts

@@ -10,7 +10,6 @@ part reads newly selected documents. Two strategies are trained under each seed:
 The first part is the same for both. Parts are trained in training/closed_loop.py.
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +37,7 @@ from grip_assets.training.closed_loop import (
     Part,
     TrainParts,
     lengths_by,
+    model_at,
     next_documents,
     part_of,
     tokens_of,
@@ -149,17 +149,15 @@ def _measure_again(work: Work, start: Strategy, job: TrainParts, loop: Loop, num
 
 def _checkpoint(work: Work, job: TrainParts, loop: Loop) -> Path:
     """A folder with the model at the end of the part, as a proxy is opened. It is kept in the data folder."""
-    import torch  # heavy
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast  # heavy
 
-    from grip_assets.training.small import END, new_model
+    from grip_assets.training.small import END  # torch
 
     assert loop.part is not None and loop.state is not None
     folder = work.store.root / ".models" / f"round-{loop.part.key}"
     if folder.exists():
         return folder
-    model = new_model(job.shape, loop.seed)
-    model.load_state_dict(torch.load(io.BytesIO(loop.state), weights_only=True, map_location="cpu")["model"])
+    model = model_at(loop.state, job.shape)
     with work.store.scratch() as scratch:
         model.save_pretrained(scratch / "model")
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer_in(job.tokenizer), eos_token=END)
