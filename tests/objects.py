@@ -42,6 +42,7 @@ def use(patch: pytest.MonkeyPatch, endpoint: str) -> str:
         ("AWS_ENDPOINT_URL", endpoint),
     ):
         patch.setenv(name, value)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # an open one keeps the server of an earlier test
     bucket = f"bucket-{uuid.uuid4().hex[:12]}"
     fsspec.filesystem("s3", skip_instance_cache=True).mkdir(bucket)
     return f"s3://{bucket}/folder"

@@ -75,10 +75,10 @@ def rebuild(store: ArtifactStore, in_force: Mapping[str, InForce], settings: Seq
     script = ";\n".join([*_tables(store, in_force), *views])
     target = catalog_path(store.root)
     with disk.room(store.root), store.scratch() as folder:
-        with duckdb.connect(folder / "catalog") as connection:
-            connection.execute(script)
-            connection.execute("CHECKPOINT")  # if the disk is full, this fails; close would not say so
         store.replace(script_path(store.root), script)
+        with duckdb.connect(folder / "catalog") as connection:
+            _make_views(connection, store)
+            connection.execute("CHECKPOINT")  # if the disk is full, this fails; close would not say so
         put(folder / "catalog", target)
     target.with_suffix(".duckdb.wal").unlink(missing_ok=True)  # what a client wrote into the catalog before
     _mark(store.root).unlink(missing_ok=True)
@@ -118,6 +118,22 @@ def _of_tables(script: Path) -> list[str]:
 def _views_of_both(root: Path, store: Behind, elsewhere: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
     """The views in memory. DuckDB reads files that are not in the cache from the object store, as far as it needs."""
     connection = duckdb.connect()
+    _run_elsewhere(connection, root, store, elsewhere)
+    return connection
+
+
+def _make_views(connection: duckdb.DuckDBPyConnection, store: ArtifactStore) -> None:
+    """Run the script. DuckDB looks into the files of a view when it is made, so those that are not here need their
+    address."""
+    if store.behind and (elsewhere := _not_here(store.root, store.behind)):
+        _run_elsewhere(connection, store.root, store.behind, elsewhere)
+    else:
+        connection.execute(script_path(store.root).read_text(encoding="utf-8"))
+
+
+def _run_elsewhere(
+    connection: duckdb.DuckDBPyConnection, root: Path, store: Behind, elsewhere: Mapping[str, str]
+) -> None:
     connection.register_filesystem(store.place.opened()[0])
     of_tables = set(_of_tables(script_path(root)))
     for statement in script_path(root).read_text(encoding="utf-8").split(";\n"):
@@ -125,7 +141,6 @@ def _views_of_both(root: Path, store: Behind, elsewhere: Mapping[str, str]) -> d
             for here, address in elsewhere.items():
                 statement = statement.replace(literal(here), literal(address))
         connection.execute(statement)
-    return connection
 
 
 def _with_later_tables(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
