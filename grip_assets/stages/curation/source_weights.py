@@ -7,6 +7,7 @@ times the weight, and a cluster of several sources gives more of those with larg
 
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from grip_assets.engine.stage import Settings
@@ -34,6 +35,13 @@ def weighted(documents: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     """``documents``, rows of the table ``clusters``, with the column ``source_weight``; as they are if all are 1."""
     weights = weights_of(settings)
     return documents.with_columns(_weight(weights).alias(COLUMN)) if weights else documents
+
+
+def in_rows(documents: pl.DataFrame) -> np.ndarray | None:
+    """The weight of each document, float64 (N,); None if all are 1. A view of the catalog has nulls then."""
+    if COLUMN not in documents.columns or documents[COLUMN].null_count() == len(documents):
+        return None
+    return documents[COLUMN].to_numpy()
 
 
 def of_clusters(clusters: str, settings: Settings) -> dict[str, pl.DataFrame]:

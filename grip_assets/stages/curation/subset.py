@@ -126,7 +126,7 @@ def background_of(documents: pl.DataFrame) -> pl.Expr:
 def as_documents(documents: pl.DataFrame, budgets: pl.DataFrame, settings: Selection) -> Documents:
     """``documents``: doc_id and n_tokens, in the order of the table ``clusters``. ``budgets``: the table."""
     lengths_N, sizes_K = documents["n_tokens"].to_numpy(), budgets["n_docs"].to_numpy()
-    weight_N = documents[source_weights.COLUMN].to_numpy() if source_weights.COLUMN in documents.columns else None
+    weight_N = source_weights.in_rows(documents)
     return Documents(documents["doc_id"], lengths_N, sizes_K, budgets["unit"][0], settings.max_tokens, weight_N)
 
 
@@ -241,7 +241,7 @@ def compute(work: Work) -> dict[str, Any]:
     work.draft.write("diversity", compared)
     if short := _short(thresholds, budgets):
         work.log(short)
-    if source_weights.COLUMN in documents.columns and settings.rule not in source_weights.FOLLOWED_BY:
+    if source_weights.in_rows(documents) is not None and settings.rule not in source_weights.FOLLOWED_BY:
         work.log(f"selection.rule={settings.rule} takes documents in its own order, and follows no weights of sources")
     if found.steps and as_budgets(budgets).max_repeats > 1:
         work.log("the greedy selection takes each document once, so budget.overflow=repeat repeats none")

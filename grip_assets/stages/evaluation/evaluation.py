@@ -6,6 +6,7 @@ to use. The sentences are made in advice.py.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -301,7 +302,7 @@ TABLES = (
             Column("set", pl.String, "Set of items.", ("evaluation_set.set",)),
             Column("strategy", pl.String, "Strategy.", ("trainings.strategy",)),
             Column("seeds", pl.Int64, "Number of seeds.", ("trainings.seed",)),
-            *(column for column in WORTH if column.name != "worth_words"),
+            *(replace(column, added=False) for column in WORTH if column.name != "worth_words"),
             Column("words", pl.String, "The same in words.", ("trainings.bits", "random_curve.bits")),
         ),
     ),

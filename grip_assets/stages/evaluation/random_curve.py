@@ -59,7 +59,7 @@ def taken_at(documents: pl.DataFrame, kept_N: np.ndarray, tokens: int, seed: int
     free = documents.filter(pl.Series(~kept_N))
     lengths_N = free["n_tokens"].to_numpy()
     whole = np.array([min(tokens, int(lengths_N.sum()))])
-    weight_N = free[source_weights.COLUMN].to_numpy() if source_weights.COLUMN in free.columns else None
+    weight_N = source_weights.in_rows(free)
     pool = Documents(free["doc_id"], lengths_N, np.array([len(free)]), "tokens", None, weight_N)
     found = random(pool, Budgets(whole, np.ones(1)), Densities(free), Selection(seed=seed))
     mask_N = kept_N.copy()
