@@ -166,6 +166,8 @@ def is_alive(pid: int) -> bool:
 
 
 PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell inherits it ignored
 from ray_jobs import Runs
 from grip_assets.runtime.executors.ray import Ray
 print("started", flush=True)
