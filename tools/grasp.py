@@ -158,8 +158,8 @@ def write_aimed(root: Path) -> dict[str, Path]:
 
 def attribution(scale: Scale, targets: Mapping[str, Path], **values: Any) -> dict[str, Any]:
     sets = [f"{name}={path}" for name, path in targets.items()]
-    common = {"targets": ["benchmarks"], "target_sets": sets, "target_weights": [], "normalize": "auto", "gamma": None}
-    common["start"] = CONTINUED  # a run names every field that another run sets
+    aims = {"targets": ["benchmarks"], "target_sets": sets, "target_weights": []}
+    common = aims | {"normalize": "auto", "gamma": None, "start": CONTINUED}  # all that another run may have set
     return common | scale.settings | values
 
 

@@ -95,19 +95,8 @@ def _pareto(rows: pl.DataFrame, name: str) -> Figure:
             go.Scatter(
                 x=x.to_list(),
                 y=shown["gain"].to_list(),
-                error_y={
-                    "array": (shown["high"] - shown["gain"]).fill_null(0).to_list(),
-                    "arrayminus": (shown["gain"] - shown["low"]).fill_null(0).to_list(),
-                    "color": LIGHT["pool"],
-                    "thickness": 1.5,
-                    "width": 0,
-                },
-                mode="markers+text",
-                text=shown["strategy"].to_list(),
-                textposition="top center",
-                textfont={"size": 11},
-                cliponaxis=False,
-                marker={"size": 9, "color": LIGHT["s1"]},
+                error_y=_interval(shown, "gain", "low", "high", LIGHT["pool"]),
+                **_named_marks(shown),
                 name="a strategy, with its 95% interval",
                 hovertemplate="%{text}: %{y:.1%} for %{x:.1f} min<extra></extra>",
             ),
@@ -119,6 +108,25 @@ def _pareto(rows: pl.DataFrame, name: str) -> Figure:
     best = ", ".join(ahead["strategy"]) or "none"
     says = f"Higher is better, left is cheaper. Nothing gains more for less, by the mean, than: {best}."
     return figure(f"pareto-{name}", f"Gain against cost: {_called(name)}", says, drawn, 420, table=_table_of(shown))
+
+
+def _interval(rows: pl.DataFrame, value: str, low: str, high: str, color: str) -> dict[str, Any]:
+    """The bars of an interval, for ``error_x`` or ``error_y``. Nothing is drawn where there is no interval."""
+    above, below = rows[high] - rows[value], rows[value] - rows[low]
+    ends = {"array": above.fill_null(0).to_list(), "arrayminus": below.fill_null(0).to_list()}
+    return {**ends, "color": color, "thickness": 1.5, "width": 0}
+
+
+def _named_marks(rows: pl.DataFrame) -> dict[str, Any]:
+    """A mark for each strategy, with its name above it."""
+    return {
+        "mode": "markers+text",
+        "text": rows["strategy"].to_list(),
+        "textposition": "top center",
+        "textfont": {"size": 11},
+        "cliponaxis": False,
+        "marker": {"size": 9, "color": LIGHT["s1"]},
+    }
 
 
 def _table_of(shown: pl.DataFrame) -> Table:
@@ -158,19 +166,8 @@ def _worth(rows: pl.DataFrame, worths: pl.DataFrame, curve: pl.DataFrame, name: 
             go.Scatter(
                 x=placed["worth"].to_list(),
                 y=placed["bits_per_byte"].to_list(),
-                error_x={
-                    "array": (placed["worth_high"] - placed["worth"]).fill_null(0).to_list(),
-                    "arrayminus": (placed["worth"] - placed["worth_low"]).fill_null(0).to_list(),
-                    "color": LIGHT["s1"],
-                    "thickness": 1.5,
-                    "width": 0,
-                },
-                mode="markers+text",
-                text=placed["strategy"].to_list(),
-                textposition="top center",
-                textfont={"size": 11},
-                cliponaxis=False,
-                marker={"size": 9, "color": LIGHT["s1"]},
+                error_x=_interval(placed, "worth", "worth_low", "worth_high", LIGHT["s1"]),
+                **_named_marks(placed),
                 name="a strategy at its worth, with its 95% interval",
                 hovertemplate="%{text}: %{x:.2f} times<extra></extra>",
             ),

@@ -5,7 +5,7 @@ proxy of settings/adaptation: drops are measured again, budgets and selection of
 part reads newly selected documents. Two strategies are trained under each seed:
 - `grip_rounds`: with that loop.
 - `grip_steady`: the same parts and the same number of tokens, all from the first selection. It is what `grip_rounds` is
-  compared with, since both read whole documents, and no document twice as long as there are others.
+  compared with: both read whole documents, and read none again while there are others.
 
 The first part is the same for both. Parts are trained in training/closed_loop.py.
 """
@@ -27,7 +27,7 @@ from grip_assets.settings import Adaptation, Evaluation
 from grip_assets.stages.curation import source_weights
 from grip_assets.stages.curation.headers import no_header
 from grip_assets.stages.evaluation import strategies
-from grip_assets.stages.evaluation.strategies import COSTS, KEPT, RUNGS, Strategy, Taken, cost, strategy, take
+from grip_assets.stages.evaluation.strategies import COSTS, CURATED, KEPT, RUNGS, Strategy, Taken, cost, strategy, take
 from grip_assets.stages.evaluation.trainings import DEVICE, MODEL, TRAINING, job_of, shards_of
 from grip_assets.stages.evaluation.trainings import stage as trainings
 from grip_assets.store.shards import Shards
@@ -176,7 +176,7 @@ def _bits(loop: Loop, rows: pl.DataFrame) -> pl.DataFrame:
 
 def _cost(work: Work, start: Strategy, loops: Sequence[Loop]) -> dict[str, Any]:
     """One row of ``closed_loop_costs``: the cost of grip, and for the loop what its rounds took, mean over seeds."""
-    first = next(loop for loop in loops)
+    first = loops[0]
     taken = Taken(
         first.taken.versions, first.taken.documents, {loop.seed: loop.taken.draws[loop.seed] for loop in loops}
     )
@@ -247,16 +247,7 @@ stage = Stage(
     checks=CHECKS,
     expensive=True,
     inputs=(
-        "corpus",
-        "headers",
-        "embeddings",
-        "partition",
-        "student",
-        "clusters",
-        "sigma_k",
-        "probe_set",
-        "quality_scores",
-        "adaptation_deltas",
+        *CURATED,
         "evaluation_set",
     ),
     left_out={"headers": no_header},

@@ -20,7 +20,7 @@ from grip_assets.stages.curation import source_weights
 from grip_assets.stages.curation.budgets import budgets_under, measured_under
 from grip_assets.stages.curation.headers import no_header
 from grip_assets.stages.curation.needed import no_mixture
-from grip_assets.stages.evaluation.strategies import strategy
+from grip_assets.stages.evaluation.strategies import CURATED, strategy
 from grip_assets.stages.mixing import mixture_runs
 from grip_assets.stages.mixing.mixture_runs import trained
 from grip_assets.stages.mixing.objective import Objective, objective_of
@@ -211,16 +211,7 @@ stage = Stage(
     picture=True,
     expensive=True,
     inputs=(
-        "corpus",
-        "headers",
-        "embeddings",
-        "partition",
-        "student",
-        "clusters",
-        "sigma_k",
-        "probe_set",
-        "quality_scores",
-        "adaptation_deltas",
+        *CURATED,
         "mixture_domains",
         "mixture_runs",
         "mixture",

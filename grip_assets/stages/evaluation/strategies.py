@@ -52,6 +52,19 @@ from grip_assets.stages.mixing import mixture, mixture_domains, mixture_runs
 
 LEARNED = (mixture_domains, mixture_runs, mixture)
 ATTRIBUTED = (attribution_targets, reference_model, sketches, counterfactuals, attribution)
+CURATED = (
+    "corpus",
+    "headers",
+    "embeddings",
+    "partition",
+    "student",
+    "clusters",
+    "sigma_k",
+    "probe_set",
+    "quality_scores",
+    "adaptation_deltas",
+)
+"""The stages whose tables ``take`` reads to select as another profile would."""
 MIXING = tuple(module.stage.name for module in LEARNED)
 ATTRIBUTION = tuple(module.stage.name for module in ATTRIBUTED)
 
@@ -441,16 +454,7 @@ stage = Stage(
     checks=CHECKS,
     expensive=True,
     inputs=(
-        "corpus",
-        "headers",
-        "embeddings",
-        "partition",
-        "student",
-        "clusters",
-        "sigma_k",
-        "probe_set",
-        "quality_scores",
-        "adaptation_deltas",
+        *CURATED,
         *MIXING,
         *ATTRIBUTION,
     ),
