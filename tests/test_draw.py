@@ -21,6 +21,7 @@ CASES = {
     "left out": ({"total": 0.2}, {"max_tokens": 2000}),
     "left out, a small budget": ({"total": 9000}, {"max_tokens": 2000}),
     "left out, no weights": ({"total": 9000}, {"weight": "uniform", "max_tokens": 2000}),
+    "left out, a share": ({"total": 9000}, {"max_share": 0.1}),
     "documents, left out": ({"total": 0.3, "unit": "documents"}, {"max_tokens": 500}),
 }
 
@@ -112,6 +113,17 @@ def test_explain_says_of_every_document_what_the_tables_say(measured, case):
         here = tables["selection_weights"].filter(pl.col("cluster_id") == cluster["cluster_id"])
         longer = here.filter(pl.col("n_tokens") > (cluster["max_tokens"] or np.inf))
         assert (cluster["left_out"], cluster["left_out_tokens"]) == (len(longer), longer["n_tokens"].sum())
+
+
+def test_no_document_is_more_than_its_share_of_the_budget(measured):
+    tables = drawn(measured, {"total": 9000}, {"max_share": 0.1})
+    subset_, thresholds = tables["subset"], tables["selection_thresholds"]
+    assert thresholds["max_tokens"].unique().to_list() == [900]
+    assert 0 < subset_["n_tokens"].max() <= 900 < drawn(measured, {"total": 9000}, {})["subset"]["n_tokens"].max()
+    both = drawn(measured, {"total": 9000}, {"max_share": 0.1, "max_tokens": 500})
+    assert both["selection_thresholds"]["max_tokens"].unique().to_list() == [500]
+    counted = drawn(measured, {"total": 0.3, "unit": "documents"}, {"max_share": 0.1})
+    assert counted["selection_thresholds"]["max_tokens"].null_count() == 8, "a share of documents limits nothing"
 
 
 def test_where_no_document_fits_the_subset_is_short_and_says_so(measured):

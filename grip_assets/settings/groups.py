@@ -1479,6 +1479,14 @@ class Selection(Group):
         0.995, "Weights above this quantile are lowered to it. The paper has 1.", when=WEIGHTED, gt=0, le=1
     )
     max_tokens: int | None = knob(None, "Documents with more tokens are never selected. null: no limit.", gt=0)
+    max_share: float | None = knob(
+        None,
+        "Documents with more than this share of the budget's tokens are never selected, so that no single one is a"
+        " large part of the subset. null: no limit.",
+        added=True,
+        gt=0,
+        le=1,
+    )
     seed: int = knob(0, "Seed of the draw.", when={"rule": Not(["semdedup", "d4", "greedy"])}, ge=0)
     scope: Literal["pool", "clusters"] = knob(
         "pool",

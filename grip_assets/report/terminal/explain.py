@@ -163,8 +163,7 @@ def why(d: dict[str, Any]) -> str:
     size = d["n_tokens"] if d["unit"] == "tokens" else 1
     budget, unit = max(d["allocated"], d["granted"]), d["unit"]
     if d["max_tokens"] is not None and d["n_tokens"] > d["max_tokens"]:
-        most = f"selection.max_tokens is {d['max_tokens']:,}"
-        return f"it was left out of the draw: it has {d['n_tokens']:,} tokens, and {most}"
+        return f"it was left out of the draw: {_too_long(d)}"
     if not d["repeats"] and budget == 0:
         return "its cluster was given no budget"
     if not d["repeats"] and size > budget:
@@ -179,6 +178,11 @@ def why(d: dict[str, Any]) -> str:
     return "its key is at or above the threshold of its cluster"
 
 
+def _too_long(d: dict[str, Any]) -> str:
+    limit = "selection.max_tokens or selection.max_share"
+    return f"it has {d['n_tokens']:,} tokens, and {limit} allows {d['max_tokens']:,}"
+
+
 def _was_considered(d: dict[str, Any]) -> bool:
     """Whether the document may be taken, and is no longer than the budget."""
     size = d["n_tokens"] if d["unit"] == "tokens" else 1
@@ -189,8 +193,7 @@ def _was_considered(d: dict[str, Any]) -> bool:
 def _why_of_the_pool(d: dict[str, Any]) -> str:
     """The reason if the selection uses one budget for the whole pool and not those of clusters."""
     if d["max_tokens"] is not None and d["n_tokens"] > d["max_tokens"]:
-        most = f"selection.max_tokens is {d['max_tokens']:,}"
-        return f"it was left out: it has {d['n_tokens']:,} tokens, and {most}"
+        return f"it was left out: {_too_long(d)}"
     if d["threshold"] is None:
         return f"the selection {'took' if d['repeats'] else 'did not take'} it of its part of the pool"
     if d["exhausted"]:

@@ -53,9 +53,10 @@ KEEP = "keep"  # of the column role
 STEPS = ["rank", "gain", "covered", "alignment"]
 WORDS = {"corpus": "the_corpus", "subset": "the_subset", "random": "a_random_subset"}
 COMPARED = list(WORDS)
+LIMIT = "selection.max_tokens or selection.max_share"
 # Fields of settings/selection that this stage reads. The others matter only to the stage densities.
 READS = (
-    *("rule", "weight", "beta", "neighbours", "rho_floor", "clip_quantile", "max_tokens", "seed"),
+    *("rule", "weight", "beta", "neighbours", "rho_floor", "clip_quantile", "max_tokens", "max_share", "seed"),
     *("scope", "rounds"),
 )
 
@@ -127,7 +128,18 @@ def as_documents(documents: pl.DataFrame, budgets: pl.DataFrame, settings: Selec
     """``documents``: doc_id and n_tokens, in the order of the table ``clusters``. ``budgets``: the table."""
     lengths_N, sizes_K = documents["n_tokens"].to_numpy(), budgets["n_docs"].to_numpy()
     weight_N = source_weights.in_rows(documents)
-    return Documents(documents["doc_id"], lengths_N, sizes_K, budgets["unit"][0], settings.max_tokens, weight_N)
+    return Documents(documents["doc_id"], lengths_N, sizes_K, budgets["unit"][0], longest(settings, budgets), weight_N)
+
+
+def longest(settings: Selection, budgets: pl.DataFrame) -> int | None:
+    """Tokens of the longest document that may be selected; None if there is no limit.
+
+    ``max_share`` counts tokens, so it limits nothing if the budget counts documents.
+    """
+    limits = [] if settings.max_tokens is None else [settings.max_tokens]
+    if settings.max_share is not None and budgets["unit"][0] == "tokens":
+        limits.append(int(settings.max_share * int(budgets["allocated"].sum())))
+    return min(limits, default=None)
 
 
 def as_budgets(budgets: pl.DataFrame) -> Budgets:
@@ -232,7 +244,7 @@ def compute(work: Work) -> dict[str, Any]:
     chosen, kept_N = everything.filter(pl.col("repeats") > 0), background(everything)
     if len(chosen) == kept_N.sum():
         raise _nothing_fits(budgets, everything, settings)
-    thresholds = thresholds_of(found, budgets, everything, settings.max_tokens)
+    thresholds = thresholds_of(found, budgets, everything, longest(settings, budgets))
     followed, embedded = _followed(found, budgets, everything), documents["cosine"].is_not_null()
     compared = diversity(work, everything, embedded, followed, settings)
     work.draft.write_blocks("selection_weights", map(arrow, everything.iter_slices(GROUP_ROWS)))
@@ -277,10 +289,11 @@ def documents_of(work: Work) -> pl.DataFrame:
 
 
 def _nothing_fits(budgets: pl.DataFrame, documents: pl.DataFrame, settings: Selection) -> GripError:
-    longest = "" if settings.max_tokens is None else f" or selection.max_tokens ({settings.max_tokens:,} now)"
+    most = longest(settings, budgets)
+    limit = "" if most is None else f" or {LIMIT} ({most:,} tokens now)"
     return GripError(
         f"No document fits the budget of {budgets['total'][0]:,} {budgets['unit'][0]}; the shortest has"
-        f" {documents['n_tokens'].to_numpy().min():,} tokens. Raise settings/budget.total{longest}."
+        f" {documents['n_tokens'].to_numpy().min():,} tokens. Raise settings/budget.total{limit}."
     )
 
 
@@ -339,10 +352,10 @@ def _short(thresholds: pl.DataFrame, budgets: pl.DataFrame) -> str | None:
         return None
     reasons = [
         f"{total[name]:,} documents of {total[f'{name}_tokens']:,} tokens together are longer than {what}"
-        for name, what in (("passed_over", "the budgets of their clusters"), ("left_out", "selection.max_tokens"))
+        for name, what in (("passed_over", "the budgets of their clusters"), ("left_out", LIMIT))
         if total[name]
     ]
-    also = "raise selection.max_tokens" if total["left_out"] else "split the longest documents"
+    also = f"raise {LIMIT}" if total["left_out"] else "split the longest documents"
     return (
         f"WARNING: the subset has {total['drawn']:,} {budgets['unit'][0]} of a budget of {total['allocated']:,}:"
         f" {' and '.join(reasons)}, and all others are taken. To use the budget, raise budget.total, have fewer"
@@ -481,11 +494,15 @@ TABLES = (
                 "Tokens of the documents in passed_over.",
                 ("budgets.allocated", "clusters.n_tokens"),
             ),
-            Column(
-                "left_out", pl.Int64, "Documents that are longer than selection.max_tokens.", ("clusters.n_tokens",)
-            ),
+            Column("left_out", pl.Int64, "Documents that are longer than max_tokens.", ("clusters.n_tokens",)),
             Column("left_out_tokens", pl.Int64, "Tokens of the documents in left_out.", ("clusters.n_tokens",)),
-            Column("max_tokens", pl.Int64, "Value of selection.max_tokens. Null if there is no limit."),
+            Column(
+                "max_tokens",
+                pl.Int64,
+                "Tokens of the longest document that may be selected: the lower of selection.max_tokens and"
+                " selection.max_share of the budget. Null if there is no limit.",
+                ("budgets.allocated",),
+            ),
             Column(
                 "exhausted",
                 pl.Boolean,

@@ -190,7 +190,7 @@ stage = Stage(
     checks=CHECKS,
     picture=True,
     inputs=("budgets", "sketches", "attribution", "subset"),
-    reads={"selection": ("rule", "scope", "max_tokens")},
+    reads={"selection": ("rule", "scope", "max_tokens", "max_share")},
     unused=no_greedy,
     group="reports",
 )
