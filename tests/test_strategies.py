@@ -225,7 +225,7 @@ def test_every_strategy_is_a_profile_and_a_small_one_says_only_what_differs():
     on_request = {"grip_regmix", "uniform", "tempered", "unimax", "chameleon"}
     on_request |= {"grasp", "grasp_unigram", "grasp_additive", "grasp_budget"}
     on_request |= {"gem", "gem_paper", "gem_regmix", "gem_doremi", "gem_perf", profiles.ROUNDS}
-    on_request |= {"grip_closed", "grip_steps", "grip_unigram"}
+    on_request |= {"grip_closed", "grip_steps", "grip_unigram", "random_short"}
     assert set(Evaluation().strategies) == set(profiles.strategies()) - on_request
     assert read_profile("no_length") == {**grip, "selection": grip["selection"] | {"beta": 0.0}}
     assert read_profile("random") == {**random, "selection": random["selection"] | {"rule": "random"}}
