@@ -22,6 +22,7 @@ import statistics
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -623,6 +624,7 @@ def table(b: Bench, names: list[str], minutes: float) -> Iterator[dict[str, Any]
             try:
                 yield from measured(name, b)
             except Exception as error:
+                traceback.print_exc()  # the table has only its last line
                 yield {"name": name, "error": f"{type(error).__name__}: {error}"[:500]}
 
 
