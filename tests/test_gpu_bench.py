@@ -57,6 +57,18 @@ def test_a_row_that_fails_or_breaks_its_rule_leaves_the_others_and_is_seen(capsy
     assert [row["holds"] for row in rows[1:]] == [False, True]
 
 
+def test_a_peer_that_fails_is_named_and_breaks_no_rule(capsys, monkeypatch):
+    def broken():
+        raise RuntimeError("out of shared memory")
+
+    found = gpu.Found(1, 0.0, lambda: None, 1.0, {"theirs": broken, "others": lambda: None})
+    monkeypatch.setitem(gpu.ROWS, "kmeans", lambda b: found)
+    status, rows = rows_of(capsys, ["--device", "cpu", "--quick", "--only", "kmeans"])
+    assert status == 0 and [row["against"] for row in rows] == ["theirs", "others"]
+    assert rows[0]["theirs_failed"] == "RuntimeError: out of shared memory" and rows[0]["theirs_s"] is None
+    assert rows[1]["theirs_s"] >= 0 and rows[1]["holds"]
+
+
 def test_an_unknown_row_is_refused_with_the_names(capsys):
     with pytest.raises(SystemExit):
         gpu.main(["--only", "kmean"])

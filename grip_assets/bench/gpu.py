@@ -580,21 +580,19 @@ def measured(name: str, b: Bench) -> Iterator[dict[str, Any]]:
     found, (what, most) = ROWS[name](b), RULES[name]
     with on(b.where):
         ours_s = b.seconds(found.ours)
+        shared = {"n": found.n, "ours_s": ours_s, "cpu_s": found.cpu_s, "check": found.check, "what": what}
+        shared |= {"holds": bool(found.check <= most), "size": b.size(name)}
         for against, run in found.theirs.items():
-            theirs_s = b.seconds(run)
-            yield {
-                "name": name,
-                "n": found.n,
-                "against": against,
-                "ours_s": ours_s,
-                "theirs_s": theirs_s,
-                "ratio": theirs_s / ours_s,
-                "cpu_s": found.cpu_s,
-                "check": found.check,
-                "what": what,
-                "holds": bool(found.check <= most),
-                "size": b.size(name),
-            }
+            yield {"name": name, "against": against, **shared, **_of_theirs(b, run, ours_s)}
+
+
+def _of_theirs(b: Bench, run: Callable[[], Any], ours_s: float) -> dict[str, Any]:
+    """The time of a peer, or why it failed. Its failure breaks no rule of ours."""
+    try:
+        theirs_s = b.seconds(run)
+    except Exception as error:
+        return {"theirs_s": None, "ratio": None, "theirs_failed": f"{type(error).__name__}: {error}"[:500]}
+    return {"theirs_s": theirs_s, "ratio": theirs_s / ours_s}
 
 
 def machine(where: str) -> dict[str, Any]:
