@@ -104,6 +104,7 @@ def test_a_gpu_that_was_not_measured_has_no_time_and_no_price(tmp_path):
     (cost,) = (c for c in model.plan(Pool(1e6, 1_000), machines) if c.stage == "embeddings")
     assert cost.seconds == pytest.approx(1e9 / 400_000 / 8)
     assert cost.dollars == pytest.approx(cost.seconds / 3600 * (2 * 1 + 8 * 2))
+    assert cost.basis == "bench on a GPU"
     file.write_text(json.dumps({"name": "embedding", "skipped": "no GPU"}), encoding="utf-8")
     with pytest.raises(GripError, match="has no row of"):
         cost_model.with_coefficients(file)
@@ -116,7 +117,7 @@ def test_the_command_prints_a_table_by_stage_and_needs_no_pool(tmp_path, monkeyp
     assert cli.run([*words, "--dollars-per-node-hour", "1.5", "--cores", "32"]) == 0
     said = capsys.readouterr().out
     assert "100,000,000 documents of 600 tokens, 1,024 clusters, on 16 nodes of 32 cores and 8 GPUs" in said
-    assert "GPU not measured" in said and all(stage in said for stage in cost_model.SPREAD)
+    assert "bench on NVIDIA H200" in said and all(stage in said for stage in cost_model.SPREAD)
     assert cli.run(["plan", "--documents", "many"]) == 2
     assert "it must be a number" in capsys.readouterr().err
 

@@ -46,6 +46,7 @@ from grip_assets.errors import GripError
 from grip_assets.settings import Adaptation, Clustering, Embedding, Probe, Selection
 
 MEASURED = "measured_costs.jsonl"  # beside this module: rows of the bench, the first with date and machine
+MEASURED_GPU = "measured_gpu.jsonl"  # rows of bench.gpu
 BYTES_A_TOKEN = 3.5
 WINDOW = 256  # tokens of a window of the packaged encoder
 VECTOR = 2  # bytes of a number of a vector
@@ -177,10 +178,12 @@ class StageCost:
 
 @dataclass(frozen=True)
 class Model:
-    """Laws fitted to ``rows`` of the bench, the header first. ``gpu``: units a second of a GPU, by stage."""
+    """Laws fitted to ``rows`` of the bench, the header first. ``gpu``: units a second of a GPU, by stage; ``device``:
+    its name."""
 
     rows: Sequence[Mapping[str, Any]]
     gpu: Mapping[str, float] = field(default_factory=dict)
+    device: str = ""
 
     @cached_property
     def header(self) -> Mapping[str, Any]:
@@ -259,7 +262,7 @@ class Model:
         seconds: float | None = core_s / _cores(stage, machines)
         if stage in ON_GPU and machines.gpus:
             rate = self.gpu.get(stage)
-            basis = "GPU bench" if rate else f"GPU {NOT_MEASURED}"
+            basis = f"bench on {self.device}" if rate else f"GPU {NOT_MEASURED}"
             gpu_s = pool.probed()[stage] / rate if rate else None
             seconds, core_s = (gpu_s / machines.gpus if gpu_s is not None else None), 0.0
         network = _moved(stage, pool) if machines.nodes > 1 else 0.0
@@ -335,9 +338,9 @@ def pool_of(settings: Settings, documents: float, tokens: float) -> Pool:
     )
 
 
-def recorded() -> list[dict[str, Any]]:
+def recorded(name: str = MEASURED) -> list[dict[str, Any]]:
     """The rows that come with the program."""
-    return parsed(files("grip_assets.stages").joinpath(MEASURED).read_text(encoding="utf-8").splitlines())
+    return parsed(files("grip_assets.stages").joinpath(name).read_text(encoding="utf-8").splitlines())
 
 
 def parsed(lines: Iterable[str]) -> list[dict[str, Any]]:
@@ -345,33 +348,38 @@ def parsed(lines: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def with_coefficients(file: Path | None) -> Model:
-    """The recorded model; ``file``: rows of bench.chain take the place of its curve, rows of bench.gpu add rates of a
-    GPU. GripError if it has neither."""
+    """The recorded model; ``file``: rows of bench.chain take the place of its curve, rows of bench.gpu that of its
+    rates of a GPU. GripError if it has neither."""
     if file is None:
-        return Model(recorded())
+        return Model(recorded(), *_gpu_rates(recorded(MEASURED_GPU)))
     try:
         rows = parsed(file.read_text(encoding="utf-8").splitlines())
     except (OSError, ValueError) as error:
         raise GripError(f"{file} cannot be read as JSON lines: {error}. Name an output of the bench.") from None
     curve = [row for row in rows if "cores_s" in row and "documents" in row]
-    gpu = _gpu_rates(rows)
+    gpu, device = _gpu_rates(rows)
     if not curve and not gpu:
         raise GripError(
             f"{file} has no row of `python -m grip_assets.bench.chain curve --to FILE`, and none of"
             " `python -m grip_assets.bench.gpu`."
         )
     header = [row for row in rows if "limit" in row]
-    return Model([*header, *curve] if curve else recorded(), gpu)
+    rates = (gpu, device) if gpu else _gpu_rates(recorded(MEASURED_GPU))
+    return Model([*header, *curve] if curve else recorded(), *rates)
 
 
-def _gpu_rates(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Tokens a second of one GPU, by stage. Rows that were measured without a GPU say nothing. A word of the bench's
-    texts counts as one token, which is at most too little."""
-    if not any(row.get("cuda") for row in rows):  # of the row about the machine
-        return {}
+def _gpu_rates(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, float], str]:
+    """(tokens a second of one GPU by stage, its name). Rows that were measured without a GPU say nothing.
+
+    A word of the bench's texts counts as one token, which is at most too little.
+    """
+    machine = next((row for row in rows if row.get("cuda")), None)
+    if machine is None:
+        return {}, ""
     names = {name: stage for stage, name in ON_GPU.items()}
-    return {
+    rates = {
         names[row["name"]]: row["n"] * row["size"]["words"] / row["ours_s"]
         for row in rows
         if row.get("name") in names and row.get("ours_s")
     }
+    return rates, str(machine.get("device", ""))
