@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# The threads of BLAS and OpenMP keep a core busy while they wait. Beside a second worker that doubles the work of a test.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings
@@ -151,13 +155,17 @@ def write_pool(root: Path, n: int = 30) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_waits_for_the_disk():
-    """SQLite's files of a test need to survive no power cut, and waiting for the disk is a fifth of a short run."""
+    """The files of a test need to survive no power cut, and waiting for the disk is a fifth of a short run."""
     from sqlalchemy import Engine, event
 
     @event.listens_for(Engine, "connect")
     def hurry(connection, _record):
         if isinstance(connection, sqlite3.Connection):
             connection.execute("PRAGMA synchronous = OFF")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ holds real runs to the plan."""
 
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -17,8 +18,10 @@ from test_recompute import CHANGES, SAME_RESULT, descendants
 from grip_assets.engine.plan import plan
 from grip_assets.engine.stage import known_version
 from grip_assets.errors import GripError
+from grip_assets.models import files
 from grip_assets.settings import GROUPS, Group, choices, digest, trait, validate
 from grip_assets.stages import CURATED, STAGES
+from grip_assets.store import artifacts
 from grip_assets.store.artifacts import ArtifactStore
 
 Settings = dict[str, Group]
@@ -55,9 +58,13 @@ class Planted:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def no_plan_asks_how_long_a_stage_took():
+def what_never_changes_here_is_asked_once():
+    """How long a stage took, the digests of the models' files, and whether an artifact is whole: a thousand plans ask."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("grip_assets.engine.plan._last_seconds", lambda stage, store: None)
+        patch.setattr(files, "_file_hash", cache(files._file_hash))
+        patch.setattr(files, "_that_matter", cache(files._that_matter))
+        patch.setattr(artifacts, "damage", lambda folder: "")
         yield
 
 

@@ -123,12 +123,16 @@ def _views_of_both(root: Path, store: Behind, elsewhere: Mapping[str, str]) -> d
 
 
 def _make_views(connection: duckdb.DuckDBPyConnection, store: ArtifactStore) -> None:
-    """Run the script. DuckDB looks into the files of a view when it is made, so those that are not here need their
-    address."""
+    """Run the script, in one transaction: else DuckDB would wait for the disk after each view.
+
+    DuckDB looks into the files of a view when it is made, so those that are not here need their address.
+    """
+    connection.begin()
     if store.behind and (elsewhere := _not_here(store.root, store.behind)):
         _run_elsewhere(connection, store.root, store.behind, elsewhere)
     else:
         connection.execute(script_path(store.root).read_text(encoding="utf-8"))
+    connection.commit()
 
 
 def _run_elsewhere(

@@ -15,9 +15,9 @@ from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.agreement import overlap
 from grip_assets.runtime.progress import Progress
-from grip_assets.settings import GROUPS, Selection, trait, validate
-from grip_assets.stages.curation.budgets import LEFT_OUT, measured
-from grip_assets.stages.curation.subset import Subset, subset_under
+from grip_assets.settings import GROUPS, Adaptation, Budget, Selection, trait, validate
+from grip_assets.stages.curation.budgets import LEFT_OUT, budgets_under, measured
+from grip_assets.stages.curation.subset import Subset, drawn_under
 
 KNOBS = ("budget.tau", "budget.temperature", "budget.alpha", "selection.beta")
 FACTORS = (0.5, 2.0)
@@ -32,7 +32,9 @@ def compute(work: Work) -> dict[str, Any]:
     rows, moved = [], []
     for knob, factor, value, settings in one_knob_changed(work.settings):
         try:
-            then = subset_under(settings, documents, tables)
+            same = settings["budget"] == work.settings["budget"]
+            budgets = now.budgets if same else budgets_under(tables, Budget.of(settings), Adaptation.of(settings).delta)
+            then = Subset(budgets, drawn_under(budgets, documents, Selection.of(settings)))
         except GripError as refused:  # with overflow=error: a budget is above its cap
             work.log(f"{knob} = {value:g} is not possible: {refused}")
             then = None

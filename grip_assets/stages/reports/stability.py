@@ -17,13 +17,12 @@ from grip_assets.engine.make import versions_under
 from grip_assets.engine.stage import Settings, Stage, Work
 from grip_assets.errors import GripError
 from grip_assets.method.agreement import overlap, overlap_by_chance, rank_correlation
-from grip_assets.settings import Clustering, Reports
-from grip_assets.stages.curation.budgets import measured
+from grip_assets.settings import Clustering, Reports, Selection
 from grip_assets.stages.curation.features import PoolFeatures
 from grip_assets.stages.curation.headers import no_header
 from grip_assets.stages.curation.needed import no_attribution, no_mixture
 from grip_assets.stages.curation.quality_scores import stage as quality_scores
-from grip_assets.stages.curation.subset import subset_under
+from grip_assets.stages.curation.subset import drawn_under
 from grip_assets.store.query import query
 
 MIXING = ("mixture_domains", "mixture_runs", "mixture")  # another clustering or budget learns another mixture
@@ -62,7 +61,7 @@ def _drawn(work: Work, settings: Settings, now: pl.DataFrame) -> pl.DataFrame:
     """Another draw from the same densities and budgets."""
     documents = work.frame("selection_weights")
     features = PoolFeatures(work, documents)
-    repeats = pl.Series("repeats", subset_under(settings, documents, measured(work), features).repeats_N)
+    repeats = pl.Series("repeats", drawn_under(work.frame("budgets"), documents, Selection.of(settings), features))
     return now.drop("repeats").join(documents.select("doc_id", repeats), on="doc_id", maintain_order="left")
 
 
