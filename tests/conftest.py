@@ -308,16 +308,22 @@ class Lab:
 
     def make(self, *stages: str, **changes) -> set[str]:
         """Change settings and materialize these stages, which takes a fraction of a whole run; those computed."""
+        made = [
+            e.step_materialization_data.materialization
+            for e in self.materialize(*stages, **changes).get_asset_materialization_events()
+        ]
+        return {m.asset_key.to_user_string() for m in made if "reused" in m.metadata and not m.metadata["reused"].value}
+
+    def materialize(self, *stages: str, raise_on_error: bool = True, tags: dict | None = None, **changes):
+        """Change settings and materialize these stages, as *Materialize* in the UI does; Dagster's result."""
         import dagster as dg
 
         from grip_assets.orchestration.event_log import settings_key
 
         ops = {f"settings__{group}": {"config": values} for group, values in changes.items()}
         config = {"ops": ops, "loggers": {"console": {"config": {"log_level": "ERROR"}}}}
-        keys = [*map(settings_key, changes), *map(dg.AssetKey, stages)]
-        result = job_of(frozenset(keys)).execute_in_process(config, self.instance)
-        made = [e.step_materialization_data.materialization for e in result.get_asset_materialization_events()]
-        return {m.asset_key.to_user_string() for m in made if "reused" in m.metadata and not m.metadata["reused"].value}
+        job = job_of(frozenset([*map(settings_key, changes), *map(dg.AssetKey, stages)]))
+        return job.execute_in_process(config, self.instance, raise_on_error=raise_on_error, tags=tags)
 
     def sql(self, query: str):
         from grip_assets.store.catalog import connect

@@ -231,13 +231,7 @@ def other_proxy(models, tmp_path):
 
 def materialize(lab, *stages: str) -> dict[str, bool]:
     """As the job ``evaluate`` does; whether each was reused."""
-    result = dg.materialize(
-        list(defs.assets),
-        selection=[dg.AssetKey(stage) for stage in stages],
-        instance=lab.instance,
-        resources=defs.resources,
-        tags={"grip/evaluate": "asked for"},
-    )
+    result = lab.materialize(*stages, tags={"grip/evaluate": "asked for"})
     evaluations = {e.check_name: e for e in result.get_asset_check_evaluations()}
     assert not [e for e in evaluations.values() if not e.passed and e.severity == dg.AssetCheckSeverity.ERROR]
     made = [e.step_materialization_data.materialization for e in result.get_asset_materialization_events()]

@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from grip_assets.definitions import defs
 from grip_assets.engine.inspect import inspect
 from grip_assets.engine.make import Chain
 from grip_assets.method.agreement import overlap, overlap_by_chance
@@ -23,12 +22,6 @@ from grip_assets.stages.reports import corpus_map
 from grip_assets.store.artifacts import ArtifactStore
 
 pytestmark = pytest.mark.run
-
-
-def materialize(lab, *stages: str):
-    """As *Materialize* in the UI does."""
-    selection = [dg.AssetKey(stage) for stage in stages]
-    return dg.materialize(list(defs.assets), selection=selection, instance=lab.instance, resources=defs.resources)
 
 
 def table(lab, name: str, order: str = "doc_id") -> pl.DataFrame:
@@ -194,14 +187,7 @@ def test_a_value_that_overflow_refuses_has_a_row_without_numbers(lab):
 
 
 def test_a_report_on_a_subset_of_other_settings_is_refused(lab):
-    lab.change("selection", beta=0.8)
-    result = dg.materialize(
-        list(defs.assets),
-        selection=[dg.AssetKey("knobs")],
-        instance=lab.instance,
-        resources=defs.resources,
-        raise_on_error=False,
-    )
+    result = lab.materialize("knobs", raise_on_error=False, selection={"beta": 0.8})
     (error,) = [e.step_failure_data.error for e in result.all_events if e.is_step_failure]
     assert "subset was not made with those in force. Materialize subset first" in error.cause.message
 
@@ -217,7 +203,7 @@ def test_other_seeds_are_compared_once_and_nothing_in_force_changes(lab, monkeyp
     settings = flat(settings_in_force(lab.instance))
     subset = table(lab, "subset")
     drawn = table(lab, "stability", "seed").select("overlap", "documents_in", "budget_correlation")
-    assert materialize(lab, "stability").success
+    assert lab.materialize("stability").success
     rows = table(lab, "stability", "varied, seed")
     assert rows.filter(varied="draw").select(drawn.columns).equals(drawn)
     assert rows["varied"].to_list() == ["clustering"] * 3 + ["draw"] * 3 + ["probe"] * 3
@@ -247,7 +233,7 @@ def test_other_seeds_are_compared_once_and_nothing_in_force_changes(lab, monkeyp
         if stage.name != "stability":
             object.__setattr__(stage, "compute", _not_again(stage))
     try:
-        assert materialize(lab, "stability").success
+        assert lab.materialize("stability").success
     finally:
         for stage in STAGES.values():
             object.__setattr__(stage, "compute", getattr(stage.compute, "real", stage.compute))

@@ -10,7 +10,6 @@ import pytest
 from conftest import Lab
 
 from grip_assets import profiles
-from grip_assets.definitions import defs
 from grip_assets.engine.inspect import inspect
 from grip_assets.engine.make import Chain
 from grip_assets.errors import GripError
@@ -27,15 +26,8 @@ WITHOUT_DSIR = [name for name in Evaluation().strategies if name != "dsir"]
 
 def select(lab, raise_on_error=True, **values):
     """Materialize the strategies, after a change of settings/evaluation."""
-    if values:
-        lab.change("evaluation", **values)
-    return dg.materialize(
-        list(defs.assets),
-        selection=[dg.AssetKey("strategies")],
-        instance=lab.instance,
-        resources=defs.resources,
-        raise_on_error=raise_on_error,
-    )
+    changes = {"evaluation": values} if values else {}
+    return lab.materialize("strategies", raise_on_error=raise_on_error, **changes)
 
 
 def refusal(lab, **values) -> str:
