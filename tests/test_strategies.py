@@ -78,13 +78,20 @@ def curated_with(lab, profile: str, seed: int) -> set[str]:
     for group, values in read_profile(profile).items():
         settings[group] = validate(group, settings[group].model_dump() | values)
     settings["selection"] = settings["selection"].model_copy(update={"seed": seed})
-    store, versions = ArtifactStore(lab.data), versions_in_force(lab.instance, STAGES)
-    for stage in (STAGES[name] for name in ("budgets", "densities", "subset")):
-        inputs = {i: versions[i] for i in stage.inputs}
-        made = Chain(STAGES, store, print, "", inspect).make(stage, settings, inputs)
-        assert not [check for check in made.manifest["checks"] if check["violations"]], (profile, stage.name)
+    versions = made_with(lab, settings, "budgets", "densities", "subset")
+    subset = ArtifactStore(lab.data).parquet("subset", versions["subset"], "subset")
+    return set(pl.read_parquet(subset)["doc_id"])
+
+
+def made_with(lab, settings, *stages: str) -> dict[str, str]:
+    """Versions of all stages, of which these are made with other settings. All their checks hold."""
+    versions = versions_in_force(lab.instance, STAGES)
+    for stage in (STAGES[name] for name in stages):
+        inputs = {name: versions[name] for name in stage.inputs}
+        made = Chain(STAGES, ArtifactStore(lab.data), print, "", inspect).make(stage, settings, inputs)
+        assert not [check for check in made.manifest["checks"] if check["violations"]], stage.name
         versions[stage.name] = made.version
-    return set(pl.read_parquet(store.parquet("subset", versions["subset"], "subset"))["doc_id"])
+    return versions
 
 
 @pytest.mark.run
@@ -295,8 +302,10 @@ def test_dsir_takes_what_is_like_the_target(lab, tmp_path):
     assert rows(lab).filter(strategy="random").equals(before.filter(strategy="random"))
     select(lab, target=None)
     assert rows(lab).filter(strategy="dsir")["doc_id"].n_unique() > 10, "the benchmarks"
-    lab.curate(corpus={"benchmarks": []})
-    assert "there is none" in refusal(lab)
+    settings = settings_in_force(lab.instance)
+    settings["corpus"] = settings["corpus"].model_copy(update={"benchmarks": []})
+    with pytest.raises(GripError, match="there is none"):
+        made_with(lab, settings, "strategies")
 
 
 def test_weights_are_those_of_the_package_itself(tmp_path):

@@ -24,26 +24,37 @@ def causes(before: str, after: str, stage: Stage, stages: Mapping[str, Stage], s
 
     Causes are changed settings of the stage or of its inputs, changed code, changed models, or a changed pool.
     """
-    return list(dict.fromkeys(_causes(before, after, stage, stages, store)))
+    return _Causes(stages, store).between(stage, before, after)
 
 
-def _causes(before: str, after: str, stage: Stage, stages: Mapping[str, Stage], store: ArtifactStore) -> Iterator[str]:
-    if before == after:
-        return
-    if not (store.knows(stage.name, before) and store.knows(stage.name, after)):
-        yield f"{stage.name}: the artifact before it is not known"
-        return
-    old, new = store.manifest(stage.name, before), store.manifest(stage.name, after)
-    if ("unused" in old) != ("unused" in new):
-        yield f"{stage.name}: {'not used now' if 'unused' in new else 'it was not used before'}"
-        return
-    found = list(setting_changes(old["settings"], new["settings"]))
-    if old["code_version"] != new["code_version"]:
-        found.append(f"code of {stage.name}: {old['code_version']} → {new['code_version']}")
-    for name in stage.inputs:
-        if name in old["inputs"] and name in new["inputs"]:
-            found += _causes(old["inputs"][name], new["inputs"][name], stages[name], stages, store)
-    yield from found or [f"{stage.name}: {stage.otherwise}"]
+class _Causes:
+    """Finds the causes of changes. It looks once at each pair of versions: many paths lead to the same input."""
+
+    def __init__(self, stages: Mapping[str, Stage], store: ArtifactStore):
+        self._stages, self._store = stages, store
+        self._found: dict[tuple[str, str, str], list[str]] = {}
+
+    def between(self, stage: Stage, before: str, after: str) -> list[str]:
+        """The causes, each once; none if the two versions are one."""
+        pair = (stage.name, before, after)
+        if pair not in self._found:
+            self._found[pair] = list(dict.fromkeys(self._look(stage, before, after))) if before != after else []
+        return self._found[pair]
+
+    def _look(self, stage: Stage, before: str, after: str) -> list[str]:
+        store = self._store
+        if not (store.knows(stage.name, before) and store.knows(stage.name, after)):
+            return [f"{stage.name}: the artifact before it is not known"]
+        old, new = store.manifest(stage.name, before), store.manifest(stage.name, after)
+        if ("unused" in old) != ("unused" in new):
+            return [f"{stage.name}: {'not used now' if 'unused' in new else 'it was not used before'}"]
+        found = list(setting_changes(old["settings"], new["settings"]))
+        if old["code_version"] != new["code_version"]:
+            found.append(f"code of {stage.name}: {old['code_version']} → {new['code_version']}")
+        for name in stage.inputs:
+            if name in old["inputs"] and name in new["inputs"]:
+                found += self.between(self._stages[name], old["inputs"][name], new["inputs"][name])
+        return found or [f"{stage.name}: {stage.otherwise}"]
 
 
 def settings_of_subset(store: ArtifactStore, version: str) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ which reads all the others.
 
 import dataclasses
 import shutil
+from collections import Counter
 
 import polars as pl
 import pytest
@@ -15,6 +16,7 @@ from grip_assets.engine.declarations import Check
 from grip_assets.engine.make import Chain, versions_under
 from grip_assets.engine.stage import Result
 from grip_assets.errors import GripError
+from grip_assets.orchestration.artifact_changes import causes
 from grip_assets.settings import validate
 
 ALL = ["pool", "cut", "weigh", "sketch", "pick"]
@@ -189,3 +191,21 @@ def test_without_a_look_no_check_is_run(stubs):
     chain = Chain(stubs.stages, stubs.store, stubs.log.append)
     made = chain.make(stubs.stages["pool"], stubs.settings, {})
     assert made.manifest["checks"] == [] and made.manifest["extremes"] == []
+
+
+def test_causes_of_a_change_are_said_once_and_each_artifact_is_looked_at_once(stubs, monkeypatch):
+    stubs.run()
+    before = stubs.versions["pick"]
+    stubs.pool, stubs.listing = 2, "listed again"
+    stubs.set("budget", tau=0.9)
+    stubs.run()
+    looked = Counter()
+
+    def knows(stage, version, knows=stubs.store.knows):
+        looked[stage, version] += 1
+        return knows(stage, version)
+
+    monkeypatch.setattr(stubs.store, "knows", knows)
+    said = causes(before, stubs.versions["pick"], stubs.stages["pick"], stubs.stages, stubs.store)
+    assert said == ["pool: code, model or files changed", "budget.tau: 0.5 → 0.9"]
+    assert len(looked) == 10 and set(looked.values()) == {1}, "five stages, two versions of each"
