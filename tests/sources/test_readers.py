@@ -6,6 +6,8 @@ import gzip
 import io
 import json
 import lzma
+import random
+import re
 import tarfile
 
 import pyarrow as pa
@@ -216,6 +218,24 @@ def test_a_page_nested_deeper_than_any_browser_follows_is_rejected_at_once(tmp_p
     (tmp_path / "a.warc").write_bytes(warc([deep, page(1)], gz=False))
     kept, (rejected,) = read(tmp_path / "a.warc")
     assert len(kept) == 1 and "nested more than 1,000 deep" in rejected.detail
+
+
+def test_how_deep_tags_are_nested_is_what_a_slow_reading_of_them_says():
+    from grip_assets.sources.readers import html
+
+    def slow(text):
+        depth = deepest = 0
+        for slash, name in re.findall("<(/?)([a-zA-Z][a-zA-Z0-9-]*)", text):
+            if name.lower() not in html.SHALLOW:
+                depth = max(depth - 1, 0) if slash else depth + 1
+                deepest = max(deepest, depth)
+        return deepest
+
+    rng = random.Random(0)
+    pieces = ["<div>", "</div>", "<P class=x>", "</p>", "<path-x>", "<BR/>", "<a", "</a", "<", "</", "<\u017fub>", "<!-- x", "<1>", "<pre>", "</ul>", "text"]  # fmt: skip
+    for _ in range(2_000):
+        text = "".join(rng.choices(pieces, k=rng.randrange(40)))
+        assert html._depth(text) == slow(text) <= html._most_opened(text), text
 
 
 def test_what_is_no_web_archive_says_so(tmp_path):
