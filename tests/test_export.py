@@ -346,6 +346,32 @@ def test_the_pool_and_what_lies_in_it_or_holds_it_are_never_replaced(home, data,
     assert one.read_bytes() == before
 
 
+def test_each_source_of_a_pool_that_was_or_is_in_force_is_never_replaced(tmp_path):
+    """A pool may be one file, or several sources. ``--force`` is for files that are no part of a pool."""
+    import duckdb
+
+    from grip_assets.export.targets import held, target_of
+    from grip_assets.store.artifacts import ArtifactStore
+
+    now = {"path": None, "sources": [{"name": "a", "path": f"{tmp_path}/now.jsonl"}, {"name": "b", "path": "s3://b/c"}]}
+    before = {"alone": {"path": f"{tmp_path}/alone.jsonl"}, "many": {"sources": [{"path": f"{tmp_path}/many"}]}}
+    for version, values in before.items():
+        manifest = {"version": version, "stage": "corpus", "computed_at": 0, "settings": {"corpus": values}}
+        with ArtifactStore(tmp_path / "data").publish("corpus", manifest) as draft:
+            draft.write("corpus", pl.DataFrame({"doc_id": ["a"]}))
+    connection = duckdb.connect()
+    connection.execute('CREATE TABLE settings ("group" VARCHAR, name VARCHAR, value JSON)')
+    connection.executemany("INSERT INTO settings VALUES ('corpus', ?, ?)", [(n, json.dumps(v)) for n, v in now.items()])
+    kept = held(connection, tmp_path / "data")
+    assert "s3://b/c" in kept.pools
+    (tmp_path / "many").mkdir()
+    for name in ("now.jsonl", "alone.jsonl", "many/part.jsonl"):
+        (tmp_path / name).write_text("years of work")
+        with pytest.raises(GripError, match="belongs to the pool"):
+            target_of(str(tmp_path / name)).refuse(False, kept, force=True)
+    target_of(str(tmp_path / "new.jsonl")).refuse(False, kept, force=False)
+
+
 def test_an_export_into_the_pools_folder_is_marked_as_one(home, data, tmp_path):
     from grip_assets.store.marks import is_export
 

@@ -10,10 +10,11 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import fsspec
@@ -50,10 +51,17 @@ class Held:
 
 def held(connection: duckdb.DuckDBPyConnection, data: Path) -> Held:
     """The data folder, and the pools: of all artifacts, of the settings, and this machine's installed source code."""
-    made = [m["settings"]["corpus"].get("path") for m in ArtifactStore(data).manifests("corpus")]
-    query = """SELECT value->>'$' FROM settings WHERE "group" = 'corpus' AND name = 'path'"""
-    now = [value for (value,) in connection.execute(query).fetchall()]
-    return Held(data, tuple(sorted({path for path in [*made, *now] if path} | {str(r) for r in roots().values()})))
+    made = [manifest["settings"]["corpus"] for manifest in ArtifactStore(data).manifests("corpus")]
+    query = """SELECT name, value FROM settings WHERE "group" = 'corpus' AND name IN ('path', 'sources')"""
+    now = {name: json.loads(value) for name, value in connection.execute(query).fetchall()}
+    pools = {path for values in (*made, now) for path in _paths(values)}
+    return Held(data, tuple(sorted(pools | {str(root) for root in roots().values()})))
+
+
+def _paths(corpus: Mapping[str, Any]) -> Iterator[str]:
+    """The path of a pool, or those of its sources."""
+    found = [corpus.get("path"), *(source["path"] for source in corpus.get("sources") or [])]
+    return (path for path in found if path)
 
 
 class Target:
