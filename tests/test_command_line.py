@@ -1,6 +1,7 @@
 """What a command understands, what it says where it does not, and what is in force afterwards. In this process."""
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -455,3 +456,11 @@ def test_where_dagster_says_that_a_step_is_not_run_it_begins_so():
     from grip_assets.orchestration.console import NOT_RUN
 
     assert f'"{NOT_RUN} {{step}}' in Path(active.__file__).read_text()
+
+
+def test_the_log_on_the_terminal_has_the_reason_of_a_failure_and_not_the_steps_that_are_not_run():
+    from grip_assets.orchestration.console import NOT_RUN, _WithoutEvents
+
+    lines = ("reading pool", f"{NOT_RUN} budgets are not executed", "corpus failed: the disk is full")
+    shown = [line for line in lines if _WithoutEvents().filter(logging.makeLogRecord({"msg": line}))]
+    assert shown == [lines[0], lines[2]]

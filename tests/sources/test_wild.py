@@ -610,15 +610,31 @@ def test_a_chain_of_addresses_is_read(tmp_path):
 # --- C13: drivers
 
 
-def test_a_missing_driver_is_one_sentence():
-    import importlib.util
+@pytest.mark.parametrize(
+    ("scheme", "module", "package"),
+    [
+        ("s3", "s3fs", "s3fs"),
+        ("gs", "gcsfs", "gcsfs"),
+        ("az", "adlfs", "adlfs"),
+        ("http", "aiohttp", "aiohttp requests"),
+        ("https", "aiohttp", "aiohttp requests"),
+    ],
+)
+def test_a_missing_driver_is_one_sentence(scheme, module, package):
+    """In a process of its own, in which the driver cannot be imported."""
+    code = (
+        "import sys; sys.modules[sys.argv[2]] = None; from grip_assets.errors import GripError\n"
+        "from grip_assets.sources.listing import look\n"
+        "try: look(sys.argv[1])\n"
+        "except GripError as error: print(error)"
+    )
+    words = [sys.executable, "-c", code, f"{scheme}://bucket/pool", module]
+    done = subprocess.run(words, capture_output=True, text=True)
+    wanted = f"settings/corpus.path begins with {scheme}://, whose driver is not installed. Install it: pip install"
+    assert done.stdout == f"{wanted} {package}.\n", done.stderr
 
-    if importlib.util.find_spec("s3fs") is None:
-        with pytest.raises(GripError, match="s3://, whose driver is not installed. Install it: pip install s3fs."):
-            pool_of("s3://bucket/pool")
-    if importlib.util.find_spec("gcsfs") is None:
-        with pytest.raises(GripError, match="pip install gcsfs"):
-            pool_of("gs://bucket/pool")
+
+def test_an_unknown_scheme_is_one_sentence():
     with pytest.raises(GripError, match="quux://, which is no known kind of address. Known are"):
         pool_of("quux://bucket/pool")
 
