@@ -72,11 +72,11 @@ class Folder:
             draft.write("corpus", corpus)
             draft.write("held_out", corpus.head(0) if held_out is None else held_out)
 
-    def make(self, corpus: str = "planted", held_out: float = 0, **values) -> Made:
+    def make(self, corpus: str = "planted", held_out: float = 0, passes: bool = True, **values) -> Made:
         settings = settings_with(**values) | {"corpus": validate("corpus", {"held_out": held_out})}
         chain = Chain(STAGES, self.store, self.said.append, "run", inspect)
         made = chain.make(STAGES["near_duplicates"], settings, {"corpus": corpus})
-        assert not [check for check in made.manifest["checks"] if check["violations"]]
+        assert not passes or not [check for check in made.manifest["checks"] if check["violations"]]
         return made
 
     def signed(self) -> int:
@@ -202,6 +202,62 @@ def test_a_near_copy_of_a_held_out_document_is_left_out_and_so_no_model_trains_o
     folder.plant(corpus[:2], "all", corpus_of([" ".join(held[0])]))
     with pytest.raises(GripError, match="Every document of the pool is a near copy of a held-out one"):
         folder.make("all", held_out=0.1)
+
+
+@pytest.fixture
+def background(folder) -> SimpleNamespace:
+    """A pool with two sources. Of the background, one document is a near copy of a held-out one, which the pool has a
+    copy of too."""
+    rng = np.random.default_rng(12)
+    held = text_of(rng)
+    kept = [" ".join(edited(rng, held, 0.01)), *(" ".join(text_of(rng)) for _ in range(2))]
+    near = [f"{text} and two more" for text in kept[:2]]
+    texts = [*kept, *near, " ".join(text_of(rng))]
+    roles = {"pool": ["general"] * 3 + ["code"] * 3, "role": ["keep"] * 3 + ["select"] * 3}
+    corpus, held_out = corpus_of(texts, **roles), corpus_of([" ".join(held)], pool=["code"], role=["select"])
+    folder.plant(corpus, held_out=held_out)
+    return SimpleNamespace(ids=corpus["doc_id"].to_list(), held=held_out["doc_id"][0])
+
+
+def outcomes(made: Made) -> dict[str, int]:
+    return {check["name"]: check["violations"] for check in made.manifest["checks"]}
+
+
+def test_a_document_that_is_kept_stays_though_it_is_like_a_held_out_one_and_a_check_counts_it(folder, background):
+    made = folder.make(held_out=0.1, passes=False)
+    by = {row["doc_id"]: row for row in folder.table(made).iter_rows(named=True)}
+    first, other, third, of_first, of_other, rest = background.ids
+    assert all(by[doc]["stands_for"] == doc for doc in (first, other, third, rest))
+    assert by[of_first]["stands_for"] in (first, background.held) and by[of_other]["stands_for"] == other
+    assert {doc for doc, row in by.items() if row["like_held_out"]} == {first}
+    assert by[first]["like_held_out"] == background.held and made.manifest["metrics"]["background_like_held_out"] == 1
+    assert {name: n for name, n in outcomes(made).items() if n} == {"background_apart": 1}
+    (warning,) = (line for line in folder.said if line.startswith("warning: 1 documents of sources that are kept"))
+    assert "settings/near_duplicates.drop_background=true" in warning
+    (check,) = (check for check in STAGES["near_duplicates"].checks if check.name == "background_apart")
+    assert not check.blocking and "near_duplicates.drop_background=true" in check.description
+
+
+def test_the_setting_that_the_check_names_leaves_out_such_documents_and_no_other_of_the_background(folder, background):
+    made = folder.make(held_out=0.1, drop_background=True)
+    by = dict(folder.table(made).select("doc_id", "stands_for").iter_rows())
+    first, other, third, of_first, of_other, rest = background.ids
+    assert by[first] == by[of_first] == background.held and by[of_other] == other
+    assert folder.table(made, "distinct_documents")["doc_id"].to_list() == [other, third, rest]
+    assert "like_held_out" not in folder.table(made).columns and not outcomes(made)["background_apart"]
+
+
+def test_without_a_kept_source_nothing_is_another_recipe_and_no_column_is_there(folder, pool, tmp_path):
+    stage = STAGES["near_duplicates"]
+    sources = [{"name": "a", "path": "a"}, {"name": "b", "path": "b"}]
+    both = {"keep": [sources[0], sources[1] | {"role": "keep"}], "select": sources}
+    found = {
+        role: stage.facts(settings_with() | {"corpus": validate("corpus", {"held_out": 0.1, "sources": of})}, tmp_path)
+        for role, of in both.items()
+    }
+    assert found == {"keep": {"held_out": "compared", "background": "compared"}, "select": {"held_out": "compared"}}
+    folder.plant(pool[:40], held_out=pool[40:50])
+    assert "like_held_out" not in folder.table(folder.make(held_out=0.1)).columns
 
 
 def test_without_held_out_documents_the_recipe_and_the_version_are_what_they_were(folder, pool, tmp_path):

@@ -40,11 +40,13 @@ def buckets(signature_BP: np.ndarray, bands: Bands) -> np.ndarray:
 
 
 class Standing(NamedTuple):
-    """``by_C``: the candidate that stands for each candidate, often itself. ``similarity_C``: with it. ``compared``:
+    """``by_C``: the candidate that stands for each candidate, often itself. ``similarity_C``: with it. ``like_C``: for
+    those that stand always, the held-out one of which they are near copies all the same; otherwise -1. ``compared``:
     pairs."""
 
     by_C: np.ndarray
     similarity_C: np.ndarray
+    like_C: np.ndarray
     compared: int
 
 
@@ -56,37 +58,44 @@ def stand(
     threshold: float,
     always_C: np.ndarray,
     most: int = MOST,
+    held_out_C: np.ndarray | None = None,
+    strict: bool = False,
 ) -> Standing:
     """Which candidates stand for themselves, and which text stands for each of the others: the most similar of those
     that come before it and stand, or the first of several.
 
     ``shingles``: the sets of all candidates, ascending, uint64; candidate c has those from ``start_C[c]``, which is
     (C, 2), to its second. ``bucket_R``: numbers of buckets from 0; candidate c has those from ``bucket_start_C[c]``.
-    ``always_C``: texts that are never left out.
+    ``always_C``: texts that are never left out. ``held_out_C``: those of them that are held out; default: none. The
+    others are compared with these alone, and with ``strict`` they are left out if they are near copies of one.
     """
-    by_C, similarity_C = np.arange(len(start_C)), np.ones(len(start_C))
+    if held_out_C is None:
+        held_out_C = np.zeros(len(start_C), bool)
+    by_C, similarity_C, like_C = np.arange(len(start_C)), np.ones(len(start_C)), np.full(len(start_C), -1)
     n_buckets = int(bucket_R.max()) + 1 if len(bucket_R) else 0
-    compared = _stand(
-        shingles, start_C, bucket_R, bucket_start_C, n_buckets, threshold, always_C, most, by_C, similarity_C
-    )
-    return Standing(by_C, similarity_C, compared)
+    rows = (shingles, start_C, bucket_R, bucket_start_C, n_buckets, threshold, always_C, most, held_out_C)
+    compared = _stand(*rows, bool(held_out_C.any()), strict, by_C, similarity_C, like_C)
+    return Standing(by_C, similarity_C, like_C, compared)
 
 
 @compiled
-def _stand(shingles, start_C, bucket_R, bucket_start_C, n_buckets, threshold, always_C, most, by_C, similarity_C):  # type: ignore[no-untyped-def]
+def _stand(  # type: ignore[no-untyped-def]
+    shingles, start_C, bucket_R, bucket_start_C, n_buckets, threshold, always_C, most, held_out_C, is_any_held_out,
+    strict, by_C, similarity_C, like_C,
+):  # fmt: skip
     last, count, before_R = np.full(n_buckets, -1), np.zeros(n_buckets, np.int64), np.full(len(bucket_R), -1)
     standing_R, seen_C, compared = np.empty(len(bucket_R), np.int64), np.full(len(by_C), -1), 0
     for c in range(len(by_C)):
         mine = shingles[start_C[c, 0] : start_C[c, 1]]
         best, best_similarity = -1, 0.0
         for row in range(bucket_start_C[c], bucket_start_C[c + 1]):
-            if always_C[c]:
+            if held_out_C[c] or (always_C[c] and not is_any_held_out):
                 break
             at = last[bucket_R[row]]
             while at >= 0:
                 other = standing_R[at]
                 at = before_R[at]
-                if seen_C[other] == c:
+                if seen_C[other] == c or (always_C[c] and not held_out_C[other]):
                     continue
                 seen_C[other] = c
                 theirs = shingles[start_C[other, 0] : start_C[other, 1]]
@@ -97,7 +106,9 @@ def _stand(shingles, start_C, bucket_R, bucket_start_C, n_buckets, threshold, al
                 found = similarity(mine, theirs)
                 if found >= threshold and (found > best_similarity or (found == best_similarity and other < best)):
                     best, best_similarity = other, found
-        if best >= 0:
+        if best >= 0 and always_C[c] and not strict:
+            like_C[c] = best
+        elif best >= 0:
             by_C[c], similarity_C[c] = best, best_similarity
             continue
         for row in range(bucket_start_C[c], bucket_start_C[c + 1]):

@@ -7,7 +7,8 @@
 4. Documents are taken in the order of the rule in force. Which of them stand: method/near_copies.py.
 
 Held-out documents take part in the search, and stand before all others. So a document of the pool that is a near copy
-of one is left out, and no model is trained on what it is evaluated on.
+of one is left out, and no model is trained on what it is evaluated on. A document whose source is kept is left out only
+if settings/near_duplicates.drop_background says so. Otherwise it stays, and a check counts such documents.
 
 The table ``distinct_documents`` has the rest of the corpus. Stages that come after this one read it where they ask for
 ``corpus`` (``Stage.narrows``). Parts of the corpus without near copies are the same files, by hard links.
@@ -145,17 +146,24 @@ def compute(work: Work) -> Result:
         )
     n_copies = np.bincount(by_N, minlength=n)[:n] - 1
     names = pl.concat([table.documents["doc_id"] for table in searched])
-    named = _write(work, names, by_N, found.similarity_N)
+    like_N = found.like_N[:n]
+    named = _write(work, names, by_N, found.similarity_N, like_N)
     _write_distinct(work, corpus.files, ~out_N)
     tokens_N = documents["n_tokens"].to_numpy()
     if like_held_out_N.any():
         work.log(f"{like_held_out_N.sum():,} documents are near copies of held-out ones, and are left out")
+    if (like_N >= 0).any():
+        work.log(
+            f"warning: {(like_N >= 0).sum():,} documents of sources that are kept are near copies of held-out ones, and"
+            f" stay. settings/near_duplicates.drop_background=true leaves them out"
+        )
     metrics = {
         "documents_signed_now": sum(of.new for of in signed),
         "documents_compared": len(shared.candidates),
         "pairs_compared": found.compared,
         "near_copies": int(out_N.sum()),
         **({"near_copies_of_held_out": int(like_held_out_N.sum())} if held_out else {}),
+        **({"background_like_held_out": int((like_N >= 0).sum())} if held_out and order.always_N[:n].any() else {}),
         "documents_with_copies": int((n_copies > 0).sum()),
         "most_copies_of_one": int(n_copies.max()),
         "documents": int((~out_N).sum()),
@@ -175,8 +183,12 @@ def holds_out(settings: Settings) -> bool:
 
 
 def facts(settings: Settings, root: Path) -> dict[str, Any]:
-    """That held-out documents are compared with. Without them, the recipe is what it was before they were."""
-    return {"held_out": "compared"} if holds_out(settings) else {}
+    """What is compared with held-out documents: the others, and those whose source is kept. Where there are none, the
+    recipe is what it was before they were."""
+    if not holds_out(settings):
+        return {}
+    kept = any(source.role == "keep" for source in Corpus.of(settings).sources)
+    return {"held_out": "compared"} | ({"background": "compared"} if kept else {})
 
 
 def _searched(work: Work) -> list[Searched]:
@@ -309,10 +321,12 @@ def _write_bands(writer: TableWriter, placed: Placed, bands: Bands, place_N: np.
 
 
 class Found(NamedTuple):
-    """``by_N``: the row of the document that stands for each. ``similarity_N``: with it. ``compared``: pairs."""
+    """``by_N``: the row of the document that stands for each. ``similarity_N``: with it. ``like_N``: the row of the
+    held-out document of which a document that stays is a near copy; -1 if there is none. ``compared``: pairs."""
 
     by_N: np.ndarray
     similarity_N: np.ndarray
+    like_N: np.ndarray
     compared: int
 
 
@@ -322,19 +336,29 @@ def _standing(
     from grip_assets.method.near_copies import stand  # numba: not needed to load the definitions
 
     n = len(order.place_N)
-    by_N, similarity_N = np.arange(n), np.ones(n)
+    by_N, similarity_N, like_N = np.arange(n), np.ones(n), np.full(n, -1)
     if not len(shared.candidates):
-        return Found(by_N, similarity_N, 0)
+        return Found(by_N, similarity_N, like_N, 0)
     row_N = np.empty(n, np.int64)
     row_N[order.place_N] = np.arange(n)
     row_C = row_N[shared.candidates]
     file, start_C = _write_sets(work, settings, searched, row_C, scratch)
     sets = np.memmap(file, np.uint64, "r").view(np.ndarray)
-    always_C = order.always_N[row_C]
-    found = stand(sets, start_C, shared.bucket_R, shared.bucket_start_C, settings.threshold, always_C)
+    always_C, held_out_C = order.always_N[row_C], row_C >= len(searched[0].documents)
+    found = stand(
+        sets,
+        start_C,
+        shared.bucket_R,
+        shared.bucket_start_C,
+        settings.threshold,
+        always_C,
+        held_out_C=held_out_C,
+        strict=settings.drop_background,
+    )
     del sets  # the file is removed with the scratch folder
     by_N[row_C], similarity_N[row_C] = row_C[found.by_C], found.similarity_C
-    return Found(by_N, similarity_N, found.compared)
+    like_N[row_C] = np.where(found.like_C < 0, -1, row_C[found.like_C])
+    return Found(by_N, similarity_N, like_N, found.compared)
 
 
 def _write_sets(
@@ -371,12 +395,12 @@ def _write_sets(
     return file, np.stack([end_C - np.concatenate(sizes), end_C], axis=1)[in_order]
 
 
-def _write(work: Work, names: pl.Series, by_N: np.ndarray, similarity_N: np.ndarray) -> str:
-    """Write the table ``near_duplicates``. Returns a hash of the documents that are left out.
+def _write(work: Work, names: pl.Series, by_N: np.ndarray, similarity_N: np.ndarray, like_N: np.ndarray) -> str:
+    """Write the table ``near_duplicates``. Returns a hash of the documents that are left out or like one held out.
 
-    ``names``: of the corpus, then of what is held out.
+    ``names``: of the corpus, then of what is held out. The column like_held_out is only there if it has a value.
     """
-    hashed = hashlib.sha256()
+    hashed, is_any_like = hashlib.sha256(), bool((like_N >= 0).any())
 
     def rows() -> Iterator[pa.Table]:
         for start in range(0, len(by_N), BLOCK):
@@ -389,6 +413,10 @@ def _write(work: Work, names: pl.Series, by_N: np.ndarray, similarity_N: np.ndar
                 }
             )
             hashed.update(repr(block.filter(pl.col("doc_id") != pl.col("stands_for")).rows()).encode())
+            if is_any_like:
+                like_B = pl.Series(like_N[start : start + BLOCK])
+                block = block.with_columns(like_held_out=names.gather(like_B.replace(-1, None)))
+                hashed.update(repr(block.filter(pl.col("like_held_out").is_not_null()).rows()).encode())
             yield arrow(block)
 
     work.draft.write_blocks(stage.name, rows())
@@ -442,6 +470,14 @@ TABLES = (
                 "Jaccard similarity of their sets of shingles; 1 with itself.",
                 ("corpus.text",),
             ),
+            Column(
+                "like_held_out",
+                pl.String,
+                "For a document that stays since its source is kept: the held-out document of which it is a near copy."
+                " Null for all others.",
+                ("corpus.role", "held_out.text"),
+                added=True,
+            ),
         ),
     ),
     Table(
@@ -457,6 +493,12 @@ CHECKS = (
     Check("stand_for_themselves", True, "A document that stands for another one stands for itself, or is held out."),
     Check("similar_enough", True, "A near copy has at least the threshold's similarity with what stands for it."),
     Check("nothing_lost", True, "Documents of the corpus = documents that go on + near copies."),
+    Check(
+        "background_apart",
+        False,
+        "No document of a source that is kept is a near copy of a held-out one: the evaluation would know it. Such"
+        " documents stay; near_duplicates.drop_background=true leaves them out.",
+    ),
     Check("few_left_out", False, "At most half of the documents are near copies. More: the threshold may be too low."),
 )
 
