@@ -110,6 +110,14 @@ class Corpus(Group):
         given=True,
         added=True,
     )
+    project_licences: bool = knob(
+        False,
+        "Whether a file whose head names no licence has that of its project: of the nearest LICENSE or COPYING file in"
+        " its folder or above it. The column licence_from says which it was. Only files of a folder have a project.",
+        when={"licences": True},
+        given=True,
+        added=True,
+    )
     detect_languages: Literal["off", "prose", "code", "all"] = knob(
         "off",
         "Languages that are recognised from the text, where neither the file name nor a column says more. prose: of"
@@ -253,6 +261,12 @@ class NearDuplicates(Group):
         "Column of the pool with a number for each document; corpus.keep must name it.",
         given=True,
         when={"threshold": Not(0), "representative": "best_score"},
+    )
+    drop_background: bool = knob(
+        False,
+        "Whether documents of a source with the role keep are left out too, if they are near copies of held-out ones.",
+        when=FOUND,
+        added=True,
     )
     seed: int = knob(0, "Seed of the hash functions.", when=FOUND, ge=0)
 

@@ -53,6 +53,7 @@ class RawDocument:
     ``decoded_from``: the encoding, if it was not UTF-8. ``kept``: the user's columns (settings/corpus.keep) as JSON.
     ``vector``: the user's own embedding (settings/embedding.column), float32 as bytes. ``doc_id``: a hash of the text.
     ``found``: what was masked (steps/masking.py), as JSON. ``licence``: an SPDX expression.
+    ``licence_from``: where it stands, "head" or the file of the project, which is named even if it is not recognised.
     ``language_confidence``: of a language that was recognised from the text.
     """
 
@@ -66,6 +67,7 @@ class RawDocument:
     vector: bytes | None = None
     found: str | None = None
     licence: str | None = None
+    licence_from: str | None = None
     language_confidence: float | None = None
 
     @cached_property

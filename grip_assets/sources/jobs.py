@@ -103,7 +103,8 @@ def outcomes(table: pa.Table, pieces: tuple[Entry | Outcome, ...]) -> Iterator[O
 def outcome(row: dict[str, Any]) -> Outcome:
     """The document or rejection of a row."""
     if row["reason"] is None:
-        document = RawDocument(*(row[name] for name in OF_DOCUMENTS))
+        columns: dict[str, Any] = {name: row.get(name) for name in OF_DOCUMENTS}  # older files lack newer columns
+        document = RawDocument(**columns)
         vars(document)["doc_id"] = row["doc_id"]
         return document
     values = {name: row[name] for name in OF_REJECTED} | {"reason": Reason(row["reason"])}

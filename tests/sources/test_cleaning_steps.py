@@ -13,8 +13,8 @@ from grip_assets.engine.make import Chain
 from grip_assets.errors import GripError
 from grip_assets.settings import GROUPS, Corpus, validate
 from grip_assets.sources.documents import RawDocument, Reason, Rejected, from_text
+from grip_assets.sources.licences import of_head
 from grip_assets.sources.steps import in_any_order, steps_of
-from grip_assets.sources.steps.licences import Licences
 from grip_assets.sources.steps.personal_data import PersonalData
 from grip_assets.sources.steps.secrets import Secrets
 from grip_assets.stages import STAGES
@@ -166,6 +166,7 @@ LICENCES = {
     "/* SPDX-License-Identifier: BSD-3-Clause */": "BSD-3-Clause",
     "# SPDX-License-Identifier: Not-A-Licence\n": None,
     "# Licensed under the Apache License, Version 2.0 (the 'License');": "Apache-2.0",
+    "# Apache License, Version 2.0\nTARGET = 'x86_64-linux-gnu'\n": "Apache-2.0",
     "/* Permission is hereby granted, free of charge, to any person\n * obtaining a copy of this software */": "MIT",
     "# This is under the terms of the GNU General Public License version 2 only\n": "GPL-2.0-only",
     " GNU Lesser General Public\n * License; either version 2.1, or (at your option) any later version": (
@@ -181,7 +182,7 @@ LICENCES = {
 
 @pytest.mark.parametrize(("text", "licence"), LICENCES.items())
 def test_a_licence_is_the_spdx_expression_or_the_well_known_sentence(text, licence):
-    assert Licences().licence_of(text) == licence
+    assert of_head(text) == licence
 
 
 PROSE = {

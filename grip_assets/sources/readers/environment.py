@@ -12,11 +12,12 @@ gives at most ``PACKAGE_FILES`` files, chosen by keyed hash.
 import os
 import sysconfig
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.sources.languages import language_of
+from grip_assets.sources.licences import is_licence_file
 from grip_assets.sources.listing import Entry
 from grip_assets.sources.readers.base import Files
 from grip_assets.sources.readers.folder import Folder
@@ -33,24 +34,34 @@ class Environment(Folder):
     described = ""  # no path is of this format
 
     def choose(self, chosen: list[Entry], listing: list[Entry]) -> Files:
-        return Files(files())
+        return self._with_licences(files(), licence_files())
 
 
 def files() -> list[Entry]:
     """The files of the pool, sorted by name."""
     by_package: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for label, root in roots().items():
-        for name in _sources_below(root):
+        for name in _below(root, _is_source):
             package, inside, _ = name.partition("/")
             by_package[f"{label}/{package}" if inside else label].append((f"{label}/{name}", f"{root}/{name}"))
-    entries = []
-    for name, path in sorted(entry for found in by_package.values() for entry in _at_most(PACKAGE_FILES, found)):
-        stat = os.stat(path)  # noqa: PTH116  (twice as fast as Path, for thousands of files)
-        entries.append(Entry(name, path, stat.st_size, str(stat.st_mtime_ns)))
-    return entries
+    chosen = sorted(file for found in by_package.values() for file in _at_most(PACKAGE_FILES, found))
+    return [_entry(*file) for file in chosen]
 
 
-def _sources_below(root: Path) -> Iterator[str]:
+def licence_files() -> Iterator[Entry]:
+    """The licences of the standard library and of packages. One that a package left beside others is of no project."""
+    for label, root in roots().items():
+        for name in _below(root, is_licence_file):
+            if label == "stdlib" or "/" in name:
+                yield _entry(f"{label}/{name}", f"{root}/{name}")
+
+
+def _entry(name: str, path: str) -> Entry:
+    stat = os.stat(path)  # noqa: PTH116  (twice as fast as Path, for thousands of files)
+    return Entry(name, path, stat.st_size, str(stat.st_mtime_ns))
+
+
+def _below(root: Path, wanted: Callable[[str], bool]) -> Iterator[str]:
     for folder, folders, files in os.walk(root):
         inside = "" if folder == str(root) else folder[len(str(root)) + 1 :] + "/"
         folders[:] = [
@@ -58,7 +69,7 @@ def _sources_below(root: Path) -> Iterator[str]:
         ]
         if not inside:
             folders[:] = [f for f in folders if f != "site-packages"]
-        yield from (inside + f for f in files if not f.startswith((".", *LEFT_OUT)) and _is_source(f))
+        yield from (inside + f for f in files if not f.startswith((".", *LEFT_OUT)) and wanted(f))
 
 
 def roots() -> dict[str, Path]:

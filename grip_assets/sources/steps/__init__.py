@@ -38,7 +38,7 @@ def _of_languages(settings: Corpus) -> list[Step]:
 
 def _of_content(settings: Corpus) -> list[Step]:
     """Licences first: a secret or a name in a header may be masked after them."""
-    licences = [Licences()] if settings.licences else []
+    licences = [Licences(settings.project_licences)] if settings.licences else []
     rules = [Rule(Secrets(), settings.secrets == "reject")] if settings.secrets != "off" else []
     if settings.personal_data != "off":
         rules.append(Rule(PersonalData(settings.phone_regions), settings.personal_data == "reject"))

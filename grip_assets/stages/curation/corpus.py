@@ -69,6 +69,7 @@ REJECTED = pa.schema(
 ADDED = {  # columns of the corpus that only some settings have
     "found": (pa.string(), lambda s: "mask" in (s.personal_data, s.secrets)),
     "licence": (pa.string(), lambda s: s.licences),
+    "licence_from": (pa.string(), lambda s: s.licences and s.project_licences),
     "language_confidence": (pa.float64(), lambda s: s.detect_languages != "off"),
 }
 OF_SOURCES = pa.schema([("pool", pa.string()), ("role", pa.string())])  # only with settings/corpus.sources
@@ -76,6 +77,7 @@ TO_COUNT = pa.schema([("text", pa.large_string()), ("project", pa.string())])
 IN_PARTS = ("corpus", "held_out")  # tables with texts; versions share files with the same rows
 TOKENIZER = "settings/corpus.tokenizer"
 FIRST = 3  # rejected documents that the log shows
+LICENCES = "2"  # raise it when a licence is recognised otherwise
 ALL_REJECTED = "rejected.parquet"  # in the data folder, written if a run rejected every document
 
 
@@ -114,6 +116,7 @@ def _counted_with(settings: Corpus, root: Path) -> dict[str, Any]:
     tokenizer = content_hash(locate_tokenizer(settings.tokenizer, TOKENIZER), root)
     own = {name: test_sets.content(path) for name, path in test_sets.named(settings.test_sets).items()}
     found = {"tokenizer": tokenizer, "benchmarks": list(map(benchmarks.content_hash, settings.benchmarks))}
+    found |= {"licences": LICENCES} if settings.licences else {}
     return found | ({"test_sets": own} if own else {})
 
 
@@ -373,7 +376,15 @@ ONLY_IF_ASKED = (
     Column(
         "licence",
         pl.String,
-        "SPDX expression of the licence that its head names. Only with settings/corpus.licences.",
+        "SPDX expression of the licence that its head names, else that of its project. Only with"
+        " settings/corpus.licences.",
+        added=True,
+    ),
+    Column(
+        "licence_from",
+        pl.String,
+        "Where the licence stands: head, or the file of the project by its name in the pool. With such a file and no"
+        " licence, the file was not recognised. Only with settings/corpus.project_licences.",
         added=True,
     ),
     Column(
