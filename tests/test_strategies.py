@@ -15,7 +15,7 @@ from grip_assets.engine.make import Chain
 from grip_assets.errors import GripError
 from grip_assets.method.sampling import keyed_uniform
 from grip_assets.orchestration.event_log import settings_in_force, versions_in_force
-from grip_assets.settings import GROUPS, Evaluation, validate
+from grip_assets.settings import GROUPS, Evaluation, Selection, validate
 from grip_assets.settings.changes import read_profile
 from grip_assets.stages import CURATED, STAGES
 from grip_assets.stages.evaluation import strategies
@@ -229,6 +229,15 @@ def test_every_strategy_is_a_profile_and_a_small_one_says_only_what_differs():
     assert read_profile("no_length") == {**grip, "selection": grip["selection"] | {"beta": 0.0}}
     assert read_profile("random") == {**random, "selection": random["selection"] | {"rule": "random"}}
     assert strategies.strategy("no_length", {g: s() for g, s in GROUPS.items()}).kind == "ablation"
+
+
+def test_all_strategies_have_the_limit_of_length_in_force_unless_they_have_their_own():
+    now = {g: s() for g, s in GROUPS.items()} | {"selection": Selection(max_share=0.02, max_tokens=500, beta=2.0)}
+    for name in ("random", "grip", "top_quality", "grasp_unigram", profiles.IN_FORCE):
+        found = strategies.strategy(name, now).settings["selection"]
+        assert (found.max_share, found.max_tokens) == (0.02, 500), name
+    short = strategies.strategy("random_short", now).settings["selection"]
+    assert (short.max_share, short.max_tokens) == (0.01, 500)
 
 
 def test_a_strategy_may_say_how_its_budget_is_learned_and_needs_the_mixture():

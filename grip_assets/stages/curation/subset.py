@@ -128,17 +128,22 @@ def as_documents(documents: pl.DataFrame, budgets: pl.DataFrame, settings: Selec
     """``documents``: doc_id and n_tokens, in the order of the table ``clusters``. ``budgets``: the table."""
     lengths_N, sizes_K = documents["n_tokens"].to_numpy(), budgets["n_docs"].to_numpy()
     weight_N = source_weights.in_rows(documents)
-    return Documents(documents["doc_id"], lengths_N, sizes_K, budgets["unit"][0], longest(settings, budgets), weight_N)
+    return Documents(documents["doc_id"], lengths_N, sizes_K, budgets["unit"][0], limit_of(settings, budgets), weight_N)
 
 
-def longest(settings: Selection, budgets: pl.DataFrame) -> int | None:
+def limit_of(settings: Selection, budgets: pl.DataFrame) -> int | None:
+    """``longest`` under the table ``budgets``."""
+    return longest(settings, int(budgets["allocated"].sum()) if budgets["unit"][0] == "tokens" else None)
+
+
+def longest(settings: Selection, total: int | None) -> int | None:
     """Tokens of the longest document that may be selected; None if there is no limit.
 
-    ``max_share`` counts tokens, so it limits nothing if the budget counts documents.
+    ``total``: tokens of the whole budget. None if it counts documents: then ``max_share`` limits nothing.
     """
     limits = [] if settings.max_tokens is None else [settings.max_tokens]
-    if settings.max_share is not None and budgets["unit"][0] == "tokens":
-        limits.append(int(settings.max_share * int(budgets["allocated"].sum())))
+    if settings.max_share is not None and total is not None:
+        limits.append(int(settings.max_share * total))
     return min(limits, default=None)
 
 
@@ -244,7 +249,7 @@ def compute(work: Work) -> dict[str, Any]:
     chosen, kept_N = everything.filter(pl.col("repeats") > 0), background(everything)
     if len(chosen) == kept_N.sum():
         raise _nothing_fits(budgets, everything, settings)
-    thresholds = thresholds_of(found, budgets, everything, longest(settings, budgets))
+    thresholds = thresholds_of(found, budgets, everything, limit_of(settings, budgets))
     followed, embedded = _followed(found, budgets, everything), documents["cosine"].is_not_null()
     compared = diversity(work, everything, embedded, followed, settings)
     work.draft.write_blocks("selection_weights", map(arrow, everything.iter_slices(GROUP_ROWS)))
@@ -289,7 +294,7 @@ def documents_of(work: Work) -> pl.DataFrame:
 
 
 def _nothing_fits(budgets: pl.DataFrame, documents: pl.DataFrame, settings: Selection) -> GripError:
-    most = longest(settings, budgets)
+    most = limit_of(settings, budgets)
     limit = "" if most is None else f" or {LIMIT} ({most:,} tokens now)"
     return GripError(
         f"No document fits the budget of {budgets['total'][0]:,} {budgets['unit'][0]}; the shortest has"

@@ -27,7 +27,18 @@ from grip_assets.settings import Adaptation, Evaluation
 from grip_assets.stages.curation import source_weights
 from grip_assets.stages.curation.headers import no_header
 from grip_assets.stages.evaluation import strategies
-from grip_assets.stages.evaluation.strategies import COSTS, CURATED, KEPT, RUNGS, Strategy, Taken, cost, strategy, take
+from grip_assets.stages.evaluation.strategies import (
+    COSTS,
+    CURATED,
+    KEPT,
+    LIMITS,
+    RUNGS,
+    Strategy,
+    Taken,
+    cost,
+    strategy,
+    take,
+)
 from grip_assets.stages.evaluation.trainings import DEVICE, MODEL, TRAINING, job_of, shards_of
 from grip_assets.stages.evaluation.trainings import stage as trainings
 from grip_assets.store.shards import Shards
@@ -257,6 +268,7 @@ stage = Stage(
         "quality": None,
         "adaptation": None,
         "budget": KEPT,
+        "selection": LIMITS,
         "evaluation": (*MODEL, *TRAINING, "seeds", "main", "main_seeds", "seed"),
     },
     unused_by=("embedding",),

@@ -18,8 +18,8 @@ from grip_assets.method.selection.base import Budgets, Documents
 from grip_assets.method.selection.baselines import random
 from grip_assets.settings import Evaluation, Selection
 from grip_assets.stages.curation import source_weights
-from grip_assets.stages.curation.subset import Densities, background
-from grip_assets.stages.evaluation.strategies import RUNGS, budget_of_all
+from grip_assets.stages.curation.subset import Densities, background, longest
+from grip_assets.stages.evaluation.strategies import KEPT, LIMITS, RUNGS, budget_of_all
 from grip_assets.stages.evaluation.trainings import MODEL, TRAINING, job_of, trained
 from grip_assets.stages.evaluation.trainings import stage as trainings
 from grip_assets.training.runs import Selected, run_on
@@ -31,10 +31,11 @@ def compute(work: Work) -> dict[str, Any]:
     documents = clusters.select("doc_id", "n_tokens", pl.col(f"^(role|{source_weights.COLUMN})$"))
     kept_N = background(documents)
     total = budget_of_all(work.settings, int(documents["n_tokens"].to_numpy()[~kept_N].sum()))
+    most = longest(Selection.of(work.settings), total)  # at each multiple, so that the subsets lie in each other
     seeds, rows = settings.seeds_of(RUNGS[0]), []
     for multiple in settings.multiples:
         for seed in seeds:
-            taken = documents.filter(pl.Series(taken_at(documents, kept_N, round(multiple * total), seed)))
+            taken = documents.filter(pl.Series(taken_at(documents, kept_N, round(multiple * total), seed, most)))
             rows.append(taken.select(pl.lit(multiple).alias("multiple"), pl.lit(seed).alias("seed"), "doc_id"))
     chosen = pl.concat(rows).with_columns(pl.col("seed").cast(pl.Int64), repeats=pl.lit(1, pl.Int64))
     work.draft.write("random_draws", chosen)
@@ -51,16 +52,19 @@ def compute(work: Work) -> dict[str, Any]:
     return {"models_trained_now": fresh, "models": len(settings.multiples) * len(seeds)}
 
 
-def taken_at(documents: pl.DataFrame, kept_N: np.ndarray, tokens: int, seed: int) -> np.ndarray:
+def taken_at(
+    documents: pl.DataFrame, kept_N: np.ndarray, tokens: int, seed: int, most: int | None = None
+) -> np.ndarray:
     """The random documents of so many tokens as a mask (N,), or all that there are: those of the rule `random`.
 
-    ``documents``: doc_id and n_tokens. Those in ``kept_N`` are always in, beside the tokens.
+    ``documents``: doc_id and n_tokens. Those in ``kept_N`` are always in, beside the tokens. Of the others, none is
+    longer than ``most``.
     """
     free = documents.filter(pl.Series(~kept_N))
     lengths_N = free["n_tokens"].to_numpy()
     whole = np.array([min(tokens, int(lengths_N.sum()))])
     weight_N = source_weights.in_rows(free)
-    pool = Documents(free["doc_id"], lengths_N, np.array([len(free)]), "tokens", None, weight_N)
+    pool = Documents(free["doc_id"], lengths_N, np.array([len(free)]), "tokens", most, weight_N)
     found = random(pool, Budgets(whole, np.ones(1)), Densities(free), Selection(seed=seed))
     mask_N = kept_N.copy()
     mask_N[~kept_N] = found.repeats_N > 0
@@ -132,7 +136,8 @@ stage = Stage(
     expensive=True,
     inputs=("corpus", "clusters", "evaluation_set"),
     reads={
-        "budget": ("total", "unit", "overflow", "max_repeats"),
+        "budget": KEPT,
+        "selection": LIMITS,
         "evaluation": (*MODEL, *TRAINING, "multiples", "seeds", "main", "main_seeds", "seed"),
     },
     facts=facts,

@@ -77,6 +77,7 @@ def _fields(modules: Sequence[Any], group: str) -> tuple[str, ...]:
 RUNGS = ("random", "static", "quality_replay", "loss_replay", "diversity", "grip")
 CHOSEN = ["strategy", "seed", "doc_id", "repeats", "n_tokens"]
 KEPT = ("total", "unit", "overflow", "max_repeats")  # of the budget in force: the same for all
+LIMITS = ("max_tokens", "max_share")  # of the selection in force: for each strategy that has no limit of its own
 WHOLE, REAL, TEXT = pl.Int64(), pl.Float64(), pl.String()
 COSTS = pl.Schema(
     {
@@ -140,8 +141,13 @@ def _kind(name: str) -> str:
 
 
 def _over(profile: Mapping[str, Mapping[str, Any]], now: Settings) -> Settings:
-    """The settings in force with the groups of a profile; the size of the budget stays as it is."""
+    """The settings in force with the groups of a profile. The size of the budget and the limit of length stay.
+
+    All strategies have the limit. So no difference between them is one document that is longer than all others.
+    """
     kept = {"budget": {name: getattr(Budget.of(now), name) for name in KEPT}}
+    own = profile.get("selection", {})
+    kept["selection"] = {n: getattr(Selection.of(now), n) for n in LIMITS if own.get(n) is None}
     return {
         **now,
         **{g: validate(g, now[g].model_dump() | dict(values) | kept.get(g, {})) for g, values in profile.items()},
