@@ -20,7 +20,7 @@ from grip_assets.store.artifacts import ArtifactStore
 NATURAL = np.array([0.4, 0.3, 0.2, 0.1])
 WORTH = np.array([0.2, 0.2, 0.2, 2.0])  # the smallest domain is worth most
 CHEAP = ["natural", "uniform", "tempered", "unimax", "chameleon"]
-FEW = {"bootstrap": 20, "mixtures": 40}
+FEW = {"bootstrap": 8, "mixtures": 40}
 
 
 def settings(budget=None, **mixing):
