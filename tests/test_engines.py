@@ -1,5 +1,6 @@
 """Dagster's SQLite files are opened once, as long as an instance lives; the way to connect is private to Dagster."""
 
+import shutil
 import sys
 from collections import Counter
 
@@ -8,7 +9,7 @@ import pytest
 from conftest import Lab
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from dagster._core.storage.runs.sqlite import sqlite_run_storage
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, text
 
 from grip_assets.orchestration import engines, event_log
 
@@ -84,3 +85,17 @@ def test_what_a_file_of_events_has_is_asked_once(tmp_path, monkeypatch):
     assert any("INTO asset_keys" in statement for statement in asked)
     again = [s for s in asked if "FROM secondary_indexes" in s or 'table_xinfo("asset_keys")' in s]
     assert not again, "Dagster asks in a way that engines.keep does not know"
+
+
+def test_no_transaction_waits_for_the_disk_and_a_run_does_when_it_ends(lab, tmp_path):
+    """The file alone, without the log beside it, has what the run has done: that is what was written to the disk."""
+    lab.operations.curate(lab.instance, {"budget": {"tau": 0.6}})
+    with lab.instance.event_log_storage.index_connection() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        assert connection.execute(text("PRAGMA synchronous")).scalar() in (0, 1), "0: as the other tests are run"
+    alone = shutil.copytree(
+        tmp_path / "lab" / "dagster", tmp_path / "alone", ignore=shutil.ignore_patterns("*-wal", "*-shm")
+    )
+    with dg.DagsterInstance.from_config(str(alone)) as plain:
+        assert event_log.settings_in_force(plain)["budget"].tau == 0.6
+        assert plain.get_runs(limit=1)[0].is_success

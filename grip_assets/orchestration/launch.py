@@ -14,6 +14,8 @@ from dagster._core.execution.api import execute_run
 from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
+from grip_assets.orchestration import engines
+
 LOCATION, MODULE = "grip_assets", "grip_assets.definitions"  # as in workspace.yaml and pyproject.toml
 
 
@@ -38,7 +40,10 @@ def launch(
         remote_job_origin=origin(job.get_definition().name),
         job_code_origin=job.get_python_origin(),
     )
-    return execute_run(job, run, instance)
+    try:
+        return execute_run(job, run, instance)
+    finally:
+        engines.flush(instance)
 
 
 def origin(job: str) -> RemoteJobOrigin:
