@@ -221,7 +221,13 @@ def test_profiles_are_complete_and_name_only_what_is_a_method():
     whole |= {"evaluate_short", "evaluate_long", "evaluate_10m"}
     probes = {"grip_closed", "grip_steps", "grip_unigram"}  # grip with one field of the probe changed
     whole |= probes
-    whole |= {"uniform", "tempered", "unimax", "chameleon"}  # strategies that the default evaluation does not train
+    whole |= {
+        "uniform",
+        "tempered",
+        "unimax",
+        "chameleon",
+        "random_short",
+    }  # strategies that the default evaluation does not train
     whole |= {"gem_regmix", "gem_doremi", "gem_perf", "grip_regmix"}
     whole |= {"grasp", "grasp_unigram", "grasp_additive", "grasp_budget", "grasp_stride"}
     assert set(profiles()) == whole | {*Evaluation().strategies} - {"in_force"}
