@@ -498,5 +498,13 @@ def test_the_form_refuses_a_threshold_out_of_range_before_the_run_starts():
 def test_profiles_look_for_near_copies_but_for_the_papers():
     found = {name: read_profile(name).get("near_duplicates", {}).get("threshold") for name in profiles()}
     said = {name: threshold for name, threshold in found.items() if threshold is not None}
-    looking = {"robust", "quickstart", "evaluate_cpu", "evaluate_short", "evaluate_10m", "evaluate_long"}
+    looking = {
+        "robust",
+        "quickstart",
+        "evaluate_cpu",
+        "evaluate_gpu",
+        "evaluate_short",
+        "evaluate_10m",
+        "evaluate_long",
+    }
     assert said == dict.fromkeys(looking, 0.8) | {"paper": 0}
