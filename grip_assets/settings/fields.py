@@ -1,6 +1,6 @@
 """One field of a settings group: its traits, the condition under which it applies, and how sizes are read.
 
-The groups and their fields are in groups.py. The base class of the groups is in group.py.
+The groups and their fields are in groups/. The base class of the groups is in group.py.
 """
 
 import difflib

@@ -1,6 +1,6 @@
 """The base class of settings groups: it reads sizes, knows which fields apply, and hashes values.
 
-The groups themselves are in groups.py. Traits of a single field are in fields.py.
+The groups themselves are in groups/. Traits of a single field are in fields.py.
 """
 
 import hashlib
