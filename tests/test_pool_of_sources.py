@@ -9,6 +9,7 @@ import pytest
 
 from grip_assets.sources.documents import Rejected
 from grip_assets.sources.readers import READERS
+from grip_assets.store.query import query
 from tests.archives import page, warc, wet
 from tests.conftest import TOPICS, small
 
@@ -173,3 +174,15 @@ def test_a_row_of_an_intake_is_the_outcome_that_it_was(tmp_path):
     assert again == document and again.doc_id == document.doc_id
     rejected = Rejected("s", Reason.CONTAMINATED, "d", 1, "id", finding=Finding("humaneval", "exact", ["p"]))
     assert outcome(as_row(rejected)) == rejected
+
+
+def test_a_cluster_of_the_background_alone_needs_no_probe_and_any_other_needs_what_was_allocated():
+    drawn = pl.DataFrame({"doc_id": ["a", "b", "c"], "cluster_id": [0, 0, 2]})
+
+    def violations(**n_probe):
+        allocated = {"cluster_id": [int(name[1:]) for name in n_probe], "n_probe": list(n_probe.values())}
+        tables = {"probe_set": drawn, "probe_allocation": pl.DataFrame(allocated)}
+        return query("checks/probe_set__sums_to_budget", tables)["cluster_id"].to_list()
+
+    assert violations(c0=2, c1=0, c2=1) == []
+    assert violations(c0=2, c1=1, c2=1) == [1] and violations(c0=3, c2=1) == [0] and violations(c0=2) == [2]

@@ -58,13 +58,8 @@ def places(tmp_path, monkeypatch, models) -> Path:
         json.dumps({"body": f"Post {i} of the forum is about trees, birds and {i} leaves."}) + "\n" for i in range(12)
     )
     (here / "forum.jsonl.zst").write_bytes(zstd.compress(posts.encode()))
-    problem = {
-        "task_id": "a/1",
-        "prompt": "def f(x):",
-        "text": "Write a function.",
-        "code": "return x",
-        "test_list": ["x"],
-    }
+    said = "Write a function that takes the numbers of a long list and gives back the sum of their squares"
+    problem = {"task_id": "a/1", "prompt": said, "text": said, "code": "return x", "test_list": ["x"]}
     (here / "mbpp.jsonl").write_text(json.dumps(problem) + "\n")
     (here / "sanitized-mbpp.json").write_text(json.dumps([problem]))
     for name in ("HumanEvalPlus", "MbppPlus"):

@@ -58,15 +58,18 @@ def permuted() -> np.ndarray:
     return np.concatenate([starts[k] + rng.permutation(SIZES[k]) for k in (2, 0, 3, 1)])
 
 
-def select(rule: str, order=None, total=0.3, unit="tokens", max_repeats=1, max_tokens=None, **settings) -> Selected:
-    """``total``: a share of the pool."""
+def select(
+    rule: str, order=None, total=0.3, unit="tokens", max_repeats=1, max_tokens=None, empty=None, **settings
+) -> Selected:
+    """``total``: a share of the pool. ``empty``: the place of a further cluster, which has no documents."""
     order = np.arange(N) if order is None else order
     cluster_N = np.repeat(np.arange(len(SIZES)), SIZES)[order]
     numbers = list(dict.fromkeys(cluster_N.tolist()))
     tokens_N = np.random.default_rng(0).lognormal(5, 1, N).astype(np.int64)[order]
     ids = pl.Series([f"{i:032x}" for i in order])
-    documents = Documents(ids, tokens_N, SIZES[numbers], unit, max_tokens)
-    share = np.bincount(cluster_N, documents.cost_N)[numbers] * total
+    place = [] if empty is None else [empty]
+    documents = Documents(ids, tokens_N, np.insert(SIZES[numbers], place, 0), unit, max_tokens)
+    share = np.insert(np.bincount(cluster_N, documents.cost_N)[numbers] * total, place, 0)
     allocated = np.floor(share).astype(np.int64)
     budgets = Budgets(allocated, share, max_repeats)
     found = SELECTIONS[rule].select(documents, budgets, Planted(order), Selection(rule=rule, **settings))
@@ -95,6 +98,14 @@ def test_the_budget_is_met_within_a_document(rule, total):
         taken_K = np.add.reduceat(found.repeats_N * cost_N, np.cumsum(SIZES) - SIZES)
         assert (taken_K == found.drawn.drawn_K).all()
         assert (np.abs(taken_K - found.drawn.granted_K) <= cost_N.max()).all()
+
+
+@ENTRIES
+@pytest.mark.parametrize("place", [0, 2, len(SIZES)])
+def test_a_cluster_without_documents_to_select_changes_nothing(rule, place):
+    """The cluster of a source that is kept has none."""
+    plain, found = select(rule), select(rule, empty=place)
+    assert (found.repeats_N == plain.repeats_N).all() and np.array_equal(found.key_N, plain.key_N)
 
 
 @ENTRIES

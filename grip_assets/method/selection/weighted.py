@@ -30,6 +30,8 @@ def weights(documents: Documents, features: Features, settings: Parameters) -> t
     density_N = features.density() if settings.weight == "density" else np.ones(n)
     stop_K = np.cumsum(documents.size_K)
     for start, stop in zip((stop_K - documents.size_K).tolist(), stop_K.tolist(), strict=True):
+        if start == stop:  # nothing to select from, for example a cluster of the background alone
+            continue
         here = slice(start, stop)
         k = max(min(settings.neighbours, stop - start - 1), 1)
         length_N[here] = draw.length_weight(documents.tokens_N[here], settings.beta)
