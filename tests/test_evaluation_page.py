@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from grip_assets.report.page.evaluation import front, gains, wins
+from grip_assets.report.page.evaluation import front, gains, marks_with_names, wins
 from grip_assets.report.terminal import recommended
 
 
@@ -48,3 +48,11 @@ def test_the_terminal_says_the_sentence_that_decides_first_and_the_price_elsewhe
     lines = recommended.winners(ladder(), found)
     assert lines[2].split() == ["grip", "−2.0%*", "+1.0%*"] and lines[3].split() == ["cheap", "−1.0%*", "−5.0%*"]
     assert recommended.winners(ladder(), found.head(1)) == [], "one set has no elsewhere"
+
+
+def test_marks_in_one_place_share_a_name_and_neighbours_have_theirs_on_different_sides():
+    rows = pl.DataFrame({"strategy": ["a", "b", "c", "d"], "x": [1.0, 2.0, 1.0, 1.5], "y": [0.1, 0.2, 0.1, 0.1]})
+    marks = marks_with_names(rows, "x", "y")
+    assert marks["text"] == ["a, c", "b", "", "d"] and marks["hovertext"] == ["a", "b", "c", "d"]
+    sides = marks["textposition"]
+    assert sides[0] == sides[2] and len(set(sides)) == 3

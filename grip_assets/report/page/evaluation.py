@@ -3,6 +3,7 @@
 The sentences come from the table `recommendation`; nothing is measured or decided here.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ ASK = (
     " (<code>corpus.held_out</code>)."
 )
 SETS = {"held_out": "held-out projects", "humaneval": "HumanEval", "target": "your target set"}
+SIDES = ("top center", "middle right", "bottom center", "middle left")  # of a mark, for its name
 FEWEST_SECONDS = 1.0  # where a strategy that costs less is drawn
 
 
@@ -96,9 +98,9 @@ def _pareto(rows: pl.DataFrame, name: str) -> Figure:
                 x=x.to_list(),
                 y=shown["gain"].to_list(),
                 error_y=_interval(shown, "gain", "low", "high", LIGHT["pool"]),
-                **_named_marks(shown),
+                **marks_with_names(shown, "seconds", "gain"),
                 name="a strategy, with its 95% interval",
-                hovertemplate="%{text}: %{y:.1%} for %{x:.1f} min<extra></extra>",
+                hovertemplate="%{hovertext}: %{y:.1%} for %{x:.1f} min<extra></extra>",
             ),
         ]
     )
@@ -117,12 +119,22 @@ def _interval(rows: pl.DataFrame, value: str, low: str, high: str, color: str) -
     return {**ends, "color": color, "thickness": 1.5, "width": 0}
 
 
-def _named_marks(rows: pl.DataFrame) -> dict[str, Any]:
-    """A mark for each strategy, with its name above it."""
+def marks_with_names(rows: pl.DataFrame, x: str, y: str) -> dict[str, Any]:
+    """A mark for each strategy with its name. Marks in one place share one name.
+
+    Neighbours from left to right have their names on different sides, so that these can be read.
+    """
+    names: dict[tuple[float, float], str] = {}
+    for name, *place in rows.select("strategy", x, y).iter_rows():
+        at = tuple(place)
+        names[at] = f"{names[at]}, {name}" if at in names else name
+    side = dict(zip(sorted(names), itertools.cycle(SIDES), strict=False))
+    places = list(rows.select(x, y).iter_rows())
     return {
         "mode": "markers+text",
-        "text": rows["strategy"].to_list(),
-        "textposition": "top center",
+        "text": [names[at] if at not in places[:i] else "" for i, at in enumerate(places)],
+        "hovertext": rows["strategy"].to_list(),
+        "textposition": [side[at] for at in places],
         "textfont": {"size": 11},
         "cliponaxis": False,
         "marker": {"size": 9, "color": LIGHT["s1"]},
@@ -167,9 +179,9 @@ def _worth(rows: pl.DataFrame, worths: pl.DataFrame, curve: pl.DataFrame, name: 
                 x=placed["worth"].to_list(),
                 y=placed["bits_per_byte"].to_list(),
                 error_x=_interval(placed, "worth", "worth_low", "worth_high", LIGHT["s1"]),
-                **_named_marks(placed),
+                **marks_with_names(placed, "worth", "bits_per_byte"),
                 name="a strategy at its worth, with its 95% interval",
-                hovertemplate="%{text}: %{x:.2f} times<extra></extra>",
+                hovertemplate="%{hovertext}: %{x:.2f} times<extra></extra>",
             ),
         ]
     )
