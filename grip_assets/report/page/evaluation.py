@@ -38,9 +38,7 @@ def section(context: Context) -> Section:
     blocks += [say("{set}: {words}", set=_called(row["set"]), words=row["words"]) for row in found.to_dicts()[1:]]
     blocks.append(Panels([_pareto(ladder.filter(set=name), name) for name in sets]))
     if len(worths):
-        blocks.append(
-            Panels([_worth(ladder.filter(set=n), worths.filter(set=n), curve.filter(set=n), n) for n in sets])
-        )
+        blocks.append(Panels([_worth(worths.filter(set=n), curve.filter(set=n), n) for n in sets]))
     blocks += [_who_wins(ladder, sets), _costs(ladder.filter(set=sets[0]))]
     return Section("evaluation", TITLE, blocks)
 
@@ -154,49 +152,32 @@ def _table_of(shown: pl.DataFrame) -> Table:
     return Table("Gain and cost", columns, shown.sort("gain", descending=True).to_dicts(), folded=True)
 
 
-def _worth(rows: pl.DataFrame, worths: pl.DataFrame, curve: pl.DataFrame, name: str) -> Figure:
-    mean = curve.group_by("multiple").agg(value=pl.mean("bits_per_byte")).sort("multiple")
-    placed = worths.drop_nulls("worth").join(rows.select("strategy", "bits_per_byte"), on="strategy")
+def _worth(worths: pl.DataFrame, curve: pl.DataFrame, name: str) -> Figure:
+    shown = worths.drop_nulls("worth").sort("worth", "strategy")
+    ticks = curve["multiple"].unique().sort().to_list()
     drawn = go.Figure(
-        [
-            go.Scatter(
-                x=curve["multiple"].to_list(),
-                y=curve["bits_per_byte"].to_list(),
-                mode="markers",
-                marker={"size": 5, "color": LIGHT["pool"]},
-                name="random, each seed",
-                hovertemplate="%{x} times the tokens: %{y:.3f}<extra>random</extra>",
-            ),
-            go.Scatter(
-                x=mean["multiple"].to_list(),
-                y=mean["value"].to_list(),
-                mode="lines",
-                line={"color": LIGHT["s2"]},
-                name="random, mean",
-                hoverinfo="skip",
-            ),
-            go.Scatter(
-                x=placed["worth"].to_list(),
-                y=placed["bits_per_byte"].to_list(),
-                error_x=_interval(placed, "worth", "worth_low", "worth_high", LIGHT["s1"]),
-                **marks_with_names(placed, "worth", "bits_per_byte"),
-                name="a strategy at its worth, with its 95% interval",
-                hovertemplate="%{hovertext}: %{x:.2f} times<extra></extra>",
-            ),
-        ]
+        go.Scatter(
+            x=shown["worth"].to_list(),
+            y=shown["strategy"].to_list(),
+            error_x=_interval(shown, "worth", "worth_low", "worth_high", LIGHT["s1"]),
+            mode="markers",
+            marker={"size": 9, "color": LIGHT["s1"]},
+            hovertemplate="%{y}: %{x:.2f} times<extra></extra>",
+        )
     )
-    ticks = mean["multiple"].to_list()
+    drawn.add_vline(x=1, line={"color": LIGHT["s2"], "dash": "dot"})
     drawn.update_xaxes(
         type="log", title="random tokens, as a multiple", tickvals=ticks, ticktext=[f"{t:g}" for t in ticks]
     )
-    drawn.update_yaxes(title="bits per byte (less is better)")
+    drawn.update_yaxes(automargin=True)
     words = [Column("strategy", "Strategy"), Column("words", "Worth, in random tokens"), Column("seeds", "Seeds", "d")]
     says = (
-        "A strategy stands where the curve of random has its loss: at 2, it is worth twice the random tokens. At the ends"
-        " of the curve it may be worth more, or less."
+        "At 2, a strategy has the loss of twice the random tokens; right of the dotted line it saves tokens. Lines are"
+        f" 95% intervals. Random was trained from {ticks[0]:g} to {ticks[-1]:g} times the tokens: nothing beyond is known."
     )
     table = Table("Worth", words, worths.sort("worth", descending=True, nulls_last=True).to_dicts(), folded=True)
-    return figure(f"worth-{name}", f"Worth in random tokens: {_called(name)}", says, drawn, 420, table=table)
+    height = 160 + 26 * max(len(shown), 4)
+    return figure(f"worth-{name}", f"Worth in random tokens: {_called(name)}", says, drawn, height, table=table)
 
 
 def wins(ladder: pl.DataFrame, sets: Sequence[str]) -> list[dict[str, Any]]:
