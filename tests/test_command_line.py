@@ -96,7 +96,11 @@ def test_every_command_has_an_example_and_a_help_that_needs_no_source_code(capsy
         assert run([name, "--help"]) == 0
     assert run(["curate", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "quickstart, random, robust" in said and "stays in force until" in said and "several times" in said
+    assert (
+        "quickstart, random, random_short, robust" in said
+        and "stays in force until" in said
+        and "several times" in said
+    )
 
 
 def test_what_nobody_foresaw_is_a_sentence_and_a_traceback_where_it_is_asked_for(capsys, monkeypatch):

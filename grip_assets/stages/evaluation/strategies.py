@@ -32,7 +32,17 @@ from grip_assets.method.selection.registry import SELECTIONS
 from grip_assets.models.files import UNIGRAM
 from grip_assets.profiles import IN_FORCE, base_of
 from grip_assets.runtime.progress import Progress
-from grip_assets.settings import Adaptation, Attribution, Budget, Evaluation, Mixing, Selection, trait, validate
+from grip_assets.settings import (
+    Adaptation,
+    Attribution,
+    Budget,
+    Evaluation,
+    Mixing,
+    Selection,
+    default_of,
+    trait,
+    validate,
+)
 from grip_assets.settings.changes import read_profile
 from grip_assets.stages.attribution import (
     attribution,
@@ -318,14 +328,17 @@ def _attribution_facts(chosen: Sequence[Strategy], root: Path) -> list[dict[str,
 
 @cache
 def counted(name: str) -> dict[str, dict[str, Any]]:
-    """A profile without fields that were added later and do not apply in it, so that a new field renames nothing."""
+    """A profile without fields that were added later and do not apply in it, or are null as by default, so that a new
+    field renames nothing."""
     settings = _of_profile(name)
+
+    def counts(group: str, field: str, value: Any) -> bool:
+        known = type(settings[group]).model_fields[field]
+        not_set = value is None and default_of(known) is None
+        return not trait(known, "added") or (settings[group].applies(field) and not not_set)
+
     return {
-        group: {
-            name: value
-            for name, value in values.items()
-            if settings[group].applies(name) or not trait(type(settings[group]).model_fields[name], "added")
-        }
+        group: {field: value for field, value in values.items() if counts(group, field, value)}
         for group, values in read_profile(name).items()
     }
 
