@@ -487,14 +487,14 @@ def clean(
     """List the artifacts that nothing in force needs, and remove them with --yes. Answers that were paid for always
     stay, and so do the settings of removed artifacts."""
     from grip_assets import operations
-    from grip_assets.report.terminal.leftovers import as_text
+    from grip_assets.report.terminal.leftovers import as_data, as_text
 
     if yes and dry_run:
         raise UsageMistake("--yes removes and --dry-run only lists. Give one of them.")
     with operations.open_instance() as instance:
         found = operations.clean(instance, keep, yes)
     if as_json:
-        _print_json({"removed": yes, "items": [vars(item) for item in found]})
+        _print_json({"removed": yes, "items": [as_data(item) for item in found]})
         return
     for line in as_text(found, yes):
         print(line)

@@ -26,9 +26,7 @@ class OnObjects(Lab):
 
     def __init__(self, home: Path, monkeypatch, endpoint: str, address: str = ""):
         from grip_assets import operations
-        from grip_assets.orchestration import home as homes
 
-        monkeypatch.setattr(homes, "must_be_a_folder", lambda: None)  # commands refuse it until this test is run
         draw(False)
         self.address = address or objects.use(monkeypatch, endpoint)
         monkeypatch.setenv("GRIP_DATA", self.address)

@@ -22,11 +22,15 @@ def keyed_uniform(seed: int, stage: str, ids: Sequence[str] | pl.Series) -> np.n
     key = _key(seed, stage)
     if not len(ids):
         return np.empty(0)
-    starts = range(0, len(ids), CHUNK)
-    states = np.concatenate(
-        list(threads.each(lambda s: _fold(key, ids[s : s + CHUNK]), starts, 1 if len(starts) == 1 else None))
-    )
-    return ((states >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
+    starts, u_N = range(0, len(ids), CHUNK), np.empty(len(ids))
+
+    def fill(start: int) -> None:
+        states = _fold(key, ids[start : start + CHUNK])
+        u_N[start : start + CHUNK] = ((states >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
+
+    for _ in threads.each(fill, starts, 1 if len(starts) == 1 else None):
+        pass
+    return u_N
 
 
 def keyed_sample(seed: int, stage: str, ids: Sequence[str] | pl.Series, n: int) -> np.ndarray:

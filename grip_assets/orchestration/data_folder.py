@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from grip_assets.engine.stage import Settings, Stage
-from grip_assets.orchestration import event_log, home
+from grip_assets.orchestration import event_log
 from grip_assets.settings import trait
 from grip_assets.stages import STAGES
 from grip_assets.store import catalog
@@ -24,8 +24,6 @@ class Data(dg.ConfigurableResource):
     _told: list[event_log.Told] = PrivateAttr(default_factory=list)  # from the steps of this run
 
     def store(self) -> ArtifactStore:
-        if not self.root:
-            home.must_be_a_folder()
         return ArtifactStore(Path(self.root) if self.root else data_root())
 
     @contextmanager

@@ -13,13 +13,14 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grip_assets.errors import GripError, Unfinished
-from grip_assets.runtime.folders import data_address, data_root, home_folder, shipped, shown_data
+from grip_assets.runtime.folders import data_root, home_folder, shipped, shown_data
 from grip_assets.store.behind import behind
+from grip_assets.store.places import NotThere, Place
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -28,18 +29,8 @@ MARK = ".home.json"  # in the data folder
 OF_HOME = "grip_data.json"  # in the home
 
 
-def must_be_a_folder() -> None:
-    """Unfinished if GRIP_DATA is an object store. Its artifacts and shards are tested (store/behind.py), a whole
-    curation on it is not."""
-    if address := data_address():
-        raise Unfinished(
-            f"GRIP_DATA={address}: a curation on an object store is not supported yet; use a local folder."
-        )
-
-
 def make_home() -> Path:
     """The home. If it is missing, it is created, with this project's dagster.yaml."""
-    must_be_a_folder()
     home = home_folder()
     if not home.exists():
         must_write()
@@ -89,8 +80,12 @@ def _mark() -> dict[str, str]:
 
 
 def _mark_of(data: str) -> dict[str, str]:
-    """The mark of another data folder; of another object store, only that a home says it belongs to it."""
-    return _read(Path(data) / MARK) if "://" not in data else {}
+    """The mark of another data folder or object store; empty if it has none."""
+    if "://" not in data:
+        return _read(Path(data) / MARK)
+    with suppress(NotThere):
+        return _parsed(Place(data).read(MARK).decode(errors="replace"))
+    return {}
 
 
 def _parsed(text: str) -> dict[str, str]:

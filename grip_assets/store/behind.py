@@ -240,6 +240,12 @@ class Behind:
         inside = [rel for rel in self._files(manifest, there) if rel.startswith(f"{folder.name}/")]
         return sorted(folder.parent / rel for rel in inside if rel.endswith(".parquet"))
 
+    def bytes_of(self, folder: Path) -> int:
+        """The bytes of a table, by the manifest of its artifact; 0 if there is none."""
+        with suppress(NotThere, ValueError):
+            return int(self.manifest(self.name(folder.parent))["tables"][folder.name]["bytes"])
+        return 0
+
     def address_of(self, file: Path) -> str | None:
         """The address of a file of a table in the object store; None if no manifest names it."""
         stage, version, *rest = file.relative_to(self.root).parts

@@ -100,13 +100,19 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
 
 
 FILE = re.compile(r"'((?:[^']|'')*\.parquet)'")
+SMALL = 16 << 20  # bytes of a table that is fetched rather than read where it is
 
 
 def _not_here(root: Path, store: Behind) -> dict[str, str]:
-    """Files of the views that are not in the cache of the object store, with their addresses there."""
-    named = FILE.findall("\n".join(_of_tables(script_path(root))))
-    gone = [name.replace("''", "'") for name in named if not Path(name.replace("''", "'")).exists()]
-    return {name: address for name in gone if (address := store.address_of(Path(name)))}
+    """Files of the views that are not in the cache of the object store, with their addresses there.
+
+    Small tables are fetched: a view and a query read a file in several requests, and to fetch it is one.
+    """
+    named = [name.replace("''", "'") for name in FILE.findall("\n".join(_of_tables(script_path(root))))]
+    for table in dict.fromkeys(Path(name).parent for name in named if not Path(name).exists()):
+        if store.bytes_of(table) <= SMALL:
+            store.bring_table(table)
+    return {n: address for n in named if not Path(n).exists() and (address := store.address_of(Path(n)))}
 
 
 def _of_tables(script: Path) -> list[str]:

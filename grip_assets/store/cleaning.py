@@ -15,12 +15,15 @@ from grip_assets.store.artifacts import ArtifactStore
 
 @dataclass(frozen=True)
 class Removable:
-    """``kind``: artifact, damaged artifact or shards. ``seconds``: how long computing it took, if that is known."""
+    """``kind``: artifact, damaged artifact or shards. ``shown``: its path or address, as people name it. ``made``: when
+    it was computed, in seconds since 1970. ``seconds``: how long that took. Both are None if not known."""
 
     kind: str
     stage: str
     path: Path
+    shown: str
     n_bytes: int
+    made: float | None = None
     seconds: float | None = None
 
 
@@ -69,10 +72,11 @@ def _artifact(store: ArtifactStore, stage: str, version: str) -> Removable:
     folder = store.folder(stage, version)
     kind = "damaged artifact" if store.damaged(stage, version) else "artifact"
     try:
-        seconds = store.own_manifest(stage, version).get("seconds")
+        manifest = store.own_manifest(stage, version)
     except (OSError, ValueError):
-        seconds = None
-    return Removable(kind, stage, folder, store.bytes_of(folder), seconds)
+        manifest = {}
+    about = (store.shown(folder), store.bytes_of(folder), manifest.get("computed_at"), manifest.get("seconds"))
+    return Removable(kind, stage, folder, *about)
 
 
 def _shards(store: ArtifactStore, kept: Iterable[tuple[str, str]]) -> Iterator[Removable]:
@@ -87,7 +91,7 @@ def _shards(store: ArtifactStore, kept: Iterable[tuple[str, str]]) -> Iterator[R
     for folder in store.shard_folders():
         stage = folder.parent.parent.name
         if stage in certain and folder.name not in used:
-            yield Removable("shards", stage, folder, store.bytes_of(folder))
+            yield Removable("shards", stage, folder, store.shown(folder), store.bytes_of(folder))
 
 
 def remove(store: ArtifactStore, items: Iterable[Removable]) -> int:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import objects
 import polars as pl
@@ -11,8 +12,7 @@ import pyarrow as pa
 import pytest
 
 from grip_assets.errors import GripError
-from grip_assets.orchestration.data_folder import Data
-from grip_assets.orchestration.home import make_home
+from grip_assets.orchestration import home
 from grip_assets.runtime import elsewhere, notices, variables
 from grip_assets.runtime.executors import Local, ToDo
 from grip_assets.runtime.folders import data_root, home_folder
@@ -214,14 +214,16 @@ def test_a_bucket_that_is_not_there_is_an_error_that_says_so(store, monkeypatch)
         Place("s3://no-such-bucket-of-ours/folder").upload({"x": Path(__file__)})
 
 
-def test_the_catalog_reads_tables_that_are_not_in_the_cache(store):
+@pytest.mark.parametrize("fetched", [True, False])
+def test_the_catalog_fetches_small_tables_and_reads_large_ones_where_they_are(store, monkeypatch, fetched):
+    monkeypatch.setattr(catalog, "SMALL", 1 << 20 if fetched else 0)
     publish(store)
     catalog.rebuild(store, {"corpus": catalog.InForce(V, "r", 1.0, False, ("corpus",))}, [("g", "n", None, "'1;'")])
     shutil.rmtree(store.folder("corpus", V) / "corpus")
     with catalog.connect(store.root) as connection:
         assert connection.execute("SELECT sum(x) FROM corpus").fetchall() == [(3,)]
         assert connection.execute("SELECT path FROM artifacts").fetchall()[0][0].startswith("s3://")
-    assert not (store.folder("corpus", V) / "corpus").exists()
+    assert (store.folder("corpus", V) / "corpus").exists() == fetched
 
 
 def test_no_key_is_in_an_object_a_file_or_an_error(store, address, tmp_path):
@@ -244,17 +246,19 @@ def test_an_address_with_a_key_or_of_no_store_is_refused_without_the_key(monkeyp
     assert "secret" not in str(error.value)
 
 
-def test_a_curation_there_is_refused_in_words(monkeypatch, tmp_path):
-    monkeypatch.setenv("GRIP_DATA", "s3://bucket/folder")
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
-    for command in (make_home, Data().store):
-        with pytest.raises(GripError, match="not supported yet; use a local folder"):
-            command()
-    assert not (tmp_path / "home").exists()
-
-
 def test_the_home_of_an_object_store_is_no_cache(monkeypatch, tmp_path):
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     monkeypatch.setenv("GRIP_DATA", "s3://bucket/folder/")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert home_folder().is_relative_to(tmp_path) and not home_folder().is_relative_to(data_root())
+
+
+def test_a_home_of_one_object_store_is_refused_for_another(address, monkeypatch, tmp_path):
+    instance = SimpleNamespace(run_storage=None)
+    home.bind(instance, tmp_path)
+    home.belong_together(instance, tmp_path)
+    monkeypatch.setenv("GRIP_DATA", f"{address}-other")
+    with pytest.raises(GripError, match=f"belongs to the data folder {address}"):
+        home.belong_together(instance, tmp_path)
+    Place(address).remove([home.MARK])  # that store is gone
+    home.belong_together(instance, tmp_path)

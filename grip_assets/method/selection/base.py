@@ -55,10 +55,8 @@ class Documents:
 
     @cached_property
     def may_N(self) -> np.ndarray:
-        """Rows of the documents that may be taken."""
-        if self.max_tokens is None:
-            return np.arange(len(self.tokens_N))
-        return np.flatnonzero(self.tokens_N <= self.max_tokens)
+        """Which documents may be taken, a mask (N,)."""
+        return np.ones(len(self.tokens_N), bool) if self.max_tokens is None else self.tokens_N <= self.max_tokens
 
     def uniform(self, seed: int) -> np.ndarray:
         """A random number from 0 to 1 for each document, float64 (N,).
@@ -211,21 +209,18 @@ class Rule:
 def take_in_clusters(documents: Documents, budgets: Budgets, key_N: np.ndarray) -> Selected:
     """Take the largest keys of each cluster until its budget is met [A17b]."""
     may_N, size_K = documents.may_N, documents.size_K
-    if len(may_N) < len(key_N):
-        size_K = np.bincount(documents.cluster_N[may_N], minlength=len(size_K))
-    drawn = draw(
-        key_N[may_N], documents.cost_N[may_N], size_K, budgets.allocated_K, budgets.utility_K, budgets.max_repeats
-    )
-    return _selected(key_N, _everywhere(drawn, may_N, len(key_N)), budgets.allocated_K, CLUSTERS)
+    if not may_N.all():
+        stop_K = np.cumsum(size_K)
+        size_K = np.array([may_N[stop - size : stop].sum() for stop, size in zip(stop_K, size_K, strict=True)], int)
+    return _taken(documents, key_N, size_K, budgets.allocated_K, budgets.utility_K, budgets.max_repeats, CLUSTERS)
 
 
 def take_from_pool(documents: Documents, budgets: Budgets, key_N: np.ndarray) -> Selected:
     """Take the largest keys of the whole pool until the whole budget is met. Documents longer than it are skipped."""
-    may_N = documents.may_N
-    cost_N = documents.cost_N[may_N]
-    total = np.array([min(budgets.total, budgets.max_repeats * int(cost_N.sum()))])
-    drawn = draw(key_N[may_N], cost_N, np.array([len(may_N)]), total, np.ones(1), budgets.max_repeats)
-    return _selected(key_N, _everywhere(drawn, may_N, len(key_N)), np.array([budgets.total]), POOL)
+    may_N, cost_N = documents.may_N, documents.cost_N
+    total = np.array([min(budgets.total, budgets.max_repeats * int(cost_N.sum(where=may_N)))])
+    taken = _taken(documents, key_N, np.array([may_N.sum()]), total, np.ones(1), budgets.max_repeats, POOL)
+    return replace(taken, allocated_S=np.array([budgets.total]))
 
 
 def take_equally(
@@ -236,7 +231,7 @@ def take_equally(
     If a stratum has less than its share, or documents that are too long for it, the rest goes to the others
     (water-filling). ``stratum_N``: number of each document's stratum, from 0.
     """
-    may_N = documents.may_N
+    may_N = np.flatnonzero(documents.may_N)
     stratum_n, cost_n, n_strata = stratum_N[may_N], documents.cost_N[may_N], int(stratum_N.max(initial=-1)) + 1
     cap_S = np.bincount(stratum_n, cost_n, n_strata).astype(np.int64) * budgets.max_repeats
     total = min(budgets.total, int(cap_S.sum()))
@@ -247,8 +242,25 @@ def take_equally(
     return _selected(key_N, _everywhere(drawn, may_N[order], len(key_N)), share_S, whose)
 
 
+def _taken(
+    documents: Documents,
+    key_N: np.ndarray,
+    size_S: np.ndarray,
+    allocated_S: np.ndarray,
+    utility_S: np.ndarray,
+    max_repeats: int,
+    whose: str,
+) -> Selected:
+    """The draw of the documents that may be taken. ``size_S``: how many of them are in each budget."""
+    may_N, cost_N = documents.may_N, documents.cost_N
+    if may_N.all():  # nothing is copied
+        return _selected(key_N, draw(key_N, cost_N, size_S, allocated_S, utility_S, max_repeats), allocated_S, whose)
+    drawn = draw(key_N[may_N], cost_N[may_N], size_S, allocated_S, utility_S, max_repeats)
+    return _selected(key_N, _everywhere(drawn, may_N, len(key_N)), allocated_S, whose)
+
+
 def _everywhere(drawn: Drawn, rows: np.ndarray, n: int) -> Drawn:
-    """A draw of some ``rows`` as a draw of all ``n`` documents."""
+    """A draw of some ``rows`` (their numbers, or a mask) as a draw of all ``n`` documents."""
     repeats_N = np.zeros(n, np.int64)
     repeats_N[rows] = drawn.repeats_N
     return replace(drawn, repeats_N=repeats_N)

@@ -51,7 +51,9 @@ def selection_weight(
 
 def keys(u_N: np.ndarray, weight_N: np.ndarray) -> np.ndarray:
     """Efraimidis-Spirakis keys log(u)/w, float64 (N,): the largest are a weighted draw without replacement [A26]."""
-    return np.log(u_N) / weight_N
+    key_N = np.log(u_N)
+    key_N /= weight_N
+    return key_N
 
 
 @dataclass(frozen=True)
@@ -106,11 +108,15 @@ def draw(
     granted_K[order_K] = grants(uses, np.asarray(allocated_K)[order_K], np.asarray(utility_K)[order_K])
     most_K = max_repeats * np.array([cost_N[part].sum() for part in parts])
     given_K = np.maximum(allocated_K, granted_K) > 0
-    begun = [_begin(key_N[part], cost_N[part], int(granted_K[k]), given_K[k]) for k, part in enumerate(parts)]
+    repeats_N = np.zeros(len(key_N), np.int64)
+    begun = [
+        _begin(repeats_N[part], key_N[part], cost_N[part], int(granted_K[k]), given_K[k])
+        for k, part in enumerate(parts)
+    ]
     for k in _finishing(begun):
         begun[k].take_next()
     return Drawn(
-        np.concatenate([np.zeros(0, np.int64), *(b.repeats_n for b in begun)]),
+        repeats_N,
         granted_K,
         np.array([b.drawn for b in begun], np.int64),
         np.array([b.passed_over for b in begun], np.int64),
@@ -223,7 +229,8 @@ def _fill(
 class _Begun:
     """The draw of one cluster, up to the first document that does not fit whole.
 
-    ``next``: that document; -1 if there is none. ``room``: the budget that is left for it.
+    ``repeats_n``: copies of its documents, a part of those of the pool. ``next``: that document; -1 if there is none.
+    ``room``: the budget that is left for it.
     """
 
     repeats_n: np.ndarray
@@ -245,11 +252,14 @@ class _Begun:
         self.threshold = self.next_key
 
 
-def _begin(key_n: np.ndarray, cost_n: np.ndarray, granted: int, given: bool) -> _Begun:
-    """Take the documents that fit whole. Documents longer than the budget of the last pass are passed over."""
+def _begin(repeats_n: np.ndarray, key_n: np.ndarray, cost_n: np.ndarray, granted: int, given: bool) -> _Begun:
+    """Take the documents that fit whole. Documents longer than the budget of the last pass are passed over.
+
+    ``repeats_n``: zeros, which are filled.
+    """
     whole = int(cost_n.sum())
     passes, rest = divmod(granted, whole) if whole else (0, 0)
-    repeats_n = np.full(len(key_n), passes, np.int64)
+    repeats_n += passes
     begun = _Begun(repeats_n, granted, whole, passes * whole, float(key_n.min()) if passes else np.nan)
     if not given or (passes and not rest):
         return begun

@@ -56,13 +56,11 @@ def select(documents: Documents, budgets: Budgets, features: Features, settings:
 
 
 def _pool(documents: Documents, attributed: Attributed, in_clusters: bool) -> Pool:
-    may_N = np.zeros(len(documents.ids), bool)
-    may_N[documents.may_N] = True
     return Pool(
         attributed.blocks,
         documents.cost_N,
         documents.cluster_N if in_clusters else None,
-        may_N,
+        documents.may_N,
         documents.place_N,
         attributed.unit,
     )

@@ -10,6 +10,7 @@ from grip_assets.report import attention
 from grip_assets.report.page.inert import visible
 from grip_assets.report.terminal import attribution, mixing, sources
 from grip_assets.report.terminal.next_steps import next_steps
+from grip_assets.runtime.folders import data_address
 from grip_assets.stages.curation.adaptation_deltas import how_sure
 from grip_assets.store import attributed, cluster_names, learned_mixture
 from grip_assets.store.artifacts import ArtifactStore
@@ -69,10 +70,18 @@ def summary(root: Path, run: Run) -> str:
             *attention.as_text(found),
             "",
             *what_ran(run),
-            f'tables:   {catalog_path(root)}   (any DuckDB client, or: grip sql "SELECT * FROM budgets")',
+            tables_line(root),
             *(f"{'next:' if i == 0 else '':<9} {line}" for i, line in enumerate(next_steps(root))),
         ]
     )
+
+
+def tables_line(root: Path) -> str:
+    """Where the tables are. The catalog of an object store reads only what its cache has, so it is not named."""
+    query = 'grip sql "SELECT * FROM budgets"'
+    if address := data_address():
+        return f"tables:   {address}   ({query})"
+    return f"tables:   {catalog_path(root)}   (any DuckDB client, or: {query})"
 
 
 def _why(totals: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from grip_assets.engine.declarations import Check, Column, Table
 from grip_assets.engine.stage import Settings, Stage, Work
@@ -59,14 +60,6 @@ READS = (
     *("rule", "weight", "beta", "neighbours", "rho_floor", "clip_quantile", "max_tokens", "max_share", "seed"),
     *("scope", "rounds"),
 )
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Documents of one cluster and their vectors (N, D), in the order of the table ``clusters``."""
-
-    documents: pl.DataFrame
-    x_ND: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -176,33 +169,28 @@ def diversity(
     The first row (``cluster_id`` NULL) has the same for the whole pool; its uniform draw ignores clusters.
     """
     uniform = _uniform_draws(everything, budgets, settings)
-    draws_N = (np.ones(len(everything)), everything["repeats"].to_numpy(), *uniform)
-    weights_N, placed = tuple(draw_N[embedded.to_numpy()] for draw_N in draws_N), everything.filter(embedded)
+    draws_N, cluster_N = (everything["repeats"].to_numpy(), *uniform), everything["cluster_id"]
+    if not embedded.all():
+        draws_N, cluster_N = tuple(draw_N[embedded.to_numpy()] for draw_N in draws_N), cluster_N.filter(embedded)
 
-    def described(part: tuple[Cluster, int]) -> list[RaoEntropy]:
-        cluster, start = part
-        found = [RaoEntropy() for _ in weights_N]
+    def described(part: tuple[int, np.ndarray]) -> list[RaoEntropy]:
+        start, x_ND = part
+        found = [RaoEntropy() for _ in range(4)]
+        weights_N = (np.ones(len(x_ND)), *(draw_N[start : start + len(x_ND)] for draw_N in draws_N))
         for entropy, weight_N in zip(found, weights_N, strict=True):
-            entropy.add(cluster.x_ND, weight_N[start : start + len(cluster.x_ND)])
+            entropy.add(x_ND, weight_N)
         return found
 
-    def parts() -> Iterator[tuple[Cluster, int]]:
-        start = 0
-        for cluster in clusters_of(work, placed):
-            yield cluster, start
-            start += len(cluster.documents)
-
-    together, rows = [RaoEntropy() for _ in weights_N], []
+    together, rows = [RaoEntropy() for _ in range(4)], []
     bytes_each = int(budgets["n_docs"].to_numpy().max()) * width(work.files("cluster_embeddings")) * 2
-    for found in threads.each(described, parts(), bytes_each=bytes_each):
+    parts = vectors_of(work, cluster_N.rle().struct.field("len").to_list())
+    for found in threads.each(described, parts, bytes_each=bytes_each):
         rows.append([entropy.value() for entropy in found[:3]])
         for entropy, part in zip(together, found, strict=True):
             entropy.join(part)
-    by_cluster = everything.group_by("cluster_id", maintain_order=True).agg(
-        n_docs=pl.len().cast(pl.Int64), n_selected=(pl.col("repeats") > 0).sum().cast(pl.Int64)
-    )
-    chosen = int((everything["repeats"] > 0).sum())
-    counts = [(None, len(everything), chosen), *by_cluster.iter_rows()]
+    size_K, chosen_N = budgets["n_docs"].to_numpy(), everything["repeats"].to_numpy() > 0
+    by_cluster = zip(budgets["cluster_id"], size_K.tolist(), in_clusters(chosen_N, size_K).tolist(), strict=True)
+    counts = [(None, len(everything), int(chosen_N.sum())), *by_cluster]
     values = [[together[i].value() for i in (0, 1, 3)], *rows]
     schema = {"cluster_id": pl.Int32, "n_docs": pl.Int64, "n_selected": pl.Int64} | dict.fromkeys(COMPARED, pl.Float64)
     return pl.DataFrame([(*c, *v) for c, v in zip(counts, values, strict=True)], schema, orient="row")
@@ -216,13 +204,17 @@ def _uniform_draws(
     kept_N = background(everything)
     free = everything.filter(pl.Series(~kept_N)) if kept_N.any() else everything
     key_N = keys(keyed_uniform(settings.seed, "diversity", free["doc_id"]), np.ones(1))
-    in_clusters, from_pool = (
-        with_background(
-            take_in_clusters(as_documents(free, table, settings), as_budgets(table), key_N), kept_N
-        ).repeats_N
-        for table in (budgets, whole)
-    )
-    return in_clusters, from_pool
+
+    def drawn(table: pl.DataFrame) -> np.ndarray:
+        taken = take_in_clusters(as_documents(free, table, settings), as_budgets(table), key_N)
+        return with_background(taken, kept_N).repeats_N.astype(np.int32)
+
+    return drawn(budgets), drawn(whole)
+
+
+def in_clusters(values_N: np.ndarray, size_K: np.ndarray) -> np.ndarray:
+    """Sums over the documents of each cluster, int64 (K,). ``size_K``: their numbers, all above 0."""
+    return np.add.reduceat(values_N, np.cumsum(size_K) - size_K, dtype=np.int64)
 
 
 def inside_clusters(diversity: pl.DataFrame) -> dict[str, float]:
@@ -235,25 +227,26 @@ def inside_clusters(diversity: pl.DataFrame) -> dict[str, float]:
 def compute(work: Work) -> dict[str, Any]:
     settings, budgets = Selection.of(work.settings), work.frame("budgets")
     documents = source_weights.weighted(documents_of(work), work.settings)
+    embedded, documents = documents["cosine"].is_not_null(), documents.drop("cosine", "pool", strict=False)
     must_be_ready(SELECTIONS[settings.rule].features, work.settings)
     found = selected(budgets, documents, settings, PoolFeatures(work, documents))
     everything = documents.with_columns(
-        length_weight=pl.Series(found.length_weight_N),
-        selection_weight=pl.Series(found.selection_weight_N),
-        key=pl.Series(found.key_N),
-        repeats=pl.Series(found.repeats_N),
+        length_weight=column(found.length_weight_N),
+        selection_weight=column(found.selection_weight_N),
+        key=column(found.key_N),
+        repeats=column(found.repeats_N),
         **_steps(found.steps),
     )
     of_sources = [name for name in ("role", source_weights.COLUMN) if name in documents.columns]
     everything = everything.select(COLUMNS + (STEPS if found.steps else []) + of_sources)
-    chosen, kept_N = everything.filter(pl.col("repeats") > 0), background(everything)
+    chosen, kept_N = np.flatnonzero(found.repeats_N), background(everything)
     if len(chosen) == kept_N.sum():
         raise _nothing_fits(budgets, everything, settings)
     thresholds = thresholds_of(found, budgets, everything, limit_of(settings, budgets))
-    followed, embedded = _followed(found, budgets, everything), documents["cosine"].is_not_null()
+    followed = _followed(found, budgets, everything)
     compared = diversity(work, everything, embedded, followed, settings)
     work.draft.write_blocks("selection_weights", map(arrow, everything.iter_slices(GROUP_ROWS)))
-    work.draft.write_blocks("subset", map(arrow, chosen.iter_slices(GROUP_ROWS)))
+    work.draft.write_blocks("subset", (arrow(everything[rows]) for rows in _blocks(chosen)))
     work.draft.write("selection_thresholds", thresholds)
     work.draft.write("diversity", compared)
     if short := _short(thresholds, budgets):
@@ -264,7 +257,7 @@ def compute(work: Work) -> dict[str, Any]:
         work.log("the greedy selection takes each document once, so budget.overflow=repeat repeats none")
     return {
         "documents_selected": len(chosen),
-        "tokens_selected": int((chosen["n_tokens"] * chosen["repeats"]).sum()),
+        "tokens_selected": int(everything["n_tokens"].to_numpy() @ found.repeats_N),
         "share_of_documents": len(chosen) / len(everything),
         **({"documents_of_background": int(kept_N.sum())} if kept_N.any() else {}),
         f"{budgets['unit'][0]}_short": int(thresholds["allocated"].sum()) - int(thresholds["drawn"].sum()),
@@ -275,22 +268,37 @@ def compute(work: Work) -> dict[str, Any]:
     }
 
 
+def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    return (rows[start : start + GROUP_ROWS] for start in range(0, len(rows), GROUP_ROWS))
+
+
+def column(values_N: np.ndarray) -> pl.Series:
+    """An array of numbers as a column. It is not copied."""
+    found = pl.from_arrow(pa.array(values_N))
+    assert isinstance(found, pl.Series)
+    return found
+
+
 def _steps(steps: Steps | None) -> dict[str, pl.Series]:
     """The columns that say why a greedy selection took a document; none for other selections."""
     if steps is None:
         return {}
-    rank = pl.Series(steps.rank_N)
+    rank = column(steps.rank_N)
     numbers = {"gain": steps.gain_N, "covered": steps.covered_N, "alignment": steps.alignment_N}
-    return {"rank": rank.replace(0, None), **{name: pl.Series(values) for name, values in numbers.items()}}
+    return {"rank": rank.replace(0, None), **{name: column(values) for name, values in numbers.items()}}
 
 
 def documents_of(work: Work) -> pl.DataFrame:
-    """Documents in the order of ``clusters`` with their densities; all 1 if the selection in force needs none."""
+    """Documents in the order of ``clusters`` with their densities; all 1 if the selection in force needs none.
+
+    Each column of numbers is one piece, so that it is read as an array without a copy.
+    """
     clusters = pl.scan_parquet(work.files("clusters"))
     of = [name for name in OF_CLUSTERS if name in clusters.collect_schema().names()]
     documents = clusters.select(of).collect()
     density = pl.read_parquet(work.files("densities"), columns=["density"])["density"]
-    return with_densities(documents, density) if len(density) else documents.with_columns(density=pl.lit(1.0))
+    found = with_densities(documents, density) if len(density) else documents.with_columns(density=pl.lit(1.0))
+    return found.with_columns(found[name].rechunk() for name in ("cluster_id", "n_tokens", "density"))
 
 
 def _nothing_fits(budgets: pl.DataFrame, documents: pl.DataFrame, settings: Selection) -> GripError:
@@ -311,8 +319,8 @@ def _followed(found: Selected, budgets: pl.DataFrame, everything: pl.DataFrame) 
         return budgets.with_columns(allocated=pl.Series(found.allocated_S))
     cost = pl.col("n_tokens") if budgets["unit"][0] == "tokens" else pl.lit(1)
     own = cost * pl.col("repeats") * (~background_of(everything)).cast(pl.Int64)
-    taken = everything.group_by("cluster_id", maintain_order=True).agg(taken=own.sum())
-    return budgets.with_columns(allocated=taken["taken"])
+    own_N = everything.select(own.alias("own"))["own"].to_numpy()
+    return budgets.with_columns(allocated=pl.Series(in_clusters(own_N, budgets["n_docs"].to_numpy())))
 
 
 def thresholds_of(
@@ -332,17 +340,17 @@ def thresholds_of(
             "passed_over_tokens": drawn.passed_over_cost_K,
         }
     )
-    longer = pl.lit(False) if max_tokens is None else (pl.col("n_tokens") > max_tokens) & ~background_of(documents)
-    left_out = (longer.sum().cast(pl.Int64), pl.col("n_tokens").filter(longer).sum())
+    tokens_N = documents["n_tokens"].to_numpy()
+    longer_N = np.zeros(len(documents), bool) if max_tokens is None else tokens_N > max_tokens
+    longer_N &= ~background(documents)
+    size_K = budgets["n_docs"].to_numpy()
+    left_out = {"left_out": in_clusters(longer_N, size_K), "left_out_tokens": in_clusters(tokens_N * longer_N, size_K)}
     ends = {"exhausted": pl.Series(drawn.exhausted_K), "threshold": pl.Series(drawn.threshold_K).fill_nan(None)}
     if found.budgets == CLUSTERS:
-        of = documents.group_by("cluster_id", maintain_order=True).agg(
-            left_out=left_out[0], left_out_tokens=left_out[1]
-        )
-        rows = rows.with_columns(budgets["cluster_id"], **of.drop("cluster_id").to_dict())
+        rows = rows.with_columns(budgets["cluster_id"], **{name: pl.Series(n_K) for name, n_K in left_out.items()})
     else:
-        of = documents.select(left_out=left_out[0], left_out_tokens=left_out[1])
-        rows = rows.sum().with_columns(pl.lit(None, pl.Int32).alias("cluster_id"), **of.to_dict())
+        of = {name: pl.lit(int(n_K.sum())) for name, n_K in left_out.items()}
+        rows = rows.sum().with_columns(pl.lit(None, pl.Int32).alias("cluster_id"), **of)
         if found.budgets != POOL:  # several budgets have no common threshold
             ends = dict.fromkeys(ends, pl.Series([None]))
     return rows.with_columns(max_tokens=pl.lit(max_tokens, pl.Int64), **ends).select(
@@ -368,16 +376,16 @@ def _short(thresholds: pl.DataFrame, budgets: pl.DataFrame) -> str | None:
     )
 
 
-def clusters_of(work: Work, documents: pl.DataFrame) -> Iterator[Cluster]:
-    """Clusters one after the other. Memory holds the vectors of one cluster and of one block."""
-    sizes = documents.group_by("cluster_id", maintain_order=True).len()["len"].to_list()
+def vectors_of(work: Work, sizes: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """The first row of each cluster and its vectors (N, D), one cluster after the other. Memory holds the vectors of
+    one cluster and of one block. ``sizes``: documents with a vector."""
     rows, held, start = vector_blocks(work.files("cluster_embeddings")), np.zeros((0, 0), np.float16), 0
     for size in sizes:
         parts = [held] if len(held) else []
         while sum(map(len, parts)) < size:
             parts.append(next(rows))
         together = parts[0] if len(parts) == 1 else np.concatenate(parts)  # most clusters lie within a block
-        yield Cluster(documents.slice(start, size), together[:size])
+        yield start, together[:size]
         held, start = together[size:], start + size
 
 
