@@ -52,6 +52,64 @@ def test_the_chain_runs_under_a_hard_limit_of_a_quarter_of_the_data(tmp_path):
     assert limited == "limited" and len(version) == 16
 
 
+SUBSETS = """
+import os, pathlib, sys
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from grip_assets.bench.chain import Resident, Synthetic
+from grip_assets.store.tables import arrow, vectors
+
+CLUSTERS = 64
+
+def planted(root, n):
+    pool, rng = Synthetic(root, 10), np.random.default_rng(0)
+    number = pl.Series("doc_id", rng.permutation(n))
+    documents = pl.DataFrame({"doc_id": number.cast(pl.String).str.zfill(32)}).with_columns(
+        cluster_id=pl.Series(np.sort(rng.integers(0, CLUSTERS, n)), dtype=pl.Int32),
+        cosine=pl.lit(0.5, pl.Float32),
+        n_tokens=pl.Series(rng.integers(1, 2000, n)),
+    )
+    embeddings = arrow(documents.select("doc_id")).append_column("embedding", vectors(rng.normal(size=(n, 4))))
+    pool._plant("clusters", {"clusters": documents, "cluster_embeddings": embeddings}, ("corpus",))
+    densities = documents.select("doc_id", "cluster_id", density=pl.Series(rng.random(n)))
+    pool._plant("densities", {"densities": densities}, ("clusters",))
+    sizes = documents.group_by("cluster_id", maintain_order=True).agg(n_docs=pl.len().cast(pl.Int64), n_tokens=pl.sum("n_tokens"))
+    budgets = sizes.with_columns(allocated=pl.col("n_tokens") // 4, capacity=pl.col("n_tokens"), utility=1.0, unit=pl.lit("tokens"))
+    pool._plant("budgets", {"budgets": budgets.with_columns(total=pl.sum("allocated"))}, ("clusters",))
+    return pool
+
+if sys.argv[2] == "plant":
+    for n in sys.argv[3:]:
+        planted(pathlib.Path(sys.argv[1]) / n, int(n))
+else:
+    for n in sys.argv[3:]:
+        pool = Synthetic(pathlib.Path(sys.argv[1]) / f"{n}-again", 10)
+        pool.versions |= dict.fromkeys(("clusters", "densities", "budgets"), "planted")
+        pool.store = type(pool.store)(pathlib.Path(sys.argv[1]) / n)
+        with Resident() as memory:
+            pool.run("subset")
+        print(n, memory.private_mb * 2**20)
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.run
+def test_a_document_takes_less_than_two_hundred_bytes_in_the_stage_subset(tmp_path):
+    def child(what: str) -> str:
+        words = [sys.executable, "-c", SUBSETS, str(tmp_path), what, "20000", "200000", "1500000"]
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    child("plant")
+    peak = {int(line.split()[0]): float(line.split()[1]) for line in child("measure").splitlines()}
+    slope = (peak[1_500_000] - peak[200_000]) / 1_300_000
+    assert slope < 200, f"{slope:.0f} bytes for each document"
+
+
 def test_the_budget_is_a_half_of_the_machine_or_what_is_stated(monkeypatch):
     monkeypatch.delenv("GRIP_MEMORY", raising=False)
     assert 0 < memory.limit_bytes() < 2**50

@@ -88,7 +88,10 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
     """The catalog, read-only. If the file cannot be opened, its views are made in memory."""
     path, store = catalog_path(root), behind(root)
     if not path.exists():
-        raise GripError(f"{path} is not there: nothing was curated in this data folder. Run `grip curate`.")
+        what = f"{path} is not there: nothing was curated in this data folder"
+        raise GripError(
+            f"{what if store is None else f'Nothing was curated in {store.place.address}'}. Run `grip curate`."
+        )
     if store and (elsewhere := _not_here(root, store)):
         return _with_later_tables(_views_of_both(root, store, elsewhere))
     try:

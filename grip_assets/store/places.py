@@ -131,7 +131,7 @@ class Place:
             if type(error).__module__.partition(".")[0] not in DRIVERS:
                 raise
             raise Unfinished(
-                f"{self.address} does not answer, or refuses: {error} The keys come from the environment, or from the"
+                f"{self.address} does not answer, or refuses: {str(error).rstrip('.')}. The keys come from the environment, or from the"
                 " role of the machine (docs/cluster.md)."
             ) from None
 
