@@ -158,7 +158,7 @@ OTHERS: dict[str, Any] = {"used_by": "others"}
 VARIABLES = {
     "GRIP_DATA": Variable(
         "Folder of artifacts and catalog. Relative to the repository in a checkout, else to the working directory."
-        " An address of an object store is refused by commands until a curation there is tested (docs/cluster.md).",
+        " Or an address of an object store (docs/cluster.md).",
         "`data`",
         "/data/grip",
         data_place,

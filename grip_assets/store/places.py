@@ -130,8 +130,9 @@ class Place:
         except Exception as error:
             if type(error).__module__.partition(".")[0] not in DRIVERS:
                 raise
+            said = str(error).rstrip(".")
             raise Unfinished(
-                f"{self.address} does not answer, or refuses: {str(error).rstrip('.')}. The keys come from the environment, or from the"
+                f"{self.address} does not answer, or refuses: {said}. The keys come from the environment, or from the"
                 " role of the machine (docs/cluster.md)."
             ) from None
 
