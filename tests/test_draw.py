@@ -1,10 +1,14 @@
 """What the stage subset says of every document and every cluster, on planted pools with extreme lengths."""
 
+import dataclasses
+
 import numpy as np
 import polars as pl
 import pytest
 
 from grip_assets.bench.chain import MEASURED, Synthetic
+from grip_assets.method.selection.base import CLUSTERS, POOL, Selected
+from grip_assets.method.selection.draw import Drawn
 from grip_assets.report.terminal.explain import why
 from grip_assets.settings import Budget, Clustering, Selection
 from grip_assets.stages.curation import subset
@@ -152,6 +156,29 @@ def test_the_check_sees_a_cluster_that_is_empty_and_one_that_inherits(measured):
         "checks/subset__within_budgets", tables | {"selection_weights": wrong, "selection_thresholds": said}, ROLE
     )
     assert emptied in found["cluster_id"].to_list()
+
+
+def test_documents_of_the_background_are_in_no_budget_and_move_no_sum_to_another_cluster():
+    """Three clusters; the second has the background only. The table of budgets does not count the background."""
+    documents = pl.DataFrame(
+        {
+            "cluster_id": [0, 0, 0, 1, 1, 2, 2],
+            "role": ["keep", "select", "select", "keep", "keep", "keep", "select"],
+            "n_tokens": [100, 10, 90, 200, 300, 400, 50],
+            "repeats": [1, 1, 0, 1, 1, 1, 1],
+        }
+    )
+    budgets = pl.DataFrame(
+        {"cluster_id": [0, 1, 2], "n_docs": [2, 0, 1], "unit": ["tokens"] * 3, "allocated": [60] * 3}
+    )
+    assert subset.sizes_of(documents).tolist() == [3, 2, 2]
+    zero_K, false_K = np.zeros(3, np.int64), np.zeros(3, bool)
+    drawn = Drawn(np.zeros(7, np.int64), zero_K, zero_K, zero_K, zero_K, false_K, np.full(3, np.nan))
+    by_cluster = Selected(np.zeros(7), drawn, np.full(3, 60), CLUSTERS, np.ones(7), np.ones(7))
+    thresholds = subset.thresholds_of(by_cluster, budgets, documents, 80)
+    assert thresholds["left_out"].to_list() == [1, 0, 0] and thresholds["left_out_tokens"].to_list() == [90, 0, 0]
+    whole = dataclasses.replace(by_cluster, budgets=POOL)
+    assert subset._followed(whole, budgets, documents)["allocated"].to_list() == [10, 0, 50]
 
 
 def test_the_reports_draw_as_the_stage_does(measured):

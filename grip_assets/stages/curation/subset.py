@@ -182,13 +182,13 @@ def diversity(
         return found
 
     together, rows = [RaoEntropy() for _ in range(4)], []
-    bytes_each = int(budgets["n_docs"].to_numpy().max()) * width(work.files("cluster_embeddings")) * 2
-    parts = vectors_of(work, cluster_N.rle().struct.field("len").to_list())
-    for found in threads.each(described, parts, bytes_each=bytes_each):
+    with_vector = cluster_N.rle().struct.field("len").to_list()
+    bytes_each = max(with_vector) * width(work.files("cluster_embeddings")) * 2
+    for found in threads.each(described, vectors_of(work, with_vector), bytes_each=bytes_each):
         rows.append([entropy.value() for entropy in found[:3]])
         for entropy, part in zip(together, found, strict=True):
             entropy.join(part)
-    size_K, chosen_N = budgets["n_docs"].to_numpy(), everything["repeats"].to_numpy() > 0
+    size_K, chosen_N = sizes_of(everything), everything["repeats"].to_numpy() > 0
     by_cluster = zip(budgets["cluster_id"], size_K.tolist(), in_clusters(chosen_N, size_K).tolist(), strict=True)
     counts = [(None, len(everything), int(chosen_N.sum())), *by_cluster]
     values = [[together[i].value() for i in (0, 1, 3)], *rows]
@@ -212,8 +212,16 @@ def _uniform_draws(
     return drawn(budgets), drawn(whole)
 
 
+def sizes_of(documents: pl.DataFrame) -> np.ndarray:
+    """Number of documents of each cluster, int64 (K,), all above 0.
+
+    The background counts, which the budgets leave out. ``documents``: in the order of the table ``clusters``.
+    """
+    return documents["cluster_id"].rle().struct.field("len").to_numpy().astype(np.int64)
+
+
 def in_clusters(values_N: np.ndarray, size_K: np.ndarray) -> np.ndarray:
-    """Sums over the documents of each cluster, int64 (K,). ``size_K``: their numbers, all above 0."""
+    """Sums over the documents of each cluster, int64 (K,). ``size_K``: see ``sizes_of``."""
     return np.add.reduceat(values_N, np.cumsum(size_K) - size_K, dtype=np.int64)
 
 
@@ -320,7 +328,7 @@ def _followed(found: Selected, budgets: pl.DataFrame, everything: pl.DataFrame) 
     cost = pl.col("n_tokens") if budgets["unit"][0] == "tokens" else pl.lit(1)
     own = cost * pl.col("repeats") * (~background_of(everything)).cast(pl.Int64)
     own_N = everything.select(own.alias("own"))["own"].to_numpy()
-    return budgets.with_columns(allocated=pl.Series(in_clusters(own_N, budgets["n_docs"].to_numpy())))
+    return budgets.with_columns(allocated=pl.Series(in_clusters(own_N, sizes_of(everything))))
 
 
 def thresholds_of(
@@ -343,7 +351,7 @@ def thresholds_of(
     tokens_N = documents["n_tokens"].to_numpy()
     longer_N = np.zeros(len(documents), bool) if max_tokens is None else tokens_N > max_tokens
     longer_N &= ~background(documents)
-    size_K = budgets["n_docs"].to_numpy()
+    size_K = sizes_of(documents)
     left_out = {"left_out": in_clusters(longer_N, size_K), "left_out_tokens": in_clusters(tokens_N * longer_N, size_K)}
     ends = {"exhausted": pl.Series(drawn.exhausted_K), "threshold": pl.Series(drawn.threshold_K).fill_nan(None)}
     if found.budgets == CLUSTERS:
