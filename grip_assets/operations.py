@@ -46,6 +46,7 @@ from grip_assets.store import catalog, cleaning
 from grip_assets.store.artifacts import ArtifactStore, data_root
 
 NO_TAGS: Mapping[str, str] = {}
+INTERRUPTED = "DagsterExecutionInterruptedError"  # what Dagster raises in a step on SIGINT
 BACK_TO = "grip/back_to"  # run tag of a rollback: the version of the earlier subset
 
 
@@ -347,7 +348,7 @@ def _first_failure(result: dg.JobExecutionResult) -> Any:
             error = event.step_failure_data.error
             cause = error.cause or error
             step = (event.step_key or "").replace("__", "/")
-            if cause.cls_name == "DagsterExecutionInterruptedError":
+            if INTERRUPTED in (cause.cls_name, error.cls_name) or INTERRUPTED in str(cause.message):  # DuckDB wraps it
                 return Stopped("stopped; the same command goes on from here.")
             if cause.cls_name == "DiskFull":
                 return cause.message.partition(": ")[2].strip()

@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import dagster as dg
 import duckdb
 import pytest
 from conftest import Lab, small
+from dagster._utils.error import SerializableErrorInfo
 
+from grip_assets import operations
 from grip_assets.cli import run
 from grip_assets.orchestration import event_log
 from grip_assets.stages import CURATED, STAGES
@@ -108,3 +111,15 @@ def test_a_kill_in_every_stage_and_a_restart_give_the_same_tables(tmp_path, new_
     statuses = [one.status for one in lab.instance.get_runs()]
     assert statuses.count(dg.DagsterRunStatus.FAILURE) == len(victims)
     assert statuses.count(dg.DagsterRunStatus.SUCCESS) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("DagsterExecutionInterruptedError", ""), ("Error", "_duckdb.Error: DagsterExecutionInterruptedError: \n")],
+)
+def test_an_interrupt_is_a_stop_also_where_a_library_wraps_it(name, message):
+    error = SerializableErrorInfo(message, [], name)
+    failure = SimpleNamespace(error=error, user_failure_data=None)
+    event = SimpleNamespace(is_step_failure=True, step_key="report", step_failure_data=failure)
+    found = operations._first_failure(SimpleNamespace(all_events=[event], run_id="0"))
+    assert isinstance(found, operations.Stopped) and "goes on from here" in str(found)
