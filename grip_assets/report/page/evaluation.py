@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 
@@ -167,7 +168,11 @@ def _worth(worths: pl.DataFrame, curve: pl.DataFrame, name: str) -> Figure:
     )
     drawn.add_vline(x=1, line={"color": LIGHT["s2"], "dash": "dot"})
     drawn.update_xaxes(
-        type="log", title="random tokens, as a multiple", tickvals=ticks, ticktext=[f"{t:g}" for t in ticks]
+        type="log",
+        title="random tokens, as a multiple",
+        range=np.log10([0.95 * ticks[0], 1.05 * ticks[-1]]).tolist(),
+        tickvals=ticks,
+        ticktext=[f"{t:g}" for t in ticks],
     )
     drawn.update_yaxes(automargin=True)
     words = [Column("strategy", "Strategy"), Column("words", "Worth, in random tokens"), Column("seeds", "Seeds", "d")]
