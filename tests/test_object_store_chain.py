@@ -7,6 +7,7 @@ import objects
 import pytest
 from conftest import Lab, draw, small
 
+from grip_assets import cli
 from grip_assets.report.page.write import page_path
 from grip_assets.runtime.folders import data_root
 from grip_assets.store.artifacts import ArtifactStore
@@ -69,4 +70,48 @@ def test_a_curation_on_an_object_store_has_the_tables_of_one_in_a_folder(
     written = b"".join(file.read_bytes() for file in lab.home.rglob("*") if file.is_file())
     objects_there = (Place(lab.address).read(name) for name in Place(lab.address).sizes("") if name.endswith(".json"))
     assert objects.SECRET.encode() not in written + b"".join(objects_there)
+    lab.instance.dispose()
+    cleaned_and_back(lab, versions["subset"])
+
+
+def cleaned_and_back(lab: OnObjects, first: str) -> None:
+    """Another subset in force, the first one removed, without the cache, and then made again."""
+
+    def grip(*words: str) -> None:
+        assert cli.run(list(words)) == 0
+
+    grip("curate", "--set", "selection.beta=0.9")
+    shutil.rmtree(lab.data)
+    grip("clean", "--yes")
+    place = Place(lab.address)
+    assert not place.sizes(f"subset/{first}") and place.read(f".manifests/subset/{first}.json")
+    grip("rollback", first)
+    assert "manifest.json" in place.sizes(f"subset/{first}")
+
+
+def test_two_nodes_of_ray_make_the_same_tables_on_an_object_store(
+    curated, tmp_path, monkeypatch, endpoint, models, pool
+):
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    from test_ray import SMALL
+    from test_ray_cluster import Nodes
+
+    shutil.copytree(curated, tmp_path / "lab")
+    local = Lab(tmp_path / "lab", monkeypatch)
+    versions = in_force(local)
+    expected = tables(ArtifactStore(local.data), versions)
+    local.instance.dispose()
+    lab = OnObjects(tmp_path / "objects", monkeypatch, endpoint)  # before the nodes: they have its keys
+    for name, value in (SMALL | {"GRIP_WORKERS": "auto", "GRIP_EXECUTOR": "ray"}).items():
+        monkeypatch.setenv(name, value)
+    nodes = Nodes(2)
+    try:
+        monkeypatch.setenv("GRIP_RAY_ADDRESS", nodes.cluster.address)
+        lab.curate(**small(models, pool))
+    finally:
+        nodes.close()
+    assert in_force(lab) == versions
+    assert tables(ArtifactStore(lab.data), versions) == expected
+    (made,) = ArtifactStore(lab.data).manifests("embeddings")
+    assert made["executor"] == "ray"
     lab.instance.dispose()
