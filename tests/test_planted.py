@@ -213,7 +213,14 @@ def test_what_was_trained_is_not_trained_again(planted):
 def test_a_killed_evaluation_goes_on_with_the_next_model(planted):
     """One (strategy, seed) at a time: the process is killed once two models are there."""
     environment = {**os.environ, "GRIP_WORKERS": "1"}
-    command = [str(Path(sys.executable).parent / "grip"), "evaluate", "evaluation", "--set", "evaluation.tokens=15000"]
+    grip = [str(Path(sys.executable).parent / "grip"), "evaluate", "evaluation"]
+    command = [
+        *grip,
+        "--set",
+        "evaluation.tokens=15000",
+        "--set",
+        "evaluation.multiples=[]",
+    ]  # their shards are here too
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     folder, before = planted.data / "trainings" / ".shards", set((planted.data / "trainings").rglob("*.parquet"))
     while len(set(folder.rglob("*.parquet")) - before) < 2:
