@@ -9,6 +9,7 @@ import duckdb
 from grip_assets.errors import GripError
 from grip_assets.report.page.inert import visible
 from grip_assets.report.terminal import greedy, mixing
+from grip_assets.stages.curation.subset import LIMIT
 from grip_assets.store import cluster_names
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.catalog import connect
@@ -179,8 +180,7 @@ def why(d: dict[str, Any]) -> str:
 
 
 def _too_long(d: dict[str, Any]) -> str:
-    limit = "selection.max_tokens or selection.max_share"
-    return f"it has {d['n_tokens']:,} tokens, and {limit} allows {d['max_tokens']:,}"
+    return f"it has {d['n_tokens']:,} tokens, and {LIMIT} allows {d['max_tokens']:,}"
 
 
 def _was_considered(d: dict[str, Any]) -> bool:

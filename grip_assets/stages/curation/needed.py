@@ -7,6 +7,20 @@ Each function is a ``Stage.unused``: it returns a reason, or "" if the stage is 
 from grip_assets.engine.stage import Settings
 from grip_assets.settings import Attribution, Budget, Selection
 
+READ_TO_SELECT = (
+    "corpus",
+    "headers",
+    "embeddings",
+    "partition",
+    "student",
+    "clusters",
+    "sigma_k",
+    "probe_set",
+    "quality_scores",
+    "adaptation_deltas",
+)
+"""The stages whose tables are read to select as another profile, or another seed, would."""
+
 
 def no_drops(settings: Settings) -> str:
     """Why drops are not needed; "" if replay follows them."""

@@ -26,10 +26,10 @@ from grip_assets.runtime.executors import ToDo
 from grip_assets.settings import Adaptation, Evaluation
 from grip_assets.stages.curation import source_weights
 from grip_assets.stages.curation.headers import no_header
+from grip_assets.stages.curation.needed import READ_TO_SELECT
 from grip_assets.stages.evaluation import strategies
 from grip_assets.stages.evaluation.strategies import (
     COSTS,
-    CURATED,
     KEPT,
     LIMITS,
     RUNGS,
@@ -258,7 +258,7 @@ stage = Stage(
     checks=CHECKS,
     expensive=True,
     inputs=(
-        *CURATED,
+        *READ_TO_SELECT,
         "evaluation_set",
     ),
     left_out={"headers": no_header},

@@ -19,8 +19,8 @@ from grip_assets.settings import Adaptation, Budget, Mixing
 from grip_assets.stages.curation import source_weights
 from grip_assets.stages.curation.budgets import budgets_under, measured_under
 from grip_assets.stages.curation.headers import no_header
-from grip_assets.stages.curation.needed import no_mixture
-from grip_assets.stages.evaluation.strategies import CURATED, strategy
+from grip_assets.stages.curation.needed import READ_TO_SELECT, no_mixture
+from grip_assets.stages.evaluation.strategies import strategy
 from grip_assets.stages.mixing import mixture_runs
 from grip_assets.stages.mixing.mixture_runs import trained
 from grip_assets.stages.mixing.objective import Objective, objective_of
@@ -211,7 +211,7 @@ stage = Stage(
     picture=True,
     expensive=True,
     inputs=(
-        *CURATED,
+        *READ_TO_SELECT,
         "mixture_domains",
         "mixture_runs",
         "mixture",

@@ -56,25 +56,12 @@ from grip_assets.stages.curation.budgets import measured_under
 from grip_assets.stages.curation.densities import densities_under
 from grip_assets.stages.curation.features import PoolFeatures, feature_facts, must_be_ready
 from grip_assets.stages.curation.headers import no_header
-from grip_assets.stages.curation.needed import no_attribution
+from grip_assets.stages.curation.needed import READ_TO_SELECT, no_attribution
 from grip_assets.stages.curation.subset import background, subset_under
 from grip_assets.stages.mixing import mixture, mixture_domains, mixture_runs
 
 LEARNED = (mixture_domains, mixture_runs, mixture)
 ATTRIBUTED = (attribution_targets, reference_model, sketches, counterfactuals, attribution)
-CURATED = (
-    "corpus",
-    "headers",
-    "embeddings",
-    "partition",
-    "student",
-    "clusters",
-    "sigma_k",
-    "probe_set",
-    "quality_scores",
-    "adaptation_deltas",
-)
-"""The stages whose tables ``take`` reads to select as another profile would."""
 MIXING = tuple(module.stage.name for module in LEARNED)
 ATTRIBUTION = tuple(module.stage.name for module in ATTRIBUTED)
 
@@ -473,7 +460,7 @@ stage = Stage(
     checks=CHECKS,
     expensive=True,
     inputs=(
-        *CURATED,
+        *READ_TO_SELECT,
         *MIXING,
         *ATTRIBUTION,
     ),

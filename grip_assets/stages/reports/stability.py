@@ -20,14 +20,14 @@ from grip_assets.method.agreement import overlap, overlap_by_chance, rank_correl
 from grip_assets.settings import Clustering, Reports, Selection
 from grip_assets.stages.curation.features import PoolFeatures
 from grip_assets.stages.curation.headers import no_header
-from grip_assets.stages.curation.needed import no_attribution, no_mixture
+from grip_assets.stages.curation.needed import READ_TO_SELECT, no_attribution, no_mixture
 from grip_assets.stages.curation.quality_scores import stage as quality_scores
 from grip_assets.stages.curation.subset import drawn_under
 from grip_assets.store.query import query
 
+VARIED = {"clustering": "clustering", "probe": "probe", "draw": "selection"}  # value of `varied` to its settings group
 MIXING = ("mixture_domains", "mixture_runs", "mixture")  # another clustering or budget learns another mixture
 ATTRIBUTION = ("attribution_targets", "reference_model", "sketches", "counterfactuals", "attribution")
-VARIED = {"clustering": "clustering", "probe": "probe", "draw": "selection"}  # value of `varied` to its settings group
 DRAWS = 3  # other seeds of the draw
 
 
@@ -170,16 +170,7 @@ stage = Stage(
     picture=True,
     expensive=True,
     inputs=(
-        "corpus",
-        "headers",
-        "embeddings",
-        "partition",
-        "student",
-        "clusters",
-        "sigma_k",
-        "probe_set",
-        "quality_scores",
-        "adaptation_deltas",
+        *READ_TO_SELECT,
         *MIXING,
         *ATTRIBUTION,
         "budgets",
