@@ -50,6 +50,7 @@ from grip_assets.store.tables import blocks, matrix, vectors
 
 D, SEED = 384, 0
 BLOCK = 16_384  # documents that are made at a time
+UNRESERVED = {"MIMALLOC_ARENA_EAGER_COMMIT": "0"}  # pyarrow's allocator reserves 1 GiB, which a limit would count
 MEASURED = ("partition", "clusters", "sigma_k", "probe_set", "budgets", "densities", "subset")
 
 
@@ -363,7 +364,7 @@ def _with(
             given = ["--memory", memory, "--folder", own, "--dimensions", str(header["dimensions"])]
             given += ["--light"] if header["light"] else []
             words = [sys.executable, "-m", "grip_assets.bench.chain", "one", str(n), *given]
-            with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+            with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=os.environ | UNRESERVED) as process:
                 assert process.stdout is not None
                 for line in process.stdout:
                     rows.append(json.loads(line))
