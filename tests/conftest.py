@@ -361,6 +361,7 @@ def small(models: Path, pool: Path, **more: dict) -> dict:
         "clustering": {"k": 6, "min_cluster_docs": 5, "iterations": 5, "seeds": 2},
         "probe": {"fraction": 0.4, "min_per_cluster": 4},
         "adaptation": {"proxy": str(models / "proxy"), "tokens_per_cluster": 200, "window": 32, "epochs": 3},
+        "budget": {"replay": "loss"},  # the whole of GRIP
     }
     for group, values in more.items():
         settings.setdefault(group, {}).update(values)

@@ -85,6 +85,7 @@ def store(tmp_path):
 def test_a_result_that_changes_needs_a_new_code_version(store):
     settings = without_near_copies()
     settings["probe"] = validate("probe", {"fraction": 0.3})
+    settings["budget"] = validate("budget", {"replay": "loss"})
     versions = {"corpus": "planted", "embeddings": "planted", "clusters": "planted"}
     found = {}
     for name in ("sigma_k", "probe_set", "quality_scores", "budgets", "densities", "subset"):

@@ -115,7 +115,7 @@ def planted(tmp_path_factory, models):
                 "clustering": {"k": 12, "min_cluster_docs": 8, "iterations": 10, "seeds": 2},
                 "probe": {"fraction": 0.25, "min_per_cluster": 8},
                 "adaptation": {"proxy": str(models / "proxy"), "tokens_per_cluster": 1500, "window": 64, "learning_rate": 1e-2},
-                "budget": {"total": 0.2},
+                "budget": {"total": 0.2, "replay": "loss"},
                 "evaluation": {
                     "strategies": ["random", "static", "loss_replay", "grip", "longest"],
                     "target": str(target), "multiples": [0.5],

@@ -63,6 +63,9 @@ def test_a_new_checkpoint_becomes_the_proxy_and_the_round_advances(lab, models, 
     assert "is not set" in look(lab, "new_checkpoint").skip_message
     lab.change("adaptation", checkpoints=str(folder))
     assert "no checkpoint" in look(lab, "new_checkpoint").skip_message
+    lab.change("budget", replay="none")
+    assert "budget.replay is none" in look(lab, "new_checkpoint").skip_message
+    lab.change("budget", replay="loss")
     for step in (1000, 20000):
         shutil.copytree(models / "proxy", folder / f"checkpoint-{step}")
     (folder / "checkpoint-30000").mkdir()

@@ -358,6 +358,7 @@ BEFORE = {
 def test_an_artifact_that_was_made_before_there_was_a_mixing_or_an_attribution_keeps_its_name(name, tmp_path):
     now = without_near_copies()
     now["evaluation"] = validate("evaluation", {"strategies": ["random", "grip", "in_force"]})
+    now["budget"] = validate("budget", {"replay": "loss"})
     stage = STAGES[name]
     assert stage.recipe(now, dict.fromkeys(stage.inputs, "v"), tmp_path) == BEFORE[name]
     now["mixing"] = validate("mixing", {"method": "doremi", "tokens": 5000})

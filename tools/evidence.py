@@ -1,4 +1,4 @@
-"""Fills the tables and pictures of docs/evidence-default.md, evidence-polyglot.md, gem.md, mixing.md and grasp.md.
+"""Fills the tables and pictures of docs/evidence-*.md, gem.md, mixing.md and grasp.md.
 
 Their text is written by hand.
 
@@ -32,7 +32,7 @@ from grip_assets.store.query import has_query, sql_text
 
 DOCS = REPOSITORY / "docs"
 PAGE = DOCS / "evidence-default.md"
-PAGES = (PAGE, *(DOCS / f"{name}.md" for name in ("evidence-polyglot", "gem", "mixing", "grasp")))
+PAGES = (PAGE, *(DOCS / f"{name}.md" for name in ("evidence-two", "evidence-polyglot", "gem", "mixing", "grasp")))
 BLOCK = r"<!-- {pool}:(?P<name>\w+) -->\n(?P<old>.*?)<!-- /{pool}:(?P=name) -->"
 RUNS = {  # blocks with settings, and the groups that they show
     "run": [group for group in GROUPS if group != "reports"],

@@ -43,7 +43,7 @@ from grip_assets.method.selection import draw as selection
 from grip_assets.runtime import threads
 from grip_assets.runtime.memory import limit_bytes
 from grip_assets.runtime.threads import default_workers
-from grip_assets.settings import GROUPS, Clustering, NearDuplicates, Selection
+from grip_assets.settings import GROUPS, Budget, Clustering, NearDuplicates, Selection
 from grip_assets.stages import STAGES
 from grip_assets.store.artifacts import ArtifactStore
 from grip_assets.store.tables import blocks, matrix, vectors
@@ -79,6 +79,7 @@ class Synthetic:
         self.versions: dict[str, str] = {}
         self.settings = {name: group() for name, group in GROUPS.items()}
         self.settings["near_duplicates"] = NearDuplicates(threshold=0)  # there are vectors and no texts to compare
+        self.settings["budget"] = Budget(replay="loss")  # drops are planted
         rng = np.random.default_rng(SEED)
         self.rows = rows or (lambda n, block: mixture(n, D, 2000, SEED, rows_seed=block))
         number_N = rng.permutation(n)

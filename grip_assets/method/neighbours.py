@@ -21,7 +21,7 @@ from grip_assets.method.screening import (
     Format,
     bound,
     compiled,
-    encode,
+    encode_around,
     products,
     rounding,
     score_row,
@@ -42,7 +42,7 @@ class Cluster:
 
     @classmethod
     def of(cls, x_ND: np.ndarray, format: Format) -> "Cluster":
-        return cls(x_ND, encode(x_ND - x_ND.mean(0, dtype=np.float64).astype(np.float32), format))
+        return cls(x_ND, encode_around(x_ND.mean(0, dtype=np.float64).astype(np.float32), x_ND, format))
 
 
 def nearest(cluster: Cluster, start: int, stop: int, k: int, columns: int = COLUMNS) -> np.ndarray:

@@ -25,6 +25,7 @@ from grip_assets.runtime import device, variables
 
 Format = Literal["int8", "float32", "cuda/float16", "cuda/bfloat16", "cpu/float16", "cpu/bfloat16", "cpu/float32"]
 """Of products. One with a slash is a device of torch and a format there; those of the device cpu are for tests."""
+AT_ONCE = 8192  # rows whose differences to a mean are there at a time
 LANES = 64  # columns j, j + 64, ... share a maximum, so that a pass is vectorised without a reduction
 
 # Vectors are finite: unit_rows has checked it.
@@ -57,6 +58,17 @@ class Codes:
     @property
     def format(self) -> Format:
         return "int8" if self.codes_ND.dtype == np.int8 else "float32"
+
+
+def encode_around(mean_D: np.ndarray, x_ND: np.ndarray, format: Format) -> Codes:
+    """The codes of float32 rows less ``mean_D``, float32. In int8 the differences of a few rows at a time are there."""
+    if format != "int8":
+        return encode(x_ND - mean_D, format)
+    codes = empty_codes(x_ND, format)
+    for start in range(0, len(x_ND), AT_ONCE):
+        part = codes[start : start + AT_ONCE]
+        encode_into(x_ND[start : start + AT_ONCE] - mean_D, part, 0, len(part))
+    return codes
 
 
 def encode(x_ND: np.ndarray, format: Format) -> Codes:

@@ -23,6 +23,7 @@ from grip_assets.runtime.notices import warn_once
 from grip_assets.settings import Adaptation
 from grip_assets.settings.changes import read_profile, run_config
 from grip_assets.stages import STAGES
+from grip_assets.stages.curation.needed import no_drops
 
 CRON = {"nightly": "0 3 * * *", "weekly": "0 4 * * 0"}
 GOING_ON = [
@@ -97,9 +98,12 @@ def new_checkpoint(job: Any) -> dg.SensorDefinition:
 
     @dg.sensor(name="new_checkpoint", job=job, minimum_interval_seconds=interval(), description=new_checkpoint.__doc__)
     def _sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        settings = Adaptation.of(event_log.settings_in_force(context.instance))
+        now = event_log.settings_in_force(context.instance)
+        settings = Adaptation.of(now)
         if settings.checkpoints is None:
             return dg.SkipReason("settings/adaptation.checkpoints is not set: name the folder of your checkpoints.")
+        if why := no_drops(now):
+            return dg.SkipReason(f"No budget follows a proxy: {why}. Set it to loss.")
         newest = newest_checkpoint(Path(settings.checkpoints).expanduser())
         if newest is None:
             return dg.SkipReason(

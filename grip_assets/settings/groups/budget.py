@@ -81,9 +81,9 @@ class Budget(Group):
         "unit", "Scale of Q_k in the quality term.", "Q_k", when={"use_quality": True}
     )
     replay: Literal["none", "quality", "loss"] = knob(
-        "loss",
-        "What raises the budget of a cluster above the gate. none: nothing. quality: a high quality. loss: a drop, see"
-        " direction.",
+        "none",
+        "What raises the budget of a cluster above the gate. none: nothing. quality: a high quality. loss: a drop of"
+        " the adaptation probe, as in the paper; see direction.",
         "r_k",
     )
     alpha: float = knob(2.0, "The largest factor on a budget is 1 + α.", "α", when=REPLAYED, ge=0)

@@ -24,7 +24,7 @@ from grip_assets.method.selection import draw as selection
 from grip_assets.runtime import device, opened
 from grip_assets.runtime.progress import Progress
 from grip_assets.settings import Selection
-from grip_assets.store.tables import runs, vector_rows, width
+from grip_assets.store.tables import matrix, rows_between, runs, vector_rows, width
 
 if TYPE_CHECKING:
     from grip_assets.method.neighbours import Cluster
@@ -139,7 +139,11 @@ def _opened(files: str, bounds: tuple[int, int], split: int, format: "Format") -
 def _pieces(files: str, bounds: tuple[int, int], split: int, format: "Format") -> Pieces:
     from grip_assets.method import neighbours  # compiled
 
-    x_ND = unit_rows(vector_rows(files, *bounds))
+    x_ND, at = np.empty((bounds[1] - bounds[0], width(files)), np.float32), 0
+    for block in rows_between(files, ["embedding"], *bounds, LARGE):  # no second copy of the whole cluster is made
+        rows_BD = unit_rows(matrix(block["embedding"]))
+        x_ND[at : at + len(rows_BD)] = rows_BD
+        at += len(rows_BD)
     rows = neighbours.split(x_ND, split, SPLIT_SEED)
     return [(part, neighbours.Cluster.of(x_ND[part] if len(rows) > 1 else x_ND, format)) for part in rows]
 
@@ -214,8 +218,8 @@ def compute(work: Work) -> dict[str, Any]:
     format, speed = _format(sizes)
     files = work.files("cluster_embeddings")
     search = Search(files, settings.neighbours, settings.split, format)
-    # vectors in float16, in float32 as they are and without their mean, and in int8
-    bytes_each = min(max(sizes), LARGE) * width(files) * 11
+    # vectors in float32 as they are and without their mean, and in int8; the whole cluster beside its pieces
+    bytes_each = max(sizes) * width(files) * (9 if max(sizes) <= settings.split else 13)
     progress = Progress("searching neighbours", n, "documents", work.log)
     found = work.executor.map(search, parts(sizes), bytes_each)
     names, copies = runs(files, ["doc_id"], sizes), 0
