@@ -131,7 +131,7 @@ def test_nothing_but_what_a_density_depends_on_searches_neighbours(pool, monkeyp
     monkeypatch.setattr(Search, "run", lambda self, part: searches.append(part) or pytest.fail("searched again"))
     for change in ({"beta": 0.9}, {"seed": 3}, {"rho_floor": 0.9}, {"clip_quantile": 0.5}, {"max_tokens": 2000}):
         assert not drawn(pool, selection=Selection(**change)).equals(first), change
-    for change in ({"alpha": 0.5}, {"tau": 0.9}, {"total": 0.1}, {"unit": "documents"}):
+    for change in ({"replay": "loss"}, {"tau": 0.9}, {"total": 0.1}, {"unit": "documents"}):
         assert not drawn(pool, budget=Budget(**change)).equals(first), change
     for weight in ("uniform", "length"):
         assert set(drawn(pool, selection=Selection(weight=weight))["density"]) == {1.0}

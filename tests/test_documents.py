@@ -64,7 +64,7 @@ ELSEWHERE = {
     "beta: ": "tests/test_browser.py: the form of change_selection",
     "grip curate --corpus s3://": "no bucket here",
     "grip curate --set embedding.model=Qwen/": "no hub here",
-    "grip curate --set adaptation.proxy=HuggingFaceTB/": "no hub here",
+    "grip curate --set budget.replay=loss --set adaptation.proxy=HuggingFaceTB/": "no hub here",
 }
 
 
