@@ -40,6 +40,8 @@ ELSEWHERE = {
     "python -m tools.gem": "tests/test_gem_measures.py",
     'grip sql "SELECT * FROM ladder"': "tests/test_planted.py: there is none before an evaluation",
     "python -m tools.evidence": "tests/test_planted.py",
+    "python -m tools.pictures": "by hand, with the pages that have the pictures",
+    'python -c "import json, pydoc_data.topics': "by hand, for the evidence",
     "python -m tools.ladders": "tests/test_evaluation_page.py runs its parts",
     "python -m tools.mixing": "tests/test_mixing_measures.py runs its parts",
     "python -m tools.grasp": "tests/test_grasp_measures.py runs its parts",

@@ -154,7 +154,7 @@ def test_proportional_gives_every_cluster_its_share_of_the_pool_and_needs_no_pro
     made = budgets_under(tables, Budget(base="proportional", replay="none", total=0.5), "relative")
     assert made["budget"].to_list() == pytest.approx((made["n_tokens"] / 2).to_list(), abs=1)
     with pytest.raises(GripError, match="need adaptation_deltas. The settings in force do not"):
-        budgets_under(tables | {"cluster_quality": measured(2)["cluster_quality"]}, Budget(), "relative")
+        budgets_under(tables | {"cluster_quality": measured(2)["cluster_quality"]}, Budget(replay="loss"), "relative")
 
 
 def test_settings_of_neyman_change_nothing_of_another_base():
@@ -244,7 +244,8 @@ def test_the_content_of_the_weights_is_in_the_recipe_and_their_path_decides_noth
     ],
 )
 def test_what_the_budget_does_not_read_is_not_measured(values, unused):
-    settings = {group: schema() for group, schema in GROUPS.items()} | {"budget": Budget(**values)}
+    settings = {group: schema() for group, schema in GROUPS.items()}
+    settings["budget"] = Budget(**{"replay": "loss"} | values)
     reasons = {name: CURATED[name].why_unused(settings) for name in CURATED}
     learned = {"mixture": "mixing", "grasp": "attribution"}
     groups = {group for base, group in learned.items() if settings["budget"].base != base}
