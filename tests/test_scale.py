@@ -23,10 +23,10 @@ from grip_assets.store.tables import TableWriter, runs
 
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000)
 TRUE = {
-    "partition": (2.0, 6e-7),
+    "partition": (2.0, 2e-6, 6e-7),
     "clusters": (0.5, 2e-5, 3e-8),
     "sigma_k": (0.1, 1e-8),
-    "probe_set": (0.2, 6e-7),
+    "probe_set": (0.2, 6e-7, 4e-4),
     "budgets": (0.1, 1e-5),
     "densities": (0.2, 1e-5, 2e-9),
     "subset": (0.3, 4e-6),

@@ -10,10 +10,10 @@ looks at. ``skew`` says how unequal clusters are, as measured (1: all equal). Pr
     reading             3.5 N T / r₁            r₁ bytes a second of a core, also counts tokens
     near_duplicates     3.5 N T / r₂
     embeddings          N T / r₃                r₃ tokens a second of a core, or of a GPU
-    partition           a + b S K               saturates when N is above the sample
+    partition           a + b N + c S K         the fit saturates when N is above the sample
     clusters            a + b N + c N K
     sigma_k             a + b N
-    probe_set           a + b N
+    probe_set           a + b N + c K
     adaptation_deltas   K tokens / r₄
     quality_scores      max(probe.fraction N, K probe.min_per_cluster) / r₅
     budgets             a + b K
@@ -72,10 +72,10 @@ SPREAD = {
 }
 # What multiplies a, b and c of a fitted stage.
 FITTED = {
-    "partition": ("one", "S K"),
+    "partition": ("one", "N", "S K"),
     "clusters": ("one", "N", "N K"),
     "sigma_k": ("one", "N"),
-    "probe_set": ("one", "N"),
+    "probe_set": ("one", "N", "K"),
     "budgets": ("one", "K"),
     "densities": ("one", "N", "P"),
     "subset": ("one", "N"),
