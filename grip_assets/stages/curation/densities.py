@@ -218,8 +218,9 @@ def compute(work: Work) -> dict[str, Any]:
     format, speed = _format(sizes)
     files = work.files("cluster_embeddings")
     search = Search(files, settings.neighbours, settings.split, format)
-    # vectors in float32 as they are and without their mean, and in int8; the whole cluster beside its pieces
-    bytes_each = max(sizes) * width(files) * (9 if max(sizes) <= settings.split else 13)
+    # vectors in float16, in float32 as they are and without their mean, and in int8; jobs of one large cluster follow
+    # each other and share its vectors
+    bytes_each = min(max(sizes), LARGE) * width(files) * 11
     progress = Progress("searching neighbours", n, "documents", work.log)
     found = work.executor.map(search, parts(sizes), bytes_each)
     names, copies = runs(files, ["doc_id"], sizes), 0
