@@ -115,3 +115,29 @@ def test_two_nodes_of_ray_make_the_same_tables_on_an_object_store(
     (made,) = ArtifactStore(lab.data).manifests("embeddings")
     assert made["executor"] == "ray"
     lab.instance.dispose()
+
+
+def test_an_evaluation_on_an_object_store_has_the_ladder_of_one_in_a_folder(
+    tmp_path, monkeypatch, endpoint, models, pool
+):
+    from test_second_round import changes
+
+    asked = small(models, pool, **changes())
+    asked["evaluation"]["strategies"] = ["random", "grip", "grip_rounds"]
+    ladders = {}
+    for name in ("lab", "objects"):
+        (tmp_path / name).mkdir()
+        lab = (
+            OnObjects(tmp_path / name, monkeypatch, endpoint)
+            if name == "objects"
+            else Lab(tmp_path / name, monkeypatch)
+        )
+        assert "evaluation" in lab.operations.evaluate(lab.instance, asked, ["evaluation"]).computed
+        ladder = lab.sql("""SELECT "set", strategy, bits_per_byte, low, high, worth FROM ladder ORDER BY ALL""")
+        ladders[name] = in_force(lab), ladder.rows()
+        lab.instance.dispose()
+    assert ladders["lab"] == ladders["objects"] and len(ladders["lab"][1]) == 8
+    shutil.rmtree(lab.data)  # the cache
+    again = OnObjects(tmp_path / "objects", monkeypatch, endpoint, lab.address)
+    assert {*again.operations.evaluate(again.instance, {}, ["evaluation"]).computed} <= {"report"}
+    again.instance.dispose()
