@@ -1,6 +1,7 @@
 """The stage densities: its jobs are exact however they are cut, and nothing but what it reads searches neighbours."""
 
 import gc
+import tracemalloc
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -15,6 +16,7 @@ from grip_assets.bench.chain import MEASURED, Synthetic
 from grip_assets.bench.data import mixture
 from grip_assets.method import neighbours
 from grip_assets.method.geometry import unit_rows
+from grip_assets.method.screening import encode
 from grip_assets.method.selection import draw
 from grip_assets.settings import Budget, Clustering, Selection
 from grip_assets.stages.curation import densities
@@ -48,6 +50,24 @@ def test_rows_are_read_whatever_groups_and_files_they_are_in(tmp_path):
     every = vector_rows(files, 0, 151)
     for start, stop in ((0, 1), (36, 38), (70, 80), (75, 76), (0, 151), (150, 151)):
         assert vector_rows(files, start, stop).tobytes() == every[start:stop].tobytes()
+
+
+def test_a_large_cluster_is_opened_without_a_second_copy_of_its_vectors(tmp_path):
+    n, d = 100_000, 64
+    rows = np.random.default_rng(0).standard_normal((n, d), np.float32).astype(np.float16)
+    pq.write_table(pa.table({"embedding": vectors(rows)}), tmp_path / "0.parquet")
+    files = str(tmp_path / "*.parquet")
+    densities._pieces(files, (0, 100), n, "int8")  # compiles
+    tracemalloc.start()
+    ((rows_N, cluster),) = densities._pieces(files, (0, n), n, "int8")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * 4 * n * d, "float32 vectors, int8 codes, and some rows at a time"
+    np.testing.assert_array_equal(cluster.x_ND, unit_rows(rows))
+    whole = encode(cluster.x_ND - cluster.x_ND.mean(0, dtype=np.float64).astype(np.float32), "int8")
+    np.testing.assert_array_equal(cluster.codes.codes_ND, whole.codes_ND)
+    np.testing.assert_array_equal(cluster.codes.slack_N, whole.slack_N)
+    assert rows_N.tolist() == list(range(n))
 
 
 @pytest.mark.parametrize("large, together", [(100, 10), (100, 150), (10_000, 10_000)])
