@@ -52,7 +52,8 @@ def test_the_terminal_says_the_sentence_that_decides_first_and_the_price_elsewhe
 
 def test_marks_in_one_place_share_a_name_and_neighbours_have_theirs_on_different_sides():
     rows = pl.DataFrame({"strategy": ["a", "b", "c", "d"], "x": [1.0, 2.0, 1.0, 1.5], "y": [0.1, 0.2, 0.1, 0.1]})
-    marks = marks_with_names(rows, "x", "y")
+    marks = marks_with_names(rows, "x", "y", {"a", "b", "c", "d"})
     assert marks["text"] == ["a, c", "b", "", "d"] and marks["hovertext"] == ["a", "b", "c", "d"]
     sides = marks["textposition"]
     assert sides[0] == sides[2] and len(set(sides)) == 3
+    assert marks_with_names(rows, "x", "y", {"c"})["text"] == ["c", "", "", ""], "the others are named when pointed at"

@@ -22,7 +22,7 @@ from grip_assets.store import catalog
 from grip_assets.store.artifacts import ArtifactStore
 
 KEY = dg.AssetKey("report")
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 @dg.asset(

@@ -4,7 +4,7 @@ The sentences come from the table `recommendation`; nothing is measured or decid
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,7 +97,7 @@ def _pareto(rows: pl.DataFrame, name: str) -> Figure:
                 x=x.to_list(),
                 y=shown["gain"].to_list(),
                 error_y=_interval(shown, "gain", "low", "high", LIGHT["pool"]),
-                **marks_with_names(shown, "seconds", "gain"),
+                **marks_with_names(shown, "seconds", "gain", _worth_a_name(shown, ahead)),
                 name="a strategy, with its 95% interval",
                 hovertemplate="%{hovertext}: %{y:.1%} for %{x:.1f} min<extra></extra>",
             ),
@@ -107,7 +107,10 @@ def _pareto(rows: pl.DataFrame, name: str) -> Figure:
     drawn.update_xaxes(type="log", title="minutes of the selection on this machine")
     drawn.update_yaxes(title="gain over random", tickformat=".1%")
     best = ", ".join(ahead["strategy"]) or "none"
-    says = f"Higher is better, left is cheaper. Nothing gains more for less, by the mean, than: {best}."
+    says = (
+        f"Higher is better, left is cheaper. Nothing gains more for less, by the mean, than: {best}. Marks without a name"
+        " cannot be told from random."
+    )
     return figure(f"pareto-{name}", f"Gain against cost: {_called(name)}", says, drawn, 420, table=_table_of(shown))
 
 
@@ -118,22 +121,27 @@ def _interval(rows: pl.DataFrame, value: str, low: str, high: str, color: str) -
     return {**ends, "color": color, "thickness": 1.5, "width": 0}
 
 
-def marks_with_names(rows: pl.DataFrame, x: str, y: str) -> dict[str, Any]:
-    """A mark for each strategy with its name. Marks in one place share one name.
+def _worth_a_name(shown: pl.DataFrame, ahead: pl.DataFrame) -> set[str]:
+    """The strategies with the most gain for the cost, and those whose interval leaves 0 out."""
+    return {*ahead["strategy"], *shown.filter((pl.col("low") > 0) | (pl.col("high") < 0))["strategy"]}
+
+
+def marks_with_names(rows: pl.DataFrame, x: str, y: str, named: Collection[str]) -> dict[str, Any]:
+    """A mark for each strategy, and the names of those in ``named``. Marks in about one place share one name.
 
     Neighbours from left to right have their names on different sides, so that these can be read.
     """
     names: dict[tuple[float, float], str] = {}
-    for name, *place in rows.select("strategy", x, y).iter_rows():
-        at = tuple(place)
-        names[at] = f"{names[at]}, {name}" if at in names else name
+    places = [(float(f"{at:.2g}"), float(f"{height:.3g}")) for at, height in rows.select(x, y).iter_rows()]
+    for name, at in zip(rows["strategy"], places, strict=True):
+        if name in named:
+            names[at] = f"{names[at]}, {name}" if at in names else name
     side = dict(zip(sorted(names), itertools.cycle(SIDES), strict=False))
-    places = list(rows.select(x, y).iter_rows())
     return {
         "mode": "markers+text",
-        "text": [names[at] if at not in places[:i] else "" for i, at in enumerate(places)],
+        "text": [names.get(at, "") if at not in places[:i] else "" for i, at in enumerate(places)],
         "hovertext": rows["strategy"].to_list(),
-        "textposition": [side[at] for at in places],
+        "textposition": [side.get(at, SIDES[0]) for at in places],
         "textfont": {"size": 11},
         "cliponaxis": False,
         "marker": {"size": 9, "color": LIGHT["s1"]},
