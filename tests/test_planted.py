@@ -213,14 +213,9 @@ def test_what_was_trained_is_not_trained_again(planted):
 def test_a_killed_evaluation_goes_on_with_the_next_model(planted):
     """One (strategy, seed) at a time: the process is killed once two models are there."""
     environment = {**os.environ, "GRIP_WORKERS": "1"}
-    grip = [str(Path(sys.executable).parent / "grip"), "evaluate", "evaluation"]
-    command = [
-        *grip,
-        "--set",
-        "evaluation.tokens=15000",
-        "--set",
-        "evaluation.multiples=[]",
-    ]  # their shards are here too
+    command = [str(Path(sys.executable).parent / "grip"), "evaluate", "evaluation"]
+    command += ["--set", "evaluation.tokens=15000"]
+    command += ["--set", "evaluation.multiples=[]"]  # the shards of the curve are in the same folder
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     folder, before = planted.data / "trainings" / ".shards", set((planted.data / "trainings").rglob("*.parquet"))
     while len(set(folder.rglob("*.parquet")) - before) < 2:
